@@ -1,0 +1,292 @@
+package queue
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// An operation changes the store. One goroutine, the committer, has all
+// operations write, in order, many to a batch; another, the finisher, tells
+// them the end, in the same order.
+type operation interface {
+	// write adds the operation's keys. It cannot fail and reads nothing from the store.
+	write(w *writer)
+	// done is called once: with nil when what was written can be read, and, if
+	// the operation is urgent, is on disk; else with the reason it is not.
+	done(err error)
+	// urgent asks for an fsync at once. Others are on disk within lazySync.
+	urgent() bool
+}
+
+const (
+	lazySync   = 5 * time.Millisecond // longest time an applied operation waits for an fsync
+	groupOps   = 4096                 // operations of one batch at most
+	groupBytes = 4 << 20              // bytes after which a batch takes no further operation
+)
+
+// A group is one batch and the operations in it.
+type group struct {
+	batch   *pebble.Batch
+	ops     []operation
+	entries []Entry
+	sync    bool
+	err     error
+}
+
+// submit hands the operation to the committer, and waits while that is behind.
+func (e *engine) submit(op operation) {
+	e.submitting.RLock()
+	defer e.submitting.RUnlock()
+	if e.closed {
+		op.done(ErrClosed)
+		return
+	}
+	e.ops <- op
+}
+
+// do submits an urgent operation and waits for its end.
+func (e *engine) do(write func(*writer)) error {
+	op := &waiting{f: write, end: make(chan error, 1)}
+	e.submit(op)
+	return <-op.end
+}
+
+type waiting struct {
+	f   func(*writer)
+	end chan error
+}
+
+func (o *waiting) write(w *writer) { o.f(w) }
+func (o *waiting) done(err error)  { o.end <- err }
+func (o *waiting) urgent() bool    { return true }
+
+// commit runs until ops is closed and everything in it is written and synced.
+func (e *engine) commit() {
+	defer close(e.groups)
+	w := &writer{e: e, last: e.lastStamp}
+	var lazy <-chan time.Time // set while an applied operation is not synced
+	for {
+		var first operation
+		select {
+		case op, ok := <-e.ops:
+			if !ok {
+				if lazy != nil {
+					e.groups <- e.syncGroup()
+				}
+				return
+			}
+			first = op
+		case <-lazy:
+			lazy = nil
+			e.groups <- e.syncGroup()
+			continue
+		}
+		g := e.build(w, first)
+		switch {
+		case g.sync:
+			lazy = nil
+		case lazy == nil:
+			lazy = time.After(lazySync)
+		}
+		e.groups <- g
+	}
+}
+
+// build makes one batch of first and what else waits, and applies it.
+func (e *engine) build(w *writer, first operation) *group {
+	g := &group{batch: e.db.NewBatch()}
+	w.b = g.batch
+	for op := first; ; {
+		g.ops = append(g.ops, op)
+		g.sync = g.sync || op.urgent()
+		op.write(w)
+		if len(g.ops) >= groupOps || g.batch.Len() >= groupBytes {
+			break
+		}
+		var ok bool
+		select {
+		case op, ok = <-e.ops:
+		default:
+		}
+		if !ok {
+			break
+		}
+	}
+	w.writeCounts()
+	g.entries, w.entries = w.entries, nil
+	g.err = e.apply(g.batch, g.sync)
+	return g
+}
+
+// syncGroup is a group of no operation that brings all before it to disk.
+func (e *engine) syncGroup() *group {
+	g := &group{batch: e.db.NewBatch(), sync: true}
+	if g.err = g.batch.LogData(nil, nil); g.err == nil {
+		g.err = e.apply(g.batch, true)
+	}
+	return g
+}
+
+// apply makes the batch readable and, with sync, starts its fsync. Pebble
+// panics where a write-ahead log cannot be written: that is an error here.
+func (e *engine) apply(b *pebble.Batch, sync bool) (err error) {
+	if err := e.broken(); err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("store: commit: %v", p)
+		}
+		if err != nil {
+			e.fail(err)
+		}
+	}()
+	if sync {
+		err = e.db.ApplyNoSyncWait(b, pebble.Sync)
+	} else {
+		err = e.db.Apply(b, pebble.NoSync)
+	}
+	if err == nil {
+		err = e.broken() // Pebble says what it cannot survive to its logger
+	}
+	return err
+}
+
+// finish waits for each group's fsync and tells its operations, until the committer ends.
+func (e *engine) finish() {
+	for g := range e.groups {
+		if g.err == nil && g.sync {
+			if err := g.batch.SyncWait(); err != nil {
+				g.err = fmt.Errorf("store: sync: %w", err)
+				e.fail(g.err)
+			}
+		}
+		if err := e.broken(); err != nil && g.err == nil {
+			g.err = err
+		}
+		for _, op := range g.ops {
+			op.done(g.err)
+		}
+		if g.err == nil {
+			if e.o.Observe != nil {
+				for _, entry := range g.entries {
+					e.o.Observe(entry)
+				}
+			}
+			if len(g.entries) > 0 {
+				e.wakeFollowers()
+			}
+			// A batch that failed is left to the garbage collector: Pebble may still hold it.
+			_ = g.batch.Close()
+		}
+	}
+}
+
+// A writer adds to the committer's batch. It belongs to the committer.
+type writer struct {
+	e       *engine
+	b       *pebble.Batch
+	touched []*lane
+	last    stamp    // of the newest log entry
+	entries []Entry  // of this batch
+	k, v    []byte   // scratch
+	lowPut  SignalID // lowest id put since the sweeper set it to maxSignal
+}
+
+// A batch in memory refuses nothing that it is given here, so its errors are
+// faults of this program.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func (w *writer) set(k, v []byte)         { must(w.b.Set(k, v, nil)) }
+func (w *writer) delete(k []byte)         { must(w.b.Delete(k, nil)) }
+func (w *writer) deleteRange(a, b []byte) { must(w.b.DeleteRange(a, b, nil)) }
+
+// owe adds a delivery to what is due. The lane is promised it: it is not
+// looked for on disk until offer or forget.
+func (w *writer) owe(l *lane, due millis, id DeliveryID) {
+	w.k = dueKey(w.k[:0], l.num, due, id)
+	w.set(w.k, nil)
+	l.promise(id, due)
+}
+
+// paid removes what owe added. The key was set once since it was last
+// removed, so a single delete suffices, and both vanish where they meet.
+func (w *writer) paid(l *lane, due millis, id DeliveryID) {
+	w.k = dueKey(w.k[:0], l.num, due, id)
+	must(w.b.SingleDelete(w.k, nil))
+}
+
+// stamp is the time of a new log entry.
+func (w *writer) stamp() stamp {
+	w.last = max(w.last+1, toStamp(time.Now()))
+	return w.last
+}
+
+// log writes an entry of the delivery log and returns its stamp.
+func (w *writer) log(l *lane, r *logRecord) stamp {
+	at := w.stamp()
+	w.k, w.v = logKey(w.k[:0], at), r.append(w.v[:0])
+	w.set(w.k, w.v)
+	w.entries = append(w.entries, r.entry(at, l.name))
+	return at
+}
+
+func (w *writer) putDelivery(id DeliveryID, r *deliveryRecord) {
+	w.k, w.v = deliveryKey(w.k[:0], id), r.append(w.v[:0])
+	w.set(w.k, w.v)
+}
+
+// count returns the totals of the route, to be changed; they go into this batch.
+func (w *writer) count(l *lane) *counts {
+	if !l.touched {
+		l.touched = true
+		w.touched = append(w.touched, l)
+	}
+	return &l.counts
+}
+
+// lane finds the route's lane. A name the store does not know gets a number in this batch.
+func (w *writer) lane(name string) *lane {
+	if l := w.e.lane(name); l != nil {
+		return l
+	}
+	l := w.e.addLane(name, w.e.lastNum+1)
+	w.e.lastNum = l.num
+	w.k = routeKey(w.k[:0], l.num)
+	w.set(w.k, []byte(name))
+	w.count(l)
+	return l
+}
+
+func (w *writer) writeCounts() {
+	for i, l := range w.touched {
+		l.publish()
+		w.k, w.v = countsKey(w.k[:0], l.num), l.counts.append(w.v[:0])
+		w.set(w.k, w.v)
+		l.touched = false
+		w.touched[i] = nil
+	}
+	w.touched = w.touched[:0]
+}
+
+func (e *engine) fail(err error) {
+	if e.failure.CompareAndSwap(nil, &err) {
+		e.log.Error("the store failed; nothing is accepted or sent until it can be written again", slog.Any("err", err))
+		close(e.failed)
+	}
+}
+
+// broken is why the store cannot be written any more, or nil.
+func (e *engine) broken() error {
+	if p := e.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package queue
+
+// A change moves one delivery from a state to a state, in one batch with its
+// log entry and what is due next. Whoever makes it holds the delivery: a lease
+// if it was pending, the engine's amending lock if it was finished.
+type change struct {
+	lane  *lane
+	id    DeliveryID
+	due   millis // of the due key that is to go; only if it was pending
+	was   deliveryRecord
+	now   deliveryRecord
+	entry *logRecord // nil: there is nothing to log
+	body  []byte     // not nil: the body made anew
+	end   chan error // nil: nobody waits; else the change is urgent
+}
+
+func (c *change) urgent() bool { return c.end != nil }
+
+func (c *change) write(w *writer) {
+	if c.was.state == pending {
+		w.paid(c.lane, c.due, c.id)
+	}
+	if c.body != nil {
+		w.k = bodyKey(w.k[:0], c.id)
+		w.set(w.k, c.body)
+	}
+	if c.entry != nil {
+		c.entry.prev = c.was.last
+		c.now.last = w.log(c.lane, c.entry)
+	}
+	n := w.count(c.lane)
+	n.in[c.was.state]--
+	n.in[c.now.state]++
+	if c.now.state == pending {
+		w.owe(c.lane, c.now.due, c.id)
+	}
+	w.putDelivery(c.id, &c.now)
+}
+
+func (c *change) done(err error) {
+	c.lane.settled(c, err)
+	if c.end != nil {
+		c.end <- err
+	}
+}
+
+// settled lets go of a delivery whose change has been written, or could not be.
+func (l *lane) settled(c *change, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.was.state == pending && l.refilling {
+		if l.gone == nil {
+			l.gone = map[place]bool{}
+		}
+		l.gone[place{c.due, c.id}] = true
+	}
+	switch {
+	case err != nil && c.was.state == pending:
+		l.leave(c.id, c.due)
+	case err == nil && c.now.state == pending:
+		l.leave(c.id, c.now.due)
+	default:
+		delete(l.held, c.id)
+	}
+	l.kick()
+}
+
+// entry is the log entry as readers see it.
+func (r *logRecord) entry(at stamp, route string) Entry {
+	e := Entry{
+		Time: at.time(), Delivery: r.delivery, Signal: r.signal, Route: route, Type: r.kind,
+		Attempt: r.attempt, Verdict: verdicts[r.verdict], Reason: reasons[r.reason],
+		Status: r.status, DurationMS: float64(r.took.Microseconds()) / 1000,
+		Error: r.err, Response: r.response,
+	}
+	if r.next != 0 {
+		t := r.next.time()
+		e.NextAttempt = &t
+	}
+	return e
+}

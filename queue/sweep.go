@@ -1,0 +1,412 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+const (
+	sweepItems = 4096 // deliveries looked at for one batch
+	tendEvery  = time.Second
+	sweepMost  = time.Minute            // between sweeps
+	sweepLeast = 100 * time.Millisecond // likewise
+	sweepShare = 50                     // a sweep rests so many times as long as it took
+)
+
+// tend watches the disk and sweeps out what has expired, until ctx ends.
+func (e *engine) tend(ctx context.Context) {
+	disk := time.NewTicker(tendEvery)
+	defer disk.Stop()
+	sweep := time.NewTimer(e.sweepGap(0))
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-disk.C:
+			e.watchDisk()
+			if e.bytes.Load() >= e.limits.Load().MaxSize {
+				e.report("evict history", e.evict(ctx))
+				e.watchDisk()
+			}
+		case <-sweep.C:
+			start := time.Now()
+			e.report("sweep", e.sweep(ctx))
+			sweep.Reset(e.sweepGap(time.Since(start)))
+		}
+	}
+}
+
+func (e *engine) report(what string, err error) {
+	if err != nil && e.broken() == nil {
+		e.log.Error(what+" failed; it is tried again", slog.Any("err", err))
+	}
+}
+
+// sweepGap is the time to the next sweep after one that took so long.
+func (e *engine) sweepGap(took time.Duration) time.Duration {
+	l := e.limits.Load()
+	shortest := min(l.Retention, l.MaxAge, l.DedupWindow)
+	return max(min(shortest/4, sweepMost), sweepLeast, sweepShare*took)
+}
+
+// watchDisk finds out how much room there is, and with it whether signals are accepted.
+func (e *engine) watchDisk() {
+	limits := e.limits.Load()
+	_ = e.read(func(db *pebble.DB) error {
+		e.bytes.Store(int64(db.Metrics().DiskSpaceUsage()))
+		return nil
+	})
+	why := ""
+	if u, err := e.fs.GetDiskUsage(e.o.Path); err == nil {
+		e.free.Store(int64(u.AvailBytes))
+		if e.free.Load() < limits.MinFree {
+			why = fmt.Sprintf("the disk of %s has %d bytes free, queue.min_free is %d: free some", e.o.Path, u.AvailBytes, limits.MinFree)
+		}
+	}
+	if b := e.bytes.Load(); b >= limits.MaxSize {
+		why = fmt.Sprintf("the store has %d bytes, queue.max_size is %d: mend or discard what is owed, or raise it", b, limits.MaxSize)
+	}
+	was := e.refusal.Load()
+	switch {
+	case why == "" && was != nil:
+		e.refusal.Store(nil)
+		e.log.Info("accepting signals again")
+	case why != "":
+		e.refusal.Store(&why)
+		if was == nil {
+			e.log.Error("not accepting signals", slog.String("err", why))
+		}
+	}
+}
+
+// sweep deletes what has outlived its retention and ends what has waited too long.
+func (e *engine) sweep(ctx context.Context) error {
+	l := e.limits.Load()
+	now := time.Now()
+	if err := e.trim(keyLog, logKey(nil, toStamp(now.Add(-l.Retention)))); err != nil {
+		return err
+	}
+	if err := e.expireKeys(toMillis(now.Add(-l.DedupWindow))); err != nil {
+		return err
+	}
+	old := toStamp(now.Add(-l.Retention))
+	return e.reap(ctx, reaping{
+		until:   firstID(now.Add(-min(l.Retention, l.MaxAge))),
+		goUntil: firstID(now.Add(-l.Retention)),
+		expired: func(r *deliveryRecord) bool { return r.state != pending && r.last < old },
+		tooOld:  firstID(now.Add(-l.MaxAge)),
+	})
+}
+
+// trim deletes all keys with the prefix below end, if there are any.
+func (e *engine) trim(prefix byte, end []byte) error {
+	some := false
+	err := e.scan([]byte{prefix}, end, func(_, _ []byte) (bool, error) {
+		some = true
+		return false, nil
+	})
+	if err != nil || !some {
+		return err
+	}
+	return e.do(func(w *writer) { w.deleteRange([]byte{prefix}, end) })
+}
+
+// expireKeys forgets the idempotency keys bound before the time.
+func (e *engine) expireKeys(before millis) error {
+	for {
+		var old [][]byte
+		err := e.scan([]byte{keyIdemTime}, idemTimeKey(nil, before, idemHash{}), func(k, _ []byte) (bool, error) {
+			old = append(old, bytes.Clone(k))
+			return len(old) < sweepItems, nil
+		})
+		if err != nil || len(old) == 0 {
+			return err
+		}
+		// A key bound again since then has a later time: its binding stays.
+		var hashes []idemHash
+		for _, k := range old {
+			at, h, err := parseIdemTimeKey(k)
+			if err != nil {
+				return err
+			}
+			v, err := e.get(idemKey(nil, h))
+			if err != nil {
+				return err
+			}
+			if r, err := parseIdem(v); err == nil && r.at == at {
+				hashes = append(hashes, h)
+			}
+		}
+		err = e.do(func(w *writer) {
+			for _, h := range hashes {
+				w.k = idemKey(w.k[:0], h)
+				w.delete(w.k)
+			}
+			w.deleteRange([]byte{keyIdemTime}, append(old[len(old)-1], 0))
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// A reaping says which deliveries go.
+type reaping struct {
+	until   DeliveryID // only those made before are looked at
+	goUntil DeliveryID // and only those made before can go, with signals that made none
+	expired func(r *deliveryRecord) bool
+	tooOld  DeliveryID          // pending ones made before become dead, too_old
+	enough  func(gone int) bool // whether to stop early; nil: no
+}
+
+// reap deletes signals all of whose deliveries are expired, with these, in
+// ranges, and ends pending ones that are too old.
+func (e *engine) reap(ctx context.Context, rp reaping) error {
+	var pos DeliveryID
+	for total := 0; ctx.Err() == nil; {
+		old, end, gone, err := e.reapSome(pos, &rp)
+		if err != nil {
+			return err
+		}
+		total += gone
+		if len(old) > 0 {
+			if _, err := e.amend(old, tooOldAmendment); err != nil {
+				return err
+			}
+		}
+		if end == rp.until || rp.enough != nil && rp.enough(total) {
+			return nil
+		}
+		pos = end
+	}
+	return nil
+}
+
+var tooOldAmendment = amendment{
+	of: func(r *deliveryRecord) bool { return r.state == pending },
+	change: func(c *change, _ *engine) ([]Accepted, error) {
+		c.die(TooOld, "it waited longer than queue.max_age")
+		return nil, nil
+	},
+}
+
+// reapSome reaps from pos on and returns where it ended, which pending
+// deliveries it met that are too old, and how many it deleted.
+func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []DeliveryID, end DeliveryID, gone int, err error) {
+	// Finished deliveries must not be retried between the look and the deletion.
+	e.amending.Lock()
+	defer e.amending.Unlock()
+	if err := e.do(func(w *writer) { w.lowPut = maxSignal }); err != nil {
+		return nil, end, 0, err
+	}
+	type tally [storedStates]int64
+	var (
+		runs    [][2]DeliveryID // to be deleted, from and before
+		tallies = map[*lane]tally{}
+		extras  [][]byte // keys to be deleted with them
+
+		from    = pos // of the run
+		group   SignalID
+		members []deliveryRecord
+		ids     []DeliveryID
+		seen    int
+	)
+	kept, err := e.signalsWithExtras(pos.signal(), rp.until)
+	if err != nil {
+		return nil, end, 0, err
+	}
+	addRun := func(before DeliveryID) {
+		if bytes.Compare(before[:], rp.goUntil[:]) > 0 {
+			before = rp.goUntil
+		}
+		if bytes.Compare(from[:], before[:]) < 0 {
+			runs = append(runs, [2]DeliveryID{from, before})
+		}
+	}
+	closeGroup := func() {
+		if len(members) == 0 {
+			return
+		}
+		goes := !kept[group]
+		for i := range members {
+			goes = goes && rp.expired(&members[i])
+		}
+		if goes {
+			for i := range members {
+				l := e.laneOf(members[i].route)
+				t := tallies[l]
+				t[members[i].state]++
+				tallies[l] = t
+				if members[i].flags&ownSignal != 0 {
+					extras = append(extras, extraKey(nil, members[i].signal, ids[i]))
+				}
+			}
+			gone += len(members)
+		} else {
+			addRun(group.Delivery(0))
+			from = group.after()
+		}
+		members, ids = members[:0], ids[:0]
+	}
+	end = rp.until
+	err = e.scan(deliveryKey(nil, pos), deliveryKey(nil, rp.until), func(k, v []byte) (bool, error) {
+		var id DeliveryID
+		copy(id[:], k[1:])
+		r, err := parseDelivery(id, v)
+		if err != nil {
+			return false, err
+		}
+		if s := id.signal(); s != group {
+			closeGroup()
+			if seen >= sweepItems {
+				end = s.Delivery(0)
+				return false, nil
+			}
+			group = s
+		}
+		seen++
+		members, ids = append(members, r), append(ids, id)
+		if r.state == pending && bytes.Compare(id[:], rp.tooOld[:]) < 0 {
+			old = append(old, id)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, end, 0, err
+	}
+	closeGroup()
+	addRun(end)
+	if runs, err = e.inhabited(runs); err != nil || len(runs) == 0 {
+		return old, end, 0, err
+	}
+	raced := false
+	err = e.do(func(w *writer) {
+		// A signal put since the look, with an id from long ago, must not be met.
+		if bytes.Compare(w.lowPut[:], end[:]) < 0 {
+			raced = true
+			return
+		}
+		for _, r := range runs {
+			for _, prefix := range []byte{keySignal, keyDelivery, keyBody} {
+				w.deleteRange(append([]byte{prefix}, r[0][:]...), append([]byte{prefix}, r[1][:]...))
+			}
+		}
+		for _, k := range extras {
+			w.delete(k)
+		}
+		for l, t := range tallies {
+			c := w.count(l)
+			for s, n := range t {
+				c.in[s] -= n
+				c.expired += n
+			}
+		}
+	})
+	if raced {
+		return old, end, 0, err
+	}
+	return old, end, gone, err
+}
+
+// signalsWithExtras are the signals before until that later deliveries lean on.
+func (e *engine) signalsWithExtras(from SignalID, until DeliveryID) (map[SignalID]bool, error) {
+	with := map[SignalID]bool{}
+	lo := append([]byte{keyExtra}, from[:]...)
+	hi := append([]byte{keyExtra}, until[:]...)
+	return with, e.scan(lo, hi, func(k, _ []byte) (bool, error) {
+		var s SignalID
+		copy(s[:], k[1:])
+		with[s] = true
+		return true, nil
+	})
+}
+
+// inhabited are the runs in which there is a signal or a delivery.
+func (e *engine) inhabited(runs [][2]DeliveryID) ([][2]DeliveryID, error) {
+	kept := runs[:0]
+	for _, r := range runs {
+		some := false
+		for _, prefix := range []byte{keySignal, keyDelivery} {
+			err := e.scan(append([]byte{prefix}, r[0][:]...), append([]byte{prefix}, r[1][:]...), func(_, _ []byte) (bool, error) {
+				some = true
+				return false, nil
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		if some {
+			kept = append(kept, r)
+		}
+	}
+	return kept, nil
+}
+
+// evict sheds the oldest delivered history until the store is below its
+// limit, or only what is owed or dead is left.
+func (e *engine) evict(ctx context.Context) error {
+	for ctx.Err() == nil && e.bytes.Load() >= e.limits.Load().MaxSize {
+		gone := 0
+		var before stamp // log entries older than all that goes, go too
+		err := e.reap(ctx, reaping{
+			until:   firstID(time.Now()),
+			goUntil: firstID(time.Now()),
+			expired: func(r *deliveryRecord) bool {
+				if r.state != delivered {
+					return false
+				}
+				if before == 0 || r.last < before {
+					before = r.last
+				}
+				return true
+			},
+			enough: func(n int) bool { gone = n; return n > 0 },
+		})
+		if err != nil || gone == 0 {
+			return err
+		}
+		e.evicted.Add(int64(gone))
+		if err := e.trim(keyLog, logKey(nil, before)); err != nil {
+			return err
+		}
+		err = e.read(func(db *pebble.DB) error {
+			return db.Compact(ctx, []byte{0}, []byte{0xff}, false)
+		})
+		if err != nil {
+			return err
+		}
+		e.watchDisk()
+	}
+	return nil
+}
+
+var maxSignal = func() (s SignalID) {
+	for i := range s {
+		s[i] = 0xff
+	}
+	return s
+}()
+
+func minSignal(a, b SignalID) SignalID {
+	if bytes.Compare(a[:], b[:]) < 0 {
+		return a
+	}
+	return b
+}
+
+// after is the first delivery id beyond all of the signal's.
+func (s SignalID) after() DeliveryID {
+	d := s.Delivery(MaxDeliveries)
+	for i := 15; i >= 0; i-- {
+		if d[i]++; d[i] != 0 {
+			break
+		}
+	}
+	return d
+}

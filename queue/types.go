@@ -1,0 +1,258 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// What the queue refuses with. Each is wrapped in an error that says what it was about.
+var (
+	// ErrNotFound: there is no such signal, delivery or route, or it has expired.
+	ErrNotFound = errors.New("not found")
+	// ErrHeld: the delivery's route is not in the config; it waits until the route is back.
+	ErrHeld = errors.New("held")
+	// ErrKeyReused: the idempotency key is bound to a request with other bytes.
+	ErrKeyReused = errors.New("idempotency key used before with another body")
+	// ErrUnavailable: the store takes no new signals now; the text says why.
+	ErrUnavailable = errors.New("not accepting signals")
+	// ErrClosed: the queue is closed.
+	ErrClosed = errors.New("queue closed")
+)
+
+// Options are what a queue is opened with. Path and Courier are needed.
+type Options struct {
+	// Path is the folder of the store. It is made, mode 0700, if it is missing.
+	Path string
+	// Courier makes the attempts. Deliver runs in many goroutines at once.
+	Courier Courier
+	// Log takes what nobody else can be told; nil discards it.
+	Log *slog.Logger
+	// Observe, unless nil, is called once for each entry of the delivery log,
+	// in its order, when the entry can be read. It must not block.
+	Observe func(Entry)
+	// Limits hold until the first Configure.
+	Limits Limits
+}
+
+// Limits bound what the store keeps. A field of zero means its default in the contract.
+type Limits struct {
+	MaxSize     int64         // bytes on disk, above which history is shed and then new signals are refused
+	MinFree     int64         // free bytes of the file system below which new signals are refused
+	MaxAge      time.Duration // a delivery still pending so long after its signal came becomes dead, too_old
+	Retention   time.Duration // how long finished deliveries, their payloads and the delivery log are kept
+	DedupWindow time.Duration // how long an idempotency key is remembered
+}
+
+// A Route is what the queue has to know of a route to send its deliveries.
+type Route struct {
+	Name        string  // identity: deliveries belong to the name, whatever else changes
+	Concurrency int     // attempts under way at once, at least 1
+	Rate        float64 // attempts a second, 0 for no limit; a burst is at most one second's worth, at least 1
+	Paused      bool    // queue, but send nothing
+	Schedule    Schedule
+	// Target names the endpoint. When it changes, the failing state is cleared.
+	Target string
+}
+
+// A Signal is what the app sent.
+type Signal struct {
+	ID          SignalID // from NewSignalID
+	Type        string   // signal_type
+	Traceparent string   // W3C trace context, or empty
+	Body        []byte   // as received, never changed
+}
+
+// Accepted is a signal with what the routing table made of it. Its i-th
+// delivery has the id Signal.ID.Delivery(i+1).
+type Accepted struct {
+	Signal
+	Deliveries []Made
+}
+
+// Made is one delivery of a new signal.
+type Made struct {
+	Route string
+	Body  []byte // nil: the signal's own bytes
+	Error string // not empty: the expression failed with this, the delivery is dead, reason transform
+}
+
+// A Delivery is what a courier is handed.
+type Delivery struct {
+	ID          DeliveryID
+	Signal      SignalID
+	Route       string
+	Type        string // signal_type
+	Traceparent string
+	Body        []byte // must not be changed
+}
+
+// A Courier makes one attempt. It returns an error only if ctx ended before
+// there was a verdict: the delivery stays due and nothing is charged.
+type Courier interface {
+	Deliver(ctx context.Context, d Delivery, attempt int) (Outcome, error)
+}
+
+// A Verdict is what became of an attempt.
+type Verdict string
+
+// The verdicts.
+const (
+	Delivered Verdict = "delivered"
+	Retry     Verdict = "retry"
+	Dead      Verdict = "dead"
+)
+
+// A Reason says why a delivery is dead.
+type Reason string
+
+// The reasons.
+const (
+	Gone      Reason = "gone"      // a status in give_up_on
+	Exhausted Reason = "exhausted" // the last attempt failed
+	Transform Reason = "transform" // the route's expression failed
+	Filtered  Reason = "filtered"  // reshaped, and nothing came of it
+	TooOld    Reason = "too_old"   // max_age passed while it waited
+	Discarded Reason = "discarded" // someone gave it up
+)
+
+// An Outcome is a courier's judgement of one attempt.
+type Outcome struct {
+	Verdict  Verdict // Delivered, Retry, or Dead with a Reason
+	Reason   Reason
+	Status   int // of the answer, 0 if there was none
+	Duration time.Duration
+	Error    string // why it is not delivered; no secret, no URL path
+	Response string // the beginning of the answer's body
+	// RetryAfter lengthens the gap to the next attempt; 0 if the endpoint did not ask.
+	RetryAfter time.Duration
+	// HoldRoute makes RetryAfter hold all attempts of the route (429, 503).
+	HoldRoute bool
+	// Fault counts towards the failing state of the route: the endpoint is to
+	// blame, not this payload (connection errors, timeouts, 5xx, 429).
+	Fault bool
+}
+
+// An Entry of the delivery log is one attempt, or the end of a delivery
+// without one (attempt 0). It is written once.
+type Entry struct {
+	Time        time.Time  `json:"time"` // end of the attempt; unique, and grows with the log
+	Delivery    DeliveryID `json:"delivery"`
+	Signal      SignalID   `json:"signal"`
+	Route       string     `json:"route"`
+	Type        string     `json:"signal_type"`
+	Attempt     int        `json:"attempt"`
+	Verdict     Verdict    `json:"verdict"`
+	Reason      Reason     `json:"reason,omitempty"`
+	Status      int        `json:"status,omitempty"`
+	DurationMS  float64    `json:"duration_ms"`
+	Error       string     `json:"error,omitempty"`
+	Response    string     `json:"response,omitempty"`
+	NextAttempt *time.Time `json:"next_attempt,omitempty"`
+}
+
+// A State is where a delivery is. Every delivery is in exactly one until it expires.
+type State string
+
+// The states. Held is Pending on a route that is not in the config.
+const (
+	StatePending   State = "pending"
+	StateHeld      State = "held"
+	StateDelivered State = "delivered"
+	StateDead      State = "dead"
+)
+
+// Info is a delivery as lists show it.
+type Info struct {
+	ID          DeliveryID `json:"id"`
+	Signal      SignalID   `json:"signal"`
+	Route       string     `json:"route"`
+	Type        string     `json:"signal_type"`
+	State       State      `json:"state"`
+	Reason      Reason     `json:"reason,omitempty"`
+	Created     time.Time  `json:"created"`
+	Attempts    int        `json:"attempts"`
+	NextAttempt *time.Time `json:"next_attempt,omitempty"` // pending only
+	Last        *Entry     `json:"last"`                   // nil before the first attempt
+}
+
+// Detail is a delivery whole.
+type Detail struct {
+	Info
+	Traceparent string
+	Body        []byte  // nil if the expression failed
+	SignalBody  []byte  // as received
+	Log         []Entry // oldest first
+}
+
+// LogFilter selects entries of the delivery log. Zero fields select all.
+type LogFilter struct {
+	Route    string
+	Type     string
+	Signal   SignalID
+	Delivery DeliveryID
+	Verdict  Verdict
+	Status   int
+	Since    time.Time // inclusive
+	Until    time.Time // exclusive
+	Limit    int       // entries of a page, at least 1
+	After    string    // a page's next
+}
+
+// Filter selects deliveries. Zero fields select all.
+type Filter struct {
+	State  State
+	Route  string
+	Type   string
+	Signal SignalID
+	Reason Reason
+	Since  time.Time // of creation, inclusive
+	Until  time.Time // of creation, exclusive
+	Limit  int       // deliveries of a page, at least 1; ignored by RetryAll and Discard
+	After  string    // a page's next; ignored by RetryAll and Discard
+}
+
+// Reshape makes the bodies of a stored signal anew, as the config of today
+// has it, for one route. No body: the signal does not pass any more. An error
+// makes the delivery dead, reason transform, with its text in the log.
+type Reshape func(s Signal, route string) ([][]byte, error)
+
+// Status is what the queue knows of itself.
+type Status struct {
+	Bytes       int64  // the store on disk
+	Free        int64  // free bytes of its file system
+	Accepting   bool   // whether Put is answered
+	Reason      string // why not
+	Routes      []RouteStatus
+	Evicted     int64 // deliveries shed before their retention was over, since the start
+	Unaccounted int64 // made - pending - held - delivered - dead - expired: always 0
+}
+
+// RouteState is how a route fares.
+type RouteState string
+
+// The states of a route.
+const (
+	RouteOK      RouteState = "ok"
+	RouteFailing RouteState = "failing"
+	RoutePaused  RouteState = "paused"
+	RouteGone    RouteState = "gone" // not in the config, but something of it is left
+)
+
+// RouteStatus is what the queue knows of one route. Pending counts those that
+// can be sent; on a route that is gone they are Held instead.
+type RouteStatus struct {
+	Name         string
+	State        RouteState
+	PausedByAPI  bool // Pause, not the config, holds it
+	Pending      int64
+	Held         int64
+	Delivered    int64
+	Dead         int64
+	OldestDue    time.Time // zero if none is due
+	LastSuccess  time.Time // zero if none since the start
+	LastError    string
+	LastErrorAt  time.Time
+	FailingSince time.Time // zero unless failing
+}
