@@ -1,0 +1,79 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write what is found to testdata/bad/*.err")
+
+// canary stands for every secret in the tests: it must not be in any fault.
+const canary = "CANARY"
+
+// testOutside has a few environment variables and no proxy.
+func testOutside() outside {
+	env := map[string]string{
+		"CRM_SECRET":  canary,
+		"EMPTY":       "",
+		"NEWLINE":     canary + "\n",
+		"URL_HTTP":    "http://crm.example.com/" + canary,
+		"URL_NEWLINE": "https://crm.example.com/" + canary + "\n",
+	}
+	return outside{
+		env:      func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+		readFile: readRegular,
+		proxy:    func(*http.Request) (*url.URL, error) { return nil, nil },
+	}
+}
+
+// Each testdata/bad/NAME.toml has the faults of NAME.err, no more and no fewer.
+func TestBad(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.toml")
+	if err != nil || len(files) < 60 {
+		t.Fatalf("%d cases, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".toml"), func(t *testing.T) {
+			t.Parallel()
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, _, faults := parse(file, data, testOutside())
+			if c != nil || len(faults) == 0 {
+				t.Fatalf("got %+v, want faults", c)
+			}
+			got := strings.ReplaceAll(faults.Error(), filepath.ToSlash(file), filepath.Base(file)) + "\n"
+			golden := strings.TrimSuffix(file, ".toml") + ".err"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+			for _, hidden := range []string{canary, "canary", "7654321"} {
+				if strings.Contains(got, hidden) {
+					t.Errorf("a secret is in\n%s", got)
+				}
+			}
+			for _, err := range faults.Unwrap() {
+				f, ok := errors.AsType[Fault](err)
+				if !ok || f.File != file || f.Line < 1 || f.Line > strings.Count(string(data), "\n")+1 || f.Column < 1 {
+					t.Errorf("place of %#v", err)
+				}
+			}
+		})
+	}
+}

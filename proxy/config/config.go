@@ -1,0 +1,106 @@
+package config
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"time"
+
+	"signalpost/proxy/sign"
+	"signalpost/transform"
+)
+
+// A Config is a file that has been read, checked and found complete: defaults
+// are filled in, secrets read, expressions compiled. It is never changed.
+type Config struct {
+	Path   string // as given to Load
+	Hash   string // of the file's bytes: 12 hex digits; a changed secret or certificate file does not change it
+	Server Server
+	Queue  Queue
+	Log    Log
+	Routes []Route // at least one, in the order of the file
+	// Files are the absolute paths of every file whose change calls for a
+	// reload: the config file first, then those that secrets and certificates
+	// name.
+	Files    []string
+	Warnings []Fault // what is allowed but probably not meant, sorted by place
+}
+
+// Server is the [server] table.
+type Server struct {
+	Listen  string   // HOST:PORT, or unix: and an absolute path
+	MaxBody int64    // bytes of one request, unpacked
+	Token   Secret   // zero: none; never so unless Listen is loopback or a socket
+	Hosts   []string // further Host names to accept, lower case
+}
+
+// Queue is the [queue] table.
+type Queue struct {
+	Path        string // absolute
+	MaxSize     int64  // bytes on disk
+	MinFree     int64  // bytes of free disk below which signals are refused; 0: none
+	MaxAge      time.Duration
+	Retention   time.Duration
+	DedupWindow time.Duration
+}
+
+// Log is the [log] table.
+type Log struct {
+	Level  slog.Level
+	Format string // auto, json or text
+}
+
+// A Route is one [[route]] table, with [defaults] merged in.
+type Route struct {
+	Name   string
+	URL    Secret // absolute, https or http, without credentials or fragment
+	Target string // the URL's scheme://host, for people
+
+	SignalTypes     []string           // globs of * and ?; empty: every type
+	Where           *transform.Program // nil: every signal
+	Transform       *transform.Program // nil: the bytes as they came
+	WhereSource     string
+	TransformSource string
+
+	Secrets    []Secret     // the first is the one receivers verify today
+	Signatures []string     // presets
+	Signer     *sign.Signer // nil when there is no secret or no preset
+
+	Headers     map[string]Secret // by canonical name
+	BasicAuth   *BasicAuth        // nil: none
+	BearerToken Secret            // zero: none; never beside BasicAuth
+
+	Timeout     time.Duration // of one attempt
+	Retry       Retry
+	GiveUpOn    []int
+	Concurrency int
+	Rate        float64 // attempts a second; 0: no limit
+	RateText    string  // the rate as written
+	Paused      bool
+
+	TLS                  TLS
+	BlockPrivateNetworks bool
+	AllowHTTP            bool
+}
+
+// BasicAuth is what the Authorization header says under HTTP Basic.
+type BasicAuth struct {
+	Username string
+	Password Secret
+}
+
+// Retry is a route's schedule. The gaps between attempts grow by one factor,
+// at least 1, from First so that they add up to Window; with two attempts the
+// gap is First.
+type Retry struct {
+	Attempts      int // at least 1
+	First, Window time.Duration
+	Jitter        float64 // at least 0, below 1
+}
+
+// TLS is a route's side of TLS.
+type TLS struct {
+	CAFile, CertFile, KeyFile string // absolute; "": none
+	// Config holds what was loaded from the files; nil when there are none. It
+	// is shared: clone it before changing it.
+	Config *tls.Config `json:"-"`
+}
