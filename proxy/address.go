@@ -1,0 +1,113 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"syscall"
+)
+
+// globallyReachable reports whether a is a unicast address that hosts anywhere
+// on the internet can reach, by IANA's special-purpose address registries
+// (RFC 6890) as of 2025. What the registries leave open is not reachable.
+//
+// An address of the well-known NAT64 prefix is as reachable as the IPv4
+// address inside it. All other forms that carry an IPv4 address (mapped,
+// compatible, 6to4, Teredo, local-use NAT64) are not reachable, whatever they
+// carry, and neither is an address with a zone.
+func globallyReachable(a netip.Addr) bool {
+	if !a.IsValid() || a.Zone() != "" {
+		return false
+	}
+	if nat64.Contains(a) {
+		b := a.As16()
+		a = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	if a.Is6() && !globalUnicast6.Contains(a) {
+		return false
+	}
+	for _, p := range reachableWithin {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	for _, p := range unreachable {
+		if p.Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
+var (
+	nat64 = netip.MustParsePrefix("64:ff9b::/96")
+	// All that IANA hands out to the internet. Outside are loopback, mapped
+	// IPv4, 64:ff9b:1::/48, 100::/64, 5f00::/16, fc00::/7, fe80::/10,
+	// fec0::/10, ff00::/8 and what may come.
+	globalUnicast6 = netip.MustParsePrefix("2000::/3")
+
+	// Exceptions to the blocks below that contain them.
+	reachableWithin = prefixes(
+		"192.0.0.9/32",    // Port Control Protocol anycast
+		"192.0.0.10/32",   // TURN anycast
+		"2001:1::1/128",   // Port Control Protocol anycast
+		"2001:1::2/128",   // TURN anycast
+		"2001:1::3/128",   // DNS-SD registration anycast
+		"2001:3::/32",     // AMT
+		"2001:4:112::/48", // AS112
+		"2001:20::/28",    // ORCHIDv2
+		"2001:30::/28",    // drone remote identification
+	)
+	unreachable = prefixes(
+		"0.0.0.0/8",       // this network
+		"10.0.0.0/8",      // private
+		"100.64.0.0/10",   // carrier-grade NAT
+		"127.0.0.0/8",     // loopback
+		"169.254.0.0/16",  // link-local, and the metadata services of clouds
+		"172.16.0.0/12",   // private
+		"192.0.0.0/24",    // protocol assignments
+		"192.0.2.0/24",    // documentation
+		"192.88.99.0/24",  // 6to4 relays, deprecated
+		"192.168.0.0/16",  // private
+		"198.18.0.0/15",   // benchmarking
+		"198.51.100.0/24", // documentation
+		"203.0.113.0/24",  // documentation
+		"224.0.0.0/4",     // multicast
+		"240.0.0.0/4",     // reserved, and broadcast
+		"2001::/23",       // protocol assignments: Teredo, benchmarking, ORCHID
+		"2001:db8::/32",   // documentation
+		"2002::/16",       // 6to4
+		"3fff::/20",       // documentation
+	)
+)
+
+func prefixes(texts ...string) []netip.Prefix {
+	ps := make([]netip.Prefix, len(texts))
+	for i, t := range texts {
+		ps[i] = netip.MustParsePrefix(t)
+	}
+	return ps
+}
+
+// A notPublicError is the refusal to connect to an address.
+type notPublicError struct {
+	address string
+}
+
+func (e *notPublicError) Error() string {
+	return fmt.Sprintf("address %s is not public", e.address)
+}
+
+// publicOnly is a net.Dialer's ControlContext that refuses addresses that are not
+// globally reachable. It sees the address that is about to be connected to, so
+// no name, whatever it resolves to and when, leads past it.
+func publicOnly(_ context.Context, _, address string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return &notPublicError{address}
+	}
+	if !globallyReachable(ap.Addr()) {
+		return &notPublicError{ap.Addr().String()}
+	}
+	return nil
+}

@@ -1,0 +1,497 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"signalpost/proxy"
+	"signalpost/proxy/config"
+	"signalpost/proxy/sign"
+	"signalpost/queue"
+)
+
+// run runs a command as main does, and returns what it prints and its exit code.
+func run(t testing.TB, stdin string, args ...string) (stdout string, code int, err error) {
+	t.Helper()
+	root := &cobra.Command{Use: "signalpost", SilenceErrors: true, SilenceUsage: true}
+	root.AddCommand(Commands("test")...)
+	var out safeBuffer
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetIn(strings.NewReader(stdin))
+	root.SetArgs(args)
+	began := false
+	for _, c := range root.Commands() {
+		if work := c.RunE; work != nil {
+			c.RunE = func(c *cobra.Command, args []string) error { began = true; return work(c, args) }
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err = root.ExecuteContext(ctx)
+	var coded interface{ ExitCode() int }
+	switch {
+	case err == nil:
+	case errors.As(err, &coded):
+		code = coded.ExitCode()
+	case began:
+		code = 1
+	default:
+		code = 2
+	}
+	return out.String(), code, err
+}
+
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+const testToken = "opensesame"
+
+// sidecar runs one with a route that delivers, one that is refused and one whose
+// transform fails, and returns its address and its config.
+func sidecar(t *testing.T) (server, path string) {
+	t.Helper()
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/gone" {
+			w.WriteHeader(http.StatusGone)
+			io.WriteString(w, "no \x1b[31msuch\x1b[0m hook")
+		}
+	}))
+	t.Cleanup(receiver.Close)
+	dir := t.TempDir()
+	path = filepath.Join(dir, "signalpost.toml")
+	text := strings.ReplaceAll(`
+[server]
+listen = "unix:sock"
+token = { file = "token" }
+[[route]]
+name = "good"
+url = "%s/secretpath"
+signal_types = ["product_*", "t"]
+secret = "whsec_c2lnbmluZ3NlY3JldHNpZ25pbmdzZWNyZXQ="
+[[route]]
+name = "gone"
+url = "%s/gone"
+signal_types = ["product_*"]
+[[route]]
+name = "broken"
+url = "%s"
+signal_types = ["product_*"]
+transform = '.confidence | error'
+`, "%s", receiver.URL)
+	for name, text := range map[string]string{path: text, filepath.Join(dir, "token"): testToken + "\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := proxy.New(cfg, nil, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	addr, served := make(chan string, 1), make(chan error, 1)
+	go func() { served <- p.Serve(ctx, func(a string) { addr <- a }) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case server = <-addr:
+		return server, path
+	case err := <-served:
+		t.Fatal(err)
+		return "", ""
+	}
+}
+
+func TestCommandsOnASidecar(t *testing.T) {
+	server, path := sidecar(t)
+	t.Setenv("SIGNALPOST_TOKEN", "")
+	t.Setenv("SIGNALPOST_CONFIG", path)
+
+	var id string // of a delivery
+	steps := []struct {
+		args  string
+		stdin string
+		code  int
+		want  []string // parts of what is printed, or of the error
+		not   []string
+	}{
+		{"health", "", 0, []string{"ready"}, nil},
+		{"send", "", 0, []string{"makes 3 deliveries", "dlv_", "good", "gone", "broken"}, nil},
+		{"send --route good --json -", `{"signal_type":"t"}`, 0, []string{`{"id":"sig_`, `"route":"good"`}, nil},
+		{"send --ndjson -", "{\"signal_type\":\"x\"}\n{\"signal_type\":\"t\"}", 0, []string{"makes no delivery", "makes 1 delivery"}, nil},
+		{"send -", `{"signal_type":1}`, 1, []string{"signal_type must be a string"}, nil},
+		{"send -", `[{"signal_type":"t"},{}]`, 1, []string{"signal 1 of the batch"}, nil},
+		{"send nowhere.json", "", 1, []string{"no such file", "standard input"}, nil},
+		{"send --route nope", "", 1, []string{`no route "nope"`, "good, gone, broken"}, nil},
+		{"SETTLE", "", 0, nil, nil},
+		{"log", "", 0, []string{"delivered", "dead      gone", "gone: answered 410 Gone", "broken", "transform: "}, []string{"\x1b", "secretpath"}},
+		{"log --verdict dead --route gone --since 1h --limit 5", "", 0, []string{"gone"}, []string{"delivered"}},
+		{"log --limit 1", "", 0, []string{"older ones: --after "}, nil},
+		{"log --verdict delivered --until 1h", "", 0, []string{"no entry"}, nil},
+		{"log --json --route gone", "", 0, []string{`"entries"`, `"response": "no \u001b[31msuch`}, nil},
+		{"log --verdict nope", "", 2, []string{"parameter verdict"}, nil},
+		{"log --nope", "", 2, []string{"unknown flag"}, nil},
+		{"log more", "", 2, []string{"unknown command"}, nil},
+		{"status", "", 0, []string{"signalpost test, up ", "accepting signals", path, "ROUTE", "good", "http://127.0.0.1:"}, []string{"secretpath"}},
+		{"status --json", "", 0, []string{`"accepting": true`, `"name": "broken"`}, nil},
+		{"retry", "", 2, []string{"at least one filter"}, nil},
+		{"retry dlv_x --route good", "", 2, []string{"not both"}, nil},
+		{"retry dlv_x", "", 1, []string{"no such delivery"}, nil},
+		{"retry --route gone --dry-run", "", 0, []string{"1 delivery would be due again"}, nil},
+		{"retry --state pending", "", 2, []string{"parameter state"}, nil},
+		{"retry --reason gone --json", "", 0, []string{`"matched": 1`}, nil},
+		{"SETTLE", "", 0, nil, nil},
+		{"retry ID", "", 0, []string{"route gone"}, nil},
+		{"SETTLE", "", 0, nil, nil},
+		{"log --delivery ID", "", 0, []string{"#1 410", "#2 410", "#3 410"}, nil},
+		{"pause good", "", 0, []string{"good  paused, 0 pending"}, nil},
+		{"pause nope", "", 1, []string{`no route "nope"`}, nil},
+		{"pause", "", 2, []string{"1 arg"}, nil},
+		{"send --route good", "", 0, []string{"makes 1 delivery"}, nil},
+		{"discard", "", 2, []string{"at least one filter"}, nil},
+		{"discard --state dead --route=", "", 2, []string{"--route is empty"}, nil},
+		{"discard --route good --state pending --dry-run", "", 0, []string{"1 delivery would be discarded"}, nil},
+		{"discard --route good --state pending", "", 0, []string{"1 delivery discarded"}, nil},
+		{"resume good --json", "", 0, []string{`"state": "ok"`}, nil},
+		{"health --server " + server, "", 0, []string{"ready"}, nil}, // no token needed
+		{"status --server " + server, "", 1, []string{"token", "SIGNALPOST_TOKEN"}, []string{testToken}},
+		{"status --server " + server + " --config x", "", 2, []string{"one of them"}, nil},
+		{"status --server ftp://x", "", 2, []string{"http://HOST:PORT"}, nil},
+		{"status --server http://a:b@x", "", 2, []string{"credentials"}, []string{"a:b"}},
+		{"health --server unix:" + path + ".none", "", 1, []string{"no sidecar answers"}, nil},
+		{"status --config " + path + ".none", "", 1, []string{"no such file", "--server"}, nil},
+	}
+	for _, step := range steps {
+		if step.args == "SETTLE" {
+			settle(t)
+			if id == "" {
+				text, _, _ := run(t, "", "log", "--route", "gone")
+				id = regexp.MustCompile(`dlv_\w+`).FindString(text)
+			}
+			continue
+		}
+		out, code, err := run(t, step.stdin, strings.Fields(strings.ReplaceAll(step.args, "ID", id))...)
+		text := out
+		if err != nil {
+			text += err.Error()
+		}
+		if code != step.code {
+			t.Errorf("%s: exit %d, want %d:\n%s", step.args, code, step.code, text)
+		}
+		for _, want := range step.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: lacks %q:\n%s", step.args, want, text)
+			}
+		}
+		for _, not := range step.not {
+			if strings.Contains(text, not) {
+				t.Errorf("%s: has %q:\n%s", step.args, not, text)
+			}
+		}
+	}
+
+	t.Run("completion", func(t *testing.T) {
+		for args, want := range map[string]string{
+			"__complete pause ":          "good\tok\ngone\tok\nbroken\tok\n:4",
+			"__complete log --route ":    "good\tok",
+			"__complete log --verdict ":  "delivered\nretry\ndead\n:4",
+			"__complete retry --reason ": "gone\nexhausted\n",
+			"__complete try --route ":    "good\ngone\nbroken",
+			"__complete verify --preset": "",
+		} {
+			out, _, _ := run(t, "", strings.Split(args, " ")...)
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: %q", args, out)
+			}
+		}
+	})
+	t.Run("log -f", func(t *testing.T) {
+		root := &cobra.Command{SilenceErrors: true, SilenceUsage: true}
+		root.AddCommand(Commands("test")...)
+		r, w := io.Pipe()
+		root.SetOut(w)
+		root.SetArgs([]string{"log", "-f", "-n", "0", "--json"})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- root.ExecuteContext(ctx) }()
+		d := json.NewDecoder(r)
+		// It says nothing until something happens, so something happens until it speaks.
+		sending, sent := context.WithCancel(ctx)
+		var sender sync.WaitGroup
+		sender.Go(func() {
+			for sending.Err() == nil {
+				run(t, "", "send", "--route", "good")
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		var e queue.Entry
+		if err := d.Decode(&e); err != nil || e.Route != "good" || e.Verdict != queue.Delivered {
+			t.Errorf("%v %+v", err, e)
+		}
+		sent()
+		sender.Wait()
+		stop()
+		go io.Copy(io.Discard, r)
+		if err := <-ended; err != nil {
+			t.Errorf("interrupted, it ends with %v", err)
+		}
+	})
+	// The sidecar can be asked what is wrong while its config is broken.
+	t.Run("a broken config", func(t *testing.T) {
+		b, _ := os.ReadFile(path)
+		broken := filepath.Join(filepath.Dir(path), "broken.toml")
+		os.WriteFile(broken, append(b, "[[route]]\nnope = 1\nsecret = { env = \"NOT_SET_ANYWHERE\" }\n"...), 0o600)
+		if out, code, err := run(t, "", "status", "--config", broken); code != 0 {
+			t.Errorf("%v %s", err, out)
+		}
+		out, code, err := run(t, "", "check", "--config", broken)
+		if code != 1 || !strings.Contains(err.Error(), "broken.toml:") || !strings.Contains(err.Error(), "nope") || !strings.Contains(err.Error(), "NOT_SET_ANYWHERE") {
+			t.Errorf("exit %d, %v, %s", code, err, out)
+		}
+		out, code, _ = run(t, "", "check", "--json", "--config", broken)
+		var report checked
+		if e := json.Unmarshal([]byte(out), &report); e != nil || code != 1 || report.OK || len(report.Faults) < 2 || report.Faults[0].Line == 0 {
+			t.Errorf("%v, exit %d, %s", e, code, out)
+		}
+	})
+	t.Run("check", func(t *testing.T) {
+		out, code, err := run(t, "", "check")
+		if code != 0 || !strings.Contains(out, "10 times over 24h, with gaps of 5s, 16s, 52s, 2m49s") || !strings.Contains(out, "warning: ") || strings.Contains(out, "secretpath") {
+			t.Errorf("exit %d, %v, %s", code, err, out)
+		}
+	})
+	t.Run("try", func(t *testing.T) {
+		out, code, err := run(t, "", "try")
+		if code != 1 || !strings.Contains(out, "✓ good  passes") || !strings.Contains(out, "✗ broken") || !strings.Contains(out, `"signal_type": "product_qualified_lead"`) || strings.Contains(out, "secretpath") {
+			t.Errorf("exit %d, %v, %s", code, err, out)
+		}
+		if out, code, err = run(t, `{"signal_type":"t"}`, "try", "-", "--json"); code != 0 || strings.Count(out, `"matches": false`) != 2 {
+			t.Errorf("exit %d, %v, %s", code, err, out)
+		}
+		if out, code, err = run(t, `{"signal_type":"t"}`, "try", "-", "--route", "nope"); code != 1 {
+			t.Errorf("exit %d, %v, %s", code, err, out)
+		}
+		if out, code, err = run(t, "", "try", "--headers", "--route", "good"); code != 0 || !strings.Contains(out, "Webhook-Signature: v1,") {
+			t.Errorf("exit %d, %v, %s", code, err, out)
+		}
+	})
+}
+
+// settle waits until nothing is pending.
+func settle(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		out, _, _ := run(t, "", "status", "--json")
+		if strings.Count(out, `"pending": 0`) == 3 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("never settled: %s", out)
+		}
+	}
+}
+
+func TestDemo(t *testing.T) {
+	scratch := t.TempDir()
+	t.Setenv("TMPDIR", scratch)
+	out, code, err := run(t, "", "demo", "--once")
+	if code != 0 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"→ slack, crm", "passes no route", "beton ✓ standard ✓", "Acme Corp is ready to buy (92 %)", "503", "#2 200", "✓ 3 deliveries in 4 requests, every signature right."} {
+		if !strings.Contains(out, want) {
+			t.Errorf("lacks %q", want)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) > 25 {
+		t.Errorf("%d lines", len(lines))
+	}
+	for _, line := range lines {
+		if n := utf8.RuneCountInString(strings.ReplaceAll(line, scratch, "/tmp")); n > columns {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if strings.Contains(out, "✗") || strings.Contains(out, "\x1b") {
+		t.Error("a bad signature, or colour where there is no terminal")
+	}
+	if left, _ := os.ReadDir(scratch); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	dir := t.TempDir()
+	const secret = "whsec_c2lnbmluZ3NlY3JldHNpZ25pbmdzZWNyZXQ="
+	signer, err := sign.New(sign.Presets(), []string{secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := []byte(`{"a":1}`)
+	old := time.Now().Add(-time.Hour)
+	h := http.Header{}
+	h.Set("Webhook-Id", "dlv_1")
+	h.Set("Webhook-Timestamp", fmt.Sprint(old.Unix()))
+	signer.Sign(h, sign.Message{ID: "dlv_1", Time: old, Type: "t", Body: body})
+	var lines strings.Builder
+	lines.WriteString("> POST /hook HTTP/1.1\r\n> host: x\r\n")
+	for name, values := range h {
+		fmt.Fprintf(&lines, "> %s: %s\r\n", strings.ToLower(name), values[0])
+	}
+	lines.WriteString(">\r\n")
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	headers, good := file("headers", lines.String()), file("body", string(body))
+	changed, none, broken := file("changed", `{"a":2}`), file("none", "Host: x\n"), file("broken", "no header line")
+	t.Setenv("SIGNALPOST_SECRET", "")
+	for _, test := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--headers " + headers + " --body " + good + " --secret " + secret, 0, "✓ slack"},
+		{"--headers " + headers + " --body " + good + " --secret other --secret " + secret, 0, "✓ standard"},
+		{"--headers " + headers + " --body - --secret " + secret, 0, "✓ beton"},
+		{"--headers " + headers + " --body " + good + " --secret " + secret + " --json --preset github", 0, `"ok": true`},
+		{"--headers " + headers + " --body " + good + " --secret other", 1, "✗ beton: no secret matches"},
+		{"--headers " + headers + " --body " + changed + " --secret " + secret, 1, "5 of 5 signatures not verified"},
+		{"--headers " + headers + " --body " + good + " --tolerance 5m --secret " + secret, 1, "✗ standard: timestamp"},
+		{"--headers " + none + " --body " + good + " --secret " + secret, 1, "no signature header"},
+		{"--headers " + none + " --body " + good + " --preset stripe --secret " + secret, 1, "header missing"},
+		{"--headers " + broken + " --body " + good + " --secret " + secret, 1, "no header line"},
+		{"--headers " + headers + " --body nowhere --secret " + secret, 1, "no such file"},
+		{"--headers " + headers + " --body " + good, 2, "SIGNALPOST_SECRET"},
+		{"--headers " + headers, 2, "both needed"},
+		{"--headers - --body - --secret x", 2, "standard input"},
+	} {
+		out, code, err := run(t, string(body), append([]string{"verify"}, strings.Fields(test.args)...)...)
+		text := out
+		if err != nil {
+			text += err.Error()
+		}
+		if code != test.code || !strings.Contains(text, test.want) || strings.Contains(text, secret) {
+			t.Errorf("%s: exit %d, want %d and %q:\n%s", test.args, code, test.code, test.want, text)
+		}
+	}
+}
+
+func TestListen(t *testing.T) {
+	root := &cobra.Command{SilenceErrors: true, SilenceUsage: true}
+	root.AddCommand(Commands("test")...)
+	r, w := io.Pipe()
+	root.SetOut(w)
+	root.SetArgs([]string{"listen", "--addr", "127.0.0.1:0", "--status", "418"})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx); w.Close() }()
+	first := make([]byte, 200)
+	n, _ := r.Read(first)
+	url := regexp.MustCompile(`http://[0-9.:]+`).FindString(string(first[:n]))
+	printed := make(chan string, 1)
+	go func() { b, _ := io.ReadAll(r); printed <- string(b) }()
+	resp, err := http.Post(url+"/hook", "application/json", strings.NewReader(`{"x":"\u001b[2J"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 418 {
+		t.Errorf("answered %d", resp.StatusCode)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if text := <-printed; !strings.Contains(text, "POST /hook 418") || strings.Contains(text, "\x1b") {
+		t.Errorf("%q", text)
+	}
+	if _, code, _ := run(t, "", "listen", "--fail", "2"); code != 2 {
+		t.Errorf("exit %d", code)
+	}
+	if _, code, _ := run(t, "", "listen", "--addr", "192.0.2.1:1"); code != 1 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+// Every command has help with an example, and reads well in 80 columns.
+func TestHelp(t *testing.T) {
+	for _, c := range Commands("test") {
+		if c.Short == "" || c.Example == "" || strings.HasSuffix(c.Short, ".") {
+			t.Errorf("%s: short %q, example %q", c.Name(), c.Short, c.Example)
+		}
+		for line := range strings.Lines(c.Long + "\n" + c.Example) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > columns+2 {
+				t.Errorf("%s: %d columns: %s", c.Name(), n, line)
+			}
+		}
+	}
+}
+
+func TestPrint(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 300 * time.Microsecond: "0.3ms", 12 * time.Millisecond: "12ms", 5 * time.Second: "5s", 1500 * time.Millisecond: "1.5s",
+		52 * time.Second: "52s", 169 * time.Second: "2m49s", time.Hour: "1h", 16*time.Hour + 35*time.Minute: "16h35m", 24 * time.Hour: "24h", 168 * time.Hour: "7d",
+		50 * time.Hour: "2d2h", -5 * time.Second: "-5s",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("span(%v) is %s, want %s", d, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"plain é ✓": "plain é ✓", "a\x1b[31mb": `a\x1b[31mb`, "a\nb\tc": `a\nb\tc`, "\u202e": `\u202e`, "\xff": `\xff`, "\ufffd": "\ufffd", "\x00\x7f": `\x00\x7f`,
+	} {
+		if got := escape(text); got != want {
+			t.Errorf("escape(%q) is %s, want %s", text, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 10 << 30: "10.0 GiB", 500 << 30: "500 GiB"} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) is %s, want %s", n, got, want)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"signalpost/proxy/client"
+)
+
+// selectionFlags are what retry and discard select by.
+func selectionFlags(c *cobra.Command, r *remote, states ...string) *client.Selection {
+	s := &client.Selection{}
+	f := c.Flags()
+	f.StringVar(&s.Route, "route", "", "only those of the route `NAME`")
+	f.StringVar(&s.Reason, "reason", "", "only those dead for `REASON`: gone, exhausted, transform, filtered, too_old, discarded")
+	f.StringVar(&s.Type, "signal-type", "", "only those of signals of this `TYPE`")
+	f.StringVar(&s.Since, "since", "", "only those made since `TIME`: RFC 3339, or a duration back such as 15m, 24h, 7d")
+	f.StringVar(&s.Until, "until", "", "only those made before `TIME`")
+	f.BoolVar(&s.DryRun, "dry-run", false, "only count them")
+	c.RegisterFlagCompletionFunc("route", r.completeRoutes)
+	oneOf(c, "reason", "gone", "exhausted", "transform", "filtered", "too_old", "discarded")
+	return s
+}
+
+// selects tells whether any filter is given.
+func selects(s client.Selection) bool {
+	s.Reshape, s.DryRun = false, false
+	return s != client.Selection{}
+}
+
+func retryCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "retry ID | --FILTER …",
+		Short: "Send deliveries again: one, or all that match",
+		Long: `Make deliveries due at once: the one named, or all the dead ones (the delivered
+ones with --state delivered) that match every filter given. Attempt numbers go
+on, the schedule starts anew, the id and the body stay. With --reshape today's
+where and transform make the body anew first; for what is dead for reason
+transform they always do.`,
+		Example: examples(
+			"signalpost retry dlv_01K…",
+			"signalpost retry --route crm --reason exhausted --since 24h --dry-run",
+			"signalpost retry --reason transform            # after the expression is mended",
+			"signalpost retry --state delivered --route crm --since 1h --reshape"),
+		Args: cobra.MaximumNArgs(1),
+	}
+	r := remoteFlags(c)
+	asJSON := jsonFlag(c)
+	s := selectionFlags(c, r)
+	c.Flags().StringVar(&s.State, "state", "", "dead (default) or delivered `STATE`")
+	c.Flags().BoolVar(&s.Reshape, "reshape", false, "make the bodies anew with today's where and transform")
+	oneOf(c, "state", "dead", "delivered")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		out := newPage(c.OutOrStdout())
+		switch one := len(args) == 1; {
+		case one && (selects(*s) || s.DryRun):
+			return usage("name one delivery, or give filters, not both")
+		case !one && !selects(*s):
+			return usage("name a delivery, or at least one filter; for all the dead ones: --state dead")
+		case !one:
+			return matched(c, r, out, *asJSON, *s, "due again", (*client.Client).RetryAll)
+		}
+		api, err := r.client()
+		if err != nil {
+			return err
+		}
+		info, err := api.Retry(c.Context(), args[0], s.Reshape)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(out, info)
+		}
+		out.printf("%s  %s, route %s\n", info.ID, info.State, escape(info.Route))
+		return nil
+	}
+	return c
+}
+
+func discardCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "discard --FILTER …",
+		Short: "Give up all deliveries that match",
+		Long: `Make all deliveries that match every filter given dead, reason discarded: they are
+not sent any more, unless with retry. At least one filter is needed.`,
+		Example: examples(
+			"signalpost discard --route crm --state pending --dry-run",
+			"signalpost discard --route old-crm --state held"),
+	}
+	r := remoteFlags(c)
+	asJSON := jsonFlag(c)
+	s := selectionFlags(c, r)
+	c.Flags().StringVar(&s.State, "state", "", "pending, held or dead `STATE` (default all three)")
+	oneOf(c, "state", "pending", "held", "dead")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if !selects(*s) {
+			return usage("say what to discard with at least one filter")
+		}
+		return matched(c, r, newPage(c.OutOrStdout()), *asJSON, *s, "discarded", (*client.Client).Discard)
+	}
+	return c
+}
+
+// matched does something to all that a selection matches, and says to how many.
+func matched(c *cobra.Command, r *remote, out page, asJSON bool, s client.Selection, done string,
+	do func(*client.Client, context.Context, client.Selection) (int, error)) error {
+	api, err := r.client()
+	if err != nil {
+		return err
+	}
+	n, err := do(api, c.Context(), s)
+	if err != nil {
+		return asUsage(err)
+	}
+	if asJSON {
+		return printJSON(out, map[string]int{"matched": n})
+	}
+	if s.DryRun {
+		done = "would be " + done
+	}
+	out.printf("%s %s\n", count(n, "delivery"), done)
+	return nil
+}
+
+func pauseCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "pause ROUTE",
+		Short:   "Hold a route: its deliveries are queued, nothing is sent",
+		Long:    "Hold a route until resume, also over restarts: its deliveries are queued, nothing\nis sent.",
+		Example: examples("signalpost pause crm"),
+	}
+	return routeCommand(c, (*client.Client).Pause)
+}
+
+func resumeCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "resume ROUTE",
+		Short:   "Let a paused route go on",
+		Long:    "Let a route go on that pause holds. One that the config pauses goes on when\npaused is false there.",
+		Example: examples("signalpost resume crm"),
+	}
+	return routeCommand(c, (*client.Client).Resume)
+}
+
+func routeCommand(c *cobra.Command, do func(*client.Client, context.Context, string) (client.RouteStatus, error)) *cobra.Command {
+	r := remoteFlags(c)
+	asJSON := jsonFlag(c)
+	c.Args = cobra.ExactArgs(1)
+	c.ValidArgsFunction = func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return r.completeRoutes(c, args, word)
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		api, err := r.client()
+		if err != nil {
+			return err
+		}
+		s, err := do(api, c.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		out := newPage(c.OutOrStdout())
+		if *asJSON {
+			return printJSON(out, s)
+		}
+		out.printf("%s  %s, %d pending\n", escape(s.Name), out.in(stateShade[s.State], string(s.State)), s.Pending)
+		return nil
+	}
+	return c
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signalpost/proxy/client"
+	"signalpost/queue"
+)
+
+func statusCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "status",
+		Short:   "Show how the running sidecar and each of its routes fare",
+		Example: examples("signalpost status", "signalpost status --json | jq '.routes[] | select(.dead > 0)'"),
+	}
+	r := remoteFlags(c)
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		api, err := r.client()
+		if err != nil {
+			return err
+		}
+		s, err := api.Status(c.Context())
+		if err != nil {
+			return err
+		}
+		out := newPage(c.OutOrStdout())
+		if *asJSON {
+			return printJSON(out, s)
+		}
+		out.status(s, time.Now())
+		return nil
+	}
+	return c
+}
+
+func healthCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "health",
+		Short: "Exit 0 when the running sidecar is ready: for container probes",
+		Long: `Ask the running sidecar whether it accepts signals. Exit 0 if it does, else 1 and
+say why not. The answer takes 5 seconds at most.`,
+		Example: examples("signalpost health", "signalpost health --server http://127.0.0.1:8787"),
+	}
+	r := remoteFlags(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		api, err := r.client()
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second)
+		defer cancel()
+		if err := api.Ready(ctx); err != nil {
+			return err
+		}
+		newPage(c.OutOrStdout()).printf("ready\n")
+		return nil
+	}
+	return c
+}
+
+var stateShade = map[queue.RouteState]shade{
+	queue.RouteOK: green, queue.RouteFailing: red, queue.RoutePaused: yellow, queue.RouteGone: dim,
+}
+
+// status prints GET /status.
+func (p page) status(s client.Status, now time.Time) {
+	accepting := p.in(green, "accepting signals")
+	if !s.Store.Accepting {
+		accepting = p.in(red, "refusing signals")
+	}
+	p.printf("signalpost %s, up %s, %s\n", escape(s.Version), escape(s.Uptime), accepting)
+	if s.Store.Reason != nil {
+		p.printf("%s\n", wrap(escape(*s.Store.Reason), 8))
+	}
+	p.printf("config  %s\n", trimMargin(wrap(fmt.Sprintf("%s (%s), loaded %s", escape(s.Config.Path), escape(s.Config.Hash), ago(&s.Config.LoadedAt, now)), 8)))
+	if s.Config.Error != nil {
+		p.printf("%s\n", p.in(red, wrap("not reloaded: "+escape(*s.Config.Error), 8)))
+	}
+	p.printf("store   %s, %s free\n\n", size(s.Store.Bytes), size(s.Store.Free))
+	rows := make([][]string, 0, len(s.Routes))
+	for _, r := range s.Routes {
+		due := "-"
+		if r.OldestDue != nil {
+			due = span(max(0, now.Sub(*r.OldestDue)))
+		}
+		target := "-"
+		if r.Target != nil {
+			target = *r.Target
+		}
+		rows = append(rows, []string{
+			escape(r.Name), string(r.State), number(r.Pending), number(r.Held), number(r.Dead), due, ago(r.LastSuccess, now), escape(target),
+		})
+	}
+	p.table([]string{"ROUTE", "STATE", "PENDING", "HELD", "DEAD", "OLDEST DUE", "DELIVERED", "TARGET"},
+		map[int]bool{2: true, 3: true, 4: true, 5: true}, rows)
+	for _, r := range s.Routes {
+		if r.LastError != nil && r.State != queue.RouteOK {
+			p.printf("\n%s\n%s\n", p.in(stateShade[r.State], r.Name+" failed last with"), wrap(escape(*r.LastError), 2))
+		}
+	}
+}
+
+// trimMargin takes the indent off the first line.
+func trimMargin(text string) string {
+	for len(text) > 0 && text[0] == ' ' {
+		text = text[1:]
+	}
+	return text
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }

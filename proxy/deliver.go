@@ -1,0 +1,438 @@
+package proxy
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hashicorp/go-retryablehttp"
+
+	"signalpost/proxy/config"
+	"signalpost/proxy/sign"
+	"signalpost/queue"
+)
+
+const (
+	maxResponse    = 64 << 10            // bytes of a response's body that are read
+	responseTime   = time.Second         // for that
+	maxResponseLog = 1 << 10             // bytes of it that are logged
+	maxErrorText   = 300                 // bytes
+	maxRetryAfter  = 30 * 24 * time.Hour // a longer Retry-After counts as so long
+)
+
+// An endpoint is the sending half of a route under one config. It is immutable
+// but for its connections, and safe for concurrent use.
+type endpoint struct {
+	request  http.Request // what all requests have in common
+	fixed    http.Header  // headers that all requests share; names without values are for each to fill in
+	secret   []string     // names of headers whose values are not for people
+	signer   *sign.Signer
+	timeout  time.Duration
+	giveUpOn []int
+	target   string // scheme and host
+	mask     *mask
+	link     *link
+	closed   atomic.Bool
+}
+
+// newEndpoint returns the endpoint of a route. If old is not nil, and scheme,
+// host, TLS, timeout, concurrency and block_private_networks are as they were,
+// the two share their connections. Each is closed by itself.
+func newEndpoint(r *config.Route, userAgent string, old *endpoint) (*endpoint, error) {
+	u, err := url.Parse(r.URL.Reveal())
+	if err != nil || u.Host == "" {
+		return nil, errors.New("url is not an absolute URL") // the error would show it
+	}
+	return newEndpointWith(r, u, outfitOf(r, u), userAgent, old)
+}
+
+func newEndpointWith(r *config.Route, u *url.URL, o outfit, userAgent string, old *endpoint) (*endpoint, error) {
+	e := &endpoint{
+		request: http.Request{
+			Method: http.MethodPost,
+			URL:    u,
+			Host:   u.Host,
+			Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: http.Header{}, // see lineTransport
+		},
+		fixed:    http.Header{},
+		signer:   r.Signer,
+		timeout:  r.Timeout,
+		giveUpOn: slices.Clone(r.GiveUpOn),
+		target:   r.Target,
+		mask:     newMask(r, u),
+	}
+	for name, value := range r.Headers {
+		name = http.CanonicalHeaderKey(name)
+		e.fixed[name] = []string{value.Reveal()}
+		e.secret = append(e.secret, name)
+	}
+	switch {
+	case r.BasicAuth != nil:
+		e.fixed["Authorization"] = []string{"Basic " + basicCredentials(r.BasicAuth)}
+	case !r.BearerToken.IsZero():
+		e.fixed["Authorization"] = []string{"Bearer " + r.BearerToken.Reveal()}
+	}
+	e.fixed["Content-Type"] = []string{"application/json"}
+	e.fixed["User-Agent"] = []string{userAgent}
+	for _, name := range perRequest {
+		e.fixed[name] = nil
+	}
+	for _, name := range sign.Headers(r.Signatures) {
+		e.fixed[name] = nil
+	}
+	// net/http sends a request a second time if a connection that served
+	// before is closed under it before a byte of the answer, which is how
+	// servers end idle connections; a POST only with this name in its header.
+	// Without a value it is not sent. Receivers know repetitions by webhook-id.
+	if _, ok := e.fixed[idempotencyKey]; !ok {
+		e.fixed[idempotencyKey] = nil
+	}
+	if old != nil && old.link.same(&o) && old.link.share() {
+		e.link = old.link
+		return e, nil
+	}
+	l, err := newLink(o)
+	if err != nil {
+		return nil, err
+	}
+	e.link = l
+	return e, nil
+}
+
+// Format writes where the endpoint leads, whatever the verb: the rest is secret.
+func (e *endpoint) Format(f fmt.State, _ rune) { io.WriteString(f, "endpoint("+e.target+")") }
+
+const idempotencyKey = "Idempotency-Key"
+
+// Headers that each request fills in.
+const (
+	webhookID        = "Webhook-Id"
+	webhookTimestamp = "Webhook-Timestamp"
+	signalID         = "X-Beton-Signal-Id"
+	signalType       = "X-Beton-Signal-Type"
+	attemptNumber    = "X-Beton-Attempt"
+	traceparent      = "Traceparent"
+)
+
+var perRequest = []string{webhookID, webhookTimestamp, signalID, signalType, attemptNumber, traceparent}
+
+// header returns the headers of one request, signed as of now. Names without
+// values are not sent.
+func (e *endpoint) header(d queue.Delivery, attempt int, now time.Time) http.Header {
+	h := maps.Clone(e.fixed)
+	values := make([]string, 0, len(perRequest))
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	id := d.ID.String()
+	set(webhookID, id)
+	set(webhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	set(signalID, d.Signal.String())
+	set(signalType, d.Type)
+	set(attemptNumber, strconv.Itoa(attempt))
+	if d.Traceparent != "" {
+		set(traceparent, d.Traceparent)
+	}
+	e.signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body})
+	return h
+}
+
+// describe returns a request for people: where it goes by scheme and host, and
+// its headers, with secret values taken out.
+func (e *endpoint) describe(d queue.Delivery, attempt int) (method, target string, h http.Header) {
+	h = e.header(d, attempt, time.Now())
+	if a := h["Authorization"]; len(a) > 0 {
+		scheme, _, _ := strings.Cut(a[0], " ")
+		h["Authorization"] = []string{scheme + " " + redacted}
+	}
+	for _, name := range e.secret {
+		h[name] = []string{redacted}
+	}
+	maps.DeleteFunc(h, func(_ string, values []string) bool { return len(values) == 0 })
+	return e.request.Method, e.target, h
+}
+
+// attempt makes one attempt of a delivery and judges it. It returns an error
+// only if ctx ended before there was a verdict.
+func (e *endpoint) attempt(ctx context.Context, d queue.Delivery, attempt int) (queue.Outcome, error) {
+	start := time.Now()
+	t := newTry(ctx, e.timeout)
+	defer t.end()
+	t.header = e.header(d, attempt, start)
+	req := retryablehttp.Request{Request: e.request.WithContext(t)}
+	if len(d.Body) > 0 {
+		req.SetBody(d.Body) // fails only for types that it does not know
+	}
+	resp, err := e.link.client.Do(&req)
+	took := time.Since(start)
+	if e.link.users.Load() == 0 { // closed meanwhile, or before
+		defer e.link.transport.CloseIdleConnections()
+	}
+	if err != nil {
+		if resp != nil {
+			resp.Body.Close()
+		}
+		if ctx.Err() != nil && context.Cause(t) != errTimeout {
+			return queue.Outcome{}, ctx.Err()
+		}
+		text, fault := e.link.explain(err, t)
+		return queue.Outcome{Verdict: queue.Retry, Duration: took, Error: e.plain(text), Fault: fault}, nil
+	}
+	o := e.judge(resp)
+	o.Duration = took
+	o.Response = e.read(resp, t)
+	return o, nil
+}
+
+// judge gives the verdict, by the status alone.
+func (e *endpoint) judge(resp *http.Response) queue.Outcome {
+	o := queue.Outcome{Status: resp.StatusCode}
+	switch {
+	case o.Status >= 200 && o.Status <= 299:
+		o.Verdict = queue.Delivered
+		return o
+	case slices.Contains(e.giveUpOn, o.Status):
+		o.Verdict, o.Reason = queue.Dead, queue.Gone
+		o.Error = "answered " + statusName(o.Status) + ", which is in give_up_on"
+		return o
+	}
+	o.Verdict = queue.Retry
+	o.Error = "answered " + statusName(o.Status)
+	if o.Status == http.StatusProxyAuthRequired && e.link.proxyName != "" {
+		o.Error = "proxy " + e.link.proxyName + ": asks for credentials (407)"
+	}
+	if l := resp.Header[location]; len(l) > 0 && o.Status >= 300 && o.Status <= 399 {
+		o.Error += ", a redirect to " + e.redirectTarget(l[0]) + ": redirects are not followed"
+	}
+	o.Error = e.plain(o.Error)
+	o.Fault = o.Status >= 500 && o.Status <= 599 || o.Status == http.StatusTooManyRequests
+	o.RetryAfter = retryAfter(resp.Header["Retry-After"], time.Now())
+	o.HoldRoute = o.RetryAfter > 0 && (o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable)
+	return o
+}
+
+func (e *endpoint) redirectTarget(location string) string {
+	u, err := e.request.URL.Parse(location)
+	if err != nil || u.Host == "" {
+		return "what is not a URL"
+	}
+	return origin(u)
+}
+
+// retryAfter reads a Retry-After header: seconds or a date. What is past,
+// malformed or missing is 0.
+func retryAfter(values []string, now time.Time) time.Duration {
+	if len(values) == 0 || values[0] == "" {
+		return 0
+	}
+	text := values[0]
+	if strings.Trim(text, "0123456789") == "" {
+		seconds, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || seconds > int64(maxRetryAfter/time.Second) {
+			return maxRetryAfter
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
+}
+
+var readBuffers = sync.Pool{New: func() any { return new([8 << 10]byte) }}
+
+// read reads what it may of the response's body, so that the connection can
+// be used again if that was all, and returns its beginning for the log.
+func (e *endpoint) read(resp *http.Response, t *try) string {
+	defer resp.Body.Close()
+	if resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols {
+		return ""
+	}
+	t.extend(responseTime)
+	buf := readBuffers.Get().(*[8 << 10]byte)
+	defer readBuffers.Put(buf)
+	// The first half is kept; all that follows goes over the second.
+	kept, n := 0, 0
+	var err error
+	for n < maxResponse && err == nil {
+		var m int
+		if kept < len(buf)/2 {
+			m, err = resp.Body.Read(buf[kept : len(buf)/2])
+			kept += m
+		} else {
+			m, err = resp.Body.Read(buf[len(buf)/2 : len(buf)/2+min(len(buf)/2, maxResponse-n)])
+		}
+		n += m
+	}
+	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return "[a body with a Content-Encoding]" // secrets in it could not be found
+	}
+	return cut(e.mask.clean(string(buf[:kept]), n == kept && err == io.EOF), maxResponseLog)
+}
+
+// plain makes an error text fit for people: no secret that the other side may
+// have echoed, no control characters, not too long.
+func (e *endpoint) plain(text string) string {
+	text = e.mask.clean(text, true)
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	return cut(text, maxErrorText)
+}
+
+// cut cuts text to at most n bytes of valid UTF-8.
+func cut(text string, n int) string {
+	text = strings.ToValidUTF8(text, string(utf8.RuneError))
+	if len(text) <= n {
+		return text
+	}
+	for !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}
+
+// close closes the connections that no other endpoint shares: the idle ones
+// now, those of attempts under way when they end. Attempts may still be made.
+func (e *endpoint) close() {
+	if !e.closed.Swap(true) {
+		e.link.leave()
+	}
+}
+
+func basicCredentials(b *config.BasicAuth) string {
+	return base64.StdEncoding.EncodeToString([]byte(b.Username + ":" + b.Password.Reveal()))
+}
+
+// redacted stands where a secret was.
+const redacted = "[secret]"
+
+// minSecret is the length in bytes from which on a secret is masked in text
+// from receivers: shorter ones are found in any text, and hiding them would show where.
+const minSecret = 4
+
+// A mask knows a route's secrets, and takes them out of text that is not ours.
+type mask struct {
+	needles func() []string // a closure, so that nothing prints them
+}
+
+func newMask(r *config.Route, u *url.URL) *mask {
+	var known []string
+	add := func(s string) {
+		if len(s) >= minSecret {
+			known = append(known, s)
+		}
+	}
+	for _, s := range r.Secrets {
+		add(s.Reveal())
+		add(strings.TrimPrefix(s.Reveal(), "whsec_"))
+	}
+	for _, s := range r.Headers {
+		add(s.Reveal())
+		if _, credentials, ok := strings.Cut(s.Reveal(), " "); ok { // "Token abc"
+			add(credentials)
+		}
+	}
+	if r.BasicAuth != nil {
+		add(r.BasicAuth.Password.Reveal())
+		add(basicCredentials(r.BasicAuth))
+	}
+	add(r.BearerToken.Reveal())
+
+	add(u.RequestURI())
+	add(u.EscapedPath())
+	add(u.Path)
+	add(u.RawQuery)
+	for _, values := range u.Query() {
+		for _, v := range values {
+			add(v)
+		}
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if credential(segment) {
+			add(segment)
+		}
+	}
+
+	// The forms in which a receiver may echo them.
+	var needles []string
+	for _, s := range known {
+		needles = append(needles, s, url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s))
+		if b, err := json.Marshal(s); err == nil {
+			safe := string(b[1 : len(b)-1]) // for HTML
+			plain := strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(safe)
+			needles = append(needles, safe, plain, strings.ReplaceAll(safe, "/", `\/`), strings.ReplaceAll(plain, "/", `\/`))
+		}
+	}
+	slices.Sort(needles)
+	needles = slices.Compact(needles)
+	return &mask{func() []string { return needles }}
+}
+
+// credential reports whether a segment of a path looks like one: long, or with
+// digits, where words have none.
+func credential(segment string) bool {
+	return len(segment) >= 20 || len(segment) >= 6 && strings.ContainsAny(segment, "0123456789")
+}
+
+// clean returns text with every known secret replaced. If the text is not
+// whole, the beginning of a secret at its end goes too.
+func (m *mask) clean(text string, whole bool) string {
+	type span struct{ from, to int }
+	var spans []span
+	for _, needle := range m.needles() {
+		for at := 0; ; {
+			i := strings.Index(text[at:], needle)
+			if i < 0 {
+				break
+			}
+			spans = append(spans, span{at + i, at + i + len(needle)})
+			at += i + 1
+		}
+		if whole {
+			continue
+		}
+		for n := min(len(needle)-1, len(text)); n > 0; n-- {
+			if strings.HasSuffix(text, needle[:n]) {
+				spans = append(spans, span{len(text) - n, len(text)})
+				break
+			}
+		}
+	}
+	if len(spans) == 0 {
+		return text
+	}
+	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	var b strings.Builder
+	end := 0
+	for i, s := range spans {
+		if i == 0 || s.from > end {
+			b.WriteString(text[end:s.from])
+			b.WriteString(redacted)
+		}
+		end = max(end, s.to)
+	}
+	b.WriteString(text[end:])
+	return b.String()
+}

@@ -1,0 +1,31 @@
+// Package proxy is the edges of Signalpost: signals in, deliveries out, people
+// looking in.
+//
+//	app ──POST /signals──▶ ingest ──▶ table: routes ──▶ transform: where, shape ──▶ queue: Put ──▶ 202
+//	                                                                                  │
+//	      log, metrics, GET /log ◀── observe ◀── queue: settle ◀── endpoint.attempt ◀── queue: due
+//
+// One signal's way, and where each step lives:
+//
+//   - ingest.go reads the request and refuses what is no signal. It loads the
+//     table of that moment once and decodes the signal once.
+//   - table.go is a config compiled. It offers the signal to each route; where
+//     decides, transform shapes, and each result is a delivery.
+//   - The queue stores the signal and all its deliveries in one batch. When
+//     that is on disk, ingest answers 202.
+//   - When a delivery is due the queue calls Proxy.Deliver in proxy.go, which
+//     loads the table of that moment; deliver.go signs, POSTs and judges.
+//   - The queue stores the verdict and what follows from it, and tells
+//     Proxy.observe: metrics.go counts it, logging.go writes a line.
+//
+// The table is immutable and stands behind one atomic pointer. watch.go sees
+// the config's files change; Proxy.Reload does all that can fail, then swaps
+// the table and tells the queue. A signal or an attempt under way ends with
+// the table it began with. The queue knows routes by name alone, so whatever
+// else is edited, what is queued stays where it is.
+//
+// api.go answers everything else under HTTP, guard.go stands before all of it.
+//
+// A Proxy starts goroutines only in Serve, which returns when all have ended,
+// and in the queue, which Serve closes.
+package proxy

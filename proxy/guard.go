@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"signalpost/proxy/config"
+)
+
+// The guard stands before every endpoint but /healthz and /readyz. A loopback
+// port is open to every page in a browser on the machine, so a request must be
+// addressed to us by a name that no stranger's DNS can give (against
+// rebinding) and, if a browser sent it, come from our own page.
+
+// guard refuses a request that is not for us (403), that a browser makes for
+// another origin (403), or that lacks the token (401), in this order.
+func guard(r *http.Request, c *config.Server) *problem {
+	if !ourHost(r, c.Hosts) {
+		return refuse(http.StatusForbidden, "Host %q is not accepted: use a loopback name or an IP address, or add the name to server.hosts", clip(r.Host))
+	}
+	if crossOrigin(r) && !(ownPage(r.URL.Path) && navigates(r)) {
+		return refuse(http.StatusForbidden, "a browser made this request for another origin; only the dashboard's own page may use this API from a browser")
+	}
+	if !c.Token.IsZero() && !ownPage(r.URL.Path) && !hasToken(r, c.Token) {
+		return refuse(http.StatusUnauthorized, "the token is missing or wrong: send it as Authorization: Bearer TOKEN, or as the password of HTTP Basic").
+			with("WWW-Authenticate", `Bearer realm="signalpost"`)
+	}
+	return nil
+}
+
+// ownPage tells the dashboard's page and assets, which hold no data: they need
+// no token, and another page may link to them.
+func ownPage(path string) bool {
+	return path == "/" || strings.HasPrefix(path, "/assets/")
+}
+
+// ourHost tells whether the Host is one that only a request meant for us has.
+func ourHost(r *http.Request, hosts []string) bool {
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && a.Network() == "unix" {
+		return true // no browser reaches a Unix socket
+	}
+	host := hostname(r.Host)
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	for _, h := range hosts {
+		if host != "" && host == hostname(h) {
+			return true
+		}
+	}
+	return false
+}
+
+// hostname is a Host header's value without port, brackets and the root's dot,
+// in lower case.
+func hostname(host string) string {
+	if strings.HasPrefix(host, "[") {
+		if end := strings.IndexByte(host, ']'); end > 0 && (end+1 == len(host) || host[end+1] == ':') {
+			host = host[1:end]
+		}
+	} else if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host, ':') == i {
+		host = host[:i]
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+var sameOrigin = http.NewCrossOriginProtection()
+
+// crossOrigin tells a request that a browser makes on behalf of another
+// origin. Reading is refused like writing: what a page may not read it has no
+// reason to ask for.
+func crossOrigin(r *http.Request) bool {
+	if r.Header["Sec-Fetch-Site"] == nil && r.Header["Origin"] == nil {
+		return false // no browser, or one that does not tell: those send Origin with every POST
+	}
+	asPost := *r
+	asPost.Method = http.MethodPost // the check passes every GET
+	return sameOrigin.Check(&asPost) != nil
+}
+
+// navigates tells a click on a link that opens a page of its own, which the
+// page with the link can neither read nor frame.
+func navigates(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+}
+
+// hasToken compares in a time that does not depend on what was sent.
+func hasToken(r *http.Request, token config.Secret) bool {
+	scheme, sent, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	switch {
+	case strings.EqualFold(scheme, "Bearer"):
+		return token.Equal(config.NewSecret(strings.TrimSpace(sent)))
+	case strings.EqualFold(scheme, "Basic"):
+		_, password, _ := r.BasicAuth()
+		return token.Equal(config.NewSecret(password))
+	}
+	return false
+}
+
+// clip shortens what a stranger sent, to be quoted in an answer.
+func clip(s string) string {
+	const most = 100
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}

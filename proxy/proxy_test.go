@@ -1,0 +1,577 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"signalpost/proxy/config"
+	"signalpost/queue"
+)
+
+// A running is a Proxy that serves, with its log.
+type running struct {
+	*Proxy
+	t    testing.TB
+	path string
+	addr string
+	log  *lines
+	stop func() error // ends it; returns what Serve does
+}
+
+// lines is a log that can be waited on.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// run serves with a config until the test ends. It listens on a free port
+// unless the config says otherwise, and writes JSON to its log.
+func run(t testing.TB, text string) *running {
+	t.Helper()
+	r := &running{t: t, path: filepath.Join(t.TempDir(), "signalpost.toml"), log: &lines{}}
+	r.write(text)
+	cfg, err := config.Load(r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Proxy, err = New(cfg, NewLogger(r.log, false, cfg.Log), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan string, 1), make(chan error, 1)
+	go func() { ended <- r.Serve(ctx, func(addr string) { ready <- addr }) }()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() { r.stop() })
+	select {
+	case r.addr = <-ready:
+	case err := <-ended:
+		ended <- err
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *running) write(text string) {
+	r.t.Helper()
+	if !strings.Contains(text, "[server]") {
+		text = "[server]\nlisten = '127.0.0.1:0'\n" + text
+	}
+	writeFile(r.t, r.path, text)
+}
+
+// until waits for something that is to come about.
+func (r *running) until(what string, ok func() bool) {
+	r.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("never: %s\nlog:\n%s", what, r.log)
+		}
+	}
+}
+
+func (r *running) send() {
+	r.t.Helper()
+	resp, err := http.Post("http://"+r.addr+"/signals", "application/json", strings.NewReader(sample))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		b, _ := io.ReadAll(resp.Body)
+		r.t.Fatalf("%d %s", resp.StatusCode, b)
+	}
+}
+
+// receiver returns the address of one that answers with the status of the
+// path, and counts what came by path.
+func receiver(t testing.TB) (base string, got func(path string) int) {
+	var mu sync.Mutex
+	paths := map[string]int{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		paths[r.URL.Path]++
+		mu.Unlock()
+		status := 200
+		fmt.Sscanf(r.URL.Path, "/%d", &status)
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, func(path string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return paths[path]
+	}
+}
+
+func TestReload(t *testing.T) {
+	base, got := receiver(t)
+	r := run(t, "[[route]]\nname = 'a'\nurl = '"+base+"/one'\n")
+	r.send()
+	r.until("a delivery to the first URL", func() bool { return got("/one") == 1 })
+
+	r.write("[log]\nlevel = 'debug'\n[[route]]\nname = 'a'\nurl = '" + base + "/two'\n")
+	if err := r.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	r.send()
+	r.until("a delivery to the second URL", func() bool { return got("/two") == 1 })
+	if !r.Proxy.log.Enabled(context.Background(), slog.LevelDebug) {
+		t.Error("the log's level did not change")
+	}
+
+	before := r.table.Load()
+	r.write("[[route]]\nname = 'a'\nurl = 'nonsense'\n[[route]]\nname = 'B'\nurl = '" + base + "'\n")
+	err := r.Reload()
+	if err == nil {
+		t.Fatal("a bad config was applied")
+	}
+	for _, want := range []string{":5:", ":7:"} { // all faults
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q: %s", want, err)
+		}
+	}
+	table, fault := r.reloadState()
+	if table != before || fault == nil || fault.Error() != err.Error() {
+		t.Errorf("after a bad reload: table changed: %t, fault %v", table != before, fault)
+	}
+	r.write("")
+	if err := r.Reload(); err == nil {
+		t.Error("a config without a route was applied")
+	}
+	r.send()
+	r.until("deliveries to go on", func() bool { return got("/two") == 2 })
+
+	r.write("[server]\nlisten = '127.0.0.1:1'\n[queue]\npath = 'elsewhere'\n[[route]]\nname = 'a'\nurl = '" + base + "/three'\n")
+	if err := r.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if _, fault := r.reloadState(); fault != nil {
+		t.Errorf("the fault stays: %v", fault)
+	}
+	r.send()
+	r.until("a delivery to the third URL", func() bool { return got("/three") == 1 })
+	for _, want := range []string{"server.listen is now 127.0.0.1:1", "queue.path is now"} {
+		if !strings.Contains(r.log.String(), want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+}
+
+// The watcher is what reloads in life; bad edits are logged once.
+func TestServeWatches(t *testing.T) {
+	base, _ := receiver(t)
+	r := run(t, routesOf("a"))
+	r.write("nonsense")
+	r.until("the fault to be logged", func() bool { return strings.Contains(r.log.String(), "config not reloaded") })
+	r.write("[[route]]\nname = 'b'\nurl = '" + base + "'\nsecret = { file = 'key' }\n")
+	r.until("the missing file to be logged", func() bool { return strings.Count(r.log.String(), "config not reloaded") == 2 })
+	writeFile(t, filepath.Join(filepath.Dir(r.path), "key"), "secret")
+	r.until("the new route", func() bool { return r.table.Load().route("b") != nil })
+	if n := strings.Count(r.log.String(), `"level":"ERROR"`); n != 2 {
+		t.Errorf("%d error lines, want 2:\n%s", n, r.log)
+	}
+	if n := strings.Count(r.log.String(), "config reloaded"); n != 1 {
+		t.Errorf("%d reloads, want 1:\n%s", n, r.log)
+	}
+}
+
+// A route that goes keeps its deliveries, and goes on with the URL it comes back with.
+func TestRouteGoneAndBack(t *testing.T) {
+	base, got := receiver(t)
+	a := "[[route]]\nname = 'a'\nurl = '" + base + "/%s'\nretry = { first = '1ms', window = '1h' }\n"
+	b := "[[route]]\nname = 'b'\nurl = '" + base + "/b'\n"
+	r := run(t, fmt.Sprintf(a, "500"))
+	r.send()
+	r.until("an attempt", func() bool { return got("/500") >= 1 })
+	r.write(b)
+	if err := r.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	held := func() int64 {
+		for _, s := range r.queue.Status().Routes {
+			if s.Name == "a" {
+				return s.Held
+			}
+		}
+		return 0
+	}
+	r.until("the delivery to be held", func() bool { return held() == 1 })
+	r.write(b + fmt.Sprintf(a, "back"))
+	if err := r.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the delivery at the new URL", func() bool { return got("/back") == 1 })
+}
+
+func TestDeliverToARouteThatHasGone(t *testing.T) {
+	r := run(t, routesOf("a"))
+	if _, err := r.Deliver(context.Background(), queue.Delivery{Route: "b"}, 1); err == nil {
+		t.Error("no error: the queue would charge an attempt that was none")
+	}
+}
+
+// Reloads race with signals and attempts; nothing gets lost or repeated.
+func TestReloadUnderLoad(t *testing.T) {
+	base, got := receiver(t)
+	configs := [2]string{}
+	for i := range configs {
+		configs[i] = fmt.Sprintf("[[route]]\nname = 'a'\nurl = '%s/a'\nconcurrency = %d\ntransform = '{n: %d}'\n[[route]]\nname = 'other%d'\nurl = '%s/other'\n", base, 4+i, i, i, base)
+	}
+	r := run(t, configs[0])
+	const signals = 300
+	var all sync.WaitGroup
+	all.Go(func() {
+		for range signals {
+			r.send()
+		}
+	})
+	sent := make(chan struct{})
+	go func() { all.Wait(); close(sent) }()
+	for i := 1; ; i++ {
+		r.write(configs[i%2])
+		if err := r.Reload(); err != nil {
+			t.Error(err)
+		}
+		select {
+		case <-sent:
+		case <-time.After(3 * time.Millisecond):
+			continue
+		}
+		break
+	}
+	r.until("all deliveries", func() bool { return got("/a") >= signals })
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if n := got("/a"); n != signals {
+		t.Errorf("%d deliveries of %d signals", n, signals)
+	}
+}
+
+// leavesNothing fails the test if what Serve, the queue or the watcher started
+// is still there after stop.
+func (r *running) leavesNothing() {
+	r.t.Helper()
+	if err := r.stop(); err != nil {
+		r.t.Error(err)
+	}
+	ours := []string{"proxy.(*Proxy)", "proxy.(*door)", "proxy.(*watcher)", "signalpost/queue.", "cockroachdb/pebble", "fsnotify."}
+	var left []string
+	for range 100 { // the runtime takes its time to drop one that has returned
+		left = nil
+		buf := make([]byte, 1<<20)
+		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			for _, name := range ours {
+				if strings.Contains(g, name) && !strings.Contains(g, "leavesNothing") {
+					left = append(left, g)
+					break
+				}
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.t.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
+}
+
+// A stop waits for requests and attempts under way, ends followed logs, does
+// not wait for clients that stall, and leaves nothing behind.
+func TestStop(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-finish
+	}))
+	defer slow.Close()
+	r := run(t, "[[route]]\nname = 'a'\nurl = '"+slow.URL+"'\n")
+	r.send()
+	<-begun
+
+	resp, err := http.Get("http://" + r.addr + "/log?follow=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	stalled, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stalled.Close()
+	fmt.Fprintf(stalled, "POST /signals HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", r.addr)
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	r.until("the port to be closed", func() bool {
+		c, err := net.Dial("tcp", r.addr)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	if r.ready() == nil {
+		t.Error("it is ready while it stops")
+	}
+	select {
+	case err := <-stopped:
+		t.Fatalf("it did not wait for the attempt under way: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(finish)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Errorf("the followed log did not end well: %v", err)
+	}
+	if !strings.Contains(r.log.String(), `"verdict":"delivered"`) {
+		t.Errorf("the attempt under way was not finished:\n%s", r.log)
+	}
+	r.leavesNothing()
+}
+
+func TestFollowerThatDoesNotRead(t *testing.T) {
+	server, client := net.Pipe()
+	defer client.Close()
+	l := oneConn{make(chan net.Conn, 1)}
+	l.conns <- server
+	ended := make(chan error, 1)
+	d := &door{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				ended <- err
+				return
+			}
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}), readerTime: 50 * time.Millisecond}
+	s := &http.Server{Handler: d}
+	go s.Serve(l)
+	defer s.Close()
+	fmt.Fprint(client, "GET /log?follow=true HTTP/1.1\r\nHost: x\r\n\r\n")
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("a follower that does not read holds its request for ever")
+	}
+	d.wait()
+}
+
+// A oneConn is a listener with what connections it is given.
+type oneConn struct{ conns chan net.Conn }
+
+func (l oneConn) Accept() (net.Conn, error) {
+	c, ok := <-l.conns
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+func (l oneConn) Close() error   { close(l.conns); return nil }
+func (l oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
+func TestListenUnix(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sp") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "s.sock")
+	r := run(t, "[server]\nlisten = 'unix:"+path+"'\n"+routesOf("a"))
+	if r.addr != "unix:"+path {
+		t.Errorf("listens on %s", r.addr)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET /readyz HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n")
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+		t.Errorf("got %q, %v", line, err)
+	}
+
+	if _, err := listen(r.addr); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("a socket in use: %v", err)
+	}
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("the socket stays")
+	}
+
+	// One that is left over is replaced.
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	l, err = listen("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+
+	writeFile(t, path, "precious")
+	if _, err := listen("unix:" + path); err == nil || !strings.Contains(err.Error(), "no socket") {
+		t.Errorf("a file in its place: %v", err)
+	}
+	if b, _ := os.ReadFile(path); string(b) != "precious" {
+		t.Error("the file is gone")
+	}
+}
+
+func TestListenInUse(t *testing.T) {
+	noLeak(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	path := filepath.Join(t.TempDir(), "signalpost.toml")
+	writeFile(t, path, "[server]\nlisten = '"+l.Addr().String()+"'\n"+routesOf("a"))
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the store is free again
+		p, err := New(cfg, nil, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = p.Serve(context.Background(), nil)
+		if err == nil || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "server.listen") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestLogEntry(t *testing.T) {
+	base := queue.Entry{Route: "crm", Attempt: 3, DurationMS: 1.5, Status: 200}
+	with := func(change func(*queue.Entry)) queue.Entry {
+		e := base
+		change(&e)
+		return e
+	}
+	tests := []struct {
+		name  string
+		entry queue.Entry
+		want  []string // level, message
+	}{
+		{"delivered", with(func(e *queue.Entry) { e.Verdict = queue.Delivered }), []string{"INFO delivered"}},
+		{"failed", with(func(e *queue.Entry) { e.Verdict, e.Status, e.Error = queue.Retry, 500, "answered 500" }), []string{"WARN attempt failed"}},
+		{"exhausted", with(func(e *queue.Entry) {
+			e.Verdict, e.Reason, e.Status, e.Error = queue.Dead, queue.Exhausted, 500, "answered 500"
+		}), []string{"WARN attempt failed", "INFO delivery given up: exhausted"}},
+		{"transform", with(func(e *queue.Entry) {
+			e.Verdict, e.Reason, e.Attempt, e.Error = queue.Dead, queue.Transform, 0, "not a number"
+		}),
+			[]string{"WARN delivery failed"}},
+		{"discarded", with(func(e *queue.Entry) { e.Verdict, e.Reason, e.Attempt = queue.Dead, queue.Discarded, 0 }),
+			[]string{"INFO delivery given up: discarded"}},
+	}
+	for _, test := range tests {
+		var out bytes.Buffer
+		logEntry(NewLogger(&out, false, config.Log{Format: "json"}), test.entry)
+		var got []string
+		for d := json.NewDecoder(&out); d.More(); {
+			var line map[string]any
+			if err := d.Decode(&line); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprint(line["level"], " ", line["msg"]))
+			for key := range line {
+				switch key {
+				case "time", "level", "msg", "route", "signal", "delivery", "attempt", "status", "duration_ms", "verdict", "err":
+				default:
+					t.Errorf("%s: unknown key %s", test.name, key)
+				}
+			}
+			if line["route"] != "crm" || line["verdict"] != string(test.entry.Verdict) {
+				t.Errorf("%s: got %v", test.name, line)
+			}
+		}
+		if strings.Join(got, "; ") != strings.Join(test.want, "; ") {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+func TestNewLogger(t *testing.T) {
+	tests := []struct {
+		format   string
+		terminal bool
+		want     string // "json", "coloured" or "plain"
+	}{
+		{"auto", true, "coloured"},
+		{"auto", false, "json"},
+		{"text", true, "coloured"},
+		{"text", false, "plain"},
+		{"json", true, "json"},
+		{"json", false, "json"},
+	}
+	t.Setenv("NO_COLOR", "")
+	for _, test := range tests {
+		var out bytes.Buffer
+		log := NewLogger(&out, test.terminal, config.Log{Format: test.format, Level: slog.LevelWarn})
+		log.Info("not this")
+		log.With("route", "crm").Warn("this", "err", "x")
+		got := "plain"
+		switch {
+		case json.Valid(out.Bytes()):
+			got = "json"
+		case strings.Contains(out.String(), "\x1b["):
+			got = "coloured"
+		}
+		if got != test.want || strings.Contains(out.String(), "not this") || !strings.Contains(out.String(), "crm") {
+			t.Errorf("%s, terminal %t: got %s: %q", test.format, test.terminal, got, out.String())
+		}
+		// A reload changes level and format of loggers that are derived, too.
+		out.Reset()
+		derived := log.With("route", "crm")
+		log.Handler().(*logHandler).set.apply(config.Log{Format: "json", Level: slog.LevelInfo})
+		derived.Info("now this")
+		if !json.Valid(out.Bytes()) || !strings.Contains(out.String(), "now this") {
+			t.Errorf("%s, terminal %t: after a reload: %q", test.format, test.terminal, out.String())
+		}
+	}
+}

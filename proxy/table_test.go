@@ -1,0 +1,269 @@
+package proxy
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signalpost/proxy/config"
+	"signalpost/queue"
+	"signalpost/transform"
+)
+
+// tableOf compiles a config that is written into a folder of the test.
+func tableOf(t testing.TB, text string) *table {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "signalpost.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := newTable(cfg, "signalpost/test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { table.retire(nil) })
+	return table
+}
+
+// routesOf writes routes, each a name and further lines.
+func routesOf(routes ...string) string {
+	var b strings.Builder
+	for _, r := range routes {
+		name, lines, _ := strings.Cut(r, "\n")
+		fmt.Fprintf(&b, "[[route]]\nname = %q\nurl = \"http://127.0.0.1:9/%s\"\n%s\n", name, name, lines)
+	}
+	return b.String()
+}
+
+const sample = `{"signal_type":"product_qualified_lead","confidence":0.92,"id":12345678901234567890,"account":{"name":"Acme Corp"},"events":["a","b","c"]}`
+
+// offered offers a signal to a table and returns a line for each delivery.
+func offered(t testing.TB, table *table, body, only string) (lines []string, matched bool) {
+	t.Helper()
+	decoded, err := transform.Decode([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := queue.Signal{Type: decoded.(map[string]any)["signal_type"].(string), Body: []byte(body)}
+	made, matched := table.shape(&s, time.Date(2026, 4, 29, 14, 31, 8, 123e6, time.UTC), decoded, only)
+	for _, m := range made {
+		switch {
+		case m.Error != "":
+			lines = append(lines, m.Route+" failed")
+		case m.Body == nil:
+			lines = append(lines, m.Route+" as it came")
+		default:
+			lines = append(lines, m.Route+" "+string(m.Body))
+		}
+	}
+	return lines, matched
+}
+
+func TestShape(t *testing.T) {
+	tests := []struct {
+		name    string
+		routes  []string
+		only    string
+		want    []string
+		matched bool
+	}{
+		{"all go everywhere without a filter", []string{"a", "b"}, "", []string{"a as it came", "b as it came"}, true},
+		{"one route alone", []string{"a", "b"}, "b", []string{"b as it came"}, true},
+		{"one route alone that does not take it", []string{"a", "b\nsignal_types = ['x']"}, "b", nil, false},
+		{"globs", []string{"a\nsignal_types = ['product_*']", "b\nsignal_types = ['expansion_*']", "c\nsignal_types = ['x', 'product_qualified_lea?']"}, "",
+			[]string{"a as it came", "c as it came"}, true},
+		{"where", []string{"a\nwhere = '.confidence >= 0.8'", "b\nwhere = '.confidence >= 0.95'", "c\nwhere = '.nothing'", "d\nwhere = 'empty'", "e\nwhere = '0'"}, "",
+			[]string{"a as it came", "e as it came"}, true},
+		{"no route passes", []string{"a\nwhere = 'false'"}, "", nil, false},
+		{"transform keeps digits", []string{"a\ntransform = '{id, name: .account.name}'"}, "", []string{`a {"id":12345678901234567890,"name":"Acme Corp"}`}, true},
+		{"several results", []string{"a\ntransform = '.events[]'"}, "", []string{`a "a"`, `a "b"`, `a "c"`}, true},
+		{"no result is no delivery, but a match", []string{"a\ntransform = 'empty'"}, "", nil, true},
+		{"null is a body", []string{"a\ntransform = 'null'"}, "", []string{"a null"}, true},
+		{"where fails", []string{"a\nwhere = '.account + 1'", "b"}, "", []string{"a failed", "b as it came"}, true},
+		{"transform fails after a result", []string{"a\ntransform = '1, error'", "b"}, "", []string{"a failed", "b as it came"}, true},
+		{"transform after a where that does not pass", []string{"a\nwhere = 'false'\ntransform = 'error'"}, "", nil, false},
+		{"variables", []string{"a\ntransform = '[$route, $received_at, ($received_at | fromdate), $signal_id]'"}, "",
+			[]string{`a ["a","2026-04-29T14:31:08Z",1777473068,"sig_00000000000000000000000000"]`}, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, matched := offered(t, tableOf(t, routesOf(test.routes...)), sample, test.only)
+			if strings.Join(got, "\n") != strings.Join(test.want, "\n") || matched != test.matched {
+				t.Errorf("got %q, matched %t; want %q, matched %t", got, matched, test.want, test.matched)
+			}
+		})
+	}
+}
+
+// However many expressions run away, a signal waits for the first and then for
+// all the others together, and the routes that are quick are not touched.
+func TestShapeRunaways(t *testing.T) {
+	var routes []string
+	for i := range 20 {
+		routes = append(routes, fmt.Sprintf("slow%d\ntransform = 'def f: f; f'", i), fmt.Sprintf("quick%d\ntransform = '.confidence'", i))
+	}
+	table := tableOf(t, routesOf(routes...))
+	start := time.Now()
+	got, _ := offered(t, table, sample, "")
+	took := time.Since(start)
+	if len(got) != 40 {
+		t.Fatalf("%d deliveries, want 40: %q", len(got), got)
+	}
+	for i := range 20 {
+		if want := fmt.Sprintf("slow%d failed", i); got[2*i] != want {
+			t.Errorf("got %q, want %q", got[2*i], want)
+		}
+		if want := fmt.Sprintf("quick%d 0.92", i); got[2*i+1] != want {
+			t.Errorf("got %q, want %q", got[2*i+1], want)
+		}
+	}
+	// One after the other they would take 20 times their bound.
+	if took > 10*transform.MaxTime {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestReshape(t *testing.T) {
+	table := tableOf(t, routesOf("plain", "typed\nsignal_types = ['other']", "shaped\nwhere = '.confidence > 0.5'\ntransform = '.events[:2][]'", "none\ntransform = 'empty'", "bad\ntransform = '.account[0]'"))
+	tests := map[string]string{
+		"plain":  sample,
+		"typed":  "",
+		"shaped": `"a" "b"`,
+		"none":   "",
+		"bad":    "error",
+		"gone":   "error",
+	}
+	for name, want := range tests {
+		bodies, err := table.reshape(queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}, name)
+		var got []string
+		for _, b := range bodies {
+			got = append(got, string(b))
+		}
+		if err != nil {
+			got = append(got, "error")
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: got %q (%v), want %q", name, s, err, want)
+		}
+	}
+}
+
+func TestTry(t *testing.T) {
+	table := tableOf(t, routesOf("a\nsignal_types = ['product_*', 'x']", "b\nsignal_types = ['y', 'z*']"))
+	compile := func(src string) *transform.Program {
+		if src == "" {
+			return nil
+		}
+		p, err := transform.Compile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	tests := []struct {
+		route, where, shape string
+		matches             bool
+		why                 string
+		bodies              int
+		fails               bool
+	}{
+		{"a", "", "", true, "passes", 1, false},
+		{"a", "true", ".events[]", true, "passes", 3, false},
+		{"a", "true", "empty", true, "passes, but transform yields nothing", 0, false},
+		{"a", "true", "error", true, "passes, but transform failed", 0, true},
+		{"a", "error", "1", false, "where failed", 0, true},
+		{"a", ".nothing", "1", false, "where is false or null, or yields nothing", 0, false},
+		{"b", "", "", false, `signal_type "product_qualified_lead" is none of signal_types: y, z*`, 0, false},
+	}
+	decoded, err := transform.Decode([]byte(sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range tests {
+		s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
+		got := table.route(test.route).try(compile(test.where), compile(test.shape), &s, time.Now(), decoded)
+		if got.matches != test.matches || got.why != test.why || len(got.bodies) != test.bodies || (got.err != nil) != test.fails {
+			t.Errorf("%s, where %q, transform %q: got %+v", test.route, test.where, test.shape, got)
+		}
+	}
+}
+
+func TestGlob(t *testing.T) {
+	tests := []struct {
+		pattern string
+		yes, no []string
+	}{
+		{"", []string{""}, []string{"a"}},
+		{"abc", []string{"abc"}, []string{"", "ab", "abcd", "xabc"}},
+		{"*", []string{"", "a", "a*b"}, nil},
+		{"a*", []string{"a", "ab", "a b c"}, []string{"", "ba"}},
+		{"*a", []string{"a", "ba", "aa"}, []string{"", "ab"}},
+		{"a?c", []string{"abc", "a?c", "a*c"}, []string{"ac", "abbc"}},
+		{"a*b*c", []string{"abc", "aXbYc", "abbcc", "abcbc"}, []string{"acb", "ab", "abcd"}},
+		{"**a**", []string{"a", "xay"}, []string{"", "b"}},
+		{"?*?", []string{"ab", "abc"}, []string{"", "a"}},
+		{"[a]", []string{"[a]"}, []string{"a"}},
+		{`\*`, []string{`\`, `\x`}, []string{"*"}},
+	}
+	for _, test := range tests {
+		for _, s := range test.yes {
+			if !glob(test.pattern, s) {
+				t.Errorf("%q does not match %q", test.pattern, s)
+			}
+		}
+		for _, s := range test.no {
+			if glob(test.pattern, s) {
+				t.Errorf("%q matches %q", test.pattern, s)
+			}
+		}
+	}
+	long := strings.Repeat("a", 256)
+	start := time.Now()
+	glob(strings.Repeat("*a", 128)+"*b", long)
+	if took := time.Since(start); took > 100*time.Millisecond {
+		t.Errorf("a glob of many stars took %s", took)
+	}
+}
+
+func TestRoutesThatDoNotMatchCostNoMemory(t *testing.T) {
+	var routes []string
+	for i := range 100 {
+		routes = append(routes, fmt.Sprintf("r%d\nsignal_types = ['other_%d_*', 'x?']\nwhere = 'true'", i, i))
+	}
+	table := tableOf(t, routesOf(routes...))
+	s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
+	now := time.Now()
+	if n := testing.AllocsPerRun(100, func() { table.shape(&s, now, nil, "") }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkShape(b *testing.B) {
+	for _, n := range []int{1, 10} {
+		b.Run(fmt.Sprintf("routes=%d", n), func(b *testing.B) {
+			var routes []string
+			for i := range n {
+				routes = append(routes, fmt.Sprintf("r%d\nwhere = '.confidence >= 0.8'\ntransform = '{company: .account.name, score: (.confidence * 100 | round), id, type: .signal_type, n: (.events | length), first: .events[0]}'", i))
+			}
+			table := tableOf(b, routesOf(routes...))
+			s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
+			b.ReportAllocs()
+			for b.Loop() {
+				decoded, err := transform.Decode(s.Body)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if made, _ := table.shape(&s, time.Now(), decoded, ""); len(made) != n {
+					b.Fatalf("%d deliveries", len(made))
+				}
+			}
+		})
+	}
+}
