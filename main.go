@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	stdlog "log"
 	"os"
 	"os/signal"
 	"runtime"
@@ -111,6 +113,8 @@ func run(path string) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	tune()
+	// net/http tells the standard logger what receivers send unasked, unmasked.
+	stdlog.SetOutput(io.Discard)
 
 	cfg, err := config.Load(path)
 	if err != nil {
@@ -154,7 +158,7 @@ func tune() {
 		debug.SetGCPercent(400)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(256 << 20)
+		debug.SetMemoryLimit(384 << 20)
 	}
 }
 

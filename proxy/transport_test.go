@@ -1039,3 +1039,53 @@ func TestProxy(t *testing.T) {
 		}
 	})
 }
+
+// A worker may hold an endpoint that a reload has closed: its attempt is made,
+// and leaves no connection.
+func TestClosedEndpoint(t *testing.T) {
+	noLeak(t)
+	ended := make(chan struct{}, 1)
+	address := wire(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		for readRequest(r) {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+		ended <- struct{}{}
+	})
+	e := testEndpoint(t, testRoute(t, "http://"+address+"/x"))
+	e.try(t)
+	e.close()
+	<-ended
+	if o := e.try(t); o.Verdict != queue.Delivered {
+		t.Errorf("%+v", o)
+	}
+	<-ended
+}
+
+// The time for the body is its own: it neither waits for the route's timeout
+// nor ends with it.
+func TestTimeForBody(t *testing.T) {
+	noLeak(t)
+	address := wire(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		io.Copy(io.Discard, req.Body)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+		if req.URL.Path == "/late" {
+			time.Sleep(300 * time.Millisecond)
+			io.WriteString(c, "late")
+		}
+		hang(r)
+	})
+	short := testRoute(t, "http://"+address+"/late")
+	short.Timeout = 200 * time.Millisecond
+	if o := testEndpoint(t, short).try(t); o.Verdict != queue.Delivered || o.Response != "late" {
+		t.Errorf("%+v", o)
+	}
+	long := testRoute(t, "http://"+address+"/never")
+	long.Timeout = time.Hour // the test would not end
+	if o := testEndpoint(t, long).try(t); o.Verdict != queue.Delivered || o.Response != "" {
+		t.Errorf("%+v", o)
+	}
+}
