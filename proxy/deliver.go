@@ -218,6 +218,7 @@ func (e *endpoint) judge(resp *http.Response) queue.Outcome {
 	if o.Status == http.StatusProxyAuthRequired && e.link.proxyName != "" {
 		o.Error = "proxy " + e.link.proxyName + ": asks for credentials (407)"
 	}
+	//lint:ignore SA1008 the transport has moved it where http.Client does not look
 	if l := resp.Header[location]; len(l) > 0 && o.Status >= 300 && o.Status <= 399 {
 		o.Error += ", a redirect to " + e.redirectTarget(l[0]) + ": redirects are not followed"
 	}

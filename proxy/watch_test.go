@@ -15,9 +15,8 @@ import (
 
 // A watched is a folder with files that a watcher watches.
 type watched struct {
-	t     *testing.T
-	dir   string
-	paths func() []string
+	t   *testing.T
+	dir string
 	// changes gets what the files hold each time the watcher tells of a change:
 	// "" for one that is missing.
 	changes chan string
