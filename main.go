@@ -101,8 +101,8 @@ does by itself when a file changes that the config is made of.`,
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return run(path) },
 	}
-	c.Flags().StringVar(&path, "config", cmp.Or(os.Getenv("SIGNALPOST_CONFIG"), "signalpost.toml"),
-		"config `file`; the environment's SIGNALPOST_CONFIG changes the default")
+	c.Flags().StringVarP(&path, "config", "c", cmp.Or(os.Getenv("SIGNALPOST_CONFIG"), "signalpost.toml"),
+		"config `FILE`; SIGNALPOST_CONFIG changes the default")
 	c.MarkFlagFilename("config", "toml")
 	return c
 }

@@ -1411,3 +1411,46 @@ signal_types = ["never"]
 		}
 	}
 }
+
+// A batch in which most signals meet an expression that never ends is accepted
+// whole, each signal with its own dead delivery, in the order it came.
+func TestBatchOfRunaways(t *testing.T) {
+	s := start(t, `
+[[route]]
+name = "odd"
+url = "%s/odd"
+transform = 'if .n % 50 == 0 then .n else last(repeat(1)) end'
+paused = true
+`, http.NotFoundHandler())
+	var lines strings.Builder
+	for n := range 100 {
+		fmt.Fprintf(&lines, `{"signal_type":"a","n":%d}`+"\n", n)
+	}
+	a := s.do("POST", "/signals", lines.String(), "Content-Type", isLines)
+	var got struct {
+		Signals []struct {
+			ID         string
+			Deliveries []struct{ ID string }
+		}
+	}
+	if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != http.StatusAccepted || len(got.Signals) != 100 {
+		t.Fatalf("%s %v", a, err)
+	}
+	for n, signal := range got.Signals {
+		if len(signal.Deliveries) != 1 {
+			t.Fatalf("signal %d makes %d deliveries", n, len(signal.Deliveries))
+		}
+		var d struct {
+			State, Reason string
+			SignalBody    struct{ N int } `json:"signal_body"`
+		}
+		s.get("/deliveries/"+signal.Deliveries[0].ID, &d)
+		want, reason := "dead", "transform"
+		if n%50 == 0 {
+			want, reason = "pending", ""
+		}
+		if d.State != want || d.Reason != reason || d.SignalBody.N != n {
+			t.Errorf("signal %d: %+v", n, d)
+		}
+	}
+}

@@ -119,21 +119,22 @@ func (t *table) queueLimits() queue.Limits {
 //
 // A route's expression that fails makes a dead delivery, and has no say in
 // what the other routes do. Expressions run one after the other, which costs
-// least as long as they are quick. Once they have taken slowAfter together
-// the routes that are left run side by side: so however many run away, the
-// signal waits for the first and then, side by side, for the others, each of
-// which has its own time.
+// least as long as they are quick. Once they have taken slowAfter together,
+// the routes that are left run side by side, as far as transform lets heavy
+// ones: a quick one waits for none, and runaway ones add up to less than the
+// sum of their time bounds.
 func (t *table) shape(s *queue.Signal, received time.Time, decoded any, only string) (made []queue.Made, matched bool) {
+	routes := t.routes
 	if only != "" {
 		r := t.route(only)
-		if r == nil || !r.takes(s.Type) {
+		if r == nil {
 			return nil, false
 		}
-		return r.shape(nil, offer{s, received, decoded})
+		routes = []*route{r}
 	}
-	o := offer{s, received, decoded}
+	o := offer{signal: s, received: received, decoded: decoded}
 	var began time.Time
-	for i, r := range t.routes {
+	for i, r := range routes {
 		if !r.takes(s.Type) {
 			continue
 		}
@@ -143,8 +144,9 @@ func (t *table) shape(s *queue.Signal, received time.Time, decoded any, only str
 		}
 		if began.IsZero() {
 			began = time.Now()
+			o.prepare()
 		} else if time.Since(began) > slowAfter {
-			rest, ok := shapeAtOnce(t.routes[i:], o)
+			rest, ok := shapeAtOnce(routes[i:], o)
 			return append(made, rest...), matched || ok
 		}
 		var ok bool
@@ -179,15 +181,14 @@ type offer struct {
 	signal   *queue.Signal
 	received time.Time
 	decoded  any
+	vars     transform.Vars // but Route; filled in by prepare
 }
 
-// vars are the variables of the route's expressions.
-func (o offer) vars(route string) transform.Vars {
-	return transform.Vars{
-		SignalID:   o.signal.ID.String(),
-		ReceivedAt: o.received.UTC().Format(time.RFC3339), // whole seconds: jq's fromdate takes no others
-		Route:      route,
-	}
+// prepare fills in the variables that all expressions share. It is called
+// before the first runs: a signal that meets none does without.
+func (o *offer) prepare() {
+	o.vars.SignalID = o.signal.ID.String()
+	o.vars.ReceivedAt = o.received.UTC().Format(time.RFC3339) // whole seconds: jq's fromdate takes no others
 }
 
 // takes reports whether the route's signal_types let the type pass.
@@ -223,12 +224,11 @@ func (r *route) shape(made []queue.Made, o offer) ([]queue.Made, bool) {
 }
 
 // run gives a signal to the two expressions, each of which may be nil, and
-// returns whether it passes the first and what the second yields.
+// returns whether it passes the first and what the second yields. The offer is
+// prepared.
 func (r *route) run(where, shape *transform.Program, o offer) (pass bool, bodies [][]byte, err error) {
-	var vars transform.Vars
-	if where != nil || shape != nil {
-		vars = o.vars(r.Name)
-	}
+	vars := o.vars
+	vars.Route = r.Name
 	if where != nil {
 		if pass, err = where.Match(o.decoded, vars); err != nil || !pass {
 			return false, nil, err
@@ -259,7 +259,9 @@ func (t *table) reshape(s queue.Signal, name string) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the stored signal cannot be decoded: %w", err)
 	}
-	pass, bodies, err := r.run(r.Where, r.Transform, offer{&s, s.ID.Time(), decoded})
+	o := offer{signal: &s, received: s.ID.Time(), decoded: decoded}
+	o.prepare()
+	pass, bodies, err := r.run(r.Where, r.Transform, o)
 	switch {
 	case err != nil:
 		return nil, err
@@ -288,7 +290,9 @@ func (r *route) try(where, shape *transform.Program, s *queue.Signal, received t
 		t.why = fmt.Sprintf("signal_type %q is none of signal_types: %s", s.Type, strings.Join(r.SignalTypes, ", "))
 		return t
 	}
-	pass, bodies, err := r.run(where, shape, offer{s, received, decoded})
+	o := offer{signal: s, received: received, decoded: decoded}
+	o.prepare()
+	pass, bodies, err := r.run(where, shape, o)
 	switch {
 	case err != nil && !pass:
 		t.err, t.why = err, "where failed"

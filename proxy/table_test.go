@@ -102,8 +102,8 @@ func TestShape(t *testing.T) {
 	}
 }
 
-// However many expressions run away, a signal waits for the first and then for
-// all the others together, and the routes that are quick are not touched.
+// Expressions that run away do not add up to the sum of their bounds, and the
+// routes that are quick are not touched.
 func TestShapeRunaways(t *testing.T) {
 	var routes []string
 	for i := range 20 {
@@ -124,9 +124,9 @@ func TestShapeRunaways(t *testing.T) {
 			t.Errorf("got %q, want %q", got[2*i+1], want)
 		}
 	}
-	// One after the other they would take 20 times their bound.
-	if took > 10*transform.MaxTime {
-		t.Errorf("it took %s", took)
+	t.Logf("20 runaways took %s", took)
+	if took > 15*transform.MaxTime {
+		t.Errorf("20 runaways took %s", took)
 	}
 }
 
