@@ -94,7 +94,7 @@ func (q *Queue) reshape(e *engine, c *change, reshape Reshape) ([]Accepted, erro
 	bodies, err := reshape(sig, c.lane.name)
 	switch {
 	case err != nil:
-		c.now.flags |= noBody
+		c.now.flags = c.now.flags&^ownBody | noBody
 		c.die(Transform, err.Error())
 		return nil, nil
 	case len(bodies) == 0:
@@ -124,7 +124,14 @@ func (c *change) die(why Reason, text string) {
 
 // amendAll amends all deliveries that match, newest first, some at a time.
 func (e *engine) amendAll(ctx context.Context, f Filter, dry bool, a amendment) (int, error) {
+	// What matched when it was found and does not any more, when it is amended, is left.
+	of, now := a.of, Filter{State: f.State, Route: f.Route, Reason: f.Reason}
+	a.of = func(r *deliveryRecord) bool {
+		ok, err := e.match(&now, r)
+		return ok && err == nil && of(r)
+	}
 	n := 0
+	f.After = ""
 	for {
 		if err := ctx.Err(); err != nil {
 			return n, fmt.Errorf("stopped after %d deliveries: %w", n, err)
@@ -224,8 +231,12 @@ func (e *engine) prepare(id DeliveryID, a amendment) (c *change, more []Accepted
 				return nil, nil, true, nil
 			}
 			// What was read before the claim may be older than the claim.
-			if now, err := e.delivery(id); err != nil || now != r {
-				l.release(id)
+			now, err := e.delivery(id)
+			if err != nil || now != r {
+				if err == nil && now.state == pending {
+					r.due = min(r.due, now.due) // or what skipped it meanwhile would not come by again
+				}
+				l.release(id, r.due)
 				if err != nil {
 					return nil, nil, false, err
 				}
@@ -234,13 +245,12 @@ func (e *engine) prepare(id DeliveryID, a amendment) (c *change, more []Accepted
 		}
 		c = &change{lane: l, id: id, due: r.due, was: r, now: r}
 		if more, err = a.change(c, e); err == nil && c.entry != nil {
-			var s signalRecord
-			s, err = e.signal(r.signal)
+			s, _ := e.signal(r.signal) // what is damaged can be given up all the same
 			c.entry.kind = s.kind
 		}
 		if err != nil {
 			if r.state == pending {
-				l.release(id)
+				l.release(id, r.due)
 			}
 			return nil, nil, false, err
 		}
@@ -253,7 +263,7 @@ type amendOp struct {
 	e       *engine
 	changes []*change
 	made    []Accepted
-	lanes   []*lane
+	owed    []owed
 	ids     []DeliveryID
 	end     chan error
 }
@@ -269,7 +279,7 @@ func (o *amendOp) write(w *writer) {
 		id := o.ids[i]
 		w.k = extraKey(w.k[:0], s.ID, id)
 		w.set(w.k, nil)
-		o.lanes = append(o.lanes, w.made(s, &s.Deliveries[0], id, ownSignal))
+		o.owed = append(o.owed, w.made(s, &s.Deliveries[0], id, ownSignal))
 	}
 }
 
@@ -277,11 +287,11 @@ func (o *amendOp) done(err error) {
 	for _, c := range o.changes {
 		c.done(err)
 	}
-	for i, l := range o.lanes {
+	for i, m := range o.owed {
 		if err != nil {
-			l.forget(o.ids[i])
+			m.lane.forget(o.ids[i])
 		} else {
-			l.release(o.ids[i])
+			m.lane.release(o.ids[i], m.due)
 		}
 	}
 	o.end <- err

@@ -153,6 +153,10 @@ func (f *LogFilter) match(e *Entry) bool {
 		(f.Status == 0 || f.Status == e.Status)
 }
 
+func (f *LogFilter) during(t time.Time) bool {
+	return (f.Since.IsZero() || !t.Before(f.Since)) && (f.Until.IsZero() || t.Before(f.Until))
+}
+
 // Follow calls yield with the last f.Limit entries that match (0: none),
 // oldest first, then with each new one, without a gap, until ctx ends or the
 // queue closes (then it returns nil) or yield fails (then it returns that).
@@ -161,17 +165,20 @@ func (q *Queue) Follow(ctx context.Context, f LogFilter, yield func(Entry) error
 	e := q.engine.Load()
 	pos, err := e.newest()
 	if err != nil {
-		return err
+		return q.unlessClosed(err)
 	}
 	if f.Limit > 0 {
 		old := f
-		old.Until, old.After = (pos + 1).time(), ""
+		old.After = ""
+		if u := (pos + 1).time(); f.Until.IsZero() || u.Before(f.Until) {
+			old.Until = u
+		}
 		var page []Entry
 		for len(page) < f.Limit {
 			old.Limit = f.Limit - len(page)
 			some, next, err := q.Log(old)
 			if err != nil {
-				return err
+				return q.unlessClosed(err)
 			}
 			page = append(page, some...)
 			if old.After = next; next == "" || ctx.Err() != nil {
@@ -187,7 +194,7 @@ func (q *Queue) Follow(ctx context.Context, f LogFilter, yield func(Entry) error
 	for ctx.Err() == nil {
 		wake := e.wakeNext()
 		page, last, err := e.logAfter(pos, 256)
-		if errors.Is(err, ErrClosed) {
+		if errors.Is(err, ErrClosed) || errors.Is(err, errFailed) {
 			if fresh := q.engine.Load(); fresh != e {
 				e = fresh
 				continue
@@ -205,7 +212,7 @@ func (q *Queue) Follow(ctx context.Context, f LogFilter, yield func(Entry) error
 			return err
 		}
 		for i := range page {
-			if f.match(&page[i]) && (f.Since.IsZero() || !page[i].Time.Before(f.Since)) {
+			if f.match(&page[i]) && f.during(page[i].Time) {
 				if err := yield(page[i]); err != nil {
 					return err
 				}
@@ -221,6 +228,14 @@ func (q *Queue) Follow(ctx context.Context, f LogFilter, yield func(Entry) error
 		}
 	}
 	return nil
+}
+
+// unlessClosed is err, or nil if there is one because the queue has closed.
+func (q *Queue) unlessClosed(err error) error {
+	if errors.Is(err, ErrClosed) && q.closed.Load() {
+		return nil
+	}
+	return err
 }
 
 func (e *engine) newest() (at stamp, err error) {
@@ -439,7 +454,10 @@ func (e *engine) deliveriesOf(s SignalID) (ids []DeliveryID, err error) {
 			return true, nil
 		}
 	}
-	err = e.scan(deliveryKey(nil, s.Delivery(0)), deliveryKey(nil, s.Delivery(MaxDeliveries)), collect(1))
+	if s != DeliveryID(s).signal() {
+		return nil, nil // no signal has such an id
+	}
+	err = e.scan(deliveryKey(nil, s.Delivery(0)), deliveryKey(nil, s.after()), collect(1))
 	if err != nil {
 		return nil, err
 	}

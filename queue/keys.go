@@ -74,13 +74,13 @@ type stamp uint64
 func (s stamp) time() time.Time { return time.Unix(0, int64(s)).UTC() }
 
 func toStamp(t time.Time) stamp {
-	if n := t.UnixNano(); n > 0 && t.Year() < 2262 {
-		return stamp(n)
-	}
-	if t.Year() >= 2262 {
+	switch { // what nanoseconds cannot count is before or after all entries
+	case t.Unix() < 0:
+		return 0
+	case t.Unix() >= math.MaxInt64/int64(time.Second):
 		return math.MaxInt64
 	}
-	return 0
+	return stamp(t.UnixNano())
 }
 
 func logKey(b []byte, s stamp) []byte {

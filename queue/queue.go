@@ -1,12 +1,16 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -26,7 +30,7 @@ type Queue struct {
 	mu     sync.Mutex // of Configure, SetPaused's neighbours and Close
 	limits Limits     // guarded by mu
 	routes []Route    // guarded by mu; nil before the first Configure
-	closed bool       // guarded by mu
+	closed atomic.Bool
 
 	ids    ids
 	claims claims
@@ -50,7 +54,10 @@ func open(o Options, fs vfs.FS) (_ *Queue, err error) {
 		return nil, fmt.Errorf("store %s: cannot make the folder: %w", o.Path, err)
 	}
 	if q.lock, err = pebble.LockDirectory(o.Path, fs); err != nil {
-		return nil, fmt.Errorf("store %s: another process has it open (one sidecar a folder): %w", o.Path, err)
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO) {
+			return nil, fmt.Errorf("store %s: cannot lock the folder: %w", o.Path, err)
+		}
+		return nil, fmt.Errorf("store %s: another process has it open (one sidecar a folder; stop that one, or name another folder in queue.path): %w", o.Path, err)
 	}
 	e, err := q.newEngine()
 	if err != nil {
@@ -94,23 +101,24 @@ func (l Limits) withDefaults() Limits {
 func (q *Queue) Configure(l Limits, routes []Route) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
+	if q.closed.Load() {
 		return ErrClosed
 	}
-	q.limits, q.routes = l.withDefaults(), routes
-	return q.engine.Load().configure(q.limits, routes)
+	limits := l.withDefaults()
+	if err := q.engine.Load().configure(limits, routes); err != nil {
+		return err // the store has failed: the next engine begins with what held before
+	}
+	q.limits, q.routes = limits, routes
+	return nil
 }
 
 // Close refuses new signals, lets the attempts under way finish until ctx
 // ends, then cancels them, uncharged, and closes the store. No goroutine is left.
 func (q *Queue) Close(ctx context.Context) error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
+	if q.closed.Swap(true) {
 		return nil
 	}
-	q.closed = true
-	q.mu.Unlock()
+	func() { q.mu.Lock(); defer q.mu.Unlock() }() // a Configure under way ends first
 	q.stop()
 	q.wg.Wait()
 	err := q.engine.Load().close(ctx)
@@ -123,30 +131,54 @@ func (q *Queue) Close(ctx context.Context) error {
 // tend opens the store anew when it has failed, until ctx ends: what made it
 // fail (a full disk, mostly) may pass.
 func (q *Queue) tend(ctx context.Context) {
+	watch := time.NewTicker(time.Second)
+	defer watch.Stop()
+	var opened time.Time
+	wait, said := firstReopen, ""
 	for {
 		e := q.engine.Load()
 		select {
 		case <-ctx.Done():
 			return
+		case now := <-watch.C:
+			e.watch(now)
+			continue
 		case <-e.failed:
 		}
+		if time.Since(opened) > lastReopen { // else it failed again: not a passing fault
+			wait, said = firstReopen, ""
+		}
 		e.abandon()
-		for wait := 200 * time.Millisecond; ; wait = min(wait*2, 5*time.Second) {
+		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(wait):
 			}
-			if err := q.reopen(); err != nil {
-				q.log.Warn("the store is still closed", slog.Any("err", err))
-				continue
+			wait = min(wait*2, lastReopen)
+			err := q.reopen()
+			if err == nil {
+				q.log.Info("the store is open again")
+				break
 			}
-			q.log.Info("the store is open again")
-			break
+			if text := err.Error(); text != said {
+				said = text
+				q.log.Warn("the store is still closed", slog.Any("err", err))
+			}
+			if q.engine.Load() != e { // it was open, and failed again
+				break
+			}
 		}
+		opened = time.Now()
 	}
 }
 
+const (
+	firstReopen = 200 * time.Millisecond // from a failure of the store to the first try to open it
+	lastReopen  = 5 * time.Second        // the time between tries doubles up to this
+)
+
+// reopen makes the next engine. It is in place if its configuration alone fails.
 func (q *Queue) reopen() error {
 	fresh, err := q.newEngine()
 	if err != nil {
@@ -168,10 +200,7 @@ func (q *Queue) NewSignalID() SignalID { return q.ids.next(time.Now()) }
 // Ready is nil if a Put would be answered; else it wraps ErrUnavailable or
 // ErrClosed and says why.
 func (q *Queue) Ready() error {
-	q.mu.Lock()
-	closed := q.closed
-	q.mu.Unlock()
-	if closed {
+	if q.closed.Load() {
 		return ErrClosed
 	}
 	return q.engine.Load().ready()
@@ -193,7 +222,13 @@ func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
 	}
 	p := &putOp{e: e, batch: batch, claim: claim, answer: answer, end: make(chan error, 1)}
 	e.submit(p)
-	if err := <-p.end; err != nil {
+	var err error
+	select {
+	case err = <-p.end:
+	case <-e.failed: // nothing of this engine is acknowledged any more, and its disk may never answer
+		err = e.broken()
+	}
+	if err != nil {
 		if err == ErrClosed {
 			return err
 		}
@@ -211,8 +246,15 @@ type putOp struct {
 	batch  []Accepted
 	claim  *Claim
 	answer []byte
-	lanes  []*lane // of each delivery in turn
+	made   []owed // of each delivery in turn
 	end    chan error
+}
+
+// owed is where a new delivery went. due is 0 if it is dead from the start.
+type owed struct {
+	lane *lane
+	due  millis
+	own  bool // its body has a key of its own
 }
 
 func (p *putOp) urgent() bool { return true }
@@ -226,7 +268,7 @@ func (p *putOp) write(w *writer) {
 		w.v = rec.append(w.v[:0])
 		w.set(w.k, w.v)
 		for n := range s.Deliveries {
-			p.lanes = append(p.lanes, w.made(s, &s.Deliveries[n], s.ID.Delivery(n+1), 0))
+			p.made = append(p.made, w.made(s, &s.Deliveries[n], s.ID.Delivery(n+1), 0))
 		}
 	}
 	if p.claim != nil {
@@ -235,7 +277,7 @@ func (p *putOp) write(w *writer) {
 }
 
 // made writes one new delivery, and its log entry if it is dead from the start.
-func (w *writer) made(s *Accepted, m *Made, id DeliveryID, flags byte) *lane {
+func (w *writer) made(s *Accepted, m *Made, id DeliveryID, flags byte) owed {
 	l := w.lane(m.Route)
 	r := deliveryRecord{flags: flags, route: l.num, signal: s.ID}
 	switch {
@@ -246,53 +288,49 @@ func (w *writer) made(s *Accepted, m *Made, id DeliveryID, flags byte) *lane {
 			delivery: id, signal: s.ID, route: l.num, kind: s.Type,
 			verdict: verdictByte(Dead), reason: r.reason, err: m.Error,
 		})
-	case m.Body != nil:
+	case m.Body != nil && !bytes.Equal(m.Body, s.Body):
 		r.flags |= ownBody
 		w.k = bodyKey(w.k[:0], id)
 		w.set(w.k, m.Body)
 		fallthrough
 	default:
-		r.due = toMillis(id.Time())
+		// Where the clock went back, ids are ahead of it.
+		r.due = min(toMillis(id.Time()), toMillis(time.Now()))
 		w.owe(l, r.due, id)
 	}
 	w.putDelivery(id, &r)
 	c := w.count(l)
 	c.made++
 	c.in[r.state]++
-	return l
+	return owed{lane: l, due: r.due, own: r.flags&ownBody != 0}
 }
 
 func (p *putOp) done(err error) {
 	n := 0
 	for i := range p.batch {
 		s := &p.batch[i]
-		if p.lanes == nil { // never written
+		if p.made == nil { // never written
 			break
 		}
 		for j := range s.Deliveries {
-			m := &s.Deliveries[j]
-			l, id := p.lanes[n], s.ID.Delivery(j+1)
+			o, id := p.made[n], s.ID.Delivery(j+1)
 			n++
-			if m.Error != "" {
+			if o.due == 0 {
 				continue
 			}
 			if err != nil {
-				l.forget(id)
+				o.lane.forget(id)
 				continue
 			}
-			body := m.Body
-			if body == nil {
-				body = s.Body
+			body, flags := s.Body, byte(0)
+			if o.own {
+				body, flags = s.Deliveries[j].Body, ownBody
 			}
-			flags := byte(0)
-			if m.Body != nil {
-				flags = ownBody
-			}
-			l.offer(item{
+			o.lane.offer(item{
 				id:  id,
-				due: toMillis(id.Time()),
-				rec: deliveryRecord{flags: flags, route: l.num, signal: s.ID, due: toMillis(id.Time())},
-				d:   &Delivery{ID: id, Signal: s.ID, Route: l.name, Type: s.Type, Traceparent: s.Traceparent, Body: body},
+				due: o.due,
+				rec: deliveryRecord{flags: flags, route: o.lane.num, signal: s.ID, due: o.due},
+				d:   &Delivery{ID: id, Signal: s.ID, Route: o.lane.name, Type: s.Type, Traceparent: s.Traceparent, Body: body},
 			})
 		}
 	}
@@ -368,8 +406,13 @@ func (q *Queue) Claim(ctx context.Context, key string, digest [32]byte) (*Claim,
 // bound returns what the key is bound to, or nil.
 func (e *engine) bound(h idemHash) (*idemRecord, error) {
 	v, err := e.get(idemKey(nil, h))
-	if v == nil || err != nil {
+	switch {
+	case errors.Is(err, ErrClosed):
 		return nil, err
+	case err != nil: // what it is bound to cannot be told now, so nothing can be accepted under it
+		return nil, fmt.Errorf("%w: idempotency key: %w", ErrUnavailable, err)
+	case v == nil:
+		return nil, nil
 	}
 	r, err := parseIdem(v)
 	if err != nil {
@@ -388,4 +431,7 @@ func (w *writer) bind(c *Claim, answer []byte) {
 	w.set(w.k, w.v)
 	w.k = idemTimeKey(w.k[:0], r.at, c.hash)
 	w.set(w.k, nil)
+	if w.bound != nil {
+		w.bound[c.hash] = true
+	}
 }

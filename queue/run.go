@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -54,11 +55,15 @@ type lane struct {
 	missed    place          // while refilling: the first place that was left on disk meanwhile
 	gone      map[place]bool // while refilling: the places that were settled meanwhile
 
+	shelf  map[DeliveryID]time.Duration // what could not be read, and how long it last waited
+	unread time.Duration                // the pause after what is due could not be read
+
 	active  int
 	limiter *rate.Limiter
 	timer   *time.Timer
 	hold    time.Time // Retry-After of the route: nothing is sent before
 
+	cleared   time.Time // what began before says nothing of the endpoint any more
 	fails     int       // failures of the endpoint in a row
 	failing   time.Time // since when, zero: it is not
 	probing   bool
@@ -99,6 +104,7 @@ const (
 	ready
 	underWay
 	claimed
+	shelved // it cannot be read, and is tried again later
 )
 
 // An item is a delivery that is ready. One without d is read when its turn comes.
@@ -107,6 +113,7 @@ type item struct {
 	due   millis
 	rec   deliveryRecord // only with d
 	d     *Delivery
+	began time.Time // of the attempt
 	probe bool
 }
 
@@ -150,6 +157,7 @@ func (l *lane) configure(r *Route) {
 func burst(perSecond float64) int { return max(int(perSecond), 1) }
 
 func (l *lane) clearFailing() {
+	l.cleared = time.Now()
 	l.fails, l.failing, l.probing, l.ramp, l.hold = 0, time.Time{}, false, 0, time.Time{}
 }
 
@@ -181,6 +189,9 @@ func (l *lane) lowest() millis {
 	low := l.cursor.due
 	if l.next != 0 && !l.more && !l.refilling {
 		low = l.next
+	}
+	if l.refilling {
+		low = min(low, l.missed.due)
 	}
 	for _, h := range l.held {
 		low = min(low, h.due)
@@ -265,6 +276,8 @@ func (l *lane) claim(id DeliveryID, due millis, giveUp bool) claimResult {
 		h.discard = h.discard || giveUp
 		l.held[id] = h
 		return claimUnderWay
+	case taken && h.stage == shelved:
+		delete(l.shelf, id)
 	case taken && h.stage != ready:
 		return claimWait
 	case taken:
@@ -279,13 +292,11 @@ func (l *lane) claim(id DeliveryID, due millis, giveUp bool) claimResult {
 }
 
 // release leaves a held delivery to be found on disk when it is due.
-func (l *lane) release(id DeliveryID) {
+func (l *lane) release(id DeliveryID, due millis) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if h, ok := l.held[id]; ok {
-		l.leave(id, h.due)
-		l.kick()
-	}
+	l.leave(id, due)
+	l.kick()
 }
 
 // kick begins as many attempts as may begin now, and sees to it that it is
@@ -318,7 +329,7 @@ func (l *lane) take() (item, bool) {
 		return item{}, false
 	case failing && now.Before(l.probeAt):
 		return l.wake(l.probeAt.Sub(now))
-	case !failing && (l.active >= l.route.Concurrency || l.ramp > 0 && l.active >= l.ramp):
+	case l.active >= l.route.Concurrency || !failing && l.ramp > 0 && l.active >= l.ramp:
 		return item{}, false
 	}
 	if !l.more && l.next != 0 && l.next <= toMillis(now) {
@@ -349,7 +360,7 @@ func (l *lane) take() (item, bool) {
 	h := l.held[it.id]
 	h.stage = underWay
 	l.held[it.id] = h
-	it.due, it.probe = h.due, failing
+	it.due, it.began, it.probe = h.due, now, failing
 	l.probing = l.probing || failing
 	l.active++
 	return it, true
@@ -411,13 +422,24 @@ func (l *lane) refill() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refilling = false
+	defer clear(l.gone)
 	if err != nil {
-		l.e.log.Error("cannot read what is due", slog.String("route", l.name), slog.Any("err", err))
+		if l.missed.before(l.cursor) {
+			l.cursor = l.missed
+		}
 		l.more = true
-		l.hold = time.Now().Add(time.Second)
+		if l.stopped || l.e.broken() != nil {
+			return
+		}
+		if l.unread == 0 {
+			l.e.log.Error("what is due cannot be read; it is tried again later: restore the store from a backup", slog.String("route", l.name), slog.Any("err", err))
+		}
+		l.unread = min(max(2*l.unread, firstShelf), lastShelf)
+		l.hold = time.Now().Add(l.unread)
 		l.kick()
 		return
 	}
+	l.unread = 0
 	l.cursor, l.more, l.next = end, full, next
 	for _, p := range found {
 		// What was settled while this read has left held: gone knows it.
@@ -427,7 +449,6 @@ func (l *lane) refill() {
 		l.held[p.id] = lease{due: p.due, stage: ready}
 		l.ready = append(l.ready, item{id: p.id, due: p.due})
 	}
-	clear(l.gone)
 	if l.missed.before(l.cursor) {
 		l.cursor, l.more = l.missed, true
 	} else if l.missed != lastPlace && !l.more && (l.next == 0 || l.missed.due < l.next) {
@@ -455,8 +476,7 @@ func (l *lane) attempt(it item) {
 	if it.d == nil {
 		var err error
 		if it.d, it.rec, err = l.e.loadDelivery(it.id, l); err != nil {
-			l.e.log.Error("cannot read a delivery", slog.String("route", l.name), slog.String("delivery", it.id.String()), slog.Any("err", err))
-			l.giveBack(it, time.Second)
+			l.shelve(it, err)
 			return
 		}
 	}
@@ -474,7 +494,7 @@ func (l *lane) attempt(it item) {
 func (l *lane) giveBack(it item, pause time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if it.probe {
+	if l.isProbe(it) {
 		l.probing = false
 	}
 	if until := time.Now().Add(pause); until.After(l.hold) {
@@ -483,11 +503,57 @@ func (l *lane) giveBack(it item, pause time.Duration) {
 	l.leave(it.id, it.due)
 }
 
+// shelve puts a delivery that cannot be read aside, longer each time, so that
+// it does not keep the others of its route from being sent. It stays pending:
+// what is damaged today may be restored, or discarded, by someone.
+func (l *lane) shelve(it item, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isProbe(it) {
+		l.probing = false
+	}
+	if l.stopped || l.e.broken() != nil || errors.Is(err, ErrClosed) {
+		l.leave(it.id, it.due)
+		return
+	}
+	if l.shelf == nil {
+		l.shelf = map[DeliveryID]time.Duration{}
+	}
+	pause := l.shelf[it.id]
+	if pause == 0 {
+		if len(l.shelf) >= shelfItems { // memory is bounded: the lane has to wait with it
+			l.hold = time.Now().Add(lastShelf)
+			l.leave(it.id, it.due)
+			return
+		}
+		l.e.log.Error("a delivery cannot be read; it stays pending and is tried again later: restore the store from a backup, or discard it",
+			slog.String("route", l.name), slog.String("delivery", it.id.String()), slog.Any("err", err))
+	}
+	pause = min(max(2*pause, firstShelf), lastShelf)
+	l.shelf[it.id] = pause
+	l.held[it.id] = lease{due: it.due, stage: shelved}
+	time.AfterFunc(pause, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.stopped && l.held[it.id].stage == shelved {
+			l.leave(it.id, it.due)
+			l.kick()
+		}
+	})
+}
+
+const (
+	shelfItems = 1024 // deliveries of a lane that cannot be read, at most
+	firstShelf = time.Second
+	lastShelf  = 5 * time.Minute
+)
+
 // judge draws the conclusions of an attempt: for the route, and as the change
 // of the delivery that is to be written.
 func (l *lane) judge(it item, out Outcome, end time.Time) *change {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	delete(l.shelf, it.id)
 	discard := l.held[it.id].discard
 	l.held[it.id] = lease{due: it.due, stage: promised} // too late to discard it
 	l.note(it, out, end)
@@ -523,12 +589,21 @@ func (l *lane) judge(it item, out Outcome, end time.Time) *change {
 	return c
 }
 
+// isProbe is whether the item is the one that the failing route waits for,
+// and not one of a failing state that is over. mu is held.
+func (l *lane) isProbe(it item) bool {
+	return it.probe && !l.failing.IsZero() && !it.began.Before(l.failing)
+}
+
 // note keeps what the outcome says of the endpoint. mu is held.
 func (l *lane) note(it item, out Outcome, end time.Time) {
 	if out.Verdict == Delivered {
 		l.lastGood = end
 	} else {
 		l.lastBad, l.lastError = end, out.Error
+	}
+	if it.began.Before(l.cleared) {
+		return
 	}
 	if out.HoldRoute && out.RetryAfter > 0 {
 		if until := end.Add(min(out.RetryAfter, l.route.Schedule.Window)); until.After(l.hold) {
@@ -539,7 +614,7 @@ func (l *lane) note(it item, out Outcome, end time.Time) {
 	case out.Fault:
 		l.fails++
 		switch {
-		case it.probe:
+		case l.isProbe(it):
 			l.probing = false
 			l.probeGap = min(2*l.probeGap, lastProbeGap)
 			l.probeAt = end.Add(l.probeGap)

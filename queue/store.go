@@ -1,11 +1,13 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +26,8 @@ const storeFormat = 1
 // fails it is left, and the queue makes another.
 type engine struct {
 	o      *Options
-	fs     vfs.FS
+	fs     vfs.FS // not shielded
+	shield *shield
 	db     *pebble.DB
 	log    *slog.Logger
 	limits atomic.Pointer[Limits]
@@ -44,6 +47,12 @@ type engine struct {
 
 	failure atomic.Pointer[error]
 	failed  chan struct{} // closed when failure is set
+	started atomic.Bool
+	busy    atomic.Int64 // since when the committer waits for Pebble, in Unix nanoseconds; 0: it does not
+	syncing atomic.Int64 // the same of the finisher
+
+	damageMu sync.Mutex
+	damaged  map[string]bool // files and faults that were reported
 
 	refusal atomic.Pointer[string] // why the disk admits no new signals, nil if it does
 	bytes   atomic.Int64           // as the disk watch last saw them
@@ -68,7 +77,7 @@ type engine struct {
 }
 
 // pebbleLog passes Pebble's words on. Fatalf must not end the process: it
-// marks the engine as failed and returns.
+// marks the engine as failed and returns. Behind a shield nothing is known to call it.
 type pebbleLog struct {
 	log  *slog.Logger
 	fail func(error)
@@ -90,28 +99,140 @@ func (q *Queue) newEngine() (*engine, error) {
 	e.attempts, e.cancel = context.WithCancel(context.Background())
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
+	e.shield = newShield(q.fs, e.fail, func() bool { return e.broken() != nil })
+	compactions := newScheduler()
+	var told atomic.Pointer[error] // how the last flush or compaction ended
 	po := &pebble.Options{
-		FS: q.fs, Lock: q.lock, Logger: pebbleLog{e.log, e.fail},
+		FS:   e.shield,
+		Lock: q.lock, Logger: pebbleLog{e.log, e.fail},
 		FormatMajorVersion: pebble.FormatNewest,
 		Cache:              cache,
 		MemTableSize:       16 << 20,
 		MaxOpenFiles:       256,
+		// Compactions that fail, for want of room or on a damaged file, make
+		// reads slower. They must not stop what is owed from being settled.
+		L0StopWritesThreshold: 1000,
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) {
+				// Flushes and compactions are told below, and here a second time with a
+				// lock held. What remains are the statistics of a table that cannot be
+				// read: Pebble would try again at once, for ever.
+				if last := told.Load(); last == nil || !same(*last, err) {
+					time.Sleep(backgroundPause)
+				}
+			},
+			FlushEnd: func(i pebble.FlushInfo) {
+				told.Store(&i.Err)
+				if i.Err != nil && i.Err.Error() != "pebble: empty table" { // all there was had been deleted again
+					e.fail(fmt.Errorf("store: flush: %w", i.Err)) // or it would be tried for ever
+				}
+			},
+			CompactionEnd: func(i pebble.CompactionInfo) {
+				told.Store(&i.Err)
+				compactions.ended(i.Err)
+				if i.Err != nil && !errors.Is(i.Err, errShielded) && e.broken() == nil {
+					e.reportOnce("a compaction failed; it is tried again", i.Err)
+				}
+			},
+			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				e.reportOnce("a file of the store is damaged; what is in it cannot be read: stop signalpost and restore the folder from a backup, or discard the deliveries that cannot be read",
+					fmt.Errorf("%s: %w", i.Path, i.Details))
+			},
+		},
 	}
+	po.Experimental.CompactionScheduler = compactions
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	db, err := pebble.Open(q.o.Path, po)
-	if err != nil {
-		return nil, fmt.Errorf("store %s: cannot be opened, and is left as it is: %w", q.o.Path, err)
-	}
-	e.db = db
-	if err = e.load(); err == nil {
-		err = e.broken()
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("store %s: %w", q.o.Path, err), db.Close())
+	if err := e.open(po); err != nil {
+		return nil, err
 	}
 	return e, nil
+}
+
+// open opens the database and reads what there is to know. If it cannot,
+// it leaves on disk what was there.
+func (e *engine) open(po *pebble.Options) (err error) {
+	path := e.o.Path
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("store %s: cannot be opened: %v; %s", path, p, afterDamage)
+		}
+	}()
+	found, err := strangers(e.fs, path)
+	if err != nil {
+		return fmt.Errorf("store %s: cannot be read: %w", path, err)
+	}
+	if len(found) > 0 {
+		return fmt.Errorf("store %s: the folder has files (%s), but no marker.manifest file that leads to a store: "+
+			"if it is no store, name another or an empty folder in queue.path; if it was one, %s", path, some(found), afterDamage)
+	}
+	if err := checkLog(e.fs, path); err != nil {
+		return fmt.Errorf("store %s: cannot be opened, and is left as it is: %w; %s", path, err, afterDamage)
+	}
+	db, err := pebble.Open(path, po)
+	if broken := e.broken(); broken != nil && err != nil {
+		e.shield.dropTables()
+		return fmt.Errorf("store %s: cannot be opened: %w", path, errors.Join(broken, err))
+	}
+	switch {
+	case err != nil && strings.Contains(err.Error(), "unknown format major version"):
+		return fmt.Errorf("store %s: a newer version of signalpost wrote it: run that one: %w", path, err)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("store %s: cannot be opened: %w", path, err)
+	case err != nil:
+		return fmt.Errorf("store %s: cannot be opened, and is left as it is: %w; if files of it are damaged or missing, %s", path, err, afterDamage)
+	}
+	e.db = db
+	switch err = e.load(); {
+	case pebble.IsCorruptionError(err), errors.Is(err, errRecord):
+		err = fmt.Errorf("store %s: damaged, and left as it is: %w; %s", path, err, afterDamage)
+	case err != nil:
+		err = fmt.Errorf("store %s: %w", path, err)
+	}
+	if broken := e.broken(); broken != nil {
+		err = fmt.Errorf("store %s: cannot be written: %w", path, broken)
+	}
+	if err != nil {
+		if cerr := e.closeDB(); cerr != nil {
+			err = errors.Join(err, cerr)
+		}
+	}
+	return err
+}
+
+const backgroundPause = 250 * time.Millisecond
+
+// same tells whether two errors are one.
+func same(a, b error) (yes bool) {
+	defer func() { _ = recover() }() // they may not be comparable
+	return a == b
+}
+
+// afterDamage says what to do with a store that cannot be read. The program
+// itself never deletes or resets one.
+const afterDamage = "restore the folder from a backup, or move it aside to begin with an empty one"
+
+func some(names []string) string {
+	if len(names) > 3 {
+		names = append(names[:3:3], "…")
+	}
+	return strings.Join(names, ", ")
+}
+
+// reportOnce logs what Pebble meets again and again.
+func (e *engine) reportOnce(msg string, err error) {
+	e.damageMu.Lock()
+	defer e.damageMu.Unlock()
+	key := msg + err.Error()
+	if e.damaged[key] || len(e.damaged) >= 100 {
+		return
+	}
+	if e.damaged == nil {
+		e.damaged = map[string]bool{}
+	}
+	e.damaged[key] = true
+	e.log.Error(msg, slog.Any("err", err))
 }
 
 // load reads what is known of the routes: a few keys each, however much they owe.
@@ -132,6 +253,10 @@ func (e *engine) load() error {
 			return errors.New("this is no store of Signalpost: name another folder in queue.path")
 		}
 		if err := e.db.Set([]byte{keyMeta}, binary.AppendUvarint(nil, storeFormat), pebble.Sync); err != nil {
+			return err
+		}
+		// The first log of a new store is in an old format that tells of no fsyncs: see checkLog.
+		if err := e.db.Flush(); err != nil {
 			return err
 		}
 	default:
@@ -173,8 +298,20 @@ func (e *engine) load() error {
 	if err != nil {
 		return err
 	}
-	return e.scanBack([]byte{keySignal}, []byte{keySignal + 1}, func(k, _ []byte) (bool, error) {
+	err = e.scanBack([]byte{keySignal}, []byte{keySignal + 1}, func(k, _ []byte) (bool, error) {
 		copy(e.lastSignal[:], k[1:])
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	// A delivery that a retry added took its id from the same row.
+	return e.scanBack([]byte{keyDelivery}, []byte{keyDelivery + 1}, func(k, _ []byte) (bool, error) {
+		var id DeliveryID
+		copy(id[:], k[1:])
+		if s := id.signal(); bytes.Compare(s[:], e.lastSignal[:]) > 0 {
+			e.lastSignal = s
+		}
 		return false, nil
 	})
 }
@@ -182,14 +319,16 @@ func (e *engine) load() error {
 // start begins committing, sweeping and watching the disk. Lanes begin with configure.
 func (e *engine) start(l Limits) {
 	e.limits.Store(&l)
+	e.started.Store(true)
 	e.writing.Add(2)
 	go func() { defer e.writing.Done(); e.commit() }()
 	go func() { defer e.writing.Done(); e.finish() }()
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stopTend = cancel
 	e.watchDisk()
-	e.tending.Add(1)
+	e.tending.Add(2)
 	go func() { defer e.tending.Done(); e.tend(ctx) }()
+	go func() { defer e.tending.Done(); e.tendDisk(ctx) }()
 }
 
 // configure makes the lanes follow the routes. All names have numbers on disk when it returns.
@@ -240,44 +379,48 @@ func (e *engine) stopWriting() {
 	e.wakeFollowers()
 }
 
+// close ends all that runs and closes the database. It may have been
+// abandoned before; no two call it at once.
 func (e *engine) close(ctx context.Context) error {
+	if e.closed {
+		return nil
+	}
 	e.stopTend()
 	e.tending.Wait()
 	e.stopSending(ctx)
 	e.stopWriting()
-	e.readMu.Lock()
-	defer e.readMu.Unlock()
+	e.readMu.Lock() // nobody reads any more, nor waits to, however long closing takes
 	e.dbClosed = true
-	if e.broken() != nil {
-		e.leave()
-		return nil
+	e.readMu.Unlock()
+	e.wakeFollowers() // those that looked since stopWriting
+	before := e.broken()
+	if err := e.closeDB(); err != nil && before == nil {
+		return fmt.Errorf("store %s: close: %w", e.o.Path, err)
 	}
-	if err := e.db.Close(); err != nil {
+	if err := e.broken(); err != nil && before == nil {
 		return fmt.Errorf("store %s: close: %w", e.o.Path, err)
 	}
 	return nil
+}
+
+// closeDB closes the database. Behind its shield a failed one closes too.
+func (e *engine) closeDB() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	err = e.db.Close()
+	if e.broken() != nil {
+		e.shield.dropTables()
+	}
+	return err
 }
 
 // abandon stops all that runs on a store that has failed.
 func (e *engine) abandon() {
 	e.cancel()
 	_ = e.close(context.Background())
-}
-
-// leave tries to close a database that has failed. Pebble can panic or wait
-// for ever there, so it is given a moment, and then its memory is given up.
-func (e *engine) leave() {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer func() { _ = recover() }()
-		_ = e.db.Close()
-	}()
-	select {
-	case <-done:
-	case <-time.After(2 * time.Second):
-		e.log.Warn("the failed store does not close; its memory stays taken until a restart")
-	}
 }
 
 // ready is why a Put would be refused, or nil.
@@ -321,18 +464,29 @@ func (e *engine) addLane(name string, n routeNum) *lane {
 	return l
 }
 
-// read calls f while the store is kept open; ErrClosed if it is not.
+// read calls f while the store is kept open. The error wraps ErrClosed if it
+// is not, and ErrUnavailable if it has failed: what it holds then may never
+// have come to disk.
 func (e *engine) read(f func(db *pebble.DB) error) error {
 	e.readMu.RLock()
 	defer e.readMu.RUnlock()
-	if e.dbClosed {
-		return ErrClosed
+	var err error
+	if !e.dbClosed {
+		err = f(e.db)
 	}
-	if err := f(e.db); err != nil {
+	switch broken := e.broken(); {
+	case broken != nil:
+		return fmt.Errorf("%w: %w", errFailed, broken)
+	case e.dbClosed:
+		return ErrClosed
+	case err != nil:
 		return fmt.Errorf("store %s: %w", e.o.Path, err)
 	}
 	return nil
 }
+
+// errFailed is behind what a failed engine answers. The next may know better.
+var errFailed = fmt.Errorf("%w: the store has failed and is being opened again", ErrUnavailable)
 
 // get returns a copy of the key's value, or nil if there is no such key.
 func (e *engine) get(k []byte) (v []byte, err error) {

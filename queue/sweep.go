@@ -12,13 +12,28 @@ import (
 
 const (
 	sweepItems = 4096 // deliveries looked at for one batch
+	evictItems = 512  // likewise, when history is shed before its time: no more than needed
 	tendEvery  = time.Second
 	sweepMost  = time.Minute            // between sweeps
 	sweepLeast = 100 * time.Millisecond // likewise
 	sweepShare = 50                     // a sweep rests so many times as long as it took
 )
 
-// tend watches the disk and sweeps out what has expired, until ctx ends.
+// tendDisk watches the disk until ctx ends.
+func (e *engine) tendDisk(ctx context.Context) {
+	disk := time.NewTicker(tendEvery)
+	defer disk.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-disk.C:
+			e.watchDisk()
+		}
+	}
+}
+
+// tend sweeps out what has expired, and history when there is no room, until ctx ends.
 func (e *engine) tend(ctx context.Context) {
 	disk := time.NewTicker(tendEvery)
 	defer disk.Stop()
@@ -29,10 +44,8 @@ func (e *engine) tend(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-disk.C:
-			e.watchDisk()
 			if e.bytes.Load() >= e.limits.Load().MaxSize {
 				e.report("evict history", e.evict(ctx))
-				e.watchDisk()
 			}
 		case <-sweep.C:
 			start := time.Now()
@@ -59,7 +72,10 @@ func (e *engine) sweepGap(took time.Duration) time.Duration {
 func (e *engine) watchDisk() {
 	limits := e.limits.Load()
 	_ = e.read(func(db *pebble.DB) error {
-		e.bytes.Store(int64(db.Metrics().DiskSpaceUsage()))
+		m := db.Metrics()
+		// Pebble keeps a few log files to write them anew. They are room, and
+		// shedding history would not make them go.
+		e.bytes.Store(int64(m.DiskSpaceUsage() - m.WAL.ObsoletePhysicalSize))
 		return nil
 	})
 	why := ""
@@ -96,12 +112,14 @@ func (e *engine) sweep(ctx context.Context) error {
 		return err
 	}
 	old := toStamp(now.Add(-l.Retention))
-	return e.reap(ctx, reaping{
+	_, _, err := e.reap(ctx, reaping{
 		until:   firstID(now.Add(-min(l.Retention, l.MaxAge))),
 		goUntil: firstID(now.Add(-l.Retention)),
 		expired: func(r *deliveryRecord) bool { return r.state != pending && r.last < old },
 		tooOld:  firstID(now.Add(-l.MaxAge)),
+		items:   sweepItems,
 	})
+	return err
 }
 
 // trim deletes all keys with the prefix below end, if there are any.
@@ -129,6 +147,9 @@ func (e *engine) expireKeys(before millis) error {
 			return err
 		}
 		// A key bound again since then has a later time: its binding stays.
+		if err := e.do(func(w *writer) { w.bound = map[idemHash]bool{} }); err != nil {
+			return err
+		}
 		var hashes []idemHash
 		for _, k := range old {
 			at, h, err := parseIdemTimeKey(k)
@@ -145,9 +166,12 @@ func (e *engine) expireKeys(before millis) error {
 		}
 		err = e.do(func(w *writer) {
 			for _, h := range hashes {
-				w.k = idemKey(w.k[:0], h)
-				w.delete(w.k)
+				if !w.bound[h] { // nor was it since the look
+					w.k = idemKey(w.k[:0], h)
+					w.delete(w.k)
+				}
 			}
+			w.bound = nil
 			w.deleteRange([]byte{keyIdemTime}, append(old[len(old)-1], 0))
 		})
 		if err != nil {
@@ -161,31 +185,31 @@ type reaping struct {
 	until   DeliveryID // only those made before are looked at
 	goUntil DeliveryID // and only those made before can go, with signals that made none
 	expired func(r *deliveryRecord) bool
-	tooOld  DeliveryID          // pending ones made before become dead, too_old
-	enough  func(gone int) bool // whether to stop early; nil: no
+	tooOld  DeliveryID // pending ones made before become dead, too_old
+	some    bool       // stop when some have gone
+	items   int        // deliveries looked at for one batch
 }
 
 // reap deletes signals all of whose deliveries are expired, with these, in
-// ranges, and ends pending ones that are too old.
-func (e *engine) reap(ctx context.Context, rp reaping) error {
-	var pos DeliveryID
-	for total := 0; ctx.Err() == nil; {
+// ranges, and ends pending ones that are too old. It returns how many it deleted, and where it ended.
+func (e *engine) reap(ctx context.Context, rp reaping) (total int, pos DeliveryID, err error) {
+	for ctx.Err() == nil {
 		old, end, gone, err := e.reapSome(pos, &rp)
 		if err != nil {
-			return err
+			return total, pos, err
 		}
 		total += gone
+		pos = end
 		if len(old) > 0 {
 			if _, err := e.amend(old, tooOldAmendment); err != nil {
-				return err
+				return total, pos, err
 			}
 		}
-		if end == rp.until || rp.enough != nil && rp.enough(total) {
-			return nil
+		if end == rp.until || rp.some && total > 0 {
+			break
 		}
-		pos = end
 	}
-	return nil
+	return total, pos, nil
 }
 
 var tooOldAmendment = amendment{
@@ -233,7 +257,7 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []DeliveryID, end De
 		if len(members) == 0 {
 			return
 		}
-		goes := !kept[group]
+		goes := !kept[group] && bytes.Compare(group[:], rp.goUntil[:]) < 0
 		for i := range members {
 			goes = goes && rp.expired(&members[i])
 		}
@@ -264,7 +288,7 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []DeliveryID, end De
 		}
 		if s := id.signal(); s != group {
 			closeGroup()
-			if seen >= sweepItems {
+			if seen >= rp.items {
 				end = s.Delivery(0)
 				return false, nil
 			}
@@ -352,9 +376,8 @@ func (e *engine) inhabited(runs [][2]DeliveryID) ([][2]DeliveryID, error) {
 // limit, or only what is owed or dead is left.
 func (e *engine) evict(ctx context.Context) error {
 	for ctx.Err() == nil && e.bytes.Load() >= e.limits.Load().MaxSize {
-		gone := 0
 		var before stamp // log entries older than all that goes, go too
-		err := e.reap(ctx, reaping{
+		gone, end, err := e.reap(ctx, reaping{
 			until:   firstID(time.Now()),
 			goUntil: firstID(time.Now()),
 			expired: func(r *deliveryRecord) bool {
@@ -366,7 +389,8 @@ func (e *engine) evict(ctx context.Context) error {
 				}
 				return true
 			},
-			enough: func(n int) bool { gone = n; return n > 0 },
+			some:  true,
+			items: evictItems,
 		})
 		if err != nil || gone == 0 {
 			return err
@@ -375,11 +399,15 @@ func (e *engine) evict(ctx context.Context) error {
 		if err := e.trim(keyLog, logKey(nil, before)); err != nil {
 			return err
 		}
-		err = e.read(func(db *pebble.DB) error {
-			return db.Compact(ctx, []byte{0}, []byte{0xff}, false)
-		})
-		if err != nil {
-			return err
+		// Room comes when what was deleted is compacted: the old ends alone.
+		for _, r := range [][2][]byte{
+			{{keyBody}, bodyKey(nil, end)}, {{keyDelivery}, deliveryKey(nil, end)},
+			{{keyLog}, logKey(nil, max(before, 1))}, {{keySignal}, append([]byte{keySignal}, end[:]...)},
+		} {
+			err := e.read(func(db *pebble.DB) error { return db.Compact(ctx, r[0], r[1], false) })
+			if err != nil {
+				return err
+			}
 		}
 		e.watchDisk()
 	}

@@ -1,0 +1,323 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+var errInjected = errors.New("injected fault")
+
+// A fault is in the at-th operation on the disk, and, if it lasts, in all like
+// it from then on until it is mended.
+type fault struct {
+	at    int64
+	err   error
+	after bool // the operation is carried out, and reports an error all the same
+	lasts bool
+
+	n      atomic.Int64
+	mended atomic.Bool
+	met    atomic.Pointer[fsOp]
+}
+
+func (f *fault) hook(o fsOp, after bool) error {
+	if o.kind == "usage" { // asked each second, and never trusted
+		return nil
+	}
+	n := f.n.Load()
+	if !after {
+		n = f.n.Add(1)
+	}
+	if f.mended.Load() || f.at == 0 || after != f.after || n < f.at {
+		return nil
+	}
+	if met := f.met.Load(); met != nil {
+		if !f.lasts || met.read() != o.read() {
+			return nil
+		}
+	} else if !f.met.CompareAndSwap(nil, &o) {
+		return nil
+	}
+	return &os.PathError{Op: o.kind, Path: o.name, Err: f.err}
+}
+
+func (f *fault) String() string {
+	s := fmt.Sprintf("operation %d reports %q", f.at, f.err)
+	if met := f.met.Load(); met != nil {
+		s = fmt.Sprintf("operation %d, %s %s, reports %q", f.at, met.kind, met.name, f.err)
+	}
+	if f.after {
+		s += " though it is carried out"
+	}
+	if f.lasts {
+		s += ", and so do all after it"
+	}
+	return s
+}
+
+// TestFaults fails each operation on the disk of a workload in turn: once or
+// from then on, carried out or not. The bubble it runs in ends only if every
+// goroutine does, so nothing hangs and nothing is left behind.
+func TestFaults(t *testing.T) {
+	none := &fault{}
+	synctest.Test(t, func(t *testing.T) { faultScenario(t, none) })
+	ops := none.n.Load()
+	t.Logf("%d operations", ops)
+	var faults []*fault
+	step := int64(1)
+	if testing.Short() || raceEnabled {
+		step = 7
+	}
+	for at := rand.Int64N(step) + 1; at <= ops; at += step {
+		for i, err := range []error{errInjected, syscall.ENOSPC, syscall.EIO} {
+			kind := (int(at)/int(step) + i) % 4 // each operation meets three of the four kinds, each error all
+			faults = append(faults, &fault{at: at, err: err, after: kind&1 != 0, lasts: kind&2 != 0})
+		}
+	}
+	var met atomic.Int64
+	var wg sync.WaitGroup
+	work := make(chan *fault)
+	for range 2 {
+		wg.Go(func() {
+			for f := range work {
+				if !t.Failed() {
+					synctest.Test(t, func(t *testing.T) { faultScenario(t, f) })
+				}
+				if f.met.Load() != nil {
+					met.Add(1)
+				}
+			}
+		})
+	}
+	for _, f := range faults {
+		work <- f
+	}
+	close(work)
+	wg.Wait()
+	t.Logf("%d faults, %d met", len(faults), met.Load())
+}
+
+func faultScenario(t *testing.T, f *fault) {
+	w := newWorldOf(7, Limits{})
+	w.courier.gentle.Store(true)
+	w.fs = &hookFS{FS: w.mem, hook: f.hook}
+	fatal := func(what string, err error) {
+		t.Helper()
+		f.mended.Store(true)
+		if w.q != nil {
+			_ = w.q.Close(context.Background())
+		}
+		t.Fatalf("%s: %s: %v", f, what, err)
+	}
+	// A fault while it opens is an error that names the store; without the fault it opens.
+	reopen := func() {
+		for {
+			q, err := open(w.options, w.fs)
+			if err == nil {
+				w.q = q
+				if err := q.Configure(w.limits, worldRoutes); err != nil && !errors.Is(err, ErrUnavailable) {
+					fatal("configure", err)
+				}
+				return
+			}
+			if f.met.Load() == nil {
+				fatal("open, no fault yet", err)
+			}
+			if !strings.Contains(err.Error(), store) {
+				fatal("open names no store", err)
+			}
+			if f.mended.Load() {
+				fatal("open, the fault mended", err)
+			}
+			f.mended.Store(true)
+		}
+	}
+	put := func() bool {
+		err := w.put(w.q, []Accepted{w.accepted(w.rng)}, fmt.Sprint("key", w.rng.Uint64()))
+		if err != nil && (!errors.Is(err, ErrUnavailable) || f.met.Load() == nil) {
+			fatal("put", err)
+		}
+		return err == nil
+	}
+	flush := func() {
+		e := w.q.engine.Load()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		go func() {
+			select {
+			case <-e.failed:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		_ = e.read(func(db *pebble.DB) error {
+			return errors.Join(db.Flush(), db.Compact(ctx, []byte{0}, []byte{0xff}, false))
+		})
+	}
+	look := func() {
+		_, _, _ = w.q.Deliveries(Filter{Limit: 10})
+		_, _, _ = w.q.Log(LogFilter{Limit: 10})
+		_ = w.q.Status()
+	}
+	reopen()
+	for range 4 {
+		put()
+		look()
+	}
+	flush()
+	for range 2 {
+		put()
+		time.Sleep(20 * time.Millisecond)
+	}
+	flush()
+	put()
+	_ = w.q.Close(context.Background()) // it may say that it could not
+	reopen()
+	for range 3 {
+		put()
+		look()
+	}
+	w.mu.Lock()
+	for _, s := range w.signals {
+		s.retried, s.discarded, s.reshaped = true, true, true
+	}
+	w.mu.Unlock()
+	_, _ = w.q.RetryAll(context.Background(), Filter{State: StateDead}, false, reshapeTest, false)
+	_ = w.q.SetPaused("a", true)
+	_ = w.q.SetPaused("a", false)
+	flush()
+	put()
+	time.Sleep(3 * time.Second)
+	f.mended.Store(true)
+
+	// Once the fault has gone it accepts again by itself, and delivers.
+	for i := 0; ; i++ {
+		if err := w.q.Ready(); err == nil && put() {
+			break
+		}
+		if i > 60 {
+			fatal("it does not accept again", w.q.Ready())
+		}
+		time.Sleep(time.Second)
+	}
+	// A Configure that failed is repeated by whoever asked for it.
+	if err := w.q.Configure(w.limits, worldRoutes); err != nil {
+		fatal("configure", err)
+	}
+	_ = w.q.SetPaused("a", false)
+	for i := 0; ; i++ {
+		left := int64(0)
+		for _, r := range w.q.Status().Routes {
+			left += r.Pending + r.Held
+		}
+		if left == 0 {
+			break
+		}
+		if i > 900 {
+			fatal("it does not deliver", fmt.Errorf("%d are left: %+v", left, w.q.Status()))
+		}
+		time.Sleep(time.Second)
+	}
+	put()
+	c := w.cut(w.mem, 0, nil, "at the end")
+	if err := w.q.Close(context.Background()); err != nil {
+		fatal("close", err)
+	}
+	for _, c := range []cut{c, w.cut(w.mem, 0, nil, "closed")} {
+		if err := w.verify(c, false); err != nil {
+			fatal(c.what, err)
+		}
+	}
+}
+
+// hang is a disk that does not answer until it is released.
+type hang struct {
+	on      atomic.Bool
+	release chan struct{}
+}
+
+func (h *hang) hook(o fsOp, after bool) error {
+	if h.on.Load() && !after && !o.read() {
+		<-h.release
+	}
+	return nil
+}
+
+// TestHungDisk: a disk that does not answer keeps nobody waiting for long,
+// and all goes on when it does again.
+func TestHungDisk(t *testing.T) {
+	bubble(t, "sync", func(t *testing.T) {
+		h := &hang{release: make(chan struct{})}
+		r := newRigOn(t, &hookFS{FS: vfs.NewMem(), hook: h.hook}, Limits{}, route("a"))
+		first := r.put("a")
+		h.on.Store(true)
+		start := time.Now()
+		err := r.Put([]Accepted{{Signal: Signal{ID: r.NewSignalID(), Body: []byte("{}")}}}, nil, nil)
+		mustBe(t, err, ErrUnavailable)
+		mustBe(t, r.Ready(), ErrUnavailable)
+		if took := time.Since(start); took > stallAfter+3*time.Second {
+			t.Errorf("Put waited %v", took)
+		}
+		h.on.Store(false)
+		close(h.release)
+		time.Sleep(lastReopen * 2)
+		if err := r.Ready(); err != nil {
+			t.Error(err)
+		}
+		r.wantState(first.Delivery(1), StateDelivered, "")
+		r.put("a")
+	})
+}
+
+// TestFlushesFailForEver: with no room for tables but for the log, Put refuses
+// instead of waiting for a flush, and goes on when there is room.
+func TestFlushesFailForEver(t *testing.T) {
+	bubble(t, "flush", func(t *testing.T) {
+		var full atomic.Bool
+		mem := vfs.NewMem()
+		r := newRigOn(t, &hookFS{FS: mem, hook: func(o fsOp, after bool) error {
+			if full.Load() && o.kind == "write" && strings.HasSuffix(o.name, ".sst") {
+				return &os.PathError{Op: o.kind, Path: o.name, Err: syscall.ENOSPC}
+			}
+			return nil
+		}}, Limits{}, route("a"))
+		full.Store(true)
+		var acked []SignalID
+		refused := 0
+		body := noise(1 << 20)
+		for range 200 {
+			a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: body}, Deliveries: []Made{{Route: "a"}}}
+			if err := r.Put([]Accepted{a}, nil, nil); err == nil {
+				acked = append(acked, a.ID)
+			} else {
+				mustBe(t, err, ErrUnavailable)
+				if !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+					t.Errorf("the reason is %q", err)
+				}
+				refused++
+			}
+		}
+		if refused == 0 {
+			t.Error("nothing was refused")
+		}
+		full.Store(false)
+		time.Sleep(time.Minute)
+		for _, id := range acked {
+			r.wantState(id.Delivery(1), StateDelivered, "")
+		}
+		r.put("a")
+	})
+}

@@ -1,0 +1,376 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Outcomes that couriers of the tests return.
+var (
+	ok200 = Outcome{Verdict: Delivered, Status: 200}
+	no404 = Outcome{Verdict: Retry, Status: 404, Error: "404 Not Found"}
+	no503 = Outcome{Verdict: Retry, Status: 503, Error: "503 Service Unavailable", Fault: true}
+	no410 = Outcome{Verdict: Dead, Reason: Gone, Status: 410, Error: "410 Gone"}
+)
+
+// A shot is one call of an endpoint.
+type shot struct {
+	Delivery
+	attempt int
+	at      time.Time
+}
+
+// An endpoint is a courier that keeps what it was handed. It takes its time,
+// then answers with what answer says, 200 by default.
+type endpoint struct {
+	mu     sync.Mutex
+	answer func(s shot) (Outcome, error)
+	takes  time.Duration
+	shots  []shot
+	active map[string]int // by route
+	most   map[string]int // most that were active at once
+}
+
+func (p *endpoint) Deliver(ctx context.Context, d Delivery, attempt int) (Outcome, error) {
+	s := shot{d, attempt, time.Now()}
+	p.mu.Lock()
+	if p.active == nil {
+		p.active, p.most = map[string]int{}, map[string]int{}
+	}
+	p.shots = append(p.shots, s)
+	p.active[d.Route]++
+	p.most[d.Route] = max(p.most[d.Route], p.active[d.Route])
+	answer, takes := p.answer, p.takes
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.active[d.Route]--
+		p.mu.Unlock()
+	}()
+	if takes > 0 {
+		select {
+		case <-time.After(takes):
+		case <-ctx.Done():
+			return Outcome{}, ctx.Err()
+		}
+	}
+	if answer == nil {
+		return ok200, nil
+	}
+	return answer(s)
+}
+
+// set changes how it answers and how long that takes, from now on.
+func (p *endpoint) set(takes time.Duration, answer func(s shot) (Outcome, error)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.takes, p.answer = takes, answer
+}
+
+// always answers with the outcome.
+func always(o Outcome) func(shot) (Outcome, error) {
+	return func(shot) (Outcome, error) { return o, nil }
+}
+
+// taken are the shots since it was last called.
+func (p *endpoint) taken() []shot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.shots
+	p.shots = nil
+	return s
+}
+
+// mostActive is the highest number of attempts of the route that were under
+// way at once since it was last called.
+func (p *endpoint) mostActive(route string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.most[route]
+	p.most[route] = p.active[route]
+	return n
+}
+
+// A rig is a queue on a store in memory.
+type rig struct {
+	*Queue
+	*endpoint
+	t       testing.TB
+	fs      vfs.FS
+	options Options
+	limits  Limits
+	routes  []Route
+}
+
+const store = "store"
+
+// newRig opens a queue. When the test ends it is closed and its store checked.
+func newRig(t testing.TB, routes ...Route) *rig {
+	t.Helper()
+	return newRigOn(t, vfs.NewMem(), Limits{}, routes...)
+}
+
+func newRigOn(t testing.TB, fs vfs.FS, l Limits, routes ...Route) *rig {
+	t.Helper()
+	r := &rig{t: t, fs: fs, endpoint: &endpoint{}, limits: l, routes: routes}
+	r.options = Options{Path: store, Courier: r.endpoint, Limits: l}
+	r.open()
+	t.Cleanup(r.close)
+	return r
+}
+
+func (r *rig) open() {
+	r.t.Helper()
+	q, err := open(r.options, r.fs)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.Queue = q
+	r.configure(r.routes...)
+}
+
+// configure makes the routes those of the config.
+func (r *rig) configure(routes ...Route) {
+	r.t.Helper()
+	r.routes = routes
+	if err := r.Configure(r.limits, routes); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// close closes the queue, attempts under way given back, and proves its store.
+func (r *rig) close() {
+	r.t.Helper()
+	if n := r.Status().Unaccounted; n != 0 {
+		r.t.Errorf("%d deliveries are unaccounted for", n)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.Close(ctx); err != nil {
+		r.t.Error("close:", err)
+	}
+	if err := check(store, r.fs); err != nil {
+		r.t.Error(err)
+	}
+}
+
+func (r *rig) restart() {
+	r.t.Helper()
+	r.close()
+	r.open()
+}
+
+// route is a route with the default schedule, but no jitter.
+func route(name string) Route {
+	return Route{Name: name, Concurrency: 8, Target: "https://" + name, Schedule: Schedule{Attempts: 10, First: 5 * time.Second, Window: 24 * time.Hour}}
+}
+
+// put stores one signal with a delivery to each of the routes, its own bytes.
+func (r *rig) put(routes ...string) SignalID {
+	r.t.Helper()
+	a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"signal_type":"lead"}`)}}
+	for _, name := range routes {
+		a.Deliveries = append(a.Deliveries, Made{Route: name})
+	}
+	r.putAll(a)
+	return a.ID
+}
+
+func (r *rig) putAll(batch ...Accepted) {
+	r.t.Helper()
+	if err := r.Put(batch, nil, nil); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// putMany stores n signals, one delivery to the route each, some to a batch.
+func (r *rig) putMany(route string, n int) []DeliveryID {
+	r.t.Helper()
+	ids := make([]DeliveryID, 0, n)
+	for n > 0 {
+		batch := make([]Accepted, min(n, 1000))
+		for i := range batch {
+			batch[i] = Accepted{
+				Signal:     Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"signal_type":"lead"}`)},
+				Deliveries: []Made{{Route: route}},
+			}
+			ids = append(ids, batch[i].ID.Delivery(1))
+		}
+		r.putAll(batch...)
+		n -= len(batch)
+	}
+	return ids
+}
+
+// status is what Status says of the route.
+func (r *rig) status(route string) RouteStatus {
+	r.t.Helper()
+	for _, s := range r.Status().Routes {
+		if s.Name == route {
+			return s
+		}
+	}
+	r.t.Fatalf("status lacks the route %s", route)
+	return RouteStatus{}
+}
+
+// detail is the delivery whole.
+func (r *rig) detail(id DeliveryID) Detail {
+	r.t.Helper()
+	d, err := r.Queue.Delivery(id)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return d
+}
+
+// all are the deliveries that match, over all pages.
+func (r *rig) all(f Filter) []Info {
+	r.t.Helper()
+	var all []Info
+	f.Limit = max(f.Limit, 1)
+	for {
+		page, next, err := r.Deliveries(f)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if len(page) > f.Limit {
+			r.t.Fatalf("a page of %d has %d deliveries", f.Limit, len(page))
+		}
+		all = append(all, page...)
+		if f.After = next; next == "" {
+			return all
+		}
+	}
+}
+
+// log is the delivery log, newest first, over all pages.
+func (r *rig) entries(f LogFilter) []Entry {
+	r.t.Helper()
+	var all []Entry
+	f.Limit = max(f.Limit, 1)
+	for {
+		page, next, err := r.Log(f)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if len(page) > f.Limit {
+			r.t.Fatalf("a page of %d has %d entries", f.Limit, len(page))
+		}
+		all = append(all, page...)
+		if f.After = next; next == "" {
+			return all
+		}
+	}
+}
+
+// wantState fails the test unless the delivery is in the state for the reason.
+func (r *rig) wantState(id DeliveryID, s State, why Reason) {
+	r.t.Helper()
+	if d := r.detail(id); d.State != s || d.Reason != why {
+		r.t.Errorf("%s is %s %q, want %s %q", id, d.State, d.Reason, s, why)
+	}
+}
+
+// bubble runs the test with a clock that stands still while anyone is at work.
+// It does not end before every goroutine of the test has.
+func bubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
+// inMemory are the numbers of deliveries that the route's lane holds: all it
+// keeps from the disk, and those of them that are ready.
+func (r *rig) inMemory(route string) (held, ready int) {
+	l := r.engine.Load().lane(route)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.held), len(l.ready)
+}
+
+// idle waits, outside a bubble, until the route owes nothing and its lane has
+// let go of everything.
+func (r *rig) idle(route string) {
+	r.t.Helper()
+	for range 3000 {
+		if held, ready := r.inMemory(route); held == 0 && ready == 0 && r.status(route).Pending == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	held, ready := r.inMemory(route)
+	r.t.Fatalf("%s does not come to rest: %d held, %d ready, status %+v", route, held, ready, r.status(route))
+}
+
+// offsets are the times of the shots, from start on.
+func offsets(start time.Time, shots []shot) []time.Duration {
+	var at []time.Duration
+	for _, s := range shots {
+		at = append(at, s.at.Sub(start).Round(time.Millisecond))
+	}
+	return at
+}
+
+// once fails the test unless the shots are exactly one of each delivery.
+func once(t testing.TB, shots []shot, ids []DeliveryID) {
+	t.Helper()
+	n := make(map[DeliveryID]int, len(ids))
+	for _, s := range shots {
+		n[s.Delivery.ID]++
+	}
+	for _, id := range ids {
+		if n[id] != 1 {
+			t.Fatalf("%s was attempted %d times, want once", id, n[id])
+		}
+	}
+	if len(n) != len(ids) {
+		t.Fatalf("%d deliveries were attempted, want %d", len(n), len(ids))
+	}
+}
+
+func mustBe(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("error is %v, want one that wraps %q", err, want)
+	}
+}
+
+// noise is a JSON string that does not compress.
+func noise(n int) []byte {
+	b := make([]byte, n/2)
+	rand.Read(b)
+	return append(hex.AppendEncode([]byte{'"'}, b), '"')
+}
+
+func deliveryIDs(infos []Info) []DeliveryID {
+	var ids []DeliveryID
+	for _, i := range infos {
+		ids = append(ids, i.ID)
+	}
+	return ids
+}
+
+// many is n, or an eighth of it where the race detector watches: Pebble then
+// checks itself at each read.
+func many(n int) int {
+	if raceEnabled {
+		return n / 8
+	}
+	return n
+}
+
+func newestFirst(ids []DeliveryID) []DeliveryID {
+	ids = slices.Clone(ids)
+	slices.SortFunc(ids, func(a, b DeliveryID) int { return bytes.Compare(b[:], a[:]) })
+	return ids
+}

@@ -1,0 +1,432 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// history is a rig with deliveries of every kind: to two routes, of two types,
+// over some hours.
+func history(t *testing.T) *rig {
+	r := newRig(t, short("crm"), short("other"), short("gone"), short("slow"))
+	r.SetPaused("slow", true)
+	r.SetPaused("gone", true)
+	outs := []Outcome{ok200, no404, no410, no503}
+	var i atomic.Int64
+	r.set(0, func(s shot) (Outcome, error) {
+		return outs[int(i.Add(1))%len(outs)], nil
+	})
+	for n := range 40 {
+		kind := []string{"lead", "expansion"}[n%2]
+		a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: kind, Body: []byte("{}")}}
+		for k := range n % 4 {
+			a.Deliveries = append(a.Deliveries, Made{Route: []string{"crm", "other", "crm"}[k]})
+		}
+		switch {
+		case n%7 == 0:
+			a.Deliveries = append(a.Deliveries, Made{Route: "slow"}, Made{Route: "gone"})
+		case n%11 == 0:
+			a.Deliveries = append(a.Deliveries, Made{Route: "crm", Error: "boom"})
+		}
+		r.putAll(a)
+		time.Sleep(time.Minute + 123456*time.Nanosecond)
+	}
+	r.SetPaused("crm", true)
+	r.SetPaused("other", true)
+	synctest.Wait()
+	r.configure(short("crm"), short("other"), short("slow"))
+	return r
+}
+
+// short is a route whose deliveries are at their end within the hour.
+func short(name string) Route {
+	r := route(name)
+	r.Schedule.Window = time.Hour
+	return r
+}
+
+func TestDeliveriesFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := history(t)
+		every := r.all(Filter{Limit: 1000})
+		if len(every) < 60 {
+			t.Fatalf("only %d deliveries", len(every))
+		}
+		if ids := deliveryIDs(every); !slices.Equal(ids, newestFirst(ids)) {
+			t.Error("they are not newest first")
+		}
+		mid := every[len(every)/2]
+		tests := []struct {
+			name string
+			f    Filter
+			want func(i Info) bool
+		}{
+			{"all", Filter{}, func(Info) bool { return true }},
+			{"pending", Filter{State: StatePending}, func(i Info) bool { return i.State == StatePending }},
+			{"held", Filter{State: StateHeld}, func(i Info) bool { return i.State == StateHeld }},
+			{"delivered", Filter{State: StateDelivered}, func(i Info) bool { return i.State == StateDelivered }},
+			{"dead", Filter{State: StateDead}, func(i Info) bool { return i.State == StateDead }},
+			{"route", Filter{Route: "other"}, func(i Info) bool { return i.Route == "other" }},
+			{"type", Filter{Type: "lead"}, func(i Info) bool { return i.Type == "lead" }},
+			{"signal", Filter{Signal: mid.Signal}, func(i Info) bool { return i.Signal == mid.Signal }},
+			{"reason", Filter{Reason: Transform}, func(i Info) bool { return i.Reason == Transform }},
+			{"since, inclusive", Filter{Since: mid.Created}, func(i Info) bool { return !i.Created.Before(mid.Created) }},
+			{"since between milliseconds", Filter{Since: mid.Created.Add(1)}, func(i Info) bool { return i.Created.After(mid.Created) }},
+			{"until, exclusive", Filter{Until: mid.Created}, func(i Info) bool { return i.Created.Before(mid.Created) }},
+			{"until between milliseconds", Filter{Until: mid.Created.Add(1)}, func(i Info) bool { return !i.Created.After(mid.Created) }},
+			{"several", Filter{State: StateDead, Route: "crm", Type: "expansion", Since: every[len(every)-5].Created}, func(i Info) bool {
+				return i.State == StateDead && i.Route == "crm" && i.Type == "expansion" && !i.Created.Before(every[len(every)-5].Created)
+			}},
+			{"signal and state", Filter{Signal: mid.Signal, State: mid.State}, func(i Info) bool { return i.Signal == mid.Signal && i.State == mid.State }},
+		}
+		for _, test := range tests {
+			var want []DeliveryID
+			for _, i := range every {
+				if test.want(i) {
+					want = append(want, i.ID)
+				}
+			}
+			if len(want) == 0 {
+				t.Errorf("%s: the test has none of these", test.name)
+			}
+			for _, limit := range []int{1, 3, len(want), 1000} {
+				test.f.Limit = limit
+				if got := deliveryIDs(r.all(test.f)); !slices.Equal(got, want) {
+					t.Errorf("%s, %d a page: %d deliveries, want %d", test.name, limit, len(got), len(want))
+				}
+			}
+			// Their number is known: no page promises another that is empty.
+			if page, next, err := r.Deliveries(test.f); err != nil || next != "" || len(page) != len(want) {
+				t.Errorf("%s: one page has %d, next %q, %v", test.name, len(page), next, err)
+			}
+		}
+		for _, f := range []Filter{
+			{Route: "nobody"}, {Signal: r.NewSignalID()}, {Since: time.Now().Add(time.Hour)}, {Until: time.Unix(0, 0)},
+			{Since: mid.Created, Until: mid.Created}, {Since: mid.Created, Until: mid.Created.Add(-time.Hour)},
+			{Signal: SignalID(mid.ID)}, // no signal's id
+		} {
+			if got := r.all(f); len(got) != 0 {
+				t.Errorf("%+v finds %d", f, len(got))
+			}
+		}
+		for _, after := range []string{"x", "dlv_", mid.Signal.String()} {
+			if _, _, err := r.Deliveries(Filter{Limit: 1, After: after}); err == nil {
+				t.Errorf("the cursor %q is taken", after)
+			}
+		}
+		for _, i := range every {
+			d := r.detail(i.ID)
+			if d.Info.State != i.State || d.Attempts != i.Attempts || (i.NextAttempt != nil) != (i.State == StatePending) {
+				t.Errorf("the list has %+v, alone it is %+v", i, d.Info)
+			}
+			if i.Attempts > 0 && (i.Last == nil || *i.Last != d.Log[len(d.Log)-1]) {
+				t.Errorf("the list has the last entry %+v, alone it is %+v", i.Last, d.Log)
+			}
+		}
+	})
+}
+
+func TestLogFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := history(t)
+		every := r.entries(LogFilter{Limit: 1000})
+		if len(every) < 60 || !slices.IsSortedFunc(every, func(a, b Entry) int { return b.Time.Compare(a.Time) }) {
+			t.Fatalf("%d entries, or not newest first", len(every))
+		}
+		seen := map[time.Time]bool{}
+		for _, e := range every {
+			if seen[e.Time] {
+				t.Errorf("two entries of %v", e.Time)
+			}
+			seen[e.Time] = true
+		}
+		mid := every[len(every)/2]
+		tests := []struct {
+			name string
+			f    LogFilter
+			want func(e Entry) bool
+		}{
+			{"all", LogFilter{}, func(Entry) bool { return true }},
+			{"route", LogFilter{Route: "other"}, func(e Entry) bool { return e.Route == "other" }},
+			{"type", LogFilter{Type: "lead"}, func(e Entry) bool { return e.Type == "lead" }},
+			{"signal", LogFilter{Signal: mid.Signal}, func(e Entry) bool { return e.Signal == mid.Signal }},
+			{"delivery", LogFilter{Delivery: mid.Delivery}, func(e Entry) bool { return e.Delivery == mid.Delivery }},
+			{"verdict", LogFilter{Verdict: Dead}, func(e Entry) bool { return e.Verdict == Dead }},
+			{"status", LogFilter{Status: 503}, func(e Entry) bool { return e.Status == 503 }},
+			{"since, inclusive", LogFilter{Since: mid.Time}, func(e Entry) bool { return !e.Time.Before(mid.Time) }},
+			{"until, exclusive", LogFilter{Until: mid.Time}, func(e Entry) bool { return e.Time.Before(mid.Time) }},
+			{"signal since", LogFilter{Signal: mid.Signal, Since: mid.Time}, func(e Entry) bool { return e.Signal == mid.Signal && !e.Time.Before(mid.Time) }},
+			{"several", LogFilter{Route: "crm", Verdict: Retry, Status: 404}, func(e Entry) bool {
+				return e.Route == "crm" && e.Verdict == Retry && e.Status == 404
+			}},
+		}
+		for _, test := range tests {
+			var want []Entry
+			for _, e := range every {
+				if test.want(e) {
+					want = append(want, e)
+				}
+			}
+			if len(want) == 0 {
+				t.Errorf("%s: the test has none of these", test.name)
+			}
+			for _, limit := range []int{1, 2, 7, len(want), 1000} {
+				test.f.Limit = limit
+				got := r.entries(test.f)
+				if !slices.EqualFunc(got, want, sameEntry) {
+					t.Errorf("%s, %d a page: %d entries, want %d", test.name, limit, len(got), len(want))
+				}
+			}
+		}
+		for _, f := range []LogFilter{
+			{Route: "nobody"}, {Signal: r.NewSignalID()}, {Delivery: r.NewSignalID().Delivery(1)}, {Until: time.Unix(0, 0)},
+			{Since: time.Now().Add(time.Hour)}, {Since: mid.Time, Until: mid.Time.Add(-time.Hour)},
+		} {
+			if got := r.entries(f); len(got) != 0 {
+				t.Errorf("%+v finds %d", f, len(got))
+			}
+		}
+		for _, after := range []string{"x", "00", "0011223344556677ff"} {
+			if _, _, err := r.Log(LogFilter{Limit: 1, After: after}); err == nil {
+				t.Errorf("the cursor %q is taken", after)
+			}
+		}
+	})
+}
+
+func sameEntry(a, b Entry) bool {
+	same := (a.NextAttempt == nil) == (b.NextAttempt == nil)
+	if same && a.NextAttempt != nil {
+		same = a.NextAttempt.Equal(*b.NextAttempt)
+	}
+	a.NextAttempt, b.NextAttempt = nil, nil
+	return same && a == b
+}
+
+// Pages that are read while more comes in neither repeat nor leave out what was there before.
+func TestPagesWhileMoreComesIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.putMany("crm", 100)
+		synctest.Wait()
+		log, deliveries := r.entries(LogFilter{Limit: 1000}), deliveryIDs(r.all(Filter{Limit: 1000}))
+		var gotLog []Entry
+		var got []DeliveryID
+		for f, g := (LogFilter{Limit: 7}), (Filter{Limit: 7}); ; {
+			page, next, err := r.Log(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			infos, more, err := r.Deliveries(g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gotLog, got = append(gotLog, page...), append(got, deliveryIDs(infos)...)
+			if f.After, g.After = next, more; next == "" || more == "" {
+				break
+			}
+			r.put("crm")
+			synctest.Wait()
+		}
+		if !slices.EqualFunc(gotLog, log, sameEntry) {
+			t.Errorf("%d entries over the pages, want %d", len(gotLog), len(log))
+		}
+		if !slices.Equal(got, deliveries) {
+			t.Errorf("%d deliveries over the pages, want %d", len(got), len(deliveries))
+		}
+	})
+}
+
+func TestNotFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		none := r.NewSignalID()
+		_, _, err := r.Queue.Signal(none)
+		mustBe(t, err, ErrNotFound)
+		_, err = r.Queue.Delivery(none.Delivery(1))
+		mustBe(t, err, ErrNotFound)
+		mustBe(t, r.Retry(none.Delivery(1), false, nil), ErrNotFound)
+	})
+}
+
+func TestStatusCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := history(t)
+		for range 2 {
+			want := map[string]map[State]int64{}
+			for _, i := range r.all(Filter{Limit: 1000}) {
+				if want[i.Route] == nil {
+					want[i.Route] = map[State]int64{}
+				}
+				want[i.Route][i.State]++
+			}
+			s := r.Status()
+			if !s.Accepting || s.Reason != "" || s.Bytes == 0 || s.Unaccounted != 0 || len(s.Routes) != 4 {
+				t.Errorf("status is %+v", s)
+			}
+			for _, rs := range s.Routes {
+				got := map[State]int64{StatePending: rs.Pending, StateHeld: rs.Held, StateDelivered: rs.Delivered, StateDead: rs.Dead}
+				for state, n := range got {
+					if want[rs.Name][state] != n {
+						t.Errorf("%s: %d %s, want %d", rs.Name, n, state, want[rs.Name][state])
+					}
+				}
+			}
+			r.restart()
+		}
+	})
+}
+
+func TestFollow(t *testing.T) {
+	ctx := context.Background()
+	// follow collects what Follow yields until stop is called, which waits for its end.
+	follow := func(r *rig, f LogFilter, pause time.Duration) (got *[]Entry, stop func() error) {
+		ctx, cancel := context.WithCancel(ctx)
+		got = new([]Entry)
+		end := make(chan error)
+		go func() {
+			end <- r.Follow(ctx, f, func(e Entry) error {
+				time.Sleep(pause)
+				*got = append(*got, e)
+				return nil
+			})
+		}()
+		synctest.Wait()
+		return got, func() error { cancel(); return <-end }
+	}
+	oldestFirst := func(r *rig, f LogFilter) []Entry {
+		f.Limit = 1000
+		all := r.entries(f)
+		slices.Reverse(all)
+		return all
+	}
+	for _, pause := range []time.Duration{0, 10 * time.Millisecond} {
+		for _, limit := range []int{0, 5, 1000} {
+			bubble(t, fmt.Sprintf("from the last %d, each %v", limit, pause), func(t *testing.T) {
+				r := newRig(t, route("crm"))
+				r.putMany("crm", 20)
+				synctest.Wait()
+				got, stop := follow(r, LogFilter{Limit: limit}, pause)
+				for range 50 {
+					r.putMany("crm", 20)
+					time.Sleep(time.Millisecond)
+				}
+				time.Sleep(time.Minute)
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+				all := oldestFirst(r, LogFilter{})
+				if want := all[20-min(limit, 20):]; !slices.EqualFunc(*got, want, sameEntry) {
+					t.Errorf("it yields %d entries, want %d", len(*got), len(want))
+				}
+			})
+		}
+	}
+	bubble(t, "with a filter", func(t *testing.T) {
+		r := newRig(t, route("crm"), route("other"))
+		r.putMany("crm", 3)
+		r.putMany("other", 300)
+		synctest.Wait()
+		f := LogFilter{Route: "crm", Limit: 2}
+		got, stop := follow(r, f, 0)
+		r.putMany("other", 300)
+		r.putMany("crm", 4)
+		time.Sleep(time.Second)
+		stop()
+		if want := oldestFirst(r, f)[1:]; !slices.EqualFunc(*got, want, sameEntry) {
+			t.Errorf("it yields %d entries, want %d", len(*got), len(want))
+		}
+	})
+	bubble(t, "within times", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.put("crm")
+		time.Sleep(time.Minute)
+		f := LogFilter{Since: time.Now(), Until: time.Now().Add(10 * time.Minute), Limit: 100}
+		got, stop := follow(r, f, 0)
+		for range 20 {
+			r.put("crm")
+			time.Sleep(time.Minute)
+		}
+		stop()
+		if want := oldestFirst(r, f); len(want) != 10 || !slices.EqualFunc(*got, want, sameEntry) {
+			t.Errorf("it yields %d entries, want %d", len(*got), len(want))
+		}
+	})
+	bubble(t, "ends with what yield says", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		full := errors.New("full")
+		for _, limit := range []int{0, 10} {
+			r.put("crm")
+			synctest.Wait()
+			end := make(chan error, 1)
+			go func() {
+				end <- r.Follow(ctx, LogFilter{Limit: limit}, func(Entry) error { return full })
+			}()
+			synctest.Wait()
+			r.put("crm")
+			if err := <-end; err != full {
+				t.Errorf("it ends with %v", err)
+			}
+		}
+	})
+	bubble(t, "ends at Close with nothing left out", func(t *testing.T) {
+		for range 50 {
+			r := newRig(t, route("crm"))
+			var wg sync.WaitGroup
+			n := make([]int, 4)
+			for i := range n {
+				wg.Go(func() {
+					if err := r.Follow(ctx, LogFilter{}, func(Entry) error { n[i]++; return nil }); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			synctest.Wait()
+			r.putMany("crm", 10)
+			synctest.Wait()
+			r.close()
+			wg.Wait()
+			for _, n := range n {
+				if n != 10 {
+					t.Errorf("it yielded %d entries, want 10", n)
+				}
+			}
+		}
+	})
+}
+
+func TestObserveSeesEachEntryOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.close()
+		var got []Entry
+		r.options.Observe = func(e Entry) {
+			if p, _, err := r.Log(LogFilter{Limit: 1, Since: e.Time, Until: e.Time.Add(1)}); err != nil || len(p) != 1 {
+				t.Errorf("an entry was observed that cannot be read: %v", err)
+			}
+			got = append(got, e)
+		}
+		r.open()
+		r.configure(route("crm"))
+		r.set(0, always(no404))
+		ids := r.putMany("crm", 50)
+		r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, Deliveries: []Made{{Route: "crm", Error: "boom"}}})
+		time.Sleep(time.Minute)
+		if _, err := r.Discard(context.Background(), Filter{State: StatePending}, false); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		want := r.entries(LogFilter{Limit: 1000})
+		slices.Reverse(want)
+		if len(want) < 4*len(ids) || !slices.EqualFunc(got, want, sameEntry) {
+			t.Errorf("%d entries were observed, want %d", len(got), len(want))
+		}
+	})
+}

@@ -1,0 +1,313 @@
+package queue
+
+import (
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A shield stands between Pebble and the disk, for the life of one engine.
+//
+// Pebble does not survive a write that fails: depending on the place it
+// panics with its locks held, calls Fatalf, or tries again in a tight loop,
+// and can then not be closed. So it is not told. The first change of the disk
+// that fails marks the engine as failed, and from then on nothing reaches the
+// disk any more: what Pebble writes goes to memory, and seems to succeed. The
+// engine, which has failed, acknowledges nothing after that; it is closed as
+// if nothing had happened, leaving no lock and no goroutine, and what it wrote
+// since is dropped with it. On disk is what was there at the first failure, as
+// after a power cut, and the next engine recovers from that.
+//
+// Compactions are the exception: Pebble can live with one that fails, so it is
+// told, and a compaction of a failed engine fails.
+type shield struct {
+	vfs.FS
+	fail   func(error)
+	failed func() bool
+	mem    *vfs.MemFS // what is made after the failure, by the last element of its name
+
+	mu     sync.Mutex
+	listed []string // the folder as last seen; guarded by mu
+	tables []string // made since the manifest was last written, so not part of the store; guarded by mu
+}
+
+func newShield(fs vfs.FS, fail func(error), failed func() bool) *shield {
+	return &shield{FS: fs, fail: fail, failed: failed, mem: vfs.NewMem()}
+}
+
+// errShielded is what compactions of a failed engine fail with.
+var errShielded = errors.New("the store has failed")
+
+func compaction(c vfs.DiskWriteCategory) bool {
+	return c == "pebble-compaction" || c == "pebble-blob-file-rewrite"
+}
+
+func (s *shield) Unwrap() vfs.FS { return s.FS }
+
+func (s *shield) inMemory(name string) (string, bool) {
+	base := s.PathBase(name)
+	_, err := s.mem.Stat(base)
+	return base, err == nil
+}
+
+// change makes a change of the disk, and reports whether it was made.
+func (s *shield) change(f func() error) bool {
+	if s.failed() {
+		return false
+	}
+	err := f()
+	if err != nil {
+		s.fail(err)
+	}
+	return err == nil
+}
+
+// dropTables removes the tables that a failed engine, now closed, made for
+// nothing: an engine that fails for want of room would leave less to the next.
+func (s *shield) dropTables() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range s.tables {
+		_ = s.FS.Remove(name)
+	}
+	s.tables = nil
+}
+
+func (s *shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
+	if strings.HasSuffix(name, ".sst") && !s.failed() {
+		s.mu.Lock()
+		s.tables = append(s.tables, name)
+		s.mu.Unlock()
+	}
+	if compaction(c) {
+		if s.failed() {
+			return nil, errShielded
+		}
+		if f, err = s.FS.Create(name, c); err != nil {
+			return nil, err
+		}
+		return &shieldedFile{File: f, s: s, told: true}, nil
+	}
+	create := func() error {
+		if strings.HasPrefix(s.PathBase(name), "marker.") {
+			// Pebble syncs the folder once the marker is in it. A power cut
+			// before that may leave the marker without the file it leads to.
+			if err := s.syncFolder(s.PathDir(name)); err != nil {
+				return err
+			}
+		}
+		f, err = s.FS.Create(name, c)
+		return err
+	}
+	if s.change(create) {
+		return &shieldedFile{File: f, s: s, manifest: strings.HasPrefix(s.PathBase(name), "MANIFEST-")}, nil
+	}
+	return s.mem.Create(s.PathBase(name), c)
+}
+
+func (s *shield) syncFolder(path string) error {
+	d, err := s.FS.OpenDir(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (s *shield) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (f vfs.File, err error) {
+	if s.change(func() error { f, err = s.FS.OpenReadWrite(name, c, opts...); return err }) {
+		return &shieldedFile{File: f, s: s, told: compaction(c)}, nil
+	}
+	return s.mem.OpenReadWrite(s.PathBase(name), c, opts...)
+}
+
+func (s *shield) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
+	if s.change(func() error { f, err = s.FS.ReuseForWrite(oldname, newname, c); return err }) {
+		return &shieldedFile{File: f, s: s, told: compaction(c)}, nil
+	}
+	return s.mem.Create(s.PathBase(newname), c)
+}
+
+func (s *shield) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if base, ok := s.inMemory(name); ok {
+		return s.mem.Open(base, opts...)
+	}
+	return s.FS.Open(name, opts...)
+}
+
+func (s *shield) OpenDir(name string) (vfs.File, error) {
+	f, err := s.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return &shieldedFile{File: f, s: s}, nil
+}
+
+func (s *shield) Stat(name string) (vfs.FileInfo, error) {
+	if base, ok := s.inMemory(name); ok {
+		return s.mem.Stat(base)
+	}
+	return s.FS.Stat(name)
+}
+
+func (s *shield) Link(oldname, newname string) error {
+	s.change(func() error { return s.FS.Link(oldname, newname) })
+	return nil
+}
+
+func (s *shield) Rename(oldname, newname string) error {
+	if base, ok := s.inMemory(oldname); ok {
+		return s.mem.Rename(base, s.PathBase(newname))
+	}
+	s.change(func() error { return s.FS.Rename(oldname, newname) })
+	return nil
+}
+
+// Remove tells Pebble of an error: a file that stays does no harm.
+func (s *shield) Remove(name string) error {
+	if base, ok := s.inMemory(name); ok {
+		return s.mem.Remove(base)
+	}
+	if s.failed() {
+		return nil
+	}
+	return s.FS.Remove(name)
+}
+
+func (s *shield) RemoveAll(name string) error {
+	if s.failed() {
+		return nil
+	}
+	return s.FS.RemoveAll(name)
+}
+
+// List answers as last time if the disk does not: a database that meets this
+// while it opens would give up with goroutines under way that do not survive it.
+func (s *shield) List(dir string) ([]string, error) {
+	names, err := s.FS.List(dir)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil && s.listed != nil {
+		s.fail(err)
+		return slices.Clone(s.listed), nil
+	}
+	s.listed = slices.Clone(names)
+	return names, err
+}
+
+// GetDiskUsage keeps its errors from Pebble, which asks with a lock held.
+func (s *shield) GetDiskUsage(path string) (vfs.DiskUsage, error) {
+	u, err := s.FS.GetDiskUsage(path)
+	if err != nil {
+		err = vfs.ErrUnsupported
+	}
+	return u, err
+}
+
+func (s *shield) Lock(name string) (io.Closer, error) { return s.FS.Lock(name) }
+
+func (s *shield) MkdirAll(dir string, perm os.FileMode) error { return s.FS.MkdirAll(dir, perm) }
+
+// A shieldedFile is a file on disk whose changes stop when the engine fails.
+type shieldedFile struct {
+	vfs.File
+	s    *shield
+	told bool // Pebble is told of errors
+
+	manifest bool
+}
+
+func (f *shieldedFile) change(g func() error) error {
+	if !f.told {
+		f.s.change(g)
+		return nil
+	}
+	if f.s.failed() {
+		return errShielded
+	}
+	return g()
+}
+
+func (f *shieldedFile) Write(p []byte) (int, error) {
+	if f.manifest {
+		f.s.mu.Lock()
+		f.s.tables = nil // what is written may name them
+		f.s.mu.Unlock()
+	}
+	err := f.change(func() error {
+		n, err := f.File.Write(p)
+		if err == nil && n < len(p) {
+			err = io.ErrShortWrite
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (f *shieldedFile) WriteAt(p []byte, at int64) (int, error) {
+	err := f.change(func() error { _, err := f.File.WriteAt(p, at); return err })
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (f *shieldedFile) Sync() error { return f.change(f.File.Sync) }
+
+func (f *shieldedFile) SyncData() error { return f.change(f.File.SyncData) }
+
+func (f *shieldedFile) SyncTo(length int64) (full bool, err error) {
+	err = f.change(func() error { full, err = f.File.SyncTo(length); return err })
+	return full, err
+}
+
+// Preallocate is a wish. That there is no room shows when it is needed.
+func (f *shieldedFile) Preallocate(at, length int64) error {
+	if !f.s.failed() {
+		_ = f.File.Preallocate(at, length)
+	}
+	return nil
+}
+
+// Close closes the file in any case. What was to be safe was synced before.
+func (f *shieldedFile) Close() error {
+	err := f.File.Close()
+	if f.told {
+		return err
+	}
+	if err != nil && !f.s.failed() {
+		f.s.fail(err)
+	}
+	return nil
+}
+
+// strangers are the files of a folder that is not a store, as far as its
+// names tell: a folder whose files Pebble does not know, or that has lost the
+// marker which leads to all others. Pebble would take such a folder for an
+// empty one, make a store in it, and remove what it does not know.
+func strangers(fs vfs.FS, path string) ([]string, error) {
+	names, err := fs.List(path)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, n := range names {
+		switch {
+		case strings.HasPrefix(n, "marker.manifest."):
+			return nil, nil
+		case n == "LOCK", n == "lost+found", n[0] == '.', strings.HasSuffix(n, ".dbtmp"),
+			strings.HasPrefix(n, "marker."), strings.HasPrefix(n, "OPTIONS-"),
+			n == "MANIFEST-000001": // left by a crash while the store was made
+		default:
+			found = append(found, n)
+		}
+	}
+	return found, nil
+}
