@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"signalpost/proxy/dashboard"
 	"signalpost/queue"
 )
 
@@ -40,6 +41,9 @@ func (p *Proxy) routes() http.Handler {
 	handle("/routes/{name}/pause", map[string]handler{"POST": p.postPause})
 	handle("/routes/{name}/resume", map[string]handler{"POST": p.postResume})
 	handle("/metrics", map[string]handler{"GET": plain(p.metrics.handler())})
+	page := map[string]handler{"": plain(dashboard.Handler())}
+	handle("/{$}", page)
+	handle("/assets/", page)
 	handle("/", map[string]handler{"": notFound})
 
 	health := p.answer(map[string]handler{"GET": p.getHealth})

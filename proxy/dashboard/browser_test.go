@@ -1,0 +1,737 @@
+package dashboard_test
+
+// The dashboard as people meet it: a real sidecar, a real receiver, a real
+// browser. What can be tested without a browser is in dashboard_test.go.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"signalpost/proxy"
+	"signalpost/proxy/config"
+)
+
+// patience is how long the page may take to show what it should.
+const patience = 10 * time.Second
+
+// hostile is text that must never become part of the page.
+const hostile = `<script>window.pwned=1</script><img src=x onerror="window.pwned=1"><b>bold</b>`
+
+const routes = `
+[[route]]
+name = "crm"
+url = "RECEIVER/crm/hidden-path"
+signal_types = ["lead*"]
+where = ".confidence >= 0.5"
+transform = '{ company: .account.name, score: .confidence, digits: .digits }'
+headers = { X-Team = "growth", X-Api-Key = { env = "DASHBOARD_TEST_KEY" } }
+
+[[route]]
+name = "gone"
+url = "RECEIVER/gone"
+signal_types = ["gone*"]
+
+[[route]]
+name = "later"
+url = "RECEIVER/later"
+signal_types = ["later"]
+retry = { attempts = 5, first = "1h", window = "24h" }
+
+[[route]]
+name = "down"
+url = "RECEIVER/down"
+signal_types = ["down"]
+retry = { attempts = 9, first = "100ms", window = "1h" }
+`
+
+// A site is a sidecar with a receiver behind it.
+type site struct {
+	t      *testing.T
+	url    string
+	path   string // of the config
+	token  string
+	stop   func()
+	config *config.Config
+
+	mu  sync.Mutex
+	got map[string][]string // the webhook-ids that came, by path
+}
+
+// newSite starts one; server is more of the [server] table.
+func newSite(t *testing.T, server, token string) *site {
+	t.Helper()
+	s := &site{t: t, token: token, got: map[string][]string{}}
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		s.mu.Lock()
+		s.got[r.URL.Path] = append(s.got[r.URL.Path], r.Header.Get("webhook-id"))
+		s.mu.Unlock()
+		switch r.URL.Path {
+		case "/gone":
+			w.WriteHeader(http.StatusGone)
+			io.WriteString(w, hostile)
+		case "/later", "/down":
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, "come back later")
+		default:
+			io.WriteString(w, "thanks")
+		}
+	}))
+	t.Cleanup(receiver.Close)
+	// The address stays the same when the sidecar is started again.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	s.url = "http://" + addr
+	s.path = filepath.Join(t.TempDir(), "signalpost.toml")
+	text := fmt.Sprintf("[server]\nlisten = %q\n%s\n[queue]\nmin_free = \"0B\"\n", addr, server) + strings.ReplaceAll(routes, "RECEIVER", receiver.URL)
+	if err := os.WriteFile(s.path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	t.Cleanup(func() { s.stop() })
+	return s
+}
+
+func (s *site) start() {
+	s.t.Helper()
+	cfg, err := config.Load(s.path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	sidecar, err := proxy.New(cfg, slog.New(slog.DiscardHandler), "test")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, served := make(chan string, 1), make(chan error, 1)
+	go func() { served <- sidecar.Serve(ctx, func(addr string) { ready <- addr }) }()
+	var once sync.Once
+	s.stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-served; err != nil {
+				s.t.Error(err)
+			}
+		})
+	}
+	select {
+	case <-ready:
+	case err := <-served:
+		s.t.Fatal(err)
+	}
+}
+
+// send posts a signal and returns the ids of its deliveries.
+func (s *site) send(body string) []string {
+	s.t.Helper()
+	r, _ := http.NewRequest("POST", s.url+"/signals", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	if s.token != "" {
+		r.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var accepted struct {
+		Deliveries []struct{ ID string }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&accepted); err != nil || resp.StatusCode != http.StatusAccepted {
+		s.t.Fatalf("%s, %v", resp.Status, err)
+	}
+	var ids []string
+	for _, d := range accepted.Deliveries {
+		ids = append(ids, d.ID)
+	}
+	return ids
+}
+
+// arrived is the webhook-ids that came to a path.
+func (s *site) arrived(path string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.got[path]...)
+}
+
+const lead = `{"signal_type":"lead","confidence":0.92,"digits":12345678901234567890.10,"account":{"name":"Acme <b>Corp</b>"}}`
+
+// browser starts Chromium once for a test and its subtests.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		const how = "no browser: install Chromium (on Debian: apt-get install chromium) to test the dashboard"
+		if os.Getenv("CI") != "" {
+			t.Fatal(how)
+		}
+		t.Skip(how)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, _ = chromedp.NewContext(ctx)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("the browser does not start: %v", err)
+	}
+	t.Cleanup(func() { chromedp.Cancel(ctx) })
+	return ctx
+}
+
+// A tab is one page of the browser. Whatever it complains of fails the test.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu         sync.Mutex
+	complaints []string
+}
+
+// open makes a tab of a width. Complaints that begin with one of those
+// expected, by source and text, are none.
+func open(t *testing.T, b context.Context, width int64, address string, expected ...string) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(b)
+	p := &tab{t: t, ctx: ctx}
+	messages := chromedp.Console(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			said := strings.TrimSpace(m.Source + " " + m.Text)
+			ours := false
+			for _, e := range expected {
+				ours = ours || strings.HasPrefix(said, e)
+			}
+			if !ours {
+				p.mu.Lock()
+				p.complaints = append(p.complaints, fmt.Sprintf("%s: %s (%s:%d)", m.Type, said, m.URL, m.Line))
+				p.mu.Unlock()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			p.shoot("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
+			t.Logf("it showed:\n%s", p.text("main"))
+		}
+		if p.is("window.pwned !== undefined") {
+			t.Error("text from outside ran as a script")
+		}
+		if n := p.number("document.querySelectorAll('main b b, main img:not([src^=\"/assets/\"]), main script, td b').length"); n != 0 {
+			t.Errorf("text from outside became %v elements", n)
+		}
+		cancel()
+		<-ended
+		for _, c := range p.complaints {
+			t.Errorf("the console says: %s", c)
+		}
+	})
+	p.do(chromedp.EmulateViewport(width, 900), chromedp.Navigate(address))
+	return p
+}
+
+func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, 2*patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func eval[T any](p *tab, js string) T {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js))
+	if err != nil {
+		p.t.Errorf("%s: %v", js, err)
+	}
+	return v
+}
+
+func (p *tab) is(js string) bool        { p.t.Helper(); return eval[bool](p, "Boolean("+js+")") }
+func (p *tab) number(js string) float64 { p.t.Helper(); return eval[float64](p, "Number("+js+")") }
+
+// text is what people read of an element.
+func (p *tab) text(selector string) string {
+	p.t.Helper()
+	return eval[string](p, fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector))
+}
+
+// until waits for something to hold.
+func (p *tab) until(js string) {
+	p.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(30 * time.Millisecond) {
+		if p.is(js) {
+			return
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("not within %s: %s", patience, js)
+		}
+	}
+}
+
+// reads waits until an element says something.
+func (p *tab) reads(selector, text string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf("(document.querySelector(%q)?.innerText ?? '').includes(%q)", selector, text))
+}
+
+// click clicks as a mouse does.
+func (p *tab) click(selector string) {
+	p.t.Helper()
+	p.do(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// press presses the button of that name in an element.
+func (p *tab) press(in, name string) {
+	p.t.Helper()
+	button := fmt.Sprintf("[...document.querySelectorAll(%q)].find((b) => b.innerText.trim().startsWith(%q) && !b.disabled)", in+" button", name)
+	p.until(button)
+	p.is(button + ".click() || true")
+}
+
+func (p *tab) keys(keys string) { p.t.Helper(); p.do(chromedp.KeyEvent(keys)) }
+
+// pick chooses of a select as people do: the change is told to the page.
+func (p *tab) pick(selector, value string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf("[...document.querySelector(%q)?.options ?? []].some((o) => o.value === %q)", selector, value))
+	p.is(fmt.Sprintf("(() => { const s = document.querySelector(%q); s.value = %q; s.dispatchEvent(new Event('change', {bubbles: true})); return true })()", selector, value))
+}
+
+// write replaces what a field holds.
+func (p *tab) write(selector, text string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf("document.querySelector(%q)", selector))
+	p.is(fmt.Sprintf("(() => { const f = document.querySelector(%q); f.focus(); f.select(); return true })()", selector))
+	p.keys(kb.Backspace)
+	p.do(chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
+func (p *tab) param(name string) string {
+	p.t.Helper()
+	return eval[string](p, fmt.Sprintf("new URLSearchParams(location.search).get(%q) ?? ''", name))
+}
+
+// shoot takes a picture if DASHBOARD_PICTURES names a folder for them.
+func (p *tab) shoot(name string) {
+	folder := os.Getenv("DASHBOARD_PICTURES")
+	if folder == "" {
+		return
+	}
+	png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, name+".png"), png, 0o600)
+	}
+	if err != nil {
+		p.t.Logf("picture %s: %v", name, err)
+	}
+}
+
+func TestBrowser(t *testing.T) {
+	t.Setenv("DASHBOARD_TEST_KEY", "never-shown-key")
+	b := browser(t)
+	for name, test := range map[string]func(*testing.T, context.Context){
+		"live": testLive, "filter": testFilter, "delivery": testDelivery, "discard": testDiscard, "many": testMany, "pause": testPause,
+		"playground": testPlayground, "token": testToken, "phone": testPhone, "keys": testKeys, "verdict": testVerdict, "restart": testRestart,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, b)
+		})
+	}
+}
+
+func testLive(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	p := open(t, b, 1280, s.url)
+	p.reads("h1", "All is well")
+	p.reads("#verdict", "All well")
+	p.reads("main", "No attempt has been made yet")
+	p.reads(".live", "Live")
+	s.send(lead)
+	p.reads(".log tbody tr", "crm")
+	p.reads(".log tbody tr", "200")
+	s.send(`{"signal_type":"gone <img src=x onerror=window.pwned=1>"}`)
+	p.reads(".log tbody tr", "gone <img src=x onerror=window.pwned=1>")
+	p.reads(".log tbody tr", "The answer says not to try again")
+	p.reads("#said", "crm, delivered, status 200")
+	p.until(`document.querySelector("[aria-label='Route crm']").innerText.includes("100 %")`)
+	p.until(`document.querySelectorAll("[aria-label='Route crm'] svg rect.good").length === 1`)
+	p.until(`document.querySelector("[aria-label='Route gone'] dl").innerText.match(/Dead\s+1/)`)
+	p.reads(".hero", "1 delivery dead from before")
+
+	// Held still, rows wait; let go, they come.
+	p.press("main", "Live")
+	s.send(lead)
+	p.reads(".live", "1 new")
+	if n := p.number("document.querySelectorAll('.log tbody tr').length"); n != 2 {
+		t.Errorf("%v rows while held still; want 2", n)
+	}
+	p.press("main", "Held still")
+	p.until("document.querySelectorAll('.log tbody tr').length === 3")
+
+	// All of it is there again when the page is.
+	p.do(chromedp.Reload())
+	p.until("document.querySelectorAll('.log tbody tr').length === 3")
+	p.reads(".panel .under", "That is all")
+}
+
+func testFilter(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	made := s.send(lead)
+	s.send(`{"signal_type":"gone"}`)
+	p := open(t, b, 1280, s.url)
+	rows := "document.querySelectorAll('.log tbody tr').length"
+	p.until(rows + " === 2")
+	p.pick("select[name=verdict]", "dead")
+	p.until(rows + " === 1 && document.querySelector('.log tbody').innerText.includes('gone')")
+	if p.param("verdict") != "dead" {
+		t.Errorf("the URL lacks the filter: %s", eval[string](p, "location.search"))
+	}
+	s.send(lead) // does not match
+	s.send(`{"signal_type":"gone"}`)
+	p.until(rows + " === 2 && !document.querySelector('.log tbody').innerText.includes('crm')")
+	p.do(chromedp.Reload())
+	p.until(rows + " === 2 && document.querySelector('select[name=verdict]').value === 'dead'")
+	p.press(".filters", "Clear")
+	p.until(rows + " === 4 && location.search === ''")
+	p.is("history.back()")
+	p.until(rows + " === 2 && document.querySelector('select[name=verdict]').value === 'dead'")
+	p.press(".filters", "Clear")
+	p.write("input[name=find]", made[0])
+	p.until(rows + " === 1 && new URLSearchParams(location.search).get('delivery')")
+	p.write("input[name=find]", "lead")
+	p.until(rows + " === 2 && new URLSearchParams(location.search).get('signal_type') === 'lead'")
+	p.press(".filters", "Clear")
+	p.pick("select[name=route]", "gone")
+	p.write("input[name=status]", "503")
+	p.reads("main", "Nothing in the log matches")
+	p.write("input[name=status]", "410")
+	p.until(rows + " === 2")
+}
+
+func testDelivery(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	id := s.send(lead)[0]
+	p := open(t, b, 1280, s.url)
+	p.until("document.querySelector('.log tbody tr')")
+	p.click(".log tbody tr td.what") // the whole row is a link
+	p.reads("h1", "lead to crm")
+	if got := p.param("id"); got != id {
+		t.Errorf("the URL has the id %q, want %q", got, id)
+	}
+	p.reads(".side-by-side .body:nth-child(1)", `"digits": 12345678901234567890.10`)
+	p.reads(".side-by-side .body:nth-child(1)", `"Acme <b>Corp</b>"`)
+	p.reads(".side-by-side .body:nth-child(2)", `"digits": 12345678901234567890.10`)
+	p.reads(".side-by-side .body:nth-child(2)", `"score": 0.92`)
+	p.reads(".headers", "X-Api-Key\t[secret]")
+	p.reads(".headers", id)
+	if text := p.text("body"); strings.Contains(text, "never-shown-key") || strings.Contains(text, "hidden-path") {
+		t.Errorf("a secret is shown:\n%s", text)
+	}
+	p.reads(".attempts-list", "Attempt 1")
+	p.shoot("delivery")
+
+	p.press(".delivery-head", "Send again")
+	p.reads("dialog", "under the same webhook-id")
+	p.press("dialog", "Send again")
+	p.reads(".attempts-list", "Attempt 2")
+	p.until("!document.querySelector('dialog')")
+	if got := s.arrived("/crm/hidden-path"); len(got) != 2 || got[0] != id || got[1] != id {
+		t.Errorf("the receiver got %v", got)
+	}
+	p.press(".delivery-head", "Send again")
+	p.click("dialog input[value=new]")
+	p.press("dialog", "Send again")
+	p.reads(".attempts-list", "Attempt 3")
+	p.is("history.back()")
+	p.until("document.querySelectorAll('.log tbody tr').length === 3")
+
+	// What a receiver answers is text.
+	gone := s.send(`{"signal_type":"gone","note":"</pre><script>window.pwned=1</script>"}`)[0]
+	p.do(chromedp.Navigate(s.url + "/?view=delivery&id=" + gone))
+	p.reads(".response", hostile)
+	p.reads(".state-line", "The answer says not to try again")
+	p.reads(".body", "</pre><script>window.pwned=1</script>")
+	if n := p.number("document.querySelectorAll('.response *, pre b, pre img, pre script').length"); n != 0 {
+		t.Errorf("%v elements in what the receiver answered", n)
+	}
+	p.shoot("dead")
+
+	p.do(chromedp.Navigate(s.url + "/?view=delivery&id=dlv_nothing"))
+	p.reads("main", "There is no such delivery")
+	p.allow("network Failed to load resource: the server responded with a status of 404")
+}
+
+// allow takes complaints back that the test asked for.
+func (p *tab) allow(prefix string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var rest []string
+	for _, c := range p.complaints {
+		if !strings.Contains(c, prefix) {
+			rest = append(rest, c)
+		}
+	}
+	p.complaints = rest
+}
+
+func testDiscard(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	id := s.send(`{"signal_type":"later"}`)[0]
+	p := open(t, b, 1280, s.url+"/?view=delivery&id="+id)
+	p.reads(".attempts-list", "Attempt 2") // the next one
+	p.reads(".state-line", "Next attempt in")
+	p.press(".delivery-head", "Discard")
+	p.reads("dialog", "1 delivery is discarded, this one.")
+	p.keys(kb.Escape)
+	p.until("!document.querySelector('dialog')")
+	p.reads(".state-line", "pending")
+	p.press(".delivery-head", "Discard")
+	p.reads("dialog", "1 delivery is discarded")
+	p.press("dialog", "Discard")
+	p.reads(".state-line", "Discarded")
+	p.reads(".notices", "1 delivery discarded.")
+	if n := len(s.arrived("/later")); n != 1 {
+		t.Errorf("the receiver got %d requests, want 1", n)
+	}
+}
+
+func testMany(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	for range 3 {
+		s.send(`{"signal_type":"gone"}`)
+	}
+	id := s.send(`{"signal_type":"later"}`)[0]
+	p := open(t, b, 1280, s.url+"/?view=deliveries")
+	rows := "document.querySelectorAll('.deliveries tbody tr').length"
+	p.until(rows + " === 4")
+	p.pick("select[name=state]", "dead")
+	p.until(rows + " === 3")
+	p.shoot("deliveries")
+	p.press(".bulk", "Send these again")
+	p.reads("dialog", "3 dead deliveries would be sent again.")
+	if n := len(s.arrived("/gone")); n != 3 {
+		t.Errorf("the receiver got %d requests before it was confirmed", n)
+	}
+	p.shoot("dialog")
+	p.press("dialog", "Send 3 again")
+	p.reads(".notices", "3 deliveries due now.")
+	p.until("[...document.querySelectorAll('.deliveries td.attempts')].every((c) => c.textContent === '2')")
+	p.pick("select[name=state]", "pending")
+	p.until(rows + " === 1")
+	p.press(".bulk", "Discard these")
+	p.reads("dialog", "1 pending delivery would be discarded.")
+	p.press("dialog", "Discard 1")
+	p.reads("main", "No delivery matches")
+	p.write("input[name=find]", id)
+	p.reads("h1", "later to later")
+	p.reads(".state-line", "Discarded")
+}
+
+func testPause(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	p := open(t, b, 1280, s.url)
+	card := "[aria-label='Route crm']"
+	p.press(card, "Pause")
+	p.reads("dialog", "Pause crm?")
+	p.press("dialog", "Pause")
+	p.reads(card+" .badge", "paused")
+	s.send(lead)
+	p.until(`document.querySelector("[aria-label='Route crm'] dl").innerText.match(/Waiting\s+1/)`)
+	p.press(card, "Resume")
+	p.reads("dialog", "1 delivery waiting for crm")
+	p.press("dialog", "Resume")
+	p.reads(card+" .badge", "ok")
+	p.reads(".log tbody tr", "200")
+}
+
+func testPlayground(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	s.send(lead)
+	p := open(t, b, 1280, s.url+"/?view=playground&route=crm")
+	p.reads(".trial", "does not match") // the sample's type is another
+	signal := `[...document.querySelector("select[name=recorded]").options].find((o) => o.value)?.value`
+	p.until(signal)
+	p.pick("select[name=recorded]", eval[string](p, signal))
+	p.reads(".trial", `"company": "Acme <b>Corp</b>"`)
+	p.reads(".trial", `12345678901234567890.10`)
+	p.until("new URLSearchParams(location.search).get('signal')")
+	p.is("document.querySelectorAll('.expression input').forEach((c) => c.click()) || true")
+	p.write("#try-where", ".confidence > 0.95")
+	p.reads(".trial", "does not match")
+	p.write("#try-where", ".confidence > 0.9")
+	p.write("#try-transform", "{ name: .account.name, twice: (.confidence * 2) }")
+	p.reads(".trial", `"twice": 1.84`)
+	p.shoot("playground")
+	p.write("#try-transform", "{ name: ")
+	p.reads(".trial", "transform:")
+	p.reads(".trial .badge", "error")
+	p.write("#try-transform", "range(3)")
+	p.reads(".trial", "3 results")
+	p.write("#try-signal", `{"signal_type":`)
+	p.reads(".field-fault", "This is not JSON yet")
+	if got := len(s.arrived("/crm/hidden-path")); got != 1 {
+		t.Errorf("trying sent something: %d requests", got)
+	}
+}
+
+func testToken(t *testing.T, b context.Context) {
+	s := newSite(t, `token = "open-sesame"`, "open-sesame")
+	s.send(lead)
+	p := open(t, b, 1280, s.url, "network Failed to load resource: the server responded with a status of 401")
+	p.reads("dialog", "wants a token")
+	p.keys(kb.Escape)
+	p.reads("dialog", "wants a token")
+	p.write("#token", "wrong")
+	p.keys(kb.Enter)
+	p.reads("dialog", "not the right one")
+	p.write("#token", "open-sesame")
+	p.keys(kb.Enter)
+	p.reads("h1", "All is well")
+	p.until("!document.querySelector('dialog')")
+	p.reads(".log tbody tr", "crm")
+	s.send(lead)
+	p.until("document.querySelectorAll('.log tbody tr').length === 2")
+	p.do(chromedp.Reload())
+	p.reads("h1", "All is well")
+	if p.is("document.querySelector('dialog')") {
+		t.Error("it asks again after a reload")
+	}
+	if got := eval[string](p, "JSON.stringify([localStorage.length, document.cookie, location.href.includes('sesame')])"); got != `[0,"",false]` {
+		t.Errorf("the token went elsewhere: %s", got)
+	}
+}
+
+func testPhone(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	gone := s.send(`{"signal_type":"gone_with_a_name_that_is_rather_long_for_a_phone_and_has_no_space_in_it_at_all"}`)[0]
+	s.send(lead)
+	p := open(t, b, 360, s.url)
+	for _, view := range []string{"", "view=deliveries", "view=delivery&id=" + gone, "view=playground"} {
+		p.do(chromedp.Navigate(s.url + "/?" + view))
+		p.until("document.querySelector('.log tbody tr, .deliveries tbody tr, .attempts-list li, .trial')")
+		if wide := p.number("document.documentElement.scrollWidth"); wide > 360 {
+			t.Errorf("%q is %v wide on a phone", view, wide)
+		}
+		v, _ := url.ParseQuery(view)
+		p.shoot("phone-" + v.Get("view"))
+	}
+	p.do(chromedp.Navigate(s.url + "/?view=delivery&id=" + gone))
+	p.press(".delivery-head", "Send again")
+	p.reads("dialog", "comes back to life")
+	if p.is("document.querySelector('dialog').getBoundingClientRect().right > 360") {
+		t.Error("the dialog is wider than the phone")
+	}
+}
+
+func testKeys(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	s.send(lead)
+	p := open(t, b, 1280, s.url)
+	p.until("document.querySelector('.log tbody tr')")
+	p.keys(kb.Tab)
+	p.until("document.activeElement.className === 'skip'")
+	p.keys("/")
+	p.until("document.activeElement.name === 'find'")
+	p.keys("/lead") // in a field a slash is a character
+	p.until("document.activeElement.value.endsWith('/lead')")
+	p.keys(kb.Escape)
+	p.until("document.activeElement === document.body")
+	p.press(".filters", "Clear")
+	p.until("document.querySelector('.log tbody tr a')")
+	p.is("document.querySelector('.log tbody tr a').focus() || true")
+	if p.is("getComputedStyle(document.activeElement).outlineStyle === 'none'") {
+		t.Error("the focus is not seen")
+	}
+	p.keys(kb.Enter)
+	p.reads("h1", "lead to crm")
+	p.keys(kb.Escape)
+	p.reads("h1", "All is well")
+	// Everything that can be pressed or filled in has a name.
+	if got := eval[string](p, `[...document.querySelectorAll("button, a, input, select, textarea")].filter((e) => !(e.innerText?.trim() || e.ariaLabel || e.labels?.length || e.hidden)).map((e) => e.outerHTML).join()`); got != "" {
+		t.Errorf("without a name: %s", got)
+	}
+}
+
+func testVerdict(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	p := open(t, b, 1280, s.url)
+	p.reads("h1", "All is well")
+	text, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.path, append(text, "colour = \"red\"\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.reads("h1", "The config file has a fault")
+	p.reads(".fault", "colour")
+	p.reads("#verdict", "Config error")
+	if err := os.WriteFile(s.path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.reads("h1", "All is well")
+	for range 6 {
+		s.send(`{"signal_type":"down"}`)
+	}
+	p.reads("h1", "down is failing")
+	p.reads("#verdict", "1 failing")
+	p.until("document.title.startsWith('(1 failing)')")
+	p.reads("[aria-label='Route down'] .news", "503")
+	p.shoot("failing")
+}
+
+// The sidecar goes and comes back: the page says so, and misses nothing.
+func testRestart(t *testing.T, b context.Context) {
+	s := newSite(t, "", "")
+	s.send(lead)
+	p := open(t, b, 1280, s.url, "network Failed to load resource: net::ERR_")
+	rows := "document.querySelectorAll('.log tbody tr').length"
+	p.until(rows + " === 1")
+	p.reads(".live", "Live")
+	s.stop()
+	p.reads("h1", "does not answer")
+	p.reads(".live", "Connection lost")
+	s.start()
+	s.send(lead)
+	p.until(rows + " === 2")
+	p.reads("h1", "All is well")
+	p.reads(".live", "Live")
+}

@@ -1,0 +1,99 @@
+// Package dashboard is the page at /, embedded in the binary: HTML, CSS and
+// ES modules as they were written, with no build step.
+//
+// It holds no data and reads none. The browser fetches that through the JSON
+// API, like any other client; so nothing here may import the queue, the proxy
+// or a library.
+package dashboard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed assets
+var assets embed.FS
+
+// policy lets the page load from and talk to its own origin alone, and keeps
+// other pages from framing it. Scripts and styles written into the page do not
+// run, nor does a string become HTML.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
+	"frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
+
+// types are the content types by file name extension. They are named here
+// because those of package mime depend on the machine.
+var types = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
+}
+
+// A file is one that is served.
+type file struct {
+	content []byte
+	kind    string
+	etag    string
+}
+
+// Handler serves the page at / and its files at /assets/.
+func Handler() http.Handler {
+	files := map[string]file{}
+	err := fs.WalkDir(assets, "assets", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := assets.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		kind := types[path.Ext(name)]
+		if kind == "" {
+			return fmt.Errorf("%s: no content type is known for it", name)
+		}
+		sum := sha256.Sum256(content)
+		files["/"+name] = file{content, kind, `"` + hex.EncodeToString(sum[:12]) + `"`}
+		return nil
+	})
+	if err != nil {
+		panic("dashboard: " + err.Error()) // the binary was built wrong; every test meets this
+	}
+	files["/"] = files["/assets/index.html"]
+	delete(files, "/assets/index.html")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		f, ok := files[r.URL.Path]
+		switch {
+		case !ok:
+			refuse(w, http.StatusNotFound, "there is no such page; the dashboard is at /")
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			h.Set("Allow", "GET, HEAD")
+			refuse(w, http.StatusMethodNotAllowed, "the dashboard takes GET and HEAD")
+		default:
+			h.Set("Content-Type", f.kind)
+			h.Set("Cache-Control", "no-cache") // ask each time: a new binary brings new files
+			h.Set("ETag", f.etag)
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
+		}
+	})
+}
+
+// refuse answers as the API does. The detail needs no escaping.
+func refuse(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"type":"about:blank","title":%q,"status":%d,"detail":%q}`+"\n", http.StatusText(status), status, detail)
+}
