@@ -71,6 +71,8 @@ func (q *Queue) retry(e *engine, always bool, reshape Reshape) amendment {
 		change: func(c *change, e *engine) ([]Accepted, error) {
 			c.now.state, c.now.reason = pending, 0
 			c.now.base, c.now.due = c.now.attempts, toMillis(time.Now())
+			c.now.flags |= revived // queue.max_age counts anew
+			c.now.since = c.now.due
 			if !always && c.was.flags&noBody == 0 {
 				return nil, nil
 			}

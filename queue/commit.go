@@ -25,6 +25,7 @@ const (
 	lazySync   = 5 * time.Millisecond // longest time an applied operation waits for an fsync
 	stallAfter = 10 * time.Second     // a batch that takes so long to come to disk means that the store has failed
 	groupOps   = 4096                 // operations of one batch at most
+	lookBytes  = 4 << 20              // written, after which the disk is looked at, be it sooner than usual
 	groupBytes = 4 << 20              // bytes after which a batch takes no further operation
 )
 
@@ -118,6 +119,13 @@ func (e *engine) build(w *writer, first operation) *group {
 	}
 	w.writeCounts()
 	g.entries, w.entries = w.entries, nil
+	if e.written += g.batch.Len(); e.written >= lookBytes {
+		e.written = 0
+		select {
+		case e.look <- struct{}{}:
+		default:
+		}
+	}
 	g.err = e.apply(g.batch, g.sync)
 	return g
 }

@@ -142,6 +142,7 @@ const (
 	ownBody   = 1 << iota // the body has a key of its own; else it is the signal's
 	noBody                // there is none: the expression failed
 	ownSignal             // the signal's id cannot be derived from the delivery's
+	revived               // it was sent again on request: its age counts from then
 )
 
 // Stored states. Held is derived: pending on a route the config lacks.
@@ -165,6 +166,7 @@ type deliveryRecord struct {
 	due      millis   // pending only
 	reason   byte     // dead only, an index of reasons
 	last     stamp    // its newest log entry, 0 if there is none
+	since    millis   // when it was last sent again; stored only with revived
 }
 
 var reasons = [...]Reason{"", Gone, Exhausted, Transform, Filtered, TooOld, Discarded}
@@ -187,7 +189,11 @@ func (r *deliveryRecord) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(r.attempts))
 	b = binary.AppendUvarint(b, uint64(r.base))
 	b = binary.AppendUvarint(b, uint64(r.due))
-	return binary.AppendUvarint(b, uint64(r.last))
+	b = binary.AppendUvarint(b, uint64(r.last))
+	if r.flags&revived != 0 {
+		b = binary.AppendUvarint(b, uint64(r.since))
+	}
+	return b
 }
 
 func parseDelivery(id DeliveryID, v []byte) (r deliveryRecord, err error) {
@@ -202,6 +208,9 @@ func parseDelivery(id DeliveryID, v []byte) (r deliveryRecord, err error) {
 	r.base = int(p.uvarint(math.MaxInt32))
 	r.due = millis(p.uvarint(math.MaxInt64))
 	r.last = stamp(p.uvarint(math.MaxInt64))
+	if r.flags&revived != 0 {
+		r.since = millis(p.uvarint(math.MaxInt64))
+	}
 	if r.state >= storedStates || int(r.reason) >= len(reasons) || r.base > r.attempts || len(p.b) > 0 {
 		p.bad = true
 	}

@@ -54,6 +54,8 @@ type engine struct {
 	damageMu sync.Mutex
 	damaged  map[string]bool // files and faults that were reported
 
+	written int                    // the committer's: bytes since it last asked for a look at the disk
+	look    chan struct{}          // asks for one
 	refusal atomic.Pointer[string] // why the disk admits no new signals, nil if it does
 	bytes   atomic.Int64           // as the disk watch last saw them
 	free    atomic.Int64
@@ -94,7 +96,7 @@ func (q *Queue) newEngine() (*engine, error) {
 		o: &q.o, fs: q.fs, log: q.log,
 		lanes: map[string]*lane{}, byNum: map[routeNum]*lane{},
 		ops: make(chan operation, 1024), groups: make(chan *group, 1),
-		failed: make(chan struct{}),
+		failed: make(chan struct{}), look: make(chan struct{}, 1),
 	}
 	e.attempts, e.cancel = context.WithCancel(context.Background())
 	cache := pebble.NewCache(8 << 20)
@@ -135,6 +137,9 @@ func (q *Queue) newEngine() (*engine, error) {
 				}
 			},
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				if e.broken() != nil {
+					return // a failed engine meets what it made half
+				}
 				e.reportOnce("a file of the store is damaged; what is in it cannot be read: stop signalpost and restore the folder from a backup, or discard the deliveries that cannot be read",
 					fmt.Errorf("%s: %w", i.Path, i.Details))
 			},
@@ -232,7 +237,7 @@ func (e *engine) reportOnce(msg string, err error) {
 		e.damaged = map[string]bool{}
 	}
 	e.damaged[key] = true
-	e.log.Error(msg, slog.Any("err", err))
+	e.log.Error(msg, slog.String("err", err.Error())) // without Pebble's stacks
 }
 
 // load reads what is known of the routes: a few keys each, however much they owe.

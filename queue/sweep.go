@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -27,10 +28,23 @@ func (e *engine) tendDisk(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-e.look:
+			e.watchDisk()
 		case <-disk.C:
 			e.watchDisk()
 		}
 	}
+}
+
+// reserve is what is kept of the disk in any case: room to settle what is
+// owed, and to open the store again after a failure, when what is in its logs
+// is written to tables before the logs go. Signals are refused below it,
+// history is shed below half of it.
+const reserve = 64 << 20
+
+// crowded is whether history has to go.
+func (e *engine) crowded() bool {
+	return e.bytes.Load() >= e.limits.Load().MaxSize || e.free.Load() < reserve/2
 }
 
 // tend sweeps out what has expired, and history when there is no room, until ctx ends.
@@ -44,7 +58,7 @@ func (e *engine) tend(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-disk.C:
-			if e.bytes.Load() >= e.limits.Load().MaxSize {
+			if e.crowded() {
 				e.report("evict history", e.evict(ctx))
 			}
 		case <-sweep.C:
@@ -81,9 +95,11 @@ func (e *engine) watchDisk() {
 	why := ""
 	if u, err := e.fs.GetDiskUsage(e.o.Path); err == nil {
 		e.free.Store(int64(u.AvailBytes))
-		if e.free.Load() < limits.MinFree {
-			why = fmt.Sprintf("the disk of %s has %d bytes free, queue.min_free is %d: free some", e.o.Path, u.AvailBytes, limits.MinFree)
+		if least := max(limits.MinFree, reserve); e.free.Load() < least {
+			why = fmt.Sprintf("the disk of %s has %d bytes free, queue.min_free is %d (at least %d are kept): free some", e.o.Path, u.AvailBytes, limits.MinFree, reserve)
 		}
+	} else {
+		e.free.Store(math.MaxInt64) // not known
 	}
 	if b := e.bytes.Load(); b >= limits.MaxSize {
 		why = fmt.Sprintf("the store has %d bytes, queue.max_size is %d: mend or discard what is owed, or raise it", b, limits.MaxSize)
@@ -116,7 +132,7 @@ func (e *engine) sweep(ctx context.Context) error {
 		until:   firstID(now.Add(-min(l.Retention, l.MaxAge))),
 		goUntil: firstID(now.Add(-l.Retention)),
 		expired: func(r *deliveryRecord) bool { return r.state != pending && r.last < old },
-		tooOld:  firstID(now.Add(-l.MaxAge)),
+		tooOld:  toMillis(now.Add(-l.MaxAge)),
 		items:   sweepItems,
 	})
 	return err
@@ -185,9 +201,9 @@ type reaping struct {
 	until   DeliveryID // only those made before are looked at
 	goUntil DeliveryID // and only those made before can go, with signals that made none
 	expired func(r *deliveryRecord) bool
-	tooOld  DeliveryID // pending ones made before become dead, too_old
-	some    bool       // stop when some have gone
-	items   int        // deliveries looked at for one batch
+	tooOld  millis // pending ones made, or last sent again, before become dead, too_old
+	some    bool   // stop when some have gone
+	items   int    // deliveries looked at for one batch
 }
 
 // reap deletes signals all of whose deliveries are expired, with these, in
@@ -201,7 +217,7 @@ func (e *engine) reap(ctx context.Context, rp reaping) (total int, pos DeliveryI
 		total += gone
 		pos = end
 		if len(old) > 0 {
-			if _, err := e.amend(old, tooOldAmendment); err != nil {
+			if _, err := e.amend(old, tooOldAmendment(rp.tooOld)); err != nil {
 				return total, pos, err
 			}
 		}
@@ -212,12 +228,14 @@ func (e *engine) reap(ctx context.Context, rp reaping) (total int, pos DeliveryI
 	return total, pos, nil
 }
 
-var tooOldAmendment = amendment{
-	of: func(r *deliveryRecord) bool { return r.state == pending },
-	change: func(c *change, _ *engine) ([]Accepted, error) {
-		c.die(TooOld, "it waited longer than queue.max_age")
-		return nil, nil
-	},
+func tooOldAmendment(before millis) amendment {
+	return amendment{
+		of: func(r *deliveryRecord) bool { return r.state == pending && r.since < before },
+		change: func(c *change, _ *engine) ([]Accepted, error) {
+			c.die(TooOld, "it waited longer than queue.max_age")
+			return nil, nil
+		},
+	}
 }
 
 // reapSome reaps from pos on and returns where it ended, which pending
@@ -296,7 +314,7 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []DeliveryID, end De
 		}
 		seen++
 		members, ids = append(members, r), append(ids, id)
-		if r.state == pending && bytes.Compare(id[:], rp.tooOld[:]) < 0 {
+		if r.state == pending && max(toMillis(id.Time()), r.since) < rp.tooOld {
 			old = append(old, id)
 		}
 		return true, nil
@@ -375,7 +393,7 @@ func (e *engine) inhabited(runs [][2]DeliveryID) ([][2]DeliveryID, error) {
 // evict sheds the oldest delivered history until the store is below its
 // limit, or only what is owed or dead is left.
 func (e *engine) evict(ctx context.Context) error {
-	for ctx.Err() == nil && e.bytes.Load() >= e.limits.Load().MaxSize {
+	for ctx.Err() == nil && e.crowded() {
 		var before stamp // log entries older than all that goes, go too
 		gone, end, err := e.reap(ctx, reaping{
 			until:   firstID(time.Now()),

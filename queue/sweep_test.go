@@ -229,6 +229,20 @@ func TestWhatWaitsTooLongDies(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		r.wantState(id, StateDelivered, "")
 	})
+	bubble(t, "one that is sent again counts from then", func(t *testing.T) {
+		r := newRigOn(t, vfs.NewMem(), Limits{MaxAge: time.Hour, Retention: 4 * time.Hour}, route("crm"))
+		r.SetPaused("crm", true)
+		id := r.put("crm").Delivery(1)
+		time.Sleep(90 * time.Minute)
+		r.wantState(id, StateDead, TooOld)
+		if err := r.Retry(id, false, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Minute)
+		r.wantState(id, StatePending, "")
+		time.Sleep(20 * time.Minute)
+		r.wantState(id, StateDead, TooOld)
+	})
 	bubble(t, "a retry after that is an attempt at least", func(t *testing.T) {
 		r := newRigOn(t, vfs.NewMem(), Limits{MaxAge: time.Hour}, route("crm"))
 		r.SetPaused("crm", true)

@@ -1,0 +1,358 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+func files(t testing.TB, fs vfs.FS) map[string][]byte {
+	t.Helper()
+	names, err := fs.List(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]byte{}
+	for _, n := range names {
+		all[n] = readFile(t, fs, n)
+	}
+	return all
+}
+
+func readFile(t testing.TB, fs vfs.FS, name string) []byte {
+	t.Helper()
+	f, err := fs.Open(fs.PathJoin(store, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func writeFile(t testing.TB, fs vfs.FS, name string, b []byte) {
+	t.Helper()
+	f, err := fs.Create(fs.PathJoin(store, name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(bytes.Clone(b)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// storeOf makes a store in memory with the files.
+func storeOf(t testing.TB, all map[string][]byte) *vfs.MemFS {
+	t.Helper()
+	fs := vfs.NewMem()
+	if err := fs.MkdirAll(store, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for n, b := range all {
+		if n != "LOCK" {
+			writeFile(t, fs, n, b)
+		}
+	}
+	return fs
+}
+
+// pick is the name of the newest file that begins and ends so.
+func pick(t testing.TB, all map[string][]byte, prefix, suffix string) string {
+	t.Helper()
+	best := ""
+	for n := range all {
+		if strings.HasPrefix(n, prefix) && strings.HasSuffix(n, suffix) && n > best {
+			best = n
+		}
+	}
+	if best == "" {
+		t.Fatalf("no file %s*%s", prefix, suffix)
+	}
+	return best
+}
+
+// sample is a store of 200 pending deliveries, most of them in a table, the
+// last in the log, as a power cut leaves it.
+func sample(t testing.TB) (map[string][]byte, []DeliveryID) {
+	t.Helper()
+	mem := vfs.NewCrashableMem()
+	paused := route("a")
+	paused.Paused = true
+	r := newRigOn(t, mem, Limits{}, paused)
+	var ids []DeliveryID
+	put := func(n int) {
+		for range n {
+			s := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: noise(700)}, Deliveries: []Made{{Route: "a", Body: noise(300)}}}
+			r.putAll(s)
+			ids = append(ids, s.ID.Delivery(1))
+		}
+	}
+	put(180)
+	if err := r.engine.Load().read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
+		t.Fatal(err)
+	}
+	put(20)
+	return files(t, mem.CrashClone(vfs.CrashCloneCfg{})), ids
+}
+
+// refused opens a damaged store and wants an error with the words, and all data left as it is.
+func refused(t *testing.T, fs vfs.FS, words ...string) {
+	t.Helper()
+	before := files(t, fs)
+	q, err := open(Options{Path: store, Courier: refuser{}}, fs)
+	if err == nil {
+		q.Close(context.Background())
+		t.Error("it opened")
+		return
+	}
+	for _, w := range append(words, store) {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("the error is %q, it lacks %q", err, w)
+		}
+	}
+	after := files(t, fs)
+	for n, b := range before {
+		if n != "LOCK" && !bytes.Equal(after[n], b) {
+			t.Errorf("%s was changed", n)
+		}
+	}
+}
+
+func TestDamagedStoreIsRefusedAndLeft(t *testing.T) {
+	all, _ := sample(t)
+	log, table, manifest := pick(t, all, "0", ".log"), pick(t, all, "0", ".sst"), pick(t, all, "MANIFEST-", "")
+	marker := pick(t, all, "marker.manifest.", "")
+	flipped := func(name string, at int) *vfs.MemFS {
+		fs := storeOf(t, all)
+		b := bytes.Clone(all[name])
+		b[at] ^= 0x40
+		writeFile(t, fs, name, b)
+		return fs
+	}
+	without := func(name string) *vfs.MemFS {
+		fs := storeOf(t, all)
+		if err := fs.Remove(fs.PathJoin(store, name)); err != nil {
+			t.Fatal(err)
+		}
+		return fs
+	}
+	const restore = "restore the folder from a backup"
+	t.Run("a byte in the middle of the log", func(t *testing.T) {
+		refused(t, flipped(log, len(all[log])/2), restore, log)
+	})
+	t.Run("a byte in the manifest", func(t *testing.T) {
+		refused(t, flipped(manifest, 20), restore, manifest)
+	})
+	t.Run("the manifest is missing", func(t *testing.T) { refused(t, without(manifest), restore, manifest) })
+	t.Run("the marker is missing", func(t *testing.T) { refused(t, without(marker), restore, "marker.manifest") })
+	t.Run("a table is missing", func(t *testing.T) { refused(t, without(table), restore, strings.TrimSuffix(table, ".sst")) })
+	t.Run("a table is cut short", func(t *testing.T) {
+		fs := storeOf(t, all)
+		writeFile(t, fs, table, all[table][:len(all[table])/2])
+		refused(t, fs, restore, strings.TrimSuffix(table, ".sst"))
+	})
+	t.Run("a newer format of Pebble", func(t *testing.T) {
+		fs := without(pick(t, all, "marker.format-version.", ""))
+		writeFile(t, fs, "marker.format-version.000099.999", nil)
+		refused(t, fs, "newer version")
+	})
+	t.Run("no store", func(t *testing.T) {
+		refused(t, storeOf(t, map[string][]byte{"letter.txt": []byte("dear")}), "letter.txt", "queue.path")
+	})
+	for name, kinds := range map[string][]string{"cannot be listed": {"list"}, "cannot be locked": {"lock"}, "cannot be made": {"mkdir"}, "cannot be opened": {"open"}, "cannot be written": {"create"}} {
+		t.Run(name, func(t *testing.T) {
+			mem := storeOf(t, all)
+			before := files(t, mem)
+			_, err := open(Options{Path: store, Courier: refuser{}}, &hookFS{FS: mem, hook: func(o fsOp, after bool) error {
+				if slices.Contains(kinds, o.kind) {
+					return &os.PathError{Op: o.kind, Path: o.name, Err: syscall.EACCES}
+				}
+				return nil
+			}})
+			if err == nil || !strings.Contains(err.Error(), store) || !strings.Contains(err.Error(), "permission denied") {
+				t.Errorf("the error is %v", err)
+			}
+			for n, b := range files(t, mem) {
+				if w, ok := before[n]; ok && !bytes.Equal(b, w) {
+					t.Errorf("%s was changed", n)
+				}
+			}
+		})
+	}
+}
+
+func TestNewerFormatIsRefused(t *testing.T) {
+	mem := vfs.NewMem()
+	db, err := pebble.Open(store, &pebble.Options{FS: mem, FormatMajorVersion: pebble.FormatNewest, Logger: silent{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Set([]byte{keyMeta}, []byte{storeFormat + 1}, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = open(Options{Path: store, Courier: refuser{}}, mem)
+	if err == nil || !strings.Contains(err.Error(), "newer version") || !strings.Contains(err.Error(), store) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestAnotherProgramsStoreIsRefused(t *testing.T) {
+	mem := vfs.NewMem()
+	db, err := pebble.Open(store, &pebble.Options{FS: mem, FormatMajorVersion: pebble.FormatNewest, Logger: silent{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Set([]byte("hello"), nil, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = open(Options{Path: store, Courier: refuser{}}, mem)
+	if err == nil || !strings.Contains(err.Error(), "no store of Signalpost") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestSecondQueueOnTheFolderIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	q, err := Open(Options{Path: dir, Courier: refuser{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close(context.Background())
+	_, err = Open(Options{Path: dir, Courier: refuser{}})
+	if err == nil || !strings.Contains(err.Error(), "another process has it open") || !strings.Contains(err.Error(), dir) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestTornLogTail: what follows the last whole record of the log was never
+// acknowledged. All before it is kept.
+func TestTornLogTail(t *testing.T) {
+	all, ids := sample(t)
+	log := pick(t, all, "0", ".log")
+	whole := all[log]
+	for _, cut := range []int{1, 10, 400} {
+		fs := storeOf(t, all)
+		writeFile(t, fs, log, whole[:len(whole)-cut])
+		q, err := open(Options{Path: store, Courier: refuser{}}, fs)
+		if err != nil {
+			t.Fatalf("%d bytes short: %v", cut, err)
+		}
+		for _, id := range ids[:len(ids)-1] {
+			if _, err := q.Delivery(id); err != nil {
+				t.Fatalf("%d bytes short: %v", cut, err)
+			}
+		}
+		if err := q.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := check(store, fs); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// lines counts what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, string(p))
+	return len(p), nil
+}
+
+// TestDamagedTable flips a byte of a table, somewhere else each time. What
+// can be read is sent, what cannot stays pending and is said once.
+func TestDamagedTable(t *testing.T) {
+	all, ids := sample(t)
+	table := pick(t, all, "0", ".sst")
+	rng := rand.New(rand.NewPCG(1, 1))
+	opened, complete := 0, 0
+	for i := range 60 {
+		at := rng.IntN(len(all[table]))
+		if i < 10 {
+			at = len(all[table]) - 1 - rng.IntN(600) // the index and what is after it
+		}
+		bubble(t, fmt.Sprint("byte ", at), func(t *testing.T) {
+			fs := storeOf(t, all)
+			b := bytes.Clone(all[table])
+			b[at] ^= 0x10
+			writeFile(t, fs, table, b)
+			said := &lines{}
+			p := &endpoint{}
+			q, err := open(Options{Path: store, Courier: p, Log: slog.New(slog.NewTextHandler(said, nil))}, fs)
+			if err != nil {
+				if !strings.Contains(err.Error(), afterDamage) || !strings.Contains(err.Error(), store) || !strings.Contains(err.Error(), table) && !strings.Contains(err.Error(), strings.TrimSuffix(table, ".sst")) {
+					t.Errorf("the error is %v", err)
+				}
+				return
+			}
+			opened++
+			if err := q.Configure(Limits{}, []Route{route("a")}); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(15 * time.Minute)
+			shots := p.taken()
+			sent := map[DeliveryID]bool{}
+			for _, s := range shots {
+				if sent[s.Delivery.ID] {
+					t.Errorf("%s was sent twice", s.Delivery.ID)
+				}
+				sent[s.Delivery.ID] = true
+			}
+			if err := q.Ready(); err != nil {
+				t.Errorf("it does not accept: %v", err)
+			}
+			a := Accepted{Signal: Signal{ID: q.NewSignalID(), Body: []byte("{}")}}
+			if err := q.Put([]Accepted{a}, nil, nil); err != nil {
+				t.Errorf("put: %v", err)
+			}
+			n := len(said.text)
+			if len(sent) == len(ids) {
+				complete++
+			} else if n == 0 {
+				t.Errorf("%d of %d were sent, and nothing was said", len(sent), len(ids))
+			}
+			time.Sleep(15 * time.Minute)
+			if more := said.text[n:]; len(more) > 3 {
+				t.Errorf("it goes on to say %q", more)
+			}
+			if err := q.Close(context.Background()); err != nil {
+				t.Errorf("close: %v", err)
+			}
+			if _, err := fs.Stat(fs.PathJoin(store, table)); err != nil && len(sent) < len(ids) {
+				t.Errorf("the damaged table is gone: %v", err)
+			}
+		})
+	}
+	t.Logf("of 60 damaged stores %d opened, %d of them sent all", opened, complete)
+}

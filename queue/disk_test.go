@@ -1,0 +1,261 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A disk is a file system of a size on which there is a store and what others write.
+type disk struct {
+	fs   vfs.FS
+	path string
+	fill func(n int64) // what others have on it
+}
+
+// smallDisk is a small real file system, if the machine lets us have one.
+func smallDisk(t *testing.T, size int64) disk {
+	if runtime.GOOS != "linux" || os.Getuid() != 0 {
+		t.Skip("needs to mount a tmpfs")
+	}
+	dir := t.TempDir()
+	if err := mountTmpfs(dir, size); err != nil {
+		t.Skip("cannot mount a tmpfs:", err)
+	}
+	t.Cleanup(func() {
+		if err := unmount(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	filler := filepath.Join(dir, "others")
+	return disk{vfs.Default, filepath.Join(dir, "data"), func(n int64) {
+		if err := os.Remove(filler); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		f, err := os.Create(filler)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for chunk := make([]byte, 64<<10); n > 0; n -= int64(len(chunk)) {
+			if _, err := f.Write(chunk[:min(n, int64(len(chunk)))]); err != nil {
+				return // full
+			}
+		}
+	}}
+}
+
+// pretendDisk is a disk in memory that has only so much room.
+func pretendDisk(size int64) disk {
+	mem := vfs.NewMem()
+	var others atomic.Int64
+	used := func() int64 {
+		n := others.Load()
+		names, _ := mem.List(store)
+		for _, name := range names {
+			if i, err := mem.Stat(mem.PathJoin(store, name)); err == nil {
+				n += i.Size()
+			}
+		}
+		return min(n, size)
+	}
+	return disk{&hookFS{
+		FS: mem,
+		hook: func(o fsOp, after bool) error {
+			if !after && (o.kind == "write" || o.kind == "create") && used() >= size {
+				return &os.PathError{Op: o.kind, Path: o.name, Err: syscall.ENOSPC}
+			}
+			return nil
+		},
+		usage: func() vfs.DiskUsage {
+			u := used()
+			return vfs.DiskUsage{AvailBytes: uint64(size - u), TotalBytes: uint64(size), UsedBytes: uint64(u)}
+		},
+	}, store, others.Store}
+}
+
+func eachDisk(t *testing.T, size int64, f func(t *testing.T, d disk)) {
+	t.Run("pretended", func(t *testing.T) { f(t, pretendDisk(size)) })
+	t.Run("real", func(t *testing.T) { f(t, smallDisk(t, size)) })
+}
+
+// rigOn opens a queue on the disk.
+func rigOn(t *testing.T, d disk, l Limits, routes ...Route) *rig {
+	t.Helper()
+	p := &endpoint{}
+	q, err := open(Options{Path: d.path, Courier: p, Limits: l, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, d.fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, fs: d.fs, endpoint: p, limits: l, routes: routes, Queue: q}
+	r.configure(routes...)
+	t.Cleanup(func() {
+		if err := q.Close(context.Background()); err != nil {
+			t.Error("close:", err)
+		}
+		if err := check(d.path, d.fs); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// until waits for what must come.
+func (r *rig) until(what string, f func() bool) {
+	r.t.Helper()
+	for start := time.Now(); !f(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(start) > time.Minute {
+			r.t.Fatalf("waited in vain: %s; %+v", what, r.Status())
+		}
+	}
+}
+
+// flood puts signals until one is refused, and returns the others and the refusal.
+func (r *rig) flood(route string, size, most int) (ids []DeliveryID, err error) {
+	r.t.Helper()
+	body := noise(size)
+	for range most {
+		a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: body}, Deliveries: []Made{{Route: route}}}
+		if err := r.Put([]Accepted{a}, nil, nil); err != nil {
+			mustBe(r.t, err, ErrUnavailable)
+			return ids, err
+		}
+		ids = append(ids, a.ID.Delivery(1))
+	}
+	return ids, nil
+}
+
+func TestDiskFull(t *testing.T) {
+	eachDisk(t, 256<<20, func(t *testing.T, d disk) {
+		paused := route("a")
+		paused.Paused = true
+		r := rigOn(t, d, Limits{}, paused)
+		ids, err := r.flood("a", 100_000, 200)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.fill(512 << 20) // others take all there is
+		more, err := r.flood("a", 100_000, 2000)
+		if err == nil {
+			t.Error("nothing was refused")
+		}
+		ids = append(ids, more...)
+		if s := r.Status(); s.Accepting || s.Reason == "" {
+			t.Errorf("status says %v %q", s.Accepting, s.Reason)
+		}
+		d.fill(0)
+		r.until("accepting again", func() bool { return r.Ready() == nil })
+		after := r.put("a")
+		ids = append(ids, after.Delivery(1))
+		r.configure(route("a"))
+		r.until("all delivered", func() bool { return r.status("a").Pending == 0 })
+		for _, id := range ids {
+			r.wantState(id, StateDelivered, "")
+		}
+	})
+}
+
+// TestStoreFillsDisk: the store alone comes to the end of the disk. It stops
+// in time, and goes on when what is owed has been delivered.
+func TestStoreFillsDisk(t *testing.T) {
+	eachDisk(t, 256<<20, func(t *testing.T, d disk) {
+		paused := route("a")
+		paused.Paused = true
+		r := rigOn(t, d, Limits{MinFree: 0}, paused)
+		ids, err := r.flood("a", 100_000, 5000)
+		if err == nil || !strings.Contains(err.Error(), "bytes free") {
+			t.Errorf("the refusal is %v", err)
+		}
+		r.configure(route("a"))
+		r.until("all delivered", func() bool { return r.status("a").Pending == 0 })
+		if s := r.status("a"); s.Delivered != int64(len(ids)) {
+			t.Errorf("%d were delivered, want %d", s.Delivered, len(ids))
+		}
+		if err := r.engine.Load().broken(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestMinFree(t *testing.T) {
+	eachDisk(t, 256<<20, func(t *testing.T, d disk) {
+		paused := route("a")
+		paused.Paused = true
+		r := rigOn(t, d, Limits{MinFree: 80 << 20}, paused)
+		ids, err := r.flood("a", 1000, 500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := d.fs.GetDiskUsage(d.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.fill(int64(u.AvailBytes) - 40<<20)
+		r.until("refusing", func() bool { return r.Ready() != nil })
+		_, err = r.flood("a", 1000, 1)
+		if err == nil || !strings.Contains(err.Error(), "queue.min_free") {
+			t.Errorf("the refusal is %v", err)
+		}
+		r.configure(route("a"))
+		r.until("all delivered, with little room", func() bool { return r.status("a").Pending == 0 })
+		for _, id := range ids {
+			r.wantState(id, StateDelivered, "")
+		}
+		d.fill(0)
+		r.until("accepting again", func() bool { return r.Ready() == nil })
+		r.put("a")
+	})
+}
+
+func TestMaxSize(t *testing.T) {
+	eachDisk(t, 256<<20, func(t *testing.T, d disk) {
+		paused := route("b")
+		paused.Paused = true
+		r := rigOn(t, d, Limits{MaxSize: 24 << 20}, route("a"), paused)
+		old, err := r.flood("a", 50_000, 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.until("delivered", func() bool { return r.status("a").Pending == 0 })
+		var owed []DeliveryID
+		for err == nil {
+			var ids []DeliveryID
+			ids, err = r.flood("b", 50_000, 2000)
+			owed = append(owed, ids...)
+		}
+		if !strings.Contains(err.Error(), "queue.max_size") {
+			t.Errorf("the refusal is %v", err)
+		}
+		// What was delivered goes, what is owed stays.
+		r.until("history shed", func() bool {
+			ids, _ := r.flood("b", 50_000, 2000) // compactions may have made room once more
+			owed = append(owed, ids...)
+			_, err := r.Queue.Delivery(old[0])
+			return errors.Is(err, ErrNotFound)
+		})
+		if s := r.status("b"); s.Pending != int64(len(owed)) {
+			t.Errorf("%d are owed, want %d", s.Pending, len(owed))
+		}
+		r.configure(route("a"), route("b"))
+		r.until("delivered when the store is full", func() bool { return r.status("b").Pending == 0 })
+		r.until("accepting again", func() bool { return r.Ready() == nil })
+		r.put("a")
+		if n := r.Status().Evicted; n == 0 {
+			t.Error("nothing was evicted")
+		}
+		if n := r.Status().Unaccounted; n != 0 {
+			t.Error(fmt.Sprint(n, " are unaccounted for"))
+		}
+	})
+}

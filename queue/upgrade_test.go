@@ -1,0 +1,181 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+var writeGolden = flag.Bool("golden", false, "write testdata/store-v1 anew; only before the layout is released")
+
+const goldenDir = "testdata/store-v1"
+
+// What the golden store holds, as the API of the queue shows it.
+type golden struct {
+	Now        time.Time // when it was written
+	Deliveries []goldenDelivery
+	Log        []Entry
+	Signals    map[string]string // body by id
+	Paused     map[string]bool
+	Answer     string // of the idempotency key "golden"
+}
+
+type goldenDelivery struct {
+	Info
+	Traceparent string
+	Body        string
+}
+
+// forEver lets nothing expire, however old the golden store gets.
+var forEver = Limits{Retention: 200 * 365 * 24 * time.Hour, MaxAge: 200 * 365 * 24 * time.Hour, DedupWindow: 200 * 365 * 24 * time.Hour}
+
+func (r *rig) golden() golden {
+	r.t.Helper()
+	g := golden{Now: time.Now(), Signals: map[string]string{}, Paused: map[string]bool{}}
+	for _, i := range r.all(Filter{Limit: 100}) {
+		d := r.detail(i.ID)
+		g.Deliveries = append(g.Deliveries, goldenDelivery{i, d.Traceparent, string(d.Body)})
+		g.Signals[d.Signal.String()] = string(d.SignalBody)
+	}
+	g.Log = r.entries(LogFilter{Limit: 100})
+	for _, s := range r.Status().Routes {
+		g.Paused[s.Name] = s.PausedByAPI
+	}
+	_, answer, err := r.Claim(context.Background(), "golden", sha256.Sum256([]byte("golden")))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	g.Answer = string(answer)
+	return g
+}
+
+// makeGolden makes a store with something of everything.
+func makeGolden(t *testing.T) {
+	mem := vfs.NewMem()
+	short := fast("gives-up", 2)
+	r := newRigOn(t, mem, forEver, route("works"), route("fails"), short, route("gone"), route("paused"))
+	r.set(0, func(s shot) (Outcome, error) {
+		switch s.Route {
+		case "works":
+			return Outcome{Verdict: Delivered, Status: 200, Duration: 1500 * time.Microsecond, Response: "thanks"}, nil
+		case "gone":
+			return no410, nil
+		}
+		return no404, nil
+	})
+	if err := r.SetPaused("paused", true); err != nil {
+		t.Fatal(err)
+	}
+	claim, _, err := r.Claim(context.Background(), "golden", sha256.Sum256([]byte("golden")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := Accepted{
+		Signal: Signal{ID: r.NewSignalID(), Type: "lead", Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Body: []byte(`{"signal_type":"lead"}`)},
+		Deliveries: []Made{
+			{Route: "works"}, {Route: "fails", Body: []byte(`{"its":"own"}`)}, {Route: "gives-up"}, {Route: "gone"},
+			{Route: "paused"}, {Route: "works", Error: "the expression failed"}, {Route: "works", Body: []byte("null")},
+		},
+	}
+	if err := r.Put([]Accepted{first}, claim, []byte("the answer")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	r.close()
+	r.open() // so that there are tables as well as a log
+	second := r.put("works", "fails", "paused", "held")
+	r.put()
+	time.Sleep(time.Second)
+	if n, err := r.Discard(t.Context(), Filter{Signal: second, Route: "paused"}, false); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	n, err := r.RetryAll(t.Context(), Filter{State: StateDead, Reason: Transform}, true, func(Signal, string) ([][]byte, error) {
+		return [][]byte{[]byte(`"reshaped"`), []byte(`"one more"`)}, nil
+	}, false)
+	if n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	time.Sleep(time.Second)
+	r.configure() // no route: all that is pending is held
+	g := r.golden()
+	r.close()
+	if err := os.RemoveAll(goldenDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(goldenDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for n, b := range files(t, mem) {
+		if n != "LOCK" {
+			if err := os.WriteFile(filepath.Join(goldenDir, n), b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b, err := json.MarshalIndent(g, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(goldenDir+".json", append(b, '\n'), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.open() // for the rig to close
+}
+
+// TestStoreOfFirstRelease opens a store as the first released version left
+// it, and finds what that one saw in it. The files under testdata stay as they
+// are for ever: a store of a later layout gets files of its own.
+func TestStoreOfFirstRelease(t *testing.T) {
+	if *writeGolden {
+		makeGolden(t)
+	}
+	want, err := os.ReadFile(goldenDir + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]byte{}
+	entries, err := os.ReadDir(goldenDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if all[e.Name()], err = os.ReadFile(filepath.Join(goldenDir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs := storeOf(t, all)
+	if err := check(store, fs); err != nil {
+		t.Fatal("as it is:", err)
+	}
+	r := newRigOn(t, fs, forEver)
+	g := r.golden()
+	var was golden
+	if err := json.Unmarshal(want, &was); err != nil {
+		t.Fatal(err)
+	}
+	g.Now = was.Now
+	got, err := json.MarshalIndent(g, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(append(got, '\n'), want) {
+		t.Errorf("the store holds\n%s\nwant\n%s", got, want)
+	}
+	// It goes on from there.
+	r.configure(route("works"), route("fails"), route("gives-up"), route("gone"), route("paused"), route("held"))
+	if err := r.SetPaused("paused", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.RetryAll(t.Context(), Filter{State: StateDead}, false, reshapeTest, false); err != nil {
+		t.Fatal(err)
+	}
+	r.put("works", "held")
+}
