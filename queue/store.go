@@ -54,13 +54,14 @@ type engine struct {
 	damageMu sync.Mutex
 	damaged  map[string]bool // files and faults that were reported
 
-	written int                    // the committer's: bytes since it last asked for a look at the disk
-	look    chan struct{}          // asks for one
-	refusal atomic.Pointer[string] // why the disk admits no new signals, nil if it does
-	bytes   atomic.Int64           // as the disk watch last saw them
-	free    atomic.Int64
-	evicted atomic.Int64
-	handoff atomic.Int64 // bytes of bodies that wait in lanes
+	written  int                    // the committer's: bytes since it last asked for a look at the disk
+	look     chan struct{}          // asks for one
+	refusal  atomic.Pointer[string] // why the disk admits no new signals, nil if it does
+	bytes    atomic.Int64           // as the disk watch last saw them
+	free     atomic.Int64
+	reserved atomic.Int64 // free bytes that are kept in any case
+	evicted  atomic.Int64
+	handoff  atomic.Int64 // bytes of bodies that wait in lanes
 
 	readMu   sync.RWMutex // held shared by every reader of db
 	dbClosed bool         // guarded by readMu

@@ -39,12 +39,12 @@ func (e *engine) tendDisk(ctx context.Context) {
 // reserve is what is kept of the disk in any case: room to settle what is
 // owed, and to open the store again after a failure, when what is in its logs
 // is written to tables before the logs go. Signals are refused below it,
-// history is shed below half of it.
+// history is shed below half of it. Of a small disk it is a quarter.
 const reserve = 64 << 20
 
 // crowded is whether history has to go.
 func (e *engine) crowded() bool {
-	return e.bytes.Load() >= e.limits.Load().MaxSize || e.free.Load() < reserve/2
+	return e.bytes.Load() >= e.limits.Load().MaxSize || e.free.Load() < e.reserved.Load()/2
 }
 
 // tend sweeps out what has expired, and history when there is no room, until ctx ends.
@@ -95,8 +95,9 @@ func (e *engine) watchDisk() {
 	why := ""
 	if u, err := e.fs.GetDiskUsage(e.o.Path); err == nil {
 		e.free.Store(int64(u.AvailBytes))
-		if least := max(limits.MinFree, reserve); e.free.Load() < least {
-			why = fmt.Sprintf("the disk of %s has %d bytes free, queue.min_free is %d (at least %d are kept): free some", e.o.Path, u.AvailBytes, limits.MinFree, reserve)
+		e.reserved.Store(min(reserve, int64(u.TotalBytes/4)))
+		if least := max(limits.MinFree, e.reserved.Load()); e.free.Load() < least {
+			why = fmt.Sprintf("the disk of %s has %d bytes free, %d are needed (queue.min_free): free some", e.o.Path, u.AvailBytes, least)
 		}
 	} else {
 		e.free.Store(math.MaxInt64) // not known

@@ -118,6 +118,9 @@ func TestShape(t *testing.T) {
 
 // Long lists of constants are no deep nesting.
 func TestLongLists(t *testing.T) {
+	if raceEnabled {
+		t.Skip("with the race detector it can run over its time")
+	}
 	list := "[" + strings.Repeat(`"a.example",`, 5000) + `"b.example"]`
 	if ok, err := compiled(t, `IN("b.example"; `+list+`[])`).Match(nil, Vars{}); !ok || err != nil {
 		t.Errorf("a list of 5001 constants: %v, %v", ok, err)
