@@ -169,7 +169,7 @@ func TestDiskFull(t *testing.T) {
 // TestStoreFillsDisk: the store alone comes to the end of the disk. It stops
 // in time, and goes on when what is owed has been delivered.
 func TestStoreFillsDisk(t *testing.T) {
-	eachDisk(t, 256<<20, func(t *testing.T, d disk) {
+	eachDisk(t, 112<<20, func(t *testing.T, d disk) {
 		paused := route("a")
 		paused.Paused = true
 		r := rigOn(t, d, Limits{MinFree: 0}, paused)

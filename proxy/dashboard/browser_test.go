@@ -63,12 +63,11 @@ retry = { attempts = 9, first = "100ms", window = "1h" }
 
 // A site is a sidecar with a receiver behind it.
 type site struct {
-	t      *testing.T
-	url    string
-	path   string // of the config
-	token  string
-	stop   func()
-	config *config.Config
+	t     *testing.T
+	url   string
+	path  string // of the config
+	token string
+	stop  func()
 
 	mu  sync.Mutex
 	got map[string][]string // the webhook-ids that came, by path

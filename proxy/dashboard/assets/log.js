@@ -75,7 +75,7 @@ export function log(signal) {
         if (held.length > MOST) keys.delete(key(held.shift()));
         continue;
       }
-      const r = row(e, k, true);
+      const r = row(e, k, fresh.length < 30);
       keys.add(k);
       // A page may have brought newer ones before the stream did.
       let before = rows.firstElementChild;

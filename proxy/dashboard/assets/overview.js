@@ -1,7 +1,7 @@
 // The first view: whether all is well, a card for each route, the log.
 
 import { el, put } from "./dom.js";
-import { ago, count, many, percent, size, took, uptime } from "./format.js";
+import { ago, count, many, percent, size, took, uptime, when } from "./format.js";
 import { bars, line } from "./chart.js";
 import { params, go, url } from "./filters.js";
 import { history, load, look, now, on, quantile, sum } from "./live.js";
@@ -89,7 +89,7 @@ export function overview(_, signal) {
 
   function showNote() {
     const short = history.since > Date.now() - span * 3600000 + 60000;
-    put(note, history.error ? "The charts could not be read" : history.loading ? "Reading the last hours…" : short ? el("span", {}, "Charts: the newest 5,000 attempts, since ", ago(new Date(history.since).toISOString())) : "");
+    put(note, history.error ? "The charts could not be read" : history.loading ? "Reading the last hours…" : short ? el("span", {}, "Charts of the newest 5,000 attempts, back to ", when(new Date(history.since).toISOString())) : "");
   }
 
   page.update = () => {
