@@ -806,7 +806,7 @@ func TestNotFoundAndMethods(t *testing.T) {
 		allow        string
 	}{
 		{"GET", "/nothing", 404, ""},
-		{"POST", "/", 404, ""},
+		{"POST", "/", 405, "GET, HEAD"},
 		{"GET", "/signals", 405, "POST"},
 		{"DELETE", "/signals", 405, "POST"},
 		{"POST", "/log", 405, "GET, HEAD"},
