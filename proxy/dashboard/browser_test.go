@@ -55,6 +55,13 @@ signal_types = ["later"]
 retry = { attempts = 5, first = "1h", window = "24h" }
 
 [[route]]
+name = "split"
+url = "RECEIVER/later"
+signal_types = ["split"]
+transform = "{ part: 1 }, { part: 2 }"
+retry = { attempts = 5, first = "1h", window = "24h" }
+
+[[route]]
 name = "down"
 url = "RECEIVER/down"
 signal_types = ["down"]
@@ -530,6 +537,19 @@ func testDiscard(t *testing.T, b context.Context) {
 	if n := len(s.arrived("/later")); n != 1 {
 		t.Errorf("the receiver got %d requests, want 1", n)
 	}
+
+	// Those that no filter of the API tells apart are all named first.
+	parts := s.send(`{"signal_type":"split"}`)
+	p.do(chromedp.Navigate(s.url + "/?view=delivery&id=" + parts[1]))
+	p.reads(".body:nth-child(2)", `"part": 2`)
+	p.reads(".state-line", "Next attempt in")
+	p.press(".delivery-head", "Discard")
+	p.reads("dialog", "2 deliveries were made for this route in the same millisecond")
+	p.reads("dialog", parts[0])
+	p.reads("dialog", parts[1]+" (this one)")
+	p.press("dialog", "Discard 2")
+	p.reads(".notices", "2 deliveries discarded.")
+	p.reads(".state-line", "Discarded")
 }
 
 func testMany(t *testing.T, b context.Context) {
@@ -662,7 +682,7 @@ func testPhone(t *testing.T, b context.Context) {
 
 func testKeys(t *testing.T, b context.Context) {
 	s := newSite(t, "", "")
-	s.send(lead)
+	id := s.send(lead)[0]
 	p := open(t, b, 1280, s.url)
 	p.until("document.querySelector('.log tbody tr')")
 	p.keys(kb.Tab)
@@ -682,6 +702,19 @@ func testKeys(t *testing.T, b context.Context) {
 	p.keys(kb.Enter)
 	p.reads("h1", "lead to crm")
 	p.keys(kb.Escape)
+	p.reads("h1", "All is well")
+	// Met by a link from elsewhere, there is nothing of ours to go back to.
+	p.do(chromedp.Navigate("about:blank"), chromedp.Navigate(s.url+"/?view=delivery&id="+id))
+	p.reads("h1", "lead to crm")
+	p.keys(kb.Escape)
+	p.reads("h1", "Deliveries")
+	p.is("history.back()")
+	p.reads("h1", "lead to crm")
+	p.click(".delivery-head a")
+	p.reads(".body", "12345678901234567890.10")
+	p.click(".back a")
+	p.reads("h1", "lead to crm")
+	p.click(".brand")
 	p.reads("h1", "All is well")
 	// Everything that can be pressed or filled in has a name.
 	if got := eval[string](p, `[...document.querySelectorAll("button, a, input, select, textarea")].filter((e) => !(e.innerText?.trim() || e.ariaLabel || e.labels?.length || e.hidden)).map((e) => e.outerHTML).join()`); got != "" {

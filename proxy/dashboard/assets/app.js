@@ -5,6 +5,7 @@
 import { el, put } from "./dom.js";
 import { tick } from "./format.js";
 import { now, on, start } from "./live.js";
+import { back, INNER } from "./filters.js";
 import { overview, verdict } from "./overview.js";
 import { deliveries } from "./deliveries.js";
 import { delivery } from "./delivery.js";
@@ -57,7 +58,7 @@ document.addEventListener("click", (e) => {
   const a = e.target.closest("a");
   if (!a || a.origin !== location.origin || a.pathname !== "/" || a.hash || a.target || e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
   e.preventDefault();
-  if (a.href !== location.href) history.pushState(null, "", a.href);
+  if (a.href !== location.href) history.pushState(INNER, "", a.href);
   show(true);
 });
 addEventListener("popstate", () => show(false));
@@ -75,8 +76,7 @@ document.addEventListener("keydown", (e) => {
   } else if (e.key === "Escape" && writing) {
     e.target.blur();
   } else if (e.key === "Escape" && (shown.name === "delivery" || shown.name === "signal")) {
-    if (history.length > 1) history.back();
-    else location.search = "";
+    back();
   }
 });
 

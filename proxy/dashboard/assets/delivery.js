@@ -6,7 +6,7 @@ import { ago, many, took, when } from "./format.js";
 import { text } from "./api.js";
 import { body, headers, id } from "./bodies.js";
 import { cut } from "./json.js";
-import { url } from "./filters.js";
+import { back, url } from "./filters.js";
 import { now, on } from "./live.js";
 import { reasons, story } from "./log.js";
 import { discard, resend } from "./actions.js";
@@ -20,13 +20,13 @@ export function delivery(params, signal) {
     try {
       raw = await text(`/deliveries/${encodeURIComponent(params.id ?? "")}`, {}, signal);
     } catch (err) {
-      if (err.name !== "AbortError") put(page, back(), problem(err.status === 404 ? "There is no such delivery" : "The delivery could not be read", err, load));
+      if (err.name !== "AbortError") put(page, backLink(), problem(err.status === 404 ? "There is no such delivery" : "The delivery could not be read", err, load));
       return;
     }
     if (raw === shown) return;
     shown = raw;
     const d = JSON.parse(raw);
-    put(page, back(), head(d, load), attempts(d),
+    put(page, backLink(), head(d, load), attempts(d),
       el("div", { class: "side-by-side" },
         body("Signal, as received", cut(raw, "signal_body"), "", el("a", { href: url({ view: "playground", signal: d.signal, route: d.route }) }, "Try it in the playground")),
         body("Body, as sent", d.body === null ? null : cut(raw, "body"), "There is none: the expression failed.")),
@@ -44,10 +44,11 @@ export function delivery(params, signal) {
   return page;
 }
 
-export const back = () => el("p", { class: "back" }, el("a", { href: "/?view=deliveries", onclick: (e) => {
-  if (history.length < 2 || e.metaKey || e.ctrlKey) return;
+export const backLink = () => el("p", { class: "back" }, el("a", { href: "/?view=deliveries", onclick: (e) => {
+  if (e.metaKey || e.ctrlKey || e.shiftKey) return;
   e.preventDefault();
-  history.back();
+  e.stopPropagation();
+  back();
 } }, "← Back"));
 
 function head(d, load) {

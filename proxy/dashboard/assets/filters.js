@@ -10,6 +10,15 @@ export function params() {
   return p;
 }
 
+// INNER marks an entry of the tab's history that was reached from this page.
+export const INNER = { inner: true };
+
+// back goes where the reader came from, but never off the page.
+export function back() {
+  if (history.state?.inner) history.back();
+  else go({ view: "deliveries" });
+}
+
 // url is the page with these parameters; empty ones are left out.
 export function url(p) {
   const given = Object.entries(p).filter(([, v]) => v !== undefined && v !== null && v !== "");
@@ -21,7 +30,8 @@ export function url(p) {
 export function go(p, replace = false) {
   const to = url(p);
   if (to === location.pathname + location.search) return;
-  history[replace ? "replaceState" : "pushState"](null, "", to);
+  if (replace) history.replaceState(history.state, "", to);
+  else history.pushState(INNER, "", to);
   dispatchEvent(new Event("signalpost:url"));
 }
 

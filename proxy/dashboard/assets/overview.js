@@ -1,6 +1,6 @@
 // The first view: whether all is well, a card for each route, the log.
 
-import { el, put } from "./dom.js";
+import { el, put, sentence } from "./dom.js";
 import { ago, count, many, percent, size, took, uptime, when } from "./format.js";
 import { bars, line } from "./chart.js";
 import { params, go, url } from "./filters.js";
@@ -13,10 +13,10 @@ const CARDS = 24; // shown at first when there are many routes
 
 // verdict sums up the status: level is wait, ok, warn or bad; the rest are words.
 export function verdict({ status, error }) {
-  if (error) return { level: "bad", short: "No answer", title: "The sidecar does not answer", detail: error.message };
+  if (error) return { level: "bad", short: "No answer", title: "The sidecar does not answer", detail: sentence(error.message) };
   if (!status) return { level: "wait", short: "", title: "Looking…" };
   const failing = status.routes.filter((r) => r.state === "failing").map((r) => r.name);
-  if (!status.store.accepting) return { level: "bad", short: "Not accepting", title: "New signals are refused", detail: status.store.reason };
+  if (!status.store.accepting) return { level: "bad", short: "Not accepting", title: "New signals are refused", detail: sentence((status.store.reason ?? "").replace(/^not accepting signals: /, "")) };
   if (failing.length) {
     return { level: "bad", short: `${failing.length} failing`, title: failing.length === 1 ? `${failing[0]} is failing` : `${many(failing.length, "route")} are failing`,
       detail: failing.length === 1 ? "Its deliveries are kept, and tried again on their schedule." : `${some(failing)}. Their deliveries are kept, and tried again on their schedule.` };
@@ -26,7 +26,7 @@ export function verdict({ status, error }) {
   const dead = status.routes.reduce((n, r) => n + r.dead, 0);
   return { level: "ok", short: "All well", title: "All is well", detail: [
     paused ? `Signals are accepted; ${many(paused, "route")} paused on purpose.` : "Signals are accepted, and no route is failing.",
-    dead ? `${many(dead, "delivery")} dead from before: send them again, or discard them.` : "",
+    dead ? `${many(dead, "delivery")} dead from before: send ${dead === 1 ? "it" : "them"} again, or discard ${dead === 1 ? "it" : "them"}.` : "",
   ].join(" ") };
 }
 
@@ -162,7 +162,7 @@ function card(name) {
     put(waits,
       fact("Waiting", link("pending", r.pending)), r.held > 0 && fact("Held", link("held", r.held)),
       fact("Dead", link("dead", r.dead), { class: r.dead ? "bad" : null }),
-      fact("Oldest due", r.oldest_due ? ago(r.oldest_due) : "–"), fact("Last success", r.last_success ? ago(r.last_success) : "–"));
+      fact("Oldest due", r.oldest_due ? ago(r.oldest_due) : "–"), fact("Last success", r.last_success ? ago(r.last_success) : "–", { title: r.last_success ? null : "None since the sidecar started" }));
     put(news,
       r.last_error && el("p", { class: r.state === "failing" ? "last bad" : "last", title: r.last_error }, el("b", {}, "Last error "), r.last_error),
       r.dead > 0 && r.state !== "gone" && el("button", { type: "button", onclick: () => resendMany({ route: name, state: "dead" }) }, `Send ${count(r.dead)} dead again…`));
