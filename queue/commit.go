@@ -127,6 +127,7 @@ func (e *engine) build(w *writer, first operation) *group {
 		}
 	}
 	g.err = e.apply(g.batch, g.sync)
+	w.publish()
 	return g
 }
 
@@ -282,10 +283,18 @@ func (w *writer) lane(name string) *lane {
 }
 
 func (w *writer) writeCounts() {
-	for i, l := range w.touched {
-		l.publish()
+	for _, l := range w.touched {
+		l.raiseLow()
 		w.k, w.v = countsKey(w.k[:0], l.num), l.counts.append(w.v[:0])
 		w.set(w.k, w.v)
+	}
+}
+
+// publish shows the counts to readers once the batch can be read: what they
+// say is then there to be found.
+func (w *writer) publish() {
+	for i, l := range w.touched {
+		l.publish()
 		l.touched = false
 		w.touched[i] = nil
 	}

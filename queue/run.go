@@ -41,7 +41,7 @@ type lane struct {
 	known   bool            // the config has the route
 	stopped bool
 
-	shown counts // counts as of the last batch
+	shown counts // counts as of the last batch that was applied
 
 	// held are the deliveries that are not to be looked for on disk, because
 	// they are promised, ready, under way, or claimed by someone else.
@@ -170,15 +170,22 @@ func (l *lane) stop() {
 	}
 }
 
-// publish shows the counts to readers and moves the low-water mark up. Called
-// by the committer for each batch that changes the counts.
+// raiseLow moves the low-water mark up now and then. Called by the committer
+// for each batch that changes the counts.
+func (l *lane) raiseLow() {
+	if l.sinceLow++; l.sinceLow < lowEvery { // it walks over what is held
+		return
+	}
+	l.sinceLow = 0
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counts.low = l.lowest()
+}
+
+// publish shows the counts to readers.
 func (l *lane) publish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.sinceLow++; l.sinceLow >= lowEvery { // it walks over what is held
-		l.sinceLow = 0
-		l.counts.low = l.lowest()
-	}
 	l.shown = l.counts
 }
 
