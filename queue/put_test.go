@@ -183,6 +183,24 @@ func TestCloseAfterTheStoreFailed(t *testing.T) {
 	}
 }
 
+// Routes that a reload brings while the store has failed are not forgotten:
+// their deliveries go out when it is open again.
+func TestConfigureWhileTheStoreHasFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.engine.Load().fail(errors.New("no such disk"))
+		r.routes = []Route{route("crm"), route("late")}
+		mustBe(t, r.Configure(r.limits, r.routes), ErrUnavailable)
+		time.Sleep(time.Minute)
+		if err := r.Ready(); err != nil {
+			t.Fatal(err)
+		}
+		id := r.put("late").Delivery(1)
+		synctest.Wait()
+		r.wantState(id, StateDelivered, "")
+	})
+}
+
 // Closing while much is going on: everyone gets an answer, and what was answered is there.
 func TestCloseUnderFire(t *testing.T) {
 	fs := vfs.NewMem()

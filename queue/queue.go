@@ -27,7 +27,7 @@ type Queue struct {
 
 	engine atomic.Pointer[engine]
 
-	mu     sync.Mutex // of Configure, SetPaused's neighbours and Close
+	mu     sync.Mutex // held while an engine is configured, or replaced
 	limits Limits     // guarded by mu
 	routes []Route    // guarded by mu; nil before the first Configure
 	closed atomic.Bool
@@ -97,19 +97,17 @@ func (l Limits) withDefaults() Limits {
 
 // Configure sets the limits and the complete list of routes, and starts or
 // stops sending as they say. Deliveries of routes that are not in the list
-// are held. What SetPaused said of a route stays.
+// are held. What SetPaused said of a route stays. An error that wraps
+// ErrUnavailable says that the store has failed: what was asked holds as soon
+// as it is open again.
 func (q *Queue) Configure(l Limits, routes []Route) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed.Load() {
 		return ErrClosed
 	}
-	limits := l.withDefaults()
-	if err := q.engine.Load().configure(limits, routes); err != nil {
-		return err // the store has failed: the next engine begins with what held before
-	}
-	q.limits, q.routes = limits, routes
-	return nil
+	q.limits, q.routes = l.withDefaults(), routes
+	return q.engine.Load().configure(q.limits, q.routes)
 }
 
 // Close refuses new signals, lets the attempts under way finish until ctx
