@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"signalpost/proxy/client"
 	"signalpost/proxy/dashboard"
 	"signalpost/queue"
 )
@@ -313,53 +314,18 @@ func (p *Proxy) getSignal(w http.ResponseWriter, r *http.Request) error {
 	}{s.ID, s.Type, s.ID.Time(), s.Body, deliveries})
 }
 
-// status is what GET /status answers. A text or time there is none of is null.
-type status struct {
-	Version string        `json:"version"`
-	Uptime  string        `json:"uptime"` // as Go writes a duration, whole seconds
-	Config  configStatus  `json:"config"`
-	Store   storeStatus   `json:"store"`
-	Routes  []routeStatus `json:"routes"` // in the order of the config, those that have gone last
-}
-
-type configStatus struct {
-	Path     string    `json:"path"`
-	Hash     string    `json:"hash"`
-	LoadedAt time.Time `json:"loaded_at"`
-	Error    *string   `json:"error"` // why the file as it is now is not the running config
-}
-
-type storeStatus struct {
-	Bytes     int64   `json:"bytes"`
-	Free      int64   `json:"free"`
-	Accepting bool    `json:"accepting"`
-	Reason    *string `json:"reason"` // why not
-}
-
-type routeStatus struct {
-	Name        string           `json:"name"`
-	State       queue.RouteState `json:"state"`
-	Pending     int64            `json:"pending"`
-	Held        int64            `json:"held"`
-	Dead        int64            `json:"dead"`
-	OldestDue   *time.Time       `json:"oldest_due"`
-	LastSuccess *time.Time       `json:"last_success"`
-	LastError   *string          `json:"last_error"`
-	Target      *string          `json:"target"` // scheme://host; null when the route has gone
-}
-
 func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 	if _, err := readQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
 	t, fault := p.reloadState()
 	q := p.queue.Status()
-	s := status{
+	s := client.Status{
 		Version: p.version,
 		Uptime:  time.Since(p.started).Truncate(time.Second).String(),
-		Config:  configStatus{Path: t.cfg.Path, Hash: t.cfg.Hash, LoadedAt: t.loaded.UTC()},
-		Store:   storeStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
-		Routes:  make([]routeStatus, 0, len(q.Routes)),
+		Config:  client.ConfigStatus{Path: t.cfg.Path, Hash: t.cfg.Hash, LoadedAt: t.loaded.UTC()},
+		Store:   client.StoreStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
+		Routes:  make([]client.RouteStatus, 0, len(q.Routes)),
 	}
 	if fault != nil {
 		s.Config.Error = text(fault.Error())
@@ -374,7 +340,7 @@ func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 	for i, r := range t.routes {
 		place[r.Name] = i + 1
 	}
-	slices.SortStableFunc(s.Routes, func(a, b routeStatus) int {
+	slices.SortStableFunc(s.Routes, func(a, b client.RouteStatus) int {
 		i, j := place[a.Name], place[b.Name]
 		if i == 0 && j == 0 {
 			return strings.Compare(a.Name, b.Name)
@@ -388,8 +354,8 @@ func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 }
 
 // routeStatus is the queue's view of a route with what the table knows of it.
-func (t *table) routeStatus(q *queue.RouteStatus) routeStatus {
-	s := routeStatus{
+func (t *table) routeStatus(q *queue.RouteStatus) client.RouteStatus {
+	s := client.RouteStatus{
 		Name: q.Name, State: q.State, Pending: q.Pending, Held: q.Held, Dead: q.Dead,
 		OldestDue: instant(q.OldestDue), LastSuccess: instant(q.LastSuccess), LastError: text(q.LastError),
 	}
@@ -622,7 +588,7 @@ func (q query) malformed(name, expected string) error {
 
 // cursor tells an error about the parameter after from others.
 func (q query) cursor(err error) error {
-	if _, given := q["after"]; given && strings.HasPrefix(err.Error(), "cursor") {
+	if errors.Is(err, queue.ErrCursor) {
 		return q.malformed("after", "the next of the page before")
 	}
 	return err

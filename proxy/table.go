@@ -105,7 +105,7 @@ func (t *table) queueLimits() queue.Limits {
 	q := t.cfg.Queue
 	return queue.Limits{
 		MaxSize:     q.MaxSize,
-		MinFree:     max(q.MinFree, 1), // 0 is the queue's word for its default
+		MinFree:     q.MinFree,
 		MaxAge:      q.MaxAge,
 		Retention:   q.Retention,
 		DedupWindow: q.DedupWindow,

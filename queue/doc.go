@@ -21,7 +21,7 @@
 //	r route:4                    the route's name
 //	c route:4                    made, pending, delivered, dead, expired; paused; low-water mark
 //	s signal:16                  signal type, traceparent, the bytes received
-//	d delivery:16                route, state, attempts, due, reason, newest log entry
+//	d delivery:16                route, state, attempts, due, reason, newest log entry, when last sent again
 //	b delivery:16                the body, if it is not the signal's bytes
 //	x signal:16 delivery:16      a delivery that a reshaped retry added to the signal
 //	q route:4 due:8 delivery:16  a pending delivery, at the milliseconds it is due

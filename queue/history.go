@@ -134,7 +134,7 @@ func (f *LogFilter) bounds() (lo, hi stamp, err error) {
 	if f.After != "" {
 		b, err := hex.DecodeString(f.After)
 		if err != nil || len(b) != 8 {
-			return 0, 0, fmt.Errorf("cursor %q: not one that this log gave", f.After)
+			return 0, 0, fmt.Errorf("%w %q: not one that this log gave", ErrCursor, f.After)
 		}
 		at, _ := parseLogKey(append([]byte{keyLog}, b...))
 		hi = min(hi, at)
@@ -384,7 +384,7 @@ func (f *Filter) bounds() (lo, hi []byte, err error) {
 	if f.After != "" {
 		id, err := ParseDeliveryID(f.After)
 		if err != nil {
-			return nil, nil, fmt.Errorf("cursor: %w", err)
+			return nil, nil, fmt.Errorf("%w: %w", ErrCursor, err)
 		}
 		if k := deliveryKey(nil, id); bytes.Compare(k, hi) < 0 {
 			hi = k

@@ -11,10 +11,11 @@ type change struct {
 	now   deliveryRecord
 	entry *logRecord // nil: there is nothing to log
 	body  []byte     // not nil: the body made anew
-	end   chan error // nil: nobody waits; else the change is urgent
 }
 
-func (c *change) urgent() bool { return c.end != nil }
+// Nobody waits for an attempt to be recorded. An amendment, for which someone
+// does, is an operation of its own.
+func (c *change) urgent() bool { return false }
 
 func (c *change) write(w *writer) {
 	if c.was.state == pending {
@@ -37,12 +38,7 @@ func (c *change) write(w *writer) {
 	w.putDelivery(c.id, &c.now)
 }
 
-func (c *change) done(err error) {
-	c.lane.settled(c, err)
-	if c.end != nil {
-		c.end <- err
-	}
-}
+func (c *change) done(err error) { c.lane.settled(c, err) }
 
 // settled lets go of a delivery whose change has been written, or could not be.
 func (l *lane) settled(c *change, err error) {

@@ -17,6 +17,8 @@ var (
 	ErrKeyReused = errors.New("idempotency key used before with another body")
 	// ErrUnavailable: the store takes no new signals now; the text says why.
 	ErrUnavailable = errors.New("not accepting signals")
+	// ErrCursor: After is no cursor that the queue gave.
+	ErrCursor = errors.New("cursor")
 	// ErrClosed: the queue is closed.
 	ErrClosed = errors.New("queue closed")
 )
@@ -36,7 +38,8 @@ type Options struct {
 	Limits Limits
 }
 
-// Limits bound what the store keeps. A field of zero means its default in the contract.
+// Limits bound what the store keeps. A field of zero means its default in the
+// contract, but for MinFree, where it means none.
 type Limits struct {
 	MaxSize     int64         // bytes on disk, above which history is shed and then new signals are refused
 	MinFree     int64         // free bytes of the file system below which new signals are refused

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/receiver"
 	"signalpost/queue"
 )
 
@@ -115,10 +116,10 @@ func signatures(r *config.Route) []string {
 // config prints a config that is valid.
 func (p page) config(cfg *config.Config) {
 	p.printf("%s\n", wrap(fmt.Sprintf("%s is valid: %s, listening on %s, store in %s",
-		escape(cfg.Path), count(len(cfg.Routes), "route"), escape(cfg.Server.Listen), escape(cfg.Queue.Path)), 0))
+		receiver.Escape(cfg.Path), count(len(cfg.Routes), "route"), receiver.Escape(cfg.Server.Listen), receiver.Escape(cfg.Queue.Path)), 0))
 	for i := range cfg.Routes {
 		r := &cfg.Routes[i]
-		p.printf("\n%s  %s%s\n", p.in(bold, r.Name), escape(r.Target), p.in(yellow, paused(r)))
+		p.printf("\n%s  %s%s\n", p.in(bold, r.Name), receiver.Escape(r.Target), p.in(yellow, paused(r)))
 		takes := "every signal"
 		if len(r.SignalTypes) > 0 {
 			takes = strings.Join(r.SignalTypes, ", ")
@@ -141,7 +142,7 @@ func (p page) config(cfg *config.Config) {
 		if i == 0 {
 			p.printf("\n")
 		}
-		p.printf("%s %s\n", p.in(yellow, "warning:"), escape(strings.TrimPrefix(w.Error(), "config ")))
+		p.printf("%s %s\n", p.in(yellow, "warning:"), receiver.Escape(strings.TrimPrefix(w.Error(), "config ")))
 	}
 }
 
@@ -154,7 +155,7 @@ func paused(r *config.Route) string {
 
 // field prints a named text of a route.
 func (p page) field(name, text string) {
-	p.printf("  %s%s\n", p.in(dim, fit(name, 8)), strings.TrimPrefix(wrap(escape(text), 10), strings.Repeat(" ", 10)))
+	p.printf("  %s%s\n", p.in(dim, fit(name, 8)), strings.TrimPrefix(wrap(receiver.Escape(text), 10), strings.Repeat(" ", 10)))
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

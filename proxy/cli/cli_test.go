@@ -22,6 +22,7 @@ import (
 
 	"signalpost/proxy"
 	"signalpost/proxy/config"
+	"signalpost/proxy/receiver"
 	"signalpost/proxy/sign"
 	"signalpost/queue"
 )
@@ -485,8 +486,8 @@ func TestPrint(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain é ✓": "plain é ✓", "a\x1b[31mb": `a\x1b[31mb`, "a\nb\tc": `a\nb\tc`, "\u202e": `\u202e`, "\xff": `\xff`, "\ufffd": "\ufffd", "\x00\x7f": `\x00\x7f`,
 	} {
-		if got := escape(text); got != want {
-			t.Errorf("escape(%q) is %s, want %s", text, got, want)
+		if got := receiver.Escape(text); got != want {
+			t.Errorf("receiver.Escape(%q) is %s, want %s", text, got, want)
 		}
 	}
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 10 << 30: "10.0 GiB", 500 << 30: "500 GiB"} {

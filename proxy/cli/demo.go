@@ -219,7 +219,7 @@ func (d *demo) request(r receiver.Request) {
 	if r.Status/100 != 2 {
 		status, what = d.out.in(yellow, fmt.Sprint(r.Status)), "down on purpose, will be sent again"
 	}
-	d.out.printf("%s %s %s %s\n", fit(strings.TrimPrefix(r.Path, "/"), 6), status, strings.TrimSpace(signatures), escape(cut(what, columns-33)))
+	d.out.printf("%s %s %s %s\n", fit(strings.TrimPrefix(r.Path, "/"), 6), status, strings.TrimSpace(signatures), receiver.Escape(cut(what, columns-33)))
 }
 
 // show sends the signals, and prints what became of them.

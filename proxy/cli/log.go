@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signalpost/proxy/receiver"
 	"signalpost/queue"
 )
 
@@ -124,7 +125,7 @@ func (p page) entry(e queue.Entry, now time.Time) {
 		status = strconv.Itoa(e.Status)
 	}
 	line := fmt.Sprintf("%s %s %s %s %3s %3s %6s",
-		p.in(dim, clock), p.in(verdictShade[e.Verdict], fit(string(e.Verdict), 9)), fit(escape(e.Route), 12), p.in(dim, e.Delivery.String()), attempt, status, took)
+		p.in(dim, clock), p.in(verdictShade[e.Verdict], fit(string(e.Verdict), 9)), fit(receiver.Escape(e.Route), 12), p.in(dim, e.Delivery.String()), attempt, status, took)
 	p.printf("%s\n", strings.TrimRight(line, " "))
 	if e.Verdict == queue.Delivered {
 		return
@@ -141,7 +142,7 @@ func (p page) entry(e queue.Entry, now time.Time) {
 	if e.NextAttempt != nil {
 		why += "; again in " + span(max(0, e.NextAttempt.Sub(e.Time)))
 	}
-	p.printf("%s\n", wrap(escape(e.Type+": "+strings.TrimPrefix(why, "; ")), 4))
+	p.printf("%s\n", wrap(receiver.Escape(e.Type+": "+strings.TrimPrefix(why, "; ")), 4))
 }
 
 func sameDay(t time.Time, y int, m time.Month, d int) bool {

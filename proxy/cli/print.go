@@ -102,40 +102,6 @@ func wrap(text string, indent int) string {
 	return b.String()
 }
 
-// escape makes text that others wrote safe for a terminal: control characters,
-// those that reorder text, and bytes that are not UTF-8 are written \x1b,
-// \u202e and the like.
-func escape(text string) string {
-	clean := true
-	for i, r := range text {
-		if !strconv.IsPrint(r) || r == utf8.RuneError && broken(text[i:]) {
-			clean = false
-			break
-		}
-	}
-	if clean {
-		return text
-	}
-	var b strings.Builder
-	for i, r := range text {
-		switch {
-		case r == utf8.RuneError && broken(text[i:]):
-			fmt.Fprintf(&b, `\x%02x`, text[i])
-		case strconv.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
-}
-
-// broken tells whether text begins with a byte that is not UTF-8.
-func broken(text string) bool {
-	_, n := utf8.DecodeRuneInString(text)
-	return n <= 1
-}
-
 // cut shortens text to so many columns.
 func cut(text string, most int) string {
 	if width(text) <= most {

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy/client"
+	"signalpost/proxy/receiver"
 )
 
 // selectionFlags are what retry and discard select by.
@@ -72,7 +73,7 @@ transform they always do.`,
 		if *asJSON {
 			return printJSON(out, info)
 		}
-		out.printf("%s  %s, route %s\n", info.ID, info.State, escape(info.Route))
+		out.printf("%s  %s, route %s\n", info.ID, info.State, receiver.Escape(info.Route))
 		return nil
 	}
 	return c
@@ -166,7 +167,7 @@ func routeCommand(c *cobra.Command, do func(*client.Client, context.Context, str
 		if *asJSON {
 			return printJSON(out, s)
 		}
-		out.printf("%s  %s, %d pending\n", escape(s.Name), out.in(stateShade[s.State], string(s.State)), s.Pending)
+		out.printf("%s  %s, %d pending\n", receiver.Escape(s.Name), out.in(stateShade[s.State], string(s.State)), s.Pending)
 		return nil
 	}
 	return c

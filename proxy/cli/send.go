@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"signalpost/proxy/receiver"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,12 +49,12 @@ safe on disk.`,
 		}
 		for _, s := range signals {
 			if len(s.Deliveries) == 0 {
-				out.printf("%s  makes no delivery\n", escape(s.ID))
+				out.printf("%s  makes no delivery\n", receiver.Escape(s.ID))
 				continue
 			}
-			out.printf("%s  makes %s\n", escape(s.ID), count(len(s.Deliveries), "delivery"))
+			out.printf("%s  makes %s\n", receiver.Escape(s.ID), count(len(s.Deliveries), "delivery"))
 			for _, d := range s.Deliveries {
-				out.printf("  %s  %s\n", escape(d.ID), escape(d.Route))
+				out.printf("  %s  %s\n", receiver.Escape(d.ID), receiver.Escape(d.Route))
 			}
 		}
 		return nil

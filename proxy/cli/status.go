@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy/client"
+	"signalpost/proxy/receiver"
 	"signalpost/queue"
 )
 
@@ -74,13 +75,13 @@ func (p page) status(s client.Status, now time.Time) {
 	if !s.Store.Accepting {
 		accepting = p.in(red, "refusing signals")
 	}
-	p.printf("signalpost %s, up %s, %s\n", escape(s.Version), escape(s.Uptime), accepting)
+	p.printf("signalpost %s, up %s, %s\n", receiver.Escape(s.Version), receiver.Escape(s.Uptime), accepting)
 	if s.Store.Reason != nil {
-		p.printf("%s\n", wrap(escape(*s.Store.Reason), 8))
+		p.printf("%s\n", wrap(receiver.Escape(*s.Store.Reason), 8))
 	}
-	p.printf("config  %s\n", trimMargin(wrap(fmt.Sprintf("%s (%s), loaded %s", escape(s.Config.Path), escape(s.Config.Hash), ago(&s.Config.LoadedAt, now)), 8)))
+	p.printf("config  %s\n", trimMargin(wrap(fmt.Sprintf("%s (%s), loaded %s", receiver.Escape(s.Config.Path), receiver.Escape(s.Config.Hash), ago(&s.Config.LoadedAt, now)), 8)))
 	if s.Config.Error != nil {
-		p.printf("%s\n", p.in(red, wrap("not reloaded: "+escape(*s.Config.Error), 8)))
+		p.printf("%s\n", p.in(red, wrap("not reloaded: "+receiver.Escape(*s.Config.Error), 8)))
 	}
 	p.printf("store   %s, %s free\n\n", size(s.Store.Bytes), size(s.Store.Free))
 	rows := make([][]string, 0, len(s.Routes))
@@ -94,14 +95,14 @@ func (p page) status(s client.Status, now time.Time) {
 			target = *r.Target
 		}
 		rows = append(rows, []string{
-			escape(r.Name), string(r.State), number(r.Pending), number(r.Held), number(r.Dead), due, ago(r.LastSuccess, now), escape(target),
+			receiver.Escape(r.Name), string(r.State), number(r.Pending), number(r.Held), number(r.Dead), due, ago(r.LastSuccess, now), receiver.Escape(target),
 		})
 	}
 	p.table([]string{"ROUTE", "STATE", "PENDING", "HELD", "DEAD", "OLDEST DUE", "DELIVERED", "TARGET"},
 		map[int]bool{2: true, 3: true, 4: true, 5: true}, rows)
 	for _, r := range s.Routes {
 		if r.LastError != nil && r.State != queue.RouteOK {
-			p.printf("\n%s\n%s\n", p.in(stateShade[r.State], r.Name+" failed last with"), wrap(escape(*r.LastError), 2))
+			p.printf("\n%s\n%s\n", p.in(stateShade[r.State], r.Name+" failed last with"), wrap(receiver.Escape(*r.LastError), 2))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"signalpost/proxy"
 	"signalpost/proxy/config"
+	"signalpost/proxy/receiver"
 )
 
 func tryCommand(version string) *cobra.Command {
@@ -81,15 +82,15 @@ func (p page) trial(t proxy.Trial, headers bool) {
 	case len(t.Bodies) > 0:
 		mark = p.in(green, "✓")
 	}
-	p.printf("%s %s  %s\n", mark, p.in(bold, escape(t.Route)), escape(t.Why))
+	p.printf("%s %s  %s\n", mark, p.in(bold, receiver.Escape(t.Route)), receiver.Escape(t.Why))
 	if t.Error != nil {
-		p.printf("%s\n", wrap(escape(*t.Error), 4))
+		p.printf("%s\n", wrap(receiver.Escape(*t.Error), 4))
 	}
 	if t.Request != nil {
-		p.printf("    %s %s\n", t.Request.Method, escape(t.Request.Target))
+		p.printf("    %s %s\n", t.Request.Method, receiver.Escape(t.Request.Target))
 		if headers {
 			for _, name := range slices.Sorted(maps.Keys(t.Request.Headers)) {
-				p.printf("    %s\n", p.in(dim, escape(name+": "+t.Request.Headers[name])))
+				p.printf("    %s\n", p.in(dim, receiver.Escape(name+": "+t.Request.Headers[name])))
 			}
 		}
 	}
@@ -107,6 +108,6 @@ func (p page) json(body []byte, indent int) {
 		b.Write(body)
 	}
 	for line := range strings.Lines(strings.TrimSpace(b.String())) {
-		p.printf("%s%s\n", margin, escape(strings.TrimPrefix(strings.TrimRight(line, "\n"), margin)))
+		p.printf("%s%s\n", margin, receiver.Escape(strings.TrimPrefix(strings.TrimRight(line, "\n"), margin)))
 	}
 }

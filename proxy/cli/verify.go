@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signalpost/proxy/receiver"
 	"signalpost/proxy/sign"
 )
 
@@ -102,9 +103,9 @@ func verify(out page, asJSON bool, presets, secrets []string, h http.Header, bod
 	} else {
 		for _, v := range verdicts {
 			if v.OK {
-				out.printf("%s %s\n", out.in(green, "✓"), escape(v.Preset))
+				out.printf("%s %s\n", out.in(green, "✓"), receiver.Escape(v.Preset))
 			} else {
-				out.printf("%s %s\n", out.in(red, "✗"), trimMargin(wrap(escape(v.Preset+": "+*v.Error), 2)))
+				out.printf("%s %s\n", out.in(red, "✗"), trimMargin(wrap(receiver.Escape(v.Preset+": "+*v.Error), 2)))
 			}
 		}
 	}
@@ -146,7 +147,7 @@ func parseHeaders(text []byte) (http.Header, error) {
 		case strings.HasPrefix(line, "HTTP/"), strings.Contains(line, " HTTP/") && len(h) == 0, strings.HasPrefix(line, "* "):
 			continue
 		case !ok || name == "" || strings.ContainsAny(name, " \t"):
-			return nil, fmt.Errorf("%q is no header line; expected Name: value", cut(escape(line), 60))
+			return nil, fmt.Errorf("%q is no header line; expected Name: value", cut(receiver.Escape(line), 60))
 		}
 		h.Add(name, strings.TrimSpace(value))
 	}

@@ -200,21 +200,27 @@ func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue
 
 // Status is what GET /status answers. A text or time there is none of is nil.
 type Status struct {
-	Version string `json:"version"`
-	Uptime  string `json:"uptime"`
-	Config  struct {
-		Path     string    `json:"path"`
-		Hash     string    `json:"hash"`
-		LoadedAt time.Time `json:"loaded_at"`
-		Error    *string   `json:"error"`
-	} `json:"config"`
-	Store struct {
-		Bytes     int64   `json:"bytes"`
-		Free      int64   `json:"free"`
-		Accepting bool    `json:"accepting"`
-		Reason    *string `json:"reason"`
-	} `json:"store"`
-	Routes []RouteStatus `json:"routes"`
+	Version string        `json:"version"`
+	Uptime  string        `json:"uptime"` // as Go writes a duration, whole seconds
+	Config  ConfigStatus  `json:"config"`
+	Store   StoreStatus   `json:"store"`
+	Routes  []RouteStatus `json:"routes"` // in the order of the config, those that have gone last
+}
+
+// ConfigStatus is the running config.
+type ConfigStatus struct {
+	Path     string    `json:"path"`
+	Hash     string    `json:"hash"`
+	LoadedAt time.Time `json:"loaded_at"`
+	Error    *string   `json:"error"` // why the file as it is now is not the running config
+}
+
+// StoreStatus is how the store fares, in bytes.
+type StoreStatus struct {
+	Bytes     int64   `json:"bytes"`
+	Free      int64   `json:"free"`
+	Accepting bool    `json:"accepting"`
+	Reason    *string `json:"reason"` // why not
 }
 
 // RouteStatus is how one route fares.
@@ -227,7 +233,7 @@ type RouteStatus struct {
 	OldestDue   *time.Time       `json:"oldest_due"`
 	LastSuccess *time.Time       `json:"last_success"`
 	LastError   *string          `json:"last_error"`
-	Target      *string          `json:"target"`
+	Target      *string          `json:"target"` // scheme://host; nil when the route has gone
 }
 
 // Status returns how the sidecar fares.

@@ -48,21 +48,21 @@ func Print(w io.Writer, r Request, colour bool) error {
 	}
 	rest := ""
 	if r.ID != "" {
-		rest += " " + cut(escape(r.ID), 32)
+		rest += " " + cut(Escape(r.ID), 32)
 	}
 	if r.Attempt > 0 {
 		rest += fmt.Sprintf(" attempt %d", r.Attempt)
 	}
 	rest = cut(rest, 44) // so that at least 8 columns are left to the path
-	clock, method := r.Time.Format("15:04:05"), cut(escape(r.Method), 8)
+	clock, method := r.Time.Format("15:04:05"), cut(Escape(r.Method), 8)
 	room := columns - width(clock+" "+method+"  "+answer+rest)
 	p.put(dim, clock)
-	p.put(bold, " "+method+" "+cut(escape(r.Path), room))
+	p.put(bold, " "+method+" "+cut(Escape(r.Path), room))
 	p.put(shade, " "+answer)
 	p.put(dim, rest+"\n")
 
 	if r.SignalType != "" || r.SignalID != "" {
-		p.put(dim, "  "+cut(strings.TrimSpace(escape(r.SignalType+" "+r.SignalID)), columns-2)+"\n")
+		p.put(dim, "  "+cut(strings.TrimSpace(Escape(r.SignalType+" "+r.SignalID)), columns-2)+"\n")
 	}
 	if r.Duplicate {
 		p.put(yellow, "  ! delivered before: at least once means that an id can come again\n")
@@ -113,7 +113,7 @@ func (p *printer) put(shade, text string) {
 func (p *printer) verdict(shade, mark, text string) {
 	p.put(shade, "  "+mark)
 	column := 3
-	for i, word := range strings.Fields(escape(text)) {
+	for i, word := range strings.Fields(Escape(text)) {
 		if i > 0 && column+1+width(word) > columns {
 			p.put(plain, "\n   ")
 			column = 3
@@ -163,7 +163,7 @@ func (p *printer) line(line []byte) {
 		_, n := utf8.DecodeRune(line[shown:])
 		shown += n
 	}
-	p.put(plain, escape(string(line[:shown])))
+	p.put(plain, Escape(string(line[:shown])))
 	if left := len(line) - shown; left > 0 {
 		p.put(dim, fmt.Sprintf("… %d bytes more", left))
 	}
@@ -193,10 +193,10 @@ func depth(text []byte) int {
 	return deepest
 }
 
-// escape makes text from the network safe for a terminal: what is not a
+// Escape makes text from the network safe for a terminal: what is not a
 // letter, mark, number, punctuation, symbol or space is written \x1b, \u202e
 // and the like, and so are bytes that are not UTF-8.
-func escape(text string) string {
+func Escape(text string) string {
 	var b strings.Builder
 	for i, r := range text {
 		switch {
