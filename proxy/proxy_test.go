@@ -196,6 +196,8 @@ func TestServeWatches(t *testing.T) {
 	r.until("the missing file to be logged", func() bool { return strings.Count(r.log.String(), "config not reloaded") == 2 })
 	writeFile(t, filepath.Join(filepath.Dir(r.path), "key"), "secret")
 	r.until("the new route", func() bool { return r.table.Load().route("b") != nil })
+	// The line comes last, once the queue has the new routes.
+	r.until("the reload to be logged", func() bool { return strings.Contains(r.log.String(), "config reloaded") })
 	if n := strings.Count(r.log.String(), `"level":"ERROR"`); n != 2 {
 		t.Errorf("%d error lines, want 2:\n%s", n, r.log)
 	}
