@@ -93,26 +93,29 @@ func pick(t testing.TB, all map[string][]byte, prefix, suffix string) string {
 
 // sample is a store of 200 pending deliveries, most of them in a table, the
 // last in the log, as a power cut leaves it.
-func sample(t testing.TB) (map[string][]byte, []DeliveryID) {
+func sample(t *testing.T) (all map[string][]byte, ids []DeliveryID) {
 	t.Helper()
-	mem := vfs.NewCrashableMem()
-	paused := route("a")
-	paused.Paused = true
-	r := newRigOn(t, mem, Limits{}, paused)
-	var ids []DeliveryID
-	put := func(n int) {
-		for range n {
-			s := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: noise(700)}, Deliveries: []Made{{Route: "a", Body: noise(300)}}}
-			r.putAll(s)
-			ids = append(ids, s.ID.Delivery(1))
+	// By the clock of the bubbles that open it: elsewhere its deliveries are not due for years.
+	bubble(t, "sample", func(t *testing.T) {
+		mem := vfs.NewCrashableMem()
+		paused := route("a")
+		paused.Paused = true
+		r := newRigOn(t, mem, Limits{}, paused)
+		put := func(n int) {
+			for range n {
+				s := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: noise(700)}, Deliveries: []Made{{Route: "a", Body: noise(300)}}}
+				r.putAll(s)
+				ids = append(ids, s.ID.Delivery(1))
+			}
 		}
-	}
-	put(180)
-	if err := r.engine.Load().read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
-		t.Fatal(err)
-	}
-	put(20)
-	return files(t, mem.CrashClone(vfs.CrashCloneCfg{})), ids
+		put(180)
+		if err := r.engine.Load().read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
+			t.Fatal(err)
+		}
+		put(20)
+		all = files(t, mem.CrashClone(vfs.CrashCloneCfg{}))
+	})
+	return all, ids
 }
 
 // refused opens a damaged store and wants an error with the words, and all data left as it is.
@@ -296,7 +299,7 @@ func TestDamagedTable(t *testing.T) {
 	all, ids := sample(t)
 	table := pick(t, all, "0", ".sst")
 	rng := rand.New(rand.NewPCG(1, 1))
-	opened, complete := 0, 0
+	opened, most := 0, 0
 	trials := 40
 	if testing.Short() || raceEnabled {
 		trials = 15
@@ -341,9 +344,10 @@ func TestDamagedTable(t *testing.T) {
 				t.Errorf("put: %v", err)
 			}
 			n := len(said.text)
-			if len(sent) == len(ids) {
-				complete++
-			} else if n == 0 {
+			if len(sent) > len(ids)/2 {
+				most++
+			}
+			if len(sent) < len(ids) && n == 0 {
 				t.Errorf("%d of %d were sent, and nothing was said", len(sent), len(ids))
 			}
 			time.Sleep(15 * time.Minute)
@@ -358,5 +362,8 @@ func TestDamagedTable(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("of %d damaged stores %d opened, %d of them sent all", trials, opened, complete)
+	t.Logf("of %d damaged stores %d opened, %d of them sent most", trials, opened, most)
+	if most <= opened/2 {
+		t.Error("one flipped byte keeps back more than what it hits")
+	}
 }
