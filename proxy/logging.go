@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,10 +25,12 @@ import (
 func NewLogger(w io.Writer, terminal bool, c config.Log) *slog.Logger {
 	set := &logSetting{terminal: terminal}
 	set.apply(c)
+	out := &lineWriter{w: w}
 	return slog.New(&logHandler{
 		set:  set,
-		json: slog.NewJSONHandler(w, &slog.HandlerOptions{Level: &set.level}),
-		text: tint.NewTextHandler(w, &tint.Options{
+		out:  out,
+		json: slog.NewJSONHandler(out, &slog.HandlerOptions{Level: &set.level}),
+		text: tint.NewTextHandler(out, &tint.Options{
 			Level:      &set.level,
 			TimeFormat: time.TimeOnly,
 			NoColor:    !terminal || os.Getenv("NO_COLOR") != "",
@@ -50,7 +53,56 @@ func (s *logSetting) apply(c config.Log) {
 // A logHandler hands each record to one of two handlers.
 type logHandler struct {
 	set        *logSetting // shared with all that are derived from it
+	out        *lineWriter // likewise
 	json, text slog.Handler
+}
+
+// A lineWriter hands lines on as they come, but for those that come while it
+// is held: they go in one piece when it is flushed. A system call a line is what a
+// line costs most.
+type lineWriter struct {
+	mu   sync.Mutex
+	w    io.Writer
+	held bool
+	buf  []byte // while held
+}
+
+// heldLines is how many bytes of lines are held at most.
+const heldLines = 64 << 10
+
+func (w *lineWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.held {
+		return w.w.Write(line)
+	}
+	w.buf = append(w.buf, line...)
+	if len(w.buf) >= heldLines {
+		w.empty()
+	}
+	return len(line), nil
+}
+
+func (w *lineWriter) hold() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = true
+}
+
+func (w *lineWriter) flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = false
+	if len(w.buf) > 0 {
+		w.empty()
+	}
+}
+
+// empty writes what is held; where nobody takes it, there is nobody to tell.
+// mu is held.
+func (w *lineWriter) empty() {
+	w.w.Write(w.buf)
+	w.buf = w.buf[:0]
 }
 
 func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.set.level.Level() }
@@ -63,18 +115,18 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &logHandler{h.set, h.json.WithAttrs(attrs), h.text.WithAttrs(attrs)}
+	return &logHandler{h.set, h.out, h.json.WithAttrs(attrs), h.text.WithAttrs(attrs)}
 }
 
 func (h *logHandler) WithGroup(name string) slog.Handler {
-	return &logHandler{h.set, h.json.WithGroup(name), h.text.WithGroup(name)}
+	return &logHandler{h.set, h.out, h.json.WithGroup(name), h.text.WithGroup(name)}
 }
 
 // logEntry writes what an entry of the delivery log means to people: a warning
 // for each attempt that failed, a line for each that ended a delivery. The last attempt of
 // a delivery that dies is both. An end without an attempt (attempt 0) is a
 // warning if something failed.
-func logEntry(log *slog.Logger, e queue.Entry) {
+func logEntry(log *slog.Logger, e *queue.Entry) {
 	ends := e.Verdict != queue.Retry
 	failed := e.Verdict != queue.Delivered && (e.Attempt > 0 || e.Error != "")
 	if failed {
@@ -93,7 +145,7 @@ func logEntry(log *slog.Logger, e queue.Entry) {
 	}
 }
 
-func logLine(log *slog.Logger, level slog.Level, msg string, e queue.Entry) {
+func logLine(log *slog.Logger, level slog.Level, msg string, e *queue.Entry) {
 	ctx := context.Background()
 	if !log.Enabled(ctx, level) {
 		return

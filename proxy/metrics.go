@@ -132,7 +132,7 @@ func (m *metrics) put(made []queue.Made, matched bool) {
 }
 
 // observe counts one entry of the delivery log.
-func (m *metrics) observe(e queue.Entry) {
+func (m *metrics) observe(e *queue.Entry) {
 	r := m.route(e.Route)
 	tried := e.Attempt > 0
 	if tried {

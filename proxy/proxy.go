@@ -165,11 +165,17 @@ func (p *Proxy) ready() error {
 	return p.queue.Ready()
 }
 
-// observe takes each entry of the delivery log as it is written: for the
-// metrics and the log.
-func (p *Proxy) observe(e queue.Entry) {
-	p.metrics.observe(e)
-	logEntry(p.log, e)
+// observe takes the entries of the delivery log as they are written: for the
+// metrics and the log. The lines of a batch are written at once.
+func (p *Proxy) observe(batch []queue.Entry) {
+	if h, ok := p.log.Handler().(*logHandler); ok {
+		h.out.hold()
+		defer h.out.flush()
+	}
+	for i := range batch {
+		p.metrics.observe(&batch[i])
+		logEntry(p.log, &batch[i])
+	}
 }
 
 // Serve listens, and answers until ctx ends; ready, unless nil, is called with

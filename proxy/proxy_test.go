@@ -513,7 +513,7 @@ func TestLogEntry(t *testing.T) {
 	}
 	for _, test := range tests {
 		var out bytes.Buffer
-		logEntry(NewLogger(&out, false, config.Log{Format: "json"}), test.entry)
+		logEntry(NewLogger(&out, false, config.Log{Format: "json"}), &test.entry)
 		var got []string
 		for d := json.NewDecoder(&out); d.More(); {
 			var line map[string]any

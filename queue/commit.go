@@ -185,12 +185,10 @@ func (e *engine) finish() {
 			op.done(g.err)
 		}
 		if g.err == nil {
-			if e.o.Observe != nil {
-				for _, entry := range g.entries {
-					e.o.Observe(entry)
-				}
-			}
 			if len(g.entries) > 0 {
+				if e.o.Observe != nil {
+					e.o.Observe(g.entries)
+				}
 				e.wakeFollowers()
 			}
 			// A batch that failed is left to the garbage collector: Pebble may still hold it.

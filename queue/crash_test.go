@@ -209,10 +209,10 @@ func (m *model) now() uint64 {
 }
 
 // observe is the queue's Observe.
-func (m *model) observe(e Entry) {
+func (m *model) observe(batch []Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.entries = append(m.entries, e)
+	m.entries = append(m.entries, batch...)
 }
 
 // put puts signals, one claim for all.

@@ -407,11 +407,13 @@ func TestObserveSeesEachEntryOnce(t *testing.T) {
 		r := newRig(t)
 		r.close()
 		var got []Entry
-		r.options.Observe = func(e Entry) {
-			if p, _, err := r.Log(LogFilter{Limit: 1, Since: e.Time, Until: e.Time.Add(1)}); err != nil || len(p) != 1 {
-				t.Errorf("an entry was observed that cannot be read: %v", err)
+		r.options.Observe = func(batch []Entry) {
+			for _, e := range batch {
+				if p, _, err := r.Log(LogFilter{Limit: 1, Since: e.Time, Until: e.Time.Add(1)}); err != nil || len(p) != 1 {
+					t.Errorf("an entry was observed that cannot be read: %v", err)
+				}
 			}
-			got = append(got, e)
+			got = append(got, batch...)
 		}
 		r.open()
 		r.configure(route("crm"))

@@ -314,11 +314,7 @@ func (l *lane) kick() {
 		if !ok {
 			return
 		}
-		l.e.sending.Add(1)
-		go func() {
-			defer l.e.sending.Done()
-			l.work(it)
-		}()
+		l.e.workers.attempt(job{l, it})
 	}
 }
 
@@ -344,11 +340,7 @@ func (l *lane) take() (item, bool) {
 	}
 	if l.more && !l.refilling && len(l.ready) <= l.route.Concurrency {
 		l.refilling, l.missed = true, lastPlace
-		l.e.sending.Add(1)
-		go func() {
-			defer l.e.sending.Done()
-			l.refill()
-		}()
+		l.e.workers.run(l.refill)
 	}
 	if len(l.ready) == 0 {
 		if !l.more && l.next != 0 {

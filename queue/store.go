@@ -73,7 +73,7 @@ type engine struct {
 
 	attempts context.Context // ended when attempts have to stop
 	cancel   context.CancelFunc
-	sending  sync.WaitGroup // workers and refills
+	workers  workers
 	stopTend context.CancelFunc
 	tending  sync.WaitGroup // sweeper and disk watch
 	writing  sync.WaitGroup // committer and finisher
@@ -366,8 +366,9 @@ func (e *engine) stopSending(ctx context.Context) {
 	for _, l := range e.allLanes() {
 		l.stop()
 	}
+	e.workers.end()
 	idle := make(chan struct{})
-	go func() { e.sending.Wait(); close(idle) }()
+	go func() { e.workers.running.Wait(); close(idle) }()
 	select {
 	case <-idle:
 	case <-ctx.Done():

@@ -31,9 +31,10 @@ type Options struct {
 	Courier Courier
 	// Log takes what nobody else can be told; nil discards it.
 	Log *slog.Logger
-	// Observe, unless nil, is called once for each entry of the delivery log,
-	// in its order, when the entry can be read. It must not block.
-	Observe func(Entry)
+	// Observe, unless nil, is called with the entries of the delivery log, each
+	// once and in its order, when they can be read: those of a batch at a time.
+	// It must not block, nor keep the slice.
+	Observe func([]Entry)
 	// Limits hold until the first Configure.
 	Limits Limits
 }
