@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -36,6 +37,25 @@ type group struct {
 	entries []Entry
 	sync    bool
 	err     error
+}
+
+// groups are those that are done with, for their memory.
+var groups = sync.Pool{New: func() any { return new(group) }}
+
+func newGroup(db *pebble.DB) *group {
+	g := groups.Get().(*group)
+	g.batch = db.NewBatch()
+	return g
+}
+
+// free gives back what a group holds. One that failed is left to the garbage
+// collector: Pebble may still hold its batch.
+func (g *group) free() {
+	_ = g.batch.Close()
+	clear(g.ops)
+	clear(g.entries)
+	*g = group{ops: g.ops[:0], entries: g.entries[:0]}
+	groups.Put(g)
 }
 
 // submit hands the operation to the committer, and waits while that is behind.
@@ -99,8 +119,8 @@ func (e *engine) commit() {
 
 // build makes one batch of first and what else waits, and applies it.
 func (e *engine) build(w *writer, first operation) *group {
-	g := &group{batch: e.db.NewBatch()}
-	w.b = g.batch
+	g := newGroup(e.db)
+	w.b, w.entries = g.batch, g.entries
 	for op := first; ; {
 		g.ops = append(g.ops, op)
 		g.sync = g.sync || op.urgent()
@@ -133,7 +153,8 @@ func (e *engine) build(w *writer, first operation) *group {
 
 // syncGroup is a group of no operation that brings all before it to disk.
 func (e *engine) syncGroup() *group {
-	g := &group{batch: e.db.NewBatch(), sync: true}
+	g := newGroup(e.db)
+	g.sync = true
 	if g.err = g.batch.LogData(nil, nil); g.err == nil {
 		g.err = e.apply(g.batch, true)
 	}
@@ -191,8 +212,7 @@ func (e *engine) finish() {
 				}
 				e.wakeFollowers()
 			}
-			// A batch that failed is left to the garbage collector: Pebble may still hold it.
-			_ = g.batch.Close()
+			g.free()
 		}
 	}
 }

@@ -559,10 +559,11 @@ func (l *lane) judge(it item, out Outcome, end time.Time) *change {
 
 	now := it.rec
 	now.attempts++
-	c := &change{lane: l, id: it.id, due: it.due, was: it.rec, now: now, entry: &logRecord{
+	c := &change{lane: l, id: it.id, due: it.due, was: it.rec, now: now, tried: logRecord{
 		delivery: it.id, signal: it.rec.signal, route: l.num, kind: it.d.Type,
 		attempt: now.attempts, status: out.Status, took: out.Duration, err: out.Error, response: out.Response,
 	}}
+	c.entry = &c.tried
 	verdict, reason := out.Verdict, out.Reason
 	c.now.due = 0
 	switch verdict {

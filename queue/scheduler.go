@@ -11,10 +11,13 @@ import (
 // asks for, but after one that failed, for want of room or on a damaged file,
 // none for a while. Pebble would try again at once, for ever. Unlike Pebble's
 // own it has no goroutine, which a database that fails to open would leave.
+// None runs before begin has been called: Pebble's Open waits for the end of
+// one that the flush of its logs has brought about, which took a second.
 type scheduler struct {
 	db pebble.DBForCompaction
 
 	mu       sync.Mutex
+	begun    bool
 	over     *sync.Cond // granting has become false
 	running  int
 	granting bool
@@ -35,6 +38,14 @@ func newScheduler() *scheduler {
 	return s
 }
 
+// begin lets compactions run.
+func (s *scheduler) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun = true
+	s.later(0)
+}
+
 // ended is told how each compaction ends.
 func (s *scheduler) ended(err error) {
 	s.mu.Lock()
@@ -51,7 +62,7 @@ func (s *scheduler) ended(err error) {
 // later has grant called after d. mu is held.
 func (s *scheduler) later(d time.Duration) {
 	switch {
-	case s.closed:
+	case s.closed, !s.begun:
 	case s.timer == nil:
 		s.timer = time.AfterFunc(d, s.grant)
 	default:
@@ -105,7 +116,7 @@ func (s *scheduler) Unregister() {
 func (s *scheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || time.Now().Before(s.until) || s.running >= s.db.GetAllowedWithoutPermission() {
+	if s.closed || !s.begun || time.Now().Before(s.until) || s.running >= s.db.GetAllowedWithoutPermission() {
 		return false, nil
 	}
 	s.running++

@@ -10,6 +10,7 @@ type change struct {
 	was   deliveryRecord
 	now   deliveryRecord
 	entry *logRecord // nil: there is nothing to log
+	tried logRecord  // what entry is of an attempt: one piece of memory, not two
 	body  []byte     // not nil: the body made anew
 }
 

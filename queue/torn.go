@@ -94,6 +94,10 @@ func checkLog(fs vfs.FS, path string) error {
 		}
 		b := block[:n]
 		for at := 0; at+chunkMin <= n; {
+			if kind := b[at+6]; bad >= 0 && (kind <= typeReused || kind > typeLast) {
+				at++ // only what tells of an fsync says more; a log used again is full of all else
+				continue
+			}
 			size, synced := chunk(b[at:], uint32(num))
 			switch {
 			case size > 0 && bad >= 0 && synced > uint64(bad):
