@@ -15,7 +15,7 @@ import (
 func checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
-		Short: "Validate the config: every fault with its place, the routes with their schedules",
+		Short: "Validate the config; show its faults, or its routes and schedules",
 		Long: `Read the config as run would, with the secrets it names, and print every fault
 with its place, or the routes, their schedules and what is probably not meant.
 Nothing is sent, and the store is not touched.`,

@@ -52,7 +52,7 @@ func asUsage(err error) error {
 // demo and of the requests that try describes.
 func Commands(version string) []*cobra.Command {
 	commands := []*cobra.Command{
-		demoCommand(version), checkCommand(), tryCommand(version), sendCommand(), logCommand(), statusCommand(),
+		demoCommand(version), initCommand(), checkCommand(), tryCommand(version), sendCommand(), logCommand(), statusCommand(),
 		retryCommand(), discardCommand(), pauseCommand(), resumeCommand(), listenCommand(), verifyCommand(), healthCommand(),
 	}
 	for _, c := range commands {

@@ -164,6 +164,9 @@ func newSecret() string {
 	return "whsec_" + base64.StdEncoding.EncodeToString(b[:])
 }
 
+// newToken is a token that no header, shell or form has to quote.
+func newToken() string { return strings.ToLower(rand.Text()) }
+
 // receive starts a server with a receiver for each route; the CRM's fails its
 // first request. stop returns when it has ended.
 func (d *demo) receive(secret string) (addr string, stop func(), err error) {
