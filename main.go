@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy"
@@ -129,24 +131,38 @@ func run(path string) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- p.Serve(ctx, nil) }()
+	listening := make(chan string, 1)
+	go func() { ended <- p.Serve(ctx, func(addr string) { listening <- addr }) }()
 	for {
 		select {
 		case err := <-ended:
 			return err
+		case addr := <-listening:
+			notify(log, daemon.SdNotifyReady, "STATUS=Listening on "+addr)
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP && ctx.Err() == nil:
+				notify(log, daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
 				if err := p.Reload(); err != nil {
 					log.Error("config not reloaded, the running one stays", "err", err)
 				}
+				notify(log, daemon.SdNotifyReady)
 			case s == syscall.SIGHUP:
 			case ctx.Err() == nil:
+				notify(log, daemon.SdNotifyStopping, "STATUS=Finishing the attempts under way")
 				stop()
 			default:
 				return errors.New("second signal: stopped at once; what was under way is sent again after the next start")
 			}
 		}
+	}
+}
+
+// notify tells the service manager how the sidecar fares, where it asks to be
+// told: systemd does of a unit with Type=notify.
+func notify(log *slog.Logger, states ...string) {
+	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
+		log.Warn("the service manager was not told "+states[0], "err", err)
 	}
 }
 
