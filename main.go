@@ -49,8 +49,10 @@ func execute(args []string) int {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(runCommand(), versionCommand())
 	root.AddCommand(cli.Commands(version)...)
+	group(root)
 	began := false
 	for _, c := range root.Commands() {
 		noteBegin(c, &began)
@@ -73,6 +75,34 @@ func execute(args []string) int {
 	// What cobra refuses before a command begins is wrong usage.
 	fmt.Fprintf(os.Stderr, "signalpost: %s\nRun '%s --help' for usage.\n", strings.TrimSpace(err.Error()), c.CommandPath())
 	return exitUsage
+}
+
+// group has help list the commands in the order in which they are met.
+func group(root *cobra.Command) {
+	cobra.EnableCommandSorting = false
+	commands := map[string]*cobra.Command{}
+	for _, c := range root.Commands() {
+		commands[c.Name()] = c
+	}
+	root.ResetCommands()
+	for _, g := range []struct {
+		title string
+		names []string
+	}{
+		{"Begin:", []string{"demo", "init", "check", "try"}},
+		{"Run, and look after what runs:", []string{"run", "send", "log", "status", "retry", "discard", "pause", "resume", "health"}},
+		{"Receive:", []string{"listen", "verify"}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, name := range g.names {
+			commands[name].GroupID = g.title
+			root.AddCommand(commands[name])
+			delete(commands, name)
+		}
+	}
+	for _, c := range commands { // in no group
+		root.AddCommand(c)
+	}
 }
 
 // noteBegin has began set when c or a command under it begins its work.

@@ -23,9 +23,10 @@ safe on disk.`,
 	}
 	r := remoteFlags(c)
 	asJSON := jsonFlag(c)
-	route := c.Flags().String("route", "", "offer it to this route alone")
+	route := c.Flags().String("route", "", "offer it to the route `NAME` alone")
 	lines := c.Flags().Bool("ndjson", false, "the input is one signal on each line")
 	c.RegisterFlagCompletionFunc("route", r.completeRoutes)
+	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault) // files
 	c.RunE = func(c *cobra.Command, args []string) error {
 		api, err := r.client()
 		if err != nil {

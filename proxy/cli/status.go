@@ -100,10 +100,23 @@ func (p page) status(s client.Status, now time.Time) {
 	}
 	p.table([]string{"ROUTE", "STATE", "PENDING", "HELD", "DEAD", "OLDEST DUE", "DELIVERED", "TARGET"},
 		map[int]bool{2: true, 3: true, 4: true, 5: true}, rows)
+	var dead int64
+	with := []string{} // the routes that have dead ones
 	for _, r := range s.Routes {
 		if r.LastError != nil && r.State != queue.RouteOK {
 			p.printf("\n%s\n%s\n", p.in(stateShade[r.State], r.Name+" failed last with"), wrap(receiver.Escape(*r.LastError), 2))
 		}
+		if r.Dead > 0 {
+			dead += r.Dead
+			with = append(with, r.Name)
+		}
+	}
+	if dead > 0 {
+		which := "--state dead"
+		if len(with) == 1 {
+			which = "--route " + receiver.Escape(with[0])
+		}
+		p.printf("\n%s dead. Why: signalpost log --verdict dead\nOnce that is mended:   signalpost retry %s\n", count(int(dead), "delivery"), which)
 	}
 }
 

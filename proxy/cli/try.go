@@ -31,7 +31,7 @@ expression does.`,
 	}
 	path := configFlag(c)
 	asJSON := jsonFlag(c)
-	route := c.Flags().String("route", "", "try this route alone")
+	route := c.Flags().String("route", "", "try the route `NAME` alone")
 	headers := c.Flags().Bool("headers", false, "print the request's headers too")
 	c.RegisterFlagCompletionFunc("route", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var names []string
@@ -42,6 +42,7 @@ expression does.`,
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	})
+	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault) // files
 	c.RunE = func(c *cobra.Command, args []string) error {
 		cfg, err := config.Load(configPath(*path))
 		if err != nil {
