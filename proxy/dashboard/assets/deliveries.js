@@ -2,7 +2,7 @@
 // that match. The filter is the URL's.
 
 import { el, problem, put, select } from "./dom.js";
-import { ago, moment, when } from "./format.js";
+import { due, moment, when } from "./format.js";
 import { get } from "./api.js";
 import { bar, choices, field, params, url } from "./filters.js";
 import { now, on } from "./live.js";
@@ -106,5 +106,5 @@ export function deliveryRow(d) {
     el("td", { class: "state" }, el("span", { class: `badge ${d.state}` }, d.state), d.reason && el("span", { class: "quiet" }, ` ${d.reason}`)),
     el("td", { class: "attempts number", "data-label": "attempts" }, String(d.attempts)),
     el("td", { class: "what" }, last ? [last.status > 0 && el("span", { class: `mark ${last.verdict}` }, last.status), " ", last.error ?? ""] : el("span", { class: "quiet" }, "none yet")),
-    el("td", { class: "next" }, d.next_attempt ? ago(d.next_attempt) : ""));
+    el("td", { class: "next" }, d.next_attempt ? due(d.next_attempt) : ""));
 }

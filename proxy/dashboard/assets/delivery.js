@@ -2,7 +2,7 @@
 // body, the request. It keeps itself up to date while attempts are made.
 
 import { el, problem, put, sentence } from "./dom.js";
-import { ago, many, took, when } from "./format.js";
+import { ago, due, many, took, when } from "./format.js";
 import { text } from "./api.js";
 import { body, headers, id } from "./bodies.js";
 import { cut } from "./json.js";
@@ -73,7 +73,7 @@ function standing(d) {
     case "delivered":
       return el("span", {}, `Delivered after ${many(d.attempts, "attempt")}`, d.last ? [", ", ago(d.last.time)] : "", ".");
     case "pending":
-      return d.next_attempt ? el("span", {}, d.attempts ? "Next attempt " : "First attempt ", ago(d.next_attempt), ".") : "Waiting.";
+      return d.next_attempt ? el("span", {}, d.attempts ? "Next attempt " : "First attempt ", due(d.next_attempt), ".") : "Waiting.";
     case "held":
       return "Its route is not in the config: it waits until the route is back.";
     default:
@@ -89,7 +89,7 @@ function attempts(d) {
     e.verdict !== "delivered" && el("p", {}, story(e)),
     e.response && el("details", { open: e.response.length < 400 && e.verdict !== "delivered" }, el("summary", {}, "What the receiver answered"), el("pre", { class: "response", tabindex: "0" }, e.response))));
   if (d.state === "pending" && d.next_attempt) {
-    list.unshift(el("li", { class: "next" }, el("div", { class: "attempt-line" }, el("b", {}, `Attempt ${d.attempts + 1}`), el("span", { class: "quiet" }, "due ", ago(d.next_attempt), " · ", when(d.next_attempt)))));
+    list.unshift(el("li", { class: "next" }, el("div", { class: "attempt-line" }, el("b", {}, `Attempt ${d.attempts + 1}`), el("span", { class: "quiet" }, due(d.next_attempt), " · ", when(d.next_attempt)))));
   }
   return el("section", { class: "panel" }, el("h2", {}, "Attempts"), list.length ? el("ol", { class: "attempts-list" }, list) : el("p", { class: "quiet" }, sentence("none yet")));
 }

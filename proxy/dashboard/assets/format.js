@@ -48,6 +48,14 @@ export function ago(at) {
   return el("time", { datetime: at, "data-ticks": "", title: full(at) }, relative(at));
 }
 
+// due is a ticking <time> of what is to come; past it, something else is waited for:
+// a route that fails or is paused, its rate, or what is under way.
+export function due(at) {
+  return el("time", { datetime: at, "data-ticks": "due", title: full(at) }, coming(at));
+}
+
+const coming = (at) => (new Date(at) < Date.now() ? "due, waiting" : relative(at));
+
 export function when(at) {
   return el("time", { datetime: at, title: full(at) }, moment(at));
 }
@@ -57,7 +65,7 @@ const full = (at) => `${new Date(at).toLocaleString()} (${at})`;
 // tick brings the times on the page up to date.
 export function tick() {
   for (const t of document.querySelectorAll("time[data-ticks]")) {
-    const text = relative(t.dateTime);
+    const text = t.dataset.ticks === "due" ? coming(t.dateTime) : relative(t.dateTime);
     if (t.textContent !== text) t.textContent = text;
   }
 }
