@@ -1,0 +1,633 @@
+//go:build !race
+
+// The programs run here are built without the race detector: once is enough.
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"signalpost/proxy"
+	"signalpost/proxy/config"
+)
+
+// The README is a promise: what it shows is run here, and what there is, it
+// names. What it says of receivers is in receivers_test.go, of places to run
+// in homes_test.go.
+
+func readme(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// section is the README's text below a heading, "## Limits" or "### Compose",
+// to the next one that is not below it; all of it for "".
+func section(t testing.TB, heading string) string {
+	t.Helper()
+	text := readme(t)
+	if heading == "" {
+		return text
+	}
+	_, text, ok := strings.Cut(text, "\n"+heading+"\n")
+	if !ok {
+		t.Fatalf("README has no %q", heading)
+	}
+	depth := strings.IndexByte(heading, ' ')
+	for d := depth; d >= 2; d-- {
+		text, _, _ = strings.Cut(text, "\n"+strings.Repeat("#", d)+" ")
+	}
+	return text
+}
+
+// A block is a code block: its language and what stands in it.
+type block struct{ language, text string }
+
+var fence = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+
+// blocks are the code blocks below a heading, those in the languages named or all.
+func blocks(t testing.TB, heading string, languages ...string) []block {
+	t.Helper()
+	var all []block
+	for _, m := range fence.FindAllStringSubmatch(section(t, heading), -1) {
+		if len(languages) == 0 || slices.Contains(languages, m[1]) {
+			all = append(all, block{m[1], m[2]})
+		}
+	}
+	if len(all) == 0 {
+		t.Fatalf("README has no %v block below %q", languages, heading)
+	}
+	return all
+}
+
+// only is the one code block in a language below a heading.
+func only(t testing.TB, heading, language string) string {
+	t.Helper()
+	all := blocks(t, heading, language)
+	if len(all) != 1 {
+		t.Fatalf("README has %d %s blocks below %q, not one", len(all), language, heading)
+	}
+	return all[0].text
+}
+
+// bash runs a script in dir, with the program and dir in its PATH.
+func bash(t testing.TB, dir, script string, env ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+binaries+":"+os.Getenv("PATH"), "HTTP_PROXY=", "http_proxy=", "SIGNALPOST_CONFIG=", "SIGNALPOST_TOKEN=")
+	cmd.Env = append(cmd.Env, env...)
+	cmd.WaitDelay = 10 * time.Second
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// changing is what differs between one run and the next: ids, ports, times,
+// sizes, hashes, and how wide a column is.
+var changing = regexp.MustCompile(`(dlv|sig)_\w{26}|127\.0\.0\.1:\d+|demo-\d+|\d\d:\d\d:\d\d|(\d+(\.\d+)?(ms|s|m|h))+\b|\d+(\.\d+)? [KMGT]?i?B\b|\([0-9a-f]{12}\)|1\.2\.3(-test)?|\s+`)
+
+func mask(line string) string {
+	return strings.TrimSpace(changing.ReplaceAllString(line, " "))
+}
+
+// transcript replaces each command that a console block shows by one that marks
+// where its output begins, and check compares all that was shown with all that
+// was printed.
+type transcript struct{ want []string }
+
+const mark = "@@ "
+
+func (tr *transcript) script(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if command, ok := strings.CutPrefix(line, "$ "); ok {
+			fmt.Fprintf(&b, "echo '%s%d'\n{ %s; } 2>&1 || true\n", mark, len(tr.want), strings.TrimSuffix(command, "\n"))
+			tr.want = append(tr.want, "")
+			continue
+		}
+		tr.want[len(tr.want)-1] += line
+	}
+	return b.String() + "echo '" + mark + "end'\n"
+}
+
+func (tr *transcript) check(t *testing.T, out string) {
+	t.Helper()
+	for i, want := range tr.want {
+		_, got, ok := strings.Cut(out, fmt.Sprintf("%s%d\n", mark, i))
+		if !ok {
+			t.Fatalf("command %d did not run:\n%s", i, out)
+		}
+		got, _, _ = strings.Cut(got, mark)
+		if mask(got) != mask(want) {
+			t.Errorf("a command prints\n%s\nthe README shows\n%s", got, want)
+		}
+	}
+}
+
+// TestReadmeQuickStart runs the commands of the quick start as they are printed, but
+// for the ports and for building, and looks at what they print.
+func TestReadmeQuickStart(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink(filepath.Join(binaries, "signalpost"), filepath.Join(dir, "signalpost")); err != nil {
+		t.Fatal(err)
+	}
+	port, receiver := mustFreePort(t), mustFreePort(t)
+	var tr transcript
+	var script strings.Builder
+	// What a reader does by looking twice, a script does by waiting.
+	script.WriteString(`set -eu
+trap 'kill $(jobs -p)' EXIT
+reloaded() { until ./signalpost status --json | grep -q "$(sha256sum < signalpost.toml | cut -c1-12)"; do sleep 0.05; done; }
+`)
+	for _, b := range blocks(t, "## Quick start") {
+		if b.language == "console" {
+			script.WriteString(tr.script(b.text))
+			continue
+		}
+		text := strings.Replace(b.text, "go build -o signalpost .\n", "", 1)
+		text = strings.ReplaceAll(text, "127.0.0.1:8787", "127.0.0.1:"+port)
+		text = strings.Replace(text, "./signalpost init slack\n", "./signalpost init slack\nsed -i 's/127.0.0.1:8787/127.0.0.1:"+port+"/; s/127.0.0.1:9000/127.0.0.1:"+receiver+"/' signalpost.toml\n", 1)
+		text = strings.Replace(text, "./signalpost listen", "./signalpost listen --addr 127.0.0.1:"+receiver, 1)
+		text = regexp.MustCompile(`(?m)^sed -i\.bak .*$`).ReplaceAllString(text, "$0\nreloaded")
+		text = strings.Replace(text, "./signalpost log\n", "until ./signalpost log | grep -q delivered; do sleep 0.05; done\n./signalpost log\n", 1)
+		text = strings.Replace(text, "retry --reason transform\n", "retry --reason transform\nuntil [ $(./signalpost log --verdict delivered --json | grep -c '\"verdict\"') = 2 ]; do sleep 0.05; done\n", 1)
+		script.WriteString(text)
+	}
+	out, err := bash(t, dir, script.String())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	tr.check(t, out)
+	for _, want := range []string{
+		"signalpost.toml is written",
+		`"deliveries":[{"id":"dlv_`,
+		`"text": "*Acme Corp* is ready to talk (92 %)"`,
+		"✓ beton", "✓ standard",
+		"delivered slack",
+		"1 delivery due again",
+		"slack  https://hooks.slack.com\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the quick start does not print %q:\n%s", want, out)
+		}
+	}
+}
+
+// TestReadmeApp sends a signal as the app does, twice: it is stored once.
+func TestReadmeApp(t *testing.T) {
+	dir := t.TempDir()
+	port := mustFreePort(t)
+	post := strings.ReplaceAll(only(t, "## The app's side", "sh"), "127.0.0.1:8787", "127.0.0.1:"+port)
+	out, err := bash(t, dir, `set -eu
+trap 'kill $(jobs -p)' EXIT
+signalpost init generic > init
+sed -i 's/127.0.0.1:8787/127.0.0.1:'`+port+`'/' signalpost.toml
+signalpost run 2> log &
+until signalpost health > health 2>&1; do sleep 0.05; done
+`+post+post, "EVENT_ID=event-1")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	answers := strings.SplitAfter(out, "}]}")
+	if len(answers) != 3 || answers[0] != strings.TrimSpace(answers[1]) || !strings.Contains(answers[0], `"route":"receiver"`) {
+		t.Errorf("answered %q", answers)
+	}
+}
+
+func mustFreePort(t testing.TB) string {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// TestReadmeTranscript runs the demo and compares the shape of what it prints
+// with the transcript. What happens at the same time has no order.
+func TestReadmeTranscript(t *testing.T) {
+	_, want, _ := strings.Cut(blocks(t, "", "console")[0].text, "\n")
+	got, err := bash(t, t.TempDir(), "signalpost demo --once")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, got)
+	}
+	shape := func(s string) string {
+		var sections []string
+		for _, section := range strings.Split(strings.TrimSpace(s), "\n\n") {
+			lines := strings.Split(strings.ReplaceAll(section, "\n    ", " "), "\n")
+			for i := range lines {
+				lines[i] = mask(lines[i])
+			}
+			slices.Sort(lines[1:])
+			sections = append(sections, strings.Join(lines, "\n"))
+		}
+		return strings.Join(sections, "\n\n")
+	}
+	if shape(got) != shape(want) {
+		t.Errorf("the demo prints\n%s\nthe README shows\n%s", got, want)
+	}
+}
+
+// outside gives a config of the README what it names: variables, files and
+// folders, all of which hold what their name says. The config is written to a folder of
+// its own.
+func outside(t *testing.T, text string) (path string) {
+	t.Helper()
+	dir := t.TempDir()
+	value := func(name string) string {
+		switch {
+		case strings.Contains(strings.ToLower(name), "url"):
+			return "https://hooks.example.com/from/" + filepath.Base(name)
+		case strings.Contains(strings.ToLower(name), "secret"):
+			return "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+		}
+		return "value-of-" + filepath.Base(name)
+	}
+	for _, m := range regexp.MustCompile(`env = "(\w+)"`).FindAllStringSubmatch(text, -1) {
+		t.Setenv(m[1], value(m[1]))
+	}
+	for _, m := range regexp.MustCompile(`\bfile = "([^"]+)"`).FindAllStringSubmatch(text, -1) {
+		name := filepath.Join(dir, m[1]) // absolute ones too
+		text = strings.ReplaceAll(text, `"`+m[1]+`"`, `"`+name+`"`)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(value(m[1])+"\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Contains(text, `ca_file = "ca.pem"`) {
+		writeCA(t, filepath.Join(dir, "ca.pem"))
+	}
+	path = filepath.Join(dir, "signalpost.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestReadmeConfigs loads every fragment.
+func TestReadmeConfigs(t *testing.T) {
+	for _, b := range blocks(t, "", "toml") {
+		if !strings.Contains(b.text, "[[route]]") {
+			t.Errorf("a fragment without a route loads nowhere:\n%s", b.text)
+		}
+		if _, err := config.Load(outside(t, b.text)); err != nil {
+			t.Errorf("%v\n%s", err, b.text)
+		}
+	}
+}
+
+// TestReadmeRecipes tries every recipe with the signal, and compares the
+// bodies with those shown.
+func TestReadmeRecipes(t *testing.T) {
+	all := blocks(t, "## Recipes")
+	signal := all[0].text
+	if signal != cliSample(t) {
+		t.Error("the signal shown is not the one that try takes")
+	}
+	fresh := regexp.MustCompile(`sig_\w{26}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	var names []string
+	for i := 1; i+1 < len(all); i += 2 {
+		if all[i].language != "toml" || all[i+1].language != "json" {
+			t.Fatalf("a recipe is a config and what comes of it; found %s and %s:\n%s", all[i].language, all[i+1].language, all[i].text)
+		}
+		cfg, err := config.Load(outside(t, all[i].text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		trials, err := proxy.Try(cfg, "test", []byte(signal), "")
+		if err != nil || len(trials) != 1 || trials[0].Error != nil {
+			t.Fatalf("%v, %+v", err, trials)
+		}
+		names = append(names, trials[0].Route)
+		var want []string
+		for d := json.NewDecoder(strings.NewReader(all[i+1].text)); ; {
+			var body json.RawMessage
+			if err := d.Decode(&body); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, canonical(t, body))
+		}
+		var got []string
+		for _, body := range trials[0].Bodies {
+			masked := fresh.ReplaceAllStringFunc(string(body), func(s string) string {
+				switch {
+				case strings.Contains(signal, s):
+					return s
+				case strings.HasPrefix(s, "sig_"):
+					return "sig_…"
+				}
+				return "…"
+			})
+			got = append(got, canonical(t, []byte(masked)))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s makes\n%s\nthe README shows\n%s", trials[0].Route, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	if want := "slack n8n zapier make function warehouse crm"; strings.Join(names, " ") != want {
+		t.Errorf("there are recipes for %v, want %s", names, want)
+	}
+}
+
+// cliSample is the sample signal of the program.
+func cliSample(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../cli/cli.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(b), "const sample = `")
+	text, _, _ = strings.Cut(text, "`")
+	return text
+}
+
+func canonical(t *testing.T, body []byte) string {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(body, &v); err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestReadmeFault shows the fault that the README shows.
+func TestReadmeFault(t *testing.T) {
+	dir := t.TempDir()
+	text := strings.Repeat("\n", 10) + "[[route]]\nname = \"crm\"\nurl = \"https://crm.example.com\"\ntimout = \"3s\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "signalpost.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var tr transcript
+	out, err := bash(t, dir, tr.script(only(t, "## The config, a fragment at a time", "console")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.check(t, out)
+}
+
+// TestReadmeRunbook types what one types when a delivery did not arrive.
+func TestReadmeRunbook(t *testing.T) {
+	dir := t.TempDir()
+	port, good, gone := mustFreePort(t), mustFreePort(t), mustFreePort(t)
+	text := fmt.Sprintf(`[server]
+listen = "127.0.0.1:%s"
+[[route]]
+name = "slack"
+url = "http://127.0.0.1:%s"
+[[route]]
+name = "crm"
+url = "http://127.0.0.1:%s"
+`, port, good, gone)
+	if err := os.WriteFile(filepath.Join(dir, "signalpost.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var tr transcript
+	out, err := bash(t, dir, `set -eu
+trap 'kill $(jobs -p)' EXIT
+signalpost run 2> log &
+signalpost listen --addr 127.0.0.1:`+good+` > good &
+signalpost listen --addr 127.0.0.1:`+gone+` --status 410 > gone &
+until grep -q listening good && grep -q listening gone && signalpost health; do sleep 0.05; done
+signalpost send; signalpost send
+until [ "$(grep -c '"verdict":"delivered"' log) $(grep -c '"msg":"delivery given up' log)" = "2 2" ]; do sleep 0.05; done
+`+tr.script(only(t, "### A delivery did not arrive", "console")))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	tr.check(t, out)
+}
+
+// TestReadmeIsComplete: every key, command, flag, endpoint, parameter, metric
+// and key of a log line is named.
+func TestReadmeIsComplete(t *testing.T) {
+	names := func(heading, kind, name string) {
+		t.Helper()
+		if !regexp.MustCompile("`[^`]*" + regexp.QuoteMeta(name) + `([^\w-][^` + "`]*)?`").MatchString(section(t, heading)) {
+			t.Errorf("%q does not name the %s %s", heading, kind, name)
+		}
+	}
+	read := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+
+	// The example names every key of the schema: config's own test sees to that.
+	keys := regexp.MustCompile(`(?m)(?:^(?:# )?|[{,] )(\w+) += `).FindAllStringSubmatch(read("../../config.example.toml"), -1)
+	for _, m := range keys {
+		if m[1] != "env" && m[1] != "file" {
+			names("## Reference: the config", "key", m[1])
+		}
+	}
+
+	out, err := bash(t, t.TempDir(), "signalpost __complete ''")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := 0
+	for line := range strings.Lines(out) {
+		name, _, ok := strings.Cut(line, "\t")
+		if !ok || name == "help" || name == "completion" {
+			continue
+		}
+		commands++
+		names("## Reference: commands", "command", name)
+		help, err := bash(t, t.TempDir(), "signalpost "+name+" --help")
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := regexp.MustCompile("(?m)^\\| `" + name + "\\b.*$|^\\| .*, `" + name + "\\b.*$").FindString(section(t, "## Reference: commands"))
+		for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`).FindAllStringSubmatch(help, -1) {
+			if m[1] != "--help" && !regexp.MustCompile(regexp.QuoteMeta(m[1])+"[ `]").MatchString(row) {
+				t.Errorf("the README does not name the flag %s of %s", m[1], name)
+			}
+		}
+	}
+	if commands < 10 {
+		t.Errorf("found %d commands", commands)
+	}
+
+	api := ""
+	sources, err := filepath.Glob("../*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range sources {
+		if !strings.HasSuffix(path, "_test.go") {
+			api += read(path)
+		}
+	}
+	endpoints := regexp.MustCompile(`handle\("(/[^"]*)", map\[string\]handler\{"(\w+)"`).FindAllStringSubmatch(api, -1)
+	if len(endpoints) < 10 {
+		t.Fatalf("found %d endpoints", len(endpoints))
+	}
+	for _, m := range endpoints {
+		names("## Reference: HTTP", "endpoint", m[2]+" "+m[1])
+	}
+	for _, name := range []string{"GET /", "GET /assets/", "GET /healthz", "GET /readyz"} {
+		names("## Reference: HTTP", "endpoint", name)
+	}
+	parameters := regexp.MustCompile(`readQuery\(r\.URL\.RawQuery((?:, "\w+")+)\)`).FindAllStringSubmatch(api, -1)
+	for _, m := range parameters {
+		for _, name := range strings.Split(m[1], ", ")[1:] {
+			names("## Reference: HTTP", "parameter", strings.Trim(name, `"`))
+		}
+	}
+	if len(parameters) < 2 {
+		t.Errorf("found %d lists of parameters", len(parameters))
+	}
+
+	dir := t.TempDir()
+	metrics, log := scrape(t, dir)
+	found := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (signalpost_\w+)`).FindAllStringSubmatch(metrics, -1) {
+		names("## Reference: metrics", "metric", m[1])
+		found[m[1]] = true
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)`").FindAllStringSubmatch(section(t, "## Reference: metrics"), -1) {
+		if !found[m[1]] {
+			t.Errorf("the README names the metric %s, which there is not", m[1])
+		}
+	}
+	for line := range strings.Lines(log) {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		for key := range entry {
+			names("## Reference: logs", "key of a log line", key)
+		}
+	}
+}
+
+// scrape runs a sidecar in dir through a delivery that arrives, one that does not, an
+// expression that fails and a reload that does, and returns its metrics and
+// its log.
+func scrape(t *testing.T, dir string) (metrics, log string) {
+	t.Helper()
+	port, receiver := mustFreePort(t), mustFreePort(t)
+	text := fmt.Sprintf(`[server]
+listen = "127.0.0.1:%s"
+[log]
+format = "json"
+[[route]]
+name = "good"
+url = "http://127.0.0.1:%s"
+[[route]]
+name = "refused"
+url = "http://127.0.0.1:1"
+retry = { attempts = 1 }
+[[route]]
+name = "broken"
+url = "http://127.0.0.1:%s"
+transform = "error"
+`, port, receiver, receiver)
+	if err := os.WriteFile(filepath.Join(dir, "signalpost.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := bash(t, dir, `set -eu
+trap 'kill $(jobs -p)' EXIT
+signalpost run 2> log &
+signalpost listen --addr 127.0.0.1:`+receiver+` > receiver &
+until grep -q listening receiver && signalpost health > health; do sleep 0.05; done
+signalpost send > sent
+until grep -q '"msg":"delivered"' log && grep -q '"msg":"delivery given up' log; do sleep 0.05; done
+echo '[' >> signalpost.toml
+until grep -q 'not reloaded' log; do sleep 0.05; done
+curl -sS http://127.0.0.1:`+port+`/metrics
+`)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, string(b)
+}
+
+// What a log command of the README picks are lines that there are.
+func TestReadmeLogs(t *testing.T) {
+	script := only(t, "## Reference: logs", "sh")
+	_, log := scrape(t, t.TempDir())
+	_, filter, ok := strings.Cut(script, "2>&1 | ")
+	if !ok {
+		t.Fatalf("log lines go to standard error: %s", script)
+	}
+	cmd := exec.Command("bash", "-c", filter)
+	cmd.Stdin = strings.NewReader(log)
+	out, err := cmd.Output()
+	if err != nil || bytes.Count(out, []byte("\n")) == 0 {
+		t.Errorf("%v: it picks %q of\n%s", err, out, log)
+	}
+}
+
+// links are the README's to itself and to files.
+func TestReadmeLinks(t *testing.T) {
+	text := readme(t)
+	anchors := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^##+ (.+)$`).FindAllStringSubmatch(text, -1) {
+		anchors["#"+strings.ReplaceAll(regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+	}
+	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
+		switch link := m[1]; {
+		case strings.HasPrefix(link, "https://"):
+		case strings.HasPrefix(link, "#"):
+			if !anchors[link] {
+				t.Errorf("no heading for the link %s", link)
+			}
+		default:
+			if _, err := os.Stat(filepath.Join("../..", link)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// writeCA writes the certificate of an authority that signs nothing.
+func writeCA(t *testing.T, path string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
