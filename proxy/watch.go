@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -80,6 +81,7 @@ type watcher struct {
 // A place is where a path leads to.
 type place struct {
 	real     string // without links; "" if there is nothing
+	inode    uint64 // a file renamed into place may have size and time of the one before
 	size     int64
 	modified time.Time
 }
@@ -226,7 +228,10 @@ func look(paths []string) []place {
 			continue
 		}
 		if info, err := os.Stat(real); err == nil {
-			at[i] = place{real, info.Size(), info.ModTime()}
+			at[i] = place{real: real, size: info.Size(), modified: info.ModTime()}
+			if s, ok := info.Sys().(*syscall.Stat_t); ok {
+				at[i].inode = s.Ino
+			}
 		}
 	}
 	return at
