@@ -486,7 +486,7 @@ func (p *Proxy) postDiscard(w http.ResponseWriter, r *http.Request) error {
 	if f == (queue.Filter{}) {
 		return refuse(http.StatusBadRequest, "say what to discard: at least one of route, state, reason, signal_type, since, until")
 	}
-	n, err := p.queue.Discard(r.Context(), f, v.DryRun)
+	n, err := p.queue.DiscardAll(r.Context(), f, v.DryRun)
 	if err != nil {
 		return err
 	}

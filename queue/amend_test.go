@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,10 +36,10 @@ func (r *rig) retry(id DeliveryID) {
 
 func (r *rig) discard(f Filter, want int) {
 	r.t.Helper()
-	if n, err := r.Discard(context.Background(), f, true); n != want || err != nil {
+	if n, err := r.DiscardAll(context.Background(), f, true); n != want || err != nil {
 		r.t.Errorf("a dry run would discard %d, %v; want %d", n, err, want)
 	}
-	if n, err := r.Discard(context.Background(), f, false); n != want || err != nil {
+	if n, err := r.DiscardAll(context.Background(), f, false); n != want || err != nil {
 		r.t.Errorf("%d were discarded, %v; want %d", n, err, want)
 	}
 }
@@ -370,7 +371,7 @@ func TestRetryAllAndDiscardReachWhatMatches(t *testing.T) {
 		r := history(t)
 		done, cancel := context.WithCancel(ctx)
 		cancel()
-		if n, err := r.Discard(done, Filter{}, false); n != 0 || !errors.Is(err, context.Canceled) {
+		if n, err := r.DiscardAll(done, Filter{}, false); n != 0 || !errors.Is(err, context.Canceled) {
 			t.Errorf("%d were discarded, %v", n, err)
 		}
 	})
@@ -422,6 +423,173 @@ func TestDiscardOfWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+func TestDiscardOne(t *testing.T) {
+	tests := []struct {
+		name  string
+		make  func(r *rig) DeliveryID
+		err   error
+		state State // after an hour
+		why   Reason
+	}{
+		{"pending", func(r *rig) DeliveryID {
+			r.SetPaused("crm", true)
+			return r.put("crm").Delivery(1)
+		}, nil, StateDead, Discarded},
+		{"waiting for its next attempt", func(r *rig) DeliveryID {
+			r.set(0, always(no404))
+			return r.put("crm").Delivery(1)
+		}, nil, StateDead, Discarded},
+		{"held", func(r *rig) DeliveryID {
+			r.SetPaused("crm", true)
+			id := r.put("crm").Delivery(1)
+			r.configure(route("other"))
+			return id
+		}, nil, StateDead, Discarded},
+		{"under way, and fails", func(r *rig) DeliveryID {
+			r.set(time.Minute, always(no404))
+			return r.put("crm").Delivery(1)
+		}, nil, StateDead, Discarded},
+		{"under way, and gets there", func(r *rig) DeliveryID {
+			r.set(time.Minute, nil)
+			return r.put("crm").Delivery(1)
+		}, nil, StateDelivered, ""},
+		{"delivered", func(r *rig) DeliveryID { return r.put("crm").Delivery(1) }, ErrFinished, StateDelivered, ""},
+		{"dead", func(r *rig) DeliveryID {
+			r.set(0, always(no410))
+			return r.put("crm").Delivery(1)
+		}, ErrFinished, StateDead, Gone},
+		{"unknown", func(r *rig) DeliveryID { return r.NewSignalID().Delivery(1) }, ErrNotFound, "", ""},
+	}
+	for _, test := range tests {
+		bubble(t, test.name, func(t *testing.T) {
+			r := newRig(t, route("crm"))
+			neighbour := r.put("crm").Delivery(1)
+			synctest.Wait()
+			id := test.make(r)
+			synctest.Wait()
+			r.taken()
+			err := r.Discard(id)
+			if !errors.Is(err, test.err) {
+				t.Errorf("error is %v, want %v", err, test.err)
+			}
+			if test.err == ErrFinished && !strings.Contains(err.Error(), "it is "+string(test.state)) {
+				t.Errorf("the error does not say what it is: %v", err)
+			}
+			r.SetPaused("crm", false)
+			time.Sleep(time.Hour)
+			if n := len(r.taken()); n != 0 {
+				t.Errorf("%d attempts were made after", n)
+			}
+			r.wantState(neighbour, StateDelivered, "")
+			if test.err == ErrNotFound {
+				return
+			}
+			r.wantState(id, test.state, test.why)
+			if d := r.detail(id); test.err == nil && d.Last.NextAttempt != nil {
+				t.Errorf("another attempt was announced: %+v", d.Last)
+			}
+		})
+	}
+}
+
+// An expression that takes its time holds up nobody but who asked for it.
+func TestSlowReshapeHoldsUpNobody(t *testing.T) {
+	bubble(t, "others amend meanwhile", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.set(0, always(no410))
+		ids := r.putMany("crm", 3)
+		synctest.Wait()
+		r.SetPaused("crm", true)
+		begun, release := make(chan DeliveryID, len(ids)), make(chan struct{})
+		ended := make(chan error)
+		go func() {
+			_, err := r.RetryAll(context.Background(), Filter{State: StateDead}, true, func(s Signal, _ string) ([][]byte, error) {
+				begun <- s.ID.Delivery(1)
+				<-release
+				return [][]byte{[]byte("late")}, nil
+			}, false)
+			ended <- err
+		}()
+		if id := <-begun; id != ids[2] {
+			t.Errorf("it begins with %s", id)
+		}
+		// One of those that it will come to goes ahead, one after a sweep.
+		if err := r.Retry(ids[0], true, shape("early")); err != nil {
+			t.Error(err)
+		}
+		if err := r.engine.Load().sweep(context.Background()); err != nil {
+			t.Error(err)
+		}
+		r.retry(ids[2])
+		r.put("crm")
+		close(release)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		for i, want := range []string{"early", "late", `{"signal_type":"lead"}`} {
+			if d := r.detail(ids[i]); string(d.Body) != want || d.State != StatePending {
+				t.Errorf("delivery %d is %s, %q; want %q", i, d.State, d.Body, want)
+			}
+		}
+	})
+	bubble(t, "one that has come to need it is shaped after all", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.set(0, always(no410))
+		id := r.put("crm").Delivery(1)
+		r.putAll(Accepted{Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, []Made{{Route: "crm", Error: "boom"}}})
+		synctest.Wait()
+		r.SetPaused("crm", true)
+		first := true
+		n, err := r.RetryAll(context.Background(), Filter{State: StateDead}, false, func(Signal, string) ([][]byte, error) {
+			if first { // the other has been found with its body, which goes now
+				first = false
+				if err := r.Retry(id, true, func(Signal, string) ([][]byte, error) { return nil, errors.New("boom") }); err != nil {
+					t.Error(err)
+				}
+			}
+			return [][]byte{[]byte("new")}, nil
+		}, false)
+		if n != 2 || err != nil {
+			t.Errorf("%d were retried, %v", n, err)
+		}
+		if d := r.detail(id); d.State != StatePending || string(d.Body) != "new" {
+			t.Errorf("it is %s with the body %q", d.State, d.Body)
+		}
+	})
+	bubble(t, "large bodies do not add up", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.set(0, always(no410))
+		ids := r.putMany("crm", 40)
+		synctest.Wait()
+		r.SetPaused("crm", true)
+		body, shapings := noise(1<<20), 0
+		n, err := r.RetryAll(context.Background(), Filter{State: StateDead}, true, func(Signal, string) ([][]byte, error) {
+			shapings++
+			if kept := shapings - int(r.status("crm").Pending); kept > groupBytes>>20 {
+				t.Fatalf("%d bodies of 1 MiB are in memory", kept)
+			}
+			return [][]byte{body}, nil
+		}, false)
+		if n != len(ids) || err != nil || shapings != len(ids) {
+			t.Errorf("%d were retried, %v; %d shaped", n, err, shapings)
+		}
+	})
+	bubble(t, "it ends with its context", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.set(0, always(no410))
+		r.putMany("crm", 3)
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(context.Background())
+		n, err := r.RetryAll(ctx, Filter{State: StateDead}, true, func(Signal, string) ([][]byte, error) {
+			cancel()
+			return [][]byte{[]byte("1")}, nil
+		}, false)
+		if n != 0 || !errors.Is(err, context.Canceled) {
+			t.Errorf("%d were retried, %v", n, err)
+		}
+	})
+}
+
 // Retries and discards meet attempts in every order there is. In the end each
 // delivery is in one state, and what it is agrees with what was attempted.
 func TestAmendmentsRaceAttempts(t *testing.T) {
@@ -443,8 +611,14 @@ func TestAmendmentsRaceAttempts(t *testing.T) {
 			_, err := r.RetryAll(ctx, Filter{State: StateDelivered}, true, shape("1"), false)
 			return err
 		},
-		func() error { _, err := r.Discard(ctx, Filter{State: StatePending}, false); return err },
+		func() error { _, err := r.DiscardAll(ctx, Filter{State: StatePending}, false); return err },
 		func() error { return r.Retry(ids[rand.IntN(len(ids))], true, shape("2")) },
+		func() error {
+			if err := r.Discard(ids[rand.IntN(len(ids))]); !errors.Is(err, ErrFinished) {
+				return err
+			}
+			return nil
+		},
 		func() error { return r.engine.Load().sweep(ctx) },
 		func() error {
 			if n := r.Status().Unaccounted; n != 0 {

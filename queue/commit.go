@@ -58,7 +58,8 @@ func (g *group) free() {
 	groups.Put(g)
 }
 
-// submit hands the operation to the committer, and waits while that is behind.
+// submit hands the operation to the committer, and waits while that is behind,
+// unless the engine has failed: its disk may never answer.
 func (e *engine) submit(op operation) {
 	e.submitting.RLock()
 	defer e.submitting.RUnlock()
@@ -66,14 +67,36 @@ func (e *engine) submit(op operation) {
 		op.done(ErrClosed)
 		return
 	}
-	e.ops <- op
+	select {
+	case e.ops <- op:
+		return
+	default:
+	}
+	select {
+	case e.ops <- op:
+	case <-e.failed:
+		op.done(e.broken())
+	}
 }
 
-// do submits an urgent operation and waits for its end.
+// await waits for the end of an operation that was submitted, unless the
+// engine fails: nothing of it is acknowledged any more, and its disk may never
+// answer.
+func (e *engine) await(end <-chan error) error {
+	select {
+	case err := <-end:
+		return err
+	case <-e.failed:
+		return e.broken()
+	}
+}
+
+// do submits an urgent operation and waits for its end. After an error write
+// may yet be called.
 func (e *engine) do(write func(*writer)) error {
 	op := &waiting{f: write, end: make(chan error, 1)}
 	e.submit(op)
-	return <-op.end
+	return e.await(op.end)
 }
 
 type waiting struct {

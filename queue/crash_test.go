@@ -618,7 +618,7 @@ func (w *world) step(rng *rand.Rand, who int) error {
 			if n < 14 {
 				_, err = w.q.RetryAll(context.Background(), Filter{State: StateDead, Signal: id}, always, reshapeTest, false)
 			} else {
-				_, err = w.q.Discard(context.Background(), Filter{Signal: id}, false)
+				_, err = w.q.DiscardAll(context.Background(), Filter{Signal: id}, false)
 			}
 			return err
 		}
@@ -775,7 +775,7 @@ func (w *world) fixed() error {
 	if _, err := w.q.RetryAll(context.Background(), Filter{State: StateDead}, true, reshapeTest, false); err != nil {
 		return err
 	}
-	if _, err := w.q.Discard(context.Background(), Filter{Route: "a"}, false); err != nil {
+	if _, err := w.q.DiscardAll(context.Background(), Filter{Route: "a"}, false); err != nil {
 		return err
 	}
 	return w.q.Close(context.Background())
@@ -872,7 +872,7 @@ func TestAcknowledgedChangesSurvive(t *testing.T) {
 			t.Fatal(err)
 		}
 		cut(func(c *rig) { c.wantState(a, StateHeld, "") })
-		if n, err := r.Discard(t.Context(), Filter{Route: "a"}, false); n != 1 || err != nil {
+		if n, err := r.DiscardAll(t.Context(), Filter{Route: "a"}, false); n != 1 || err != nil {
 			t.Fatal(n, err)
 		}
 		cut(func(c *rig) { c.wantState(a, StateDead, Discarded) })

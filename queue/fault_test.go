@@ -280,6 +280,55 @@ func TestHungDisk(t *testing.T) {
 		r.wantState(first.Delivery(1), StateDelivered, "")
 		r.put("a")
 	})
+	ctx := context.Background()
+	for name, ask := range map[string]func(r *rig, id DeliveryID) error{
+		"retry": func(r *rig, id DeliveryID) error { return r.Retry(id, false, nil) },
+		"retry all": func(r *rig, _ DeliveryID) error {
+			_, err := r.RetryAll(ctx, Filter{State: StateDead}, true, shape("1"), false)
+			return err
+		},
+		"discard":     func(r *rig, id DeliveryID) error { return r.Discard(id) },
+		"discard all": func(r *rig, _ DeliveryID) error { _, err := r.DiscardAll(ctx, Filter{}, false); return err },
+		"pause":       func(r *rig, _ DeliveryID) error { return r.SetPaused("a", true) },
+		"configure":   func(r *rig, _ DeliveryID) error { return r.Configure(Limits{}, []Route{route("a"), route("c")}) },
+		"put, with more of them than the committer's queue takes": func(r *rig, _ DeliveryID) error {
+			const many = 3000
+			ends := make(chan error)
+			for range many {
+				id := r.NewSignalID()
+				go func() { ends <- r.Put([]Accepted{{Signal: Signal{ID: id, Body: []byte("{}")}}}, nil, nil) }()
+			}
+			var all []error
+			for range many {
+				if err := <-ends; !errors.Is(err, ErrUnavailable) {
+					return err
+				} else if len(all) == 0 {
+					all = append(all, err)
+				}
+			}
+			return all[0]
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			h := &hang{release: make(chan struct{})}
+			r := newRigOn(t, &hookFS{FS: vfs.NewMem(), hook: h.hook}, Limits{}, route("a"), route("b"))
+			r.set(0, func(s shot) (Outcome, error) { return map[string]Outcome{"a": no404, "b": no410}[s.Route], nil })
+			id := r.put("a", "b").Delivery(1)
+			time.Sleep(time.Second)
+			r.wantState(id, StatePending, "")
+			h.on.Store(true)
+			start := time.Now()
+			mustBe(t, ask(r, id), ErrUnavailable)
+			if took := time.Since(start); took > stallAfter+3*time.Second {
+				t.Errorf("it waited %v", took)
+			}
+			h.on.Store(false)
+			close(h.release)
+			time.Sleep(lastReopen * 2)
+			r.set(0, nil)
+			r.put("a")
+		})
+	}
 }
 
 // TestFlushesFailForEver: with no room for tables but for the log, Put refuses

@@ -421,7 +421,7 @@ func TestObserveSeesEachEntryOnce(t *testing.T) {
 		ids := r.putMany("crm", 50)
 		r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, Deliveries: []Made{{Route: "crm", Error: "boom"}}})
 		time.Sleep(time.Minute)
-		if _, err := r.Discard(context.Background(), Filter{State: StatePending}, false); err != nil {
+		if _, err := r.DiscardAll(context.Background(), Filter{State: StatePending}, false); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -149,7 +149,7 @@ func TestPutRefuses(t *testing.T) {
 		_, _, err = r.Deliveries(Filter{Limit: 1})
 		mustBe(t, err, ErrClosed)
 		mustBe(t, r.Retry(a.ID.Delivery(1), false, nil), ErrClosed)
-		_, err = r.Discard(context.Background(), Filter{}, false)
+		_, err = r.DiscardAll(context.Background(), Filter{}, false)
 		mustBe(t, err, ErrClosed)
 		mustBe(t, r.SetPaused("crm", true), ErrClosed)
 		if s := r.Status(); s.Accepting {
@@ -241,7 +241,7 @@ func TestCloseUnderFire(t *testing.T) {
 	})
 	wg.Go(func() {
 		for {
-			if _, err := r.Discard(context.Background(), Filter{State: StatePending}, false); err != nil {
+			if _, err := r.DiscardAll(context.Background(), Filter{State: StatePending}, false); err != nil {
 				if !closed(err) {
 					t.Error(err)
 				}

@@ -220,13 +220,7 @@ func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
 	}
 	p := &putOp{e: e, batch: batch, claim: claim, answer: answer, end: make(chan error, 1)}
 	e.submit(p)
-	var err error
-	select {
-	case err = <-p.end:
-	case <-e.failed: // nothing of this engine is acknowledged any more, and its disk may never answer
-		err = e.broken()
-	}
-	if err != nil {
+	if err := e.await(p.end); err != nil {
 		if err == ErrClosed {
 			return err
 		}

@@ -218,7 +218,7 @@ func (e *engine) reap(ctx context.Context, rp reaping) (total int, pos DeliveryI
 		total += gone
 		pos = end
 		if len(old) > 0 {
-			if _, err := e.amend(old, tooOldAmendment(rp.tooOld)); err != nil {
+			if _, err := e.amend(ctx, old, tooOldAmendment(rp.tooOld)); err != nil {
 				return total, pos, err
 			}
 		}
@@ -232,16 +232,16 @@ func (e *engine) reap(ctx context.Context, rp reaping) (total int, pos DeliveryI
 func tooOldAmendment(before millis) amendment {
 	return amendment{
 		of: func(r *deliveryRecord) bool { return r.state == pending && r.since < before },
-		change: func(c *change, _ *engine) ([]Accepted, error) {
+		change: func(c *change, _ *shaped) []Accepted {
 			c.die(TooOld, "it waited longer than queue.max_age")
-			return nil, nil
+			return nil
 		},
 	}
 }
 
 // reapSome reaps from pos on and returns where it ended, which pending
 // deliveries it met that are too old, and how many it deleted.
-func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []DeliveryID, end DeliveryID, gone int, err error) {
+func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []target, end DeliveryID, gone int, err error) {
 	// Finished deliveries must not be retried between the look and the deletion.
 	e.amending.Lock()
 	defer e.amending.Unlock()
@@ -316,7 +316,7 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []DeliveryID, end De
 		seen++
 		members, ids = append(members, r), append(ids, id)
 		if r.state == pending && max(toMillis(id.Time()), r.since) < rp.tooOld {
-			old = append(old, id)
+			old = append(old, target{id: id, found: r})
 		}
 		return true, nil
 	})
@@ -351,10 +351,10 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []DeliveryID, end De
 			}
 		}
 	})
-	if raced {
+	if err != nil || raced {
 		return old, end, 0, err
 	}
-	return old, end, gone, err
+	return old, end, gone, nil
 }
 
 // signalsWithExtras are the signals before until that later deliveries lean on.

@@ -13,6 +13,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrHeld: the delivery's route is not in the config; it waits until the route is back.
 	ErrHeld = errors.New("held")
+	// ErrFinished: the delivery is delivered or dead, so there is nothing to give up.
+	ErrFinished = errors.New("already finished")
 	// ErrKeyReused: the idempotency key is bound to a request with other bytes.
 	ErrKeyReused = errors.New("idempotency key used before with another body")
 	// ErrUnavailable: the store takes no new signals now; the text says why.
@@ -213,8 +215,8 @@ type Filter struct {
 	Reason Reason
 	Since  time.Time // of creation, inclusive
 	Until  time.Time // of creation, exclusive
-	Limit  int       // deliveries of a page, at least 1; ignored by RetryAll and Discard
-	After  string    // a page's next; ignored by RetryAll and Discard
+	Limit  int       // deliveries of a page, at least 1; ignored by RetryAll and DiscardAll
+	After  string    // a page's next; ignored by RetryAll and DiscardAll
 }
 
 // Reshape makes the bodies of a stored signal anew, as the config of today

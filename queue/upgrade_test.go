@@ -94,7 +94,7 @@ func makeGolden(t *testing.T) {
 	second := r.put("works", "fails", "paused", "held")
 	r.put()
 	time.Sleep(time.Second)
-	if n, err := r.Discard(t.Context(), Filter{Signal: second, Route: "paused"}, false); n != 1 || err != nil {
+	if n, err := r.DiscardAll(t.Context(), Filter{Signal: second, Route: "paused"}, false); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	n, err := r.RetryAll(t.Context(), Filter{State: StateDead, Reason: Transform}, true, func(Signal, string) ([][]byte, error) {
