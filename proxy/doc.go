@@ -24,7 +24,11 @@
 // the table it began with. The queue knows routes by name alone, so whatever
 // else is edited, what is queued stays where it is.
 //
-// api.go answers everything else under HTTP, guard.go stands before all of it.
+// Everything else under HTTP: api.go says which path is whose, and guard.go
+// stands before all of it. read.go lists and shows, status.go tells how all
+// fares, amend.go sends again and gives up, pause.go holds routes, try.go
+// tries expressions. What callers send is read in params.go, what they are
+// answered is written in answer.go and problem.go.
 //
 // A Proxy starts goroutines only in Serve, which returns when all have ended,
 // and in the queue, which Serve closes.

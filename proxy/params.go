@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"signalpost/queue"
+)
+
+// A query is a request's parameters: each known, given once and not empty.
+type query map[string]string
+
+// readQuery reads parameters, and refuses all that is not exactly as it should be.
+func readQuery(raw string, known ...string) (query, error) {
+	q := query{}
+	if raw == "" {
+		return q, nil
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "the query of the URL is malformed: %s", clip(err.Error()))
+	}
+	for name, v := range values {
+		switch {
+		case !slices.Contains(known, name) && len(known) == 0:
+			return nil, refuse(http.StatusBadRequest, "unknown parameter %q; there are none here", clip(name))
+		case !slices.Contains(known, name):
+			return nil, refuse(http.StatusBadRequest, "unknown parameter %q; known are %s", clip(name), strings.Join(known, ", "))
+		case len(v) > 1:
+			return nil, refuse(http.StatusBadRequest, "parameter %s came %d times; give it once", name, len(v))
+		case v[0] == "":
+			return nil, refuse(http.StatusBadRequest, "parameter %s is empty; leave it out or give it a value", name)
+		}
+		q[name] = v[0]
+	}
+	return q, nil
+}
+
+func (q query) malformed(name, expected string) error {
+	return refuse(http.StatusBadRequest, "parameter %s is malformed: expected %s, found %q", name, expected, clip(q[name]))
+}
+
+// cursor tells an error about the parameter after from others.
+func (q query) cursor(err error) error {
+	if errors.Is(err, queue.ErrCursor) {
+		return q.malformed("after", "the next of the page before")
+	}
+	return err
+}
+
+// oneOf reads a parameter that has few values; "" if it is not given.
+func (q query) oneOf(name string, values ...string) (string, error) {
+	v, ok := q[name]
+	if ok && !slices.Contains(values, v) {
+		return "", q.malformed(name, "one of "+strings.Join(values, ", "))
+	}
+	return v, nil
+}
+
+func (q query) boolean(name string) (bool, error) {
+	v, err := q.oneOf(name, "true", "false")
+	return v == "true", err
+}
+
+// number reads a whole number between two bounds; otherwise if it is not given.
+func (q query) number(name string, otherwise, least, most int) (int, error) {
+	v, ok := q[name]
+	if !ok {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < least || n > most {
+		return 0, q.malformed(name, fmt.Sprintf("a number from %d to %d", least, most))
+	}
+	return n, nil
+}
+
+// instant reads a time: RFC 3339, or a duration back from now. It is zero if
+// it is not given.
+func (q query) instant(name string) (time.Time, error) {
+	v, ok := q[name]
+	if !ok {
+		return time.Time{}, nil
+	}
+	if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
+		return t, nil
+	}
+	if back, ok := duration(v); ok && back >= 0 {
+		return time.Now().Add(-back), nil
+	}
+	return time.Time{}, q.malformed(name, `a time such as 2026-04-29T14:31:08Z, or a duration back such as 15m, 24h or 7d`)
+}
+
+// duration reads a duration as Go writes it, which may begin with whole days: 7d, 1d12h.
+func duration(s string) (time.Duration, bool) {
+	const day = 24 * time.Hour
+	days, rest, found := strings.Cut(s, "d")
+	if !found {
+		d, err := time.ParseDuration(s)
+		return d, err == nil
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	if err != nil {
+		return 0, false
+	}
+	whole := time.Duration(n) * day
+	if rest == "" {
+		return whole, true
+	}
+	d, err := time.ParseDuration(rest)
+	return whole + d, err == nil && d >= 0
+}
+
+// id reads an id of a signal or delivery into dst, if it is given.
+func (q query) id(name string, dst interface{ UnmarshalText([]byte) error }) error {
+	v, ok := q[name]
+	if !ok {
+		return nil
+	}
+	if err := dst.UnmarshalText([]byte(v)); err != nil {
+		return q.malformed(name, "an id of a "+name)
+	}
+	return nil
+}
+
+// maxWish bounds the body of a request that asks for something, but POST /try.
+const maxWish = 64 << 10
+
+// readJSON reads a JSON object with no member but the known ones. No body
+// leaves dst as it is.
+func readJSON(r *http.Request, most int64, dst any, known ...string) error {
+	if _, err := readQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, most))
+	if err != nil {
+		return readProblem(err, func() error {
+			return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", most).with("Connection", "close")
+		})
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if charset, given := params["charset"]; err != nil || media != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
+		return refuse(http.StatusUnsupportedMediaType, "Content-Type must be application/json; found %q", clip(r.Header.Get("Content-Type"))).
+			with("Accept", "application/json")
+	}
+	s := scanner{b: body}
+	s.space()
+	v, bad := s.value(0)
+	if bad == nil {
+		bad = s.end()
+	}
+	if bad != nil {
+		return refuse(http.StatusBadRequest, "the body is %s", bad)
+	}
+	if v.kind != '{' {
+		return refuse(http.StatusBadRequest, "the body must be a JSON object; found %s", kindOf(v.kind))
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	err = d.Decode(dst)
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong):
+		return refuse(http.StatusBadRequest, "%q must be a %s; found a %s", wrong.Field, wrong.Type, wrong.Value)
+	case err != nil:
+		if _, name, ok := strings.Cut(err.Error(), "unknown field "); ok {
+			return unknownMember(strings.Trim(name, `"`), known)
+		}
+		return refuse(http.StatusBadRequest, "the body cannot be understood: %s", clip(err.Error()))
+	}
+	return nil
+}
+
+func unknownMember(name string, known []string) error {
+	return refuse(http.StatusBadRequest, "unknown member %q; known are %s", clip(name), strings.Join(known, ", "))
+}
