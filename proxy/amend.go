@@ -56,6 +56,25 @@ func (p *Proxy) postRetryOne(w http.ResponseWriter, r *http.Request) error {
 	if err := p.queue.Retry(id, body.Reshape, p.table.Load().reshape); err != nil {
 		return err
 	}
+	return p.writeDelivery(w, id)
+}
+
+func (p *Proxy) postDiscardOne(w http.ResponseWriter, r *http.Request) error {
+	id, err := queue.ParseDeliveryID(r.PathValue("id"))
+	if err != nil {
+		return refuse(http.StatusNotFound, "there is no such delivery: %s", clip(err.Error()))
+	}
+	if err := readJSON(r, maxWish, &struct{}{}); err != nil {
+		return err
+	}
+	if err := p.queue.Discard(id); err != nil {
+		return err
+	}
+	return p.writeDelivery(w, id)
+}
+
+// writeDelivery answers with a delivery as it is since something was asked of it.
+func (p *Proxy) writeDelivery(w http.ResponseWriter, id queue.DeliveryID) error {
 	d, err := p.queue.Delivery(id)
 	if err != nil {
 		return err

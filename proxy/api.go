@@ -24,6 +24,7 @@ func (p *Proxy) routes() http.Handler {
 	handle("/deliveries", map[string]handler{"GET": p.getDeliveries})
 	handle("/deliveries/{id}", map[string]handler{"GET": p.getDelivery})
 	handle("/deliveries/{id}/retry", map[string]handler{"POST": p.postRetryOne})
+	handle("/deliveries/{id}/discard", map[string]handler{"POST": p.postDiscardOne})
 	handle("/retry", map[string]handler{"POST": p.postRetry})
 	handle("/discard", map[string]handler{"POST": p.postDiscard})
 	handle("/try", map[string]handler{"POST": p.postTry})

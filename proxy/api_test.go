@@ -1227,6 +1227,32 @@ transform = 'error("no")'
 		t.Errorf("%s", a)
 	}
 	want(waits, "dead", "discarded", 0)
+	json.Unmarshal([]byte(s.post("/signals?route=crm", `{"signal_type":"b"}`).body), &sent)
+	waits = sent.Deliveries[0].ID
+	for _, body := range []string{`{"dry_run":true}`, `[]`, `{`} {
+		if a := s.post("/deliveries/"+waits+"/discard", body); a.status != 400 {
+			t.Errorf("%s: want 400, got %s", body, a)
+		} else {
+			a.problem(t)
+		}
+	}
+	if a := s.do("POST", "/deliveries/"+waits+"/discard", ""); a.status != 202 || !strings.Contains(a.body, `"state":"dead","reason":"discarded"`) {
+		t.Errorf("%s", a)
+	}
+	want(waits, "dead", "discarded", 0)
+	for id, want := range map[string]struct {
+		status int
+		detail string
+	}{
+		waits:                            {409, "it is dead; there is nothing left to discard"},
+		crm:                              {409, "it is delivered; there is nothing left to discard"},
+		"dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV": {404, "not found"},
+		"nonsense":                       {404, "there is no such delivery"},
+	} {
+		if a := s.post("/deliveries/"+id+"/discard", "{}"); a.status != want.status || !strings.Contains(a.problem(t).Detail, want.detail) {
+			t.Errorf("%s: want %d %s, got %s", id, want.status, want.detail, a)
+		}
+	}
 	if a := s.do("POST", "/routes/crm/resume", ""); a.status != 200 || !strings.Contains(a.body, `"state":"ok"`) {
 		t.Errorf("%s", a)
 	}

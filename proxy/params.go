@@ -185,5 +185,8 @@ func readJSON(r *http.Request, most int64, dst any, known ...string) error {
 }
 
 func unknownMember(name string, known []string) error {
+	if len(known) == 0 {
+		return refuse(http.StatusBadRequest, "unknown member %q; there are none here", clip(name))
+	}
 	return refuse(http.StatusBadRequest, "unknown member %q; known are %s", clip(name), strings.Join(known, ", "))
 }

@@ -54,6 +54,8 @@ func problemOf(err error) *problem {
 		return refuse(http.StatusNotFound, "%s; what is finished is kept for queue.retention", err)
 	case errors.Is(err, queue.ErrHeld):
 		return refuse(http.StatusConflict, "%s; put its route back into the config first", err)
+	case errors.Is(err, queue.ErrFinished):
+		return refuse(http.StatusConflict, "%s; there is nothing left to discard", err)
 	case errors.Is(err, queue.ErrKeyReused):
 		return refuse(http.StatusUnprocessableEntity, "%s; send the first body again, or use a new key for a new request", err)
 	case errors.Is(err, queue.ErrClosed):

@@ -146,7 +146,7 @@ func TestCommandsOnASidecar(t *testing.T) {
 	t.Setenv("SIGNALPOST_TOKEN", "")
 	t.Setenv("SIGNALPOST_CONFIG", path)
 
-	var id string // of a delivery
+	var id, sent string // of deliveries: one that is gone, and the one of the last send
 	steps := []struct {
 		args  string
 		stdin string
@@ -188,9 +188,14 @@ func TestCommandsOnASidecar(t *testing.T) {
 		{"pause", "", 2, []string{"1 arg"}, nil},
 		{"send --route good", "", 0, []string{"makes 1 delivery"}, nil},
 		{"discard", "", 2, []string{"at least one filter"}, nil},
+		{"discard dlv_x --route good", "", 2, []string{"not both"}, nil},
+		{"discard dlv_x", "", 1, []string{"no such delivery"}, nil},
+		{"discard ID", "", 1, []string{"already finished: it is dead"}, nil},
 		{"discard --state dead --route=", "", 2, []string{"--route is empty"}, nil},
 		{"discard --route good --state pending --dry-run", "", 0, []string{"1 delivery would be discarded"}, nil},
 		{"discard --route good --state pending", "", 0, []string{"1 delivery discarded"}, nil},
+		{"send --route good --json", "", 0, []string{"dlv_"}, nil},
+		{"discard SENT", "", 0, []string{"dead (discarded), route good"}, nil},
 		{"resume good --json", "", 0, []string{`"state": "ok"`}, nil},
 		{"health --server " + server, "", 0, []string{"ready"}, nil}, // no token needed
 		{"status --server " + server, "", 1, []string{"token", "SIGNALPOST_TOKEN"}, []string{testToken}},
@@ -209,8 +214,11 @@ func TestCommandsOnASidecar(t *testing.T) {
 			}
 			continue
 		}
-		out, code, err := run(t, step.stdin, strings.Fields(strings.ReplaceAll(step.args, "ID", id))...)
+		out, code, err := run(t, step.stdin, strings.Fields(strings.NewReplacer("ID", id, "SENT", sent).Replace(step.args))...)
 		text := out
+		if strings.HasPrefix(step.args, "send ") {
+			sent = regexp.MustCompile(`dlv_\w+`).FindString(text)
+		}
 		if err != nil {
 			text += err.Error()
 		}

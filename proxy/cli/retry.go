@@ -7,6 +7,7 @@ import (
 
 	"signalpost/proxy/client"
 	"signalpost/proxy/receiver"
+	"signalpost/queue"
 )
 
 // selectionFlags are what retry and discard select by.
@@ -70,35 +71,61 @@ transform they always do.`,
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return printJSON(out, info)
-		}
-		out.printf("%s  %s, route %s\n", info.ID, info.State, receiver.Escape(info.Route))
-		return nil
+		return printDelivery(out, *asJSON, info)
 	}
 	return c
 }
 
+// printDelivery says what became of the delivery that was named.
+func printDelivery(out page, asJSON bool, info queue.Info) error {
+	if asJSON {
+		return printJSON(out, info)
+	}
+	state := string(info.State)
+	if info.Reason != "" {
+		state += " (" + string(info.Reason) + ")"
+	}
+	out.printf("%s  %s, route %s\n", info.ID, state, receiver.Escape(info.Route))
+	return nil
+}
+
 func discardCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "discard --FILTER …",
-		Short: "Give up all deliveries that match",
-		Long: `Make all deliveries that match every filter given dead, reason discarded: they are
-not sent any more, unless with retry. At least one filter is needed.`,
+		Use:   "discard ID | --FILTER …",
+		Short: "Give up deliveries: one, or all that match",
+		Long: `Make the delivery named, or all that match every filter given, dead, reason
+discarded: they are not sent any more, unless with retry. One whose attempt is
+under way is dead when that fails.`,
 		Example: examples(
+			"signalpost discard dlv_01K…",
 			"signalpost discard --route crm --state pending --dry-run",
 			"signalpost discard --route old-crm --state held"),
+		Args: cobra.MaximumNArgs(1),
 	}
 	r := remoteFlags(c)
 	asJSON := jsonFlag(c)
 	s := selectionFlags(c, r)
 	c.Flags().StringVar(&s.State, "state", "", "pending, held or dead `STATE` (default all three)")
 	oneOf(c, "state", "pending", "held", "dead")
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		if !selects(*s) {
-			return usage("say what to discard with at least one filter")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		out := newPage(c.OutOrStdout())
+		switch one := len(args) == 1; {
+		case one && (selects(*s) || s.DryRun):
+			return usage("name one delivery, or give filters, not both")
+		case !one && !selects(*s):
+			return usage("say what to discard: name a delivery, or give at least one filter")
+		case !one:
+			return matched(c, r, out, *asJSON, *s, "discarded", (*client.Client).DiscardAll)
 		}
-		return matched(c, r, newPage(c.OutOrStdout()), *asJSON, *s, "discarded", (*client.Client).Discard)
+		api, err := r.client()
+		if err != nil {
+			return err
+		}
+		info, err := api.Discard(c.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return printDelivery(out, *asJSON, info)
 	}
 	return c
 }

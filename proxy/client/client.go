@@ -267,8 +267,15 @@ func (c *Client) RetryAll(ctx context.Context, s Selection) (int, error) {
 	return c.matched(ctx, "/retry", s)
 }
 
-// Discard gives up all that match and returns how many; with DryRun it only counts them.
-func (c *Client) Discard(ctx context.Context, s Selection) (int, error) {
+// Discard gives one delivery up and returns it as it is then.
+func (c *Client) Discard(ctx context.Context, id string) (queue.Info, error) {
+	var info queue.Info
+	err := c.post(ctx, "/deliveries/"+url.PathEscape(id)+"/discard", struct{}{}, &info)
+	return info, err
+}
+
+// DiscardAll gives up all that match and returns how many; with DryRun it only counts them.
+func (c *Client) DiscardAll(ctx context.Context, s Selection) (int, error) {
 	return c.matched(ctx, "/discard", s)
 }
 

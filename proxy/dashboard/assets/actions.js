@@ -3,7 +3,7 @@
 
 import { dialog, el, notice, put, sentence } from "./dom.js";
 import { count, many, moment } from "./format.js";
-import { get, post } from "./api.js";
+import { post } from "./api.js";
 import { look } from "./live.js";
 
 // confirm asks, does, and says what came of it. prepare, unless null, runs
@@ -72,34 +72,14 @@ export function resend(d, done) {
   });
 }
 
-// The API discards by filter. A delivery is met by its route, type, state and
-// the millisecond it was made in; what else that meets is shown, not hidden.
 export function discard(d, done) {
-  const at = Date.parse(d.created);
-  const filter = { route: d.route, signal_type: d.signal_type, state: d.state, since: new Date(at).toISOString(), until: new Date(at + 1).toISOString() };
-  if (d.reason) filter.reason = d.reason;
-  const met = el("div", {}, el("p", { class: "quiet" }, "Counting…"));
   confirm({
     title: "Discard this delivery?", verb: "Discard", danger: true, done,
-    body: [el("p", {}, d.state === "dead" ? "It stays dead, with the reason discarded." : "It becomes dead, reason discarded: nothing further is sent. An attempt that is under way ends by itself.",
-      " It can be sent again later, as long as it is kept."), met],
-    prepare: async (signal, button) => {
-      const { matched } = JSON.parse(await post("/discard", { ...filter, dry_run: true }, signal));
-      if (matched === 1) {
-        put(met, el("p", {}, el("b", {}, "1 delivery"), " is discarded, this one."));
-        return true;
-      }
-      if (matched === 0) {
-        put(met, el("p", {}, `It is not ${d.state} any more, so nothing would be discarded. Close this to see it as it is.`));
-        return false;
-      }
-      const { deliveries } = await get("/deliveries", { ...filter, limit: 20 }, signal);
-      put(button, `Discard ${count(matched)}`);
-      put(met, el("p", {}, el("b", {}, many(matched, "delivery")), " were made for this route in the same millisecond, and can only be discarded together:"),
-        el("ul", { class: "ids" }, deliveries.map((o) => el("li", {}, o.id, o.id === d.id ? " (this one)" : "")), matched > 20 && el("li", {}, "…")));
-      return true;
+    body: el("p", {}, "It becomes dead, reason discarded: nothing further is sent. An attempt that is under way is the last. It can be sent again later, as long as it is kept."),
+    act: async () => {
+      const { state } = JSON.parse(await post(`/deliveries/${d.id}/discard`));
+      return state === "dead" ? "Discarded." : "Discarded: the attempt that is under way is the last.";
     },
-    act: async () => `${many(JSON.parse(await post("/discard", filter)).matched, "delivery")} discarded.`,
   });
 }
 

@@ -52,14 +52,14 @@ export const backLink = () => el("p", { class: "back" }, el("a", { href: "/?view
 } }, "← Back"));
 
 function head(d, load) {
-  const held = d.state === "held", discarded = d.reason === "discarded";
+  const held = d.state === "held", over = d.state === "delivered" || d.state === "dead";
   const target = now.status?.routes.find((r) => r.name === d.route)?.target ?? d.request?.target;
   return el("section", { class: "delivery-head", "aria-label": "Delivery" },
     el("h1", {}, `${d.signal_type} `, el("span", { class: "quiet" }, "to "), d.route),
     el("p", { class: "state-line" }, el("span", { class: `badge ${d.state}` }, d.state), " ", standing(d)),
     el("p", { class: "buttons" },
       el("button", { type: "button", class: d.state === "dead" ? "primary" : null, disabled: held, title: held ? "Its route is not in the config: put it back first" : null, onclick: () => resend(d, load) }, "Send again…"),
-      el("button", { type: "button", disabled: d.state === "delivered" || discarded, title: d.state === "delivered" ? "It has been delivered" : discarded ? "It is discarded already" : null, onclick: () => discard(d, load) }, "Discard…")),
+      el("button", { type: "button", disabled: over, title: over ? `It is ${d.state}: there is nothing left to discard` : null, onclick: () => discard(d, load) }, "Discard…")),
     el("dl", { class: "facts small" },
       fact("Delivery", id(d.id)), fact("Signal", el("span", { class: "whole-id" }, el("a", { href: url({ view: "signal", id: d.signal }) }, el("code", {}, d.signal)))),
       fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
