@@ -50,7 +50,7 @@ func (p *Proxy) postRetryOne(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Reshape bool `json:"reshape"`
 	}
-	if err := readJSON(r, maxWish, &body, "reshape"); err != nil {
+	if err := p.readJSON(r, maxWish, &body, "reshape"); err != nil {
 		return err
 	}
 	if err := p.queue.Retry(id, body.Reshape, p.table.Load().reshape); err != nil {
@@ -64,7 +64,7 @@ func (p *Proxy) postDiscardOne(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(http.StatusNotFound, "there is no such delivery: %s", clip(err.Error()))
 	}
-	if err := readJSON(r, maxWish, &struct{}{}); err != nil {
+	if err := p.readJSON(r, maxWish, &struct{}{}); err != nil {
 		return err
 	}
 	if err := p.queue.Discard(id); err != nil {
@@ -84,7 +84,7 @@ func (p *Proxy) writeDelivery(w http.ResponseWriter, id queue.DeliveryID) error 
 
 func (p *Proxy) postRetry(w http.ResponseWriter, r *http.Request) error {
 	var v wish
-	if err := readJSON(r, maxWish, &v, "route", "state", "reason", "signal_type", "since", "until", "reshape", "dry_run"); err != nil {
+	if err := p.readJSON(r, maxWish, &v, "route", "state", "reason", "signal_type", "since", "until", "reshape", "dry_run"); err != nil {
 		return err
 	}
 	f, err := v.filter(string(queue.StateDead), string(queue.StateDelivered))
@@ -94,6 +94,7 @@ func (p *Proxy) postRetry(w http.ResponseWriter, r *http.Request) error {
 	if f.State == "" {
 		f.State = queue.StateDead
 	}
+	p.takesLong(w)
 	n, err := p.queue.RetryAll(r.Context(), f, v.Reshape != nil && *v.Reshape, p.table.Load().reshape, v.DryRun)
 	if err != nil {
 		return err
@@ -104,7 +105,7 @@ func (p *Proxy) postRetry(w http.ResponseWriter, r *http.Request) error {
 func (p *Proxy) postDiscard(w http.ResponseWriter, r *http.Request) error {
 	var v wish
 	known := []string{"route", "state", "reason", "signal_type", "since", "until", "dry_run"}
-	if err := readJSON(r, maxWish, &v, known...); err != nil {
+	if err := p.readJSON(r, maxWish, &v, known...); err != nil {
 		return err
 	}
 	if v.Reshape != nil {
@@ -117,6 +118,7 @@ func (p *Proxy) postDiscard(w http.ResponseWriter, r *http.Request) error {
 	if f == (queue.Filter{}) {
 		return refuse(http.StatusBadRequest, "say what to discard: at least one of route, state, reason, signal_type, since, until")
 	}
+	p.takesLong(w)
 	n, err := p.queue.DiscardAll(r.Context(), f, v.DryRun)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"signalpost/queue"
 	"signalpost/transform"
@@ -79,8 +82,9 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 
 	buf := buffers.Get().(*bodyBuffer)
 	defer buf.free()
-	if err := buf.read(r, t.cfg.Server.MaxBody); err != nil {
-		return nil, false, err
+	max := t.cfg.Server.MaxBody
+	if err := buf.read(r, max, p.times.room); err != nil {
+		return nil, false, readProblem(err, "the body is larger than server.max_body, %d bytes unpacked; send less at once, or raise it", max)
 	}
 	var claim *queue.Claim
 	if key != "" {
@@ -97,14 +101,11 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 		}
 	}
 
-	if len(buf.b) > largeBody {
-		select {
-		case large <- struct{}{}:
-			defer func() { <-large }()
-		case <-r.Context().Done():
-			return nil, false, r.Context().Err()
-		}
+	done, err := beginDecoding(r.Context(), len(buf.b))
+	if err != nil {
+		return nil, false, err
 	}
+	defer done()
 	elements, batch, err := split(buf.b, lines)
 	if err != nil {
 		return nil, false, err
@@ -177,13 +178,33 @@ func (p *Proxy) shapeAll(t *table, elements []element, only, traceparent string)
 // shapedAtOnce is how many signals of a slow batch are shaped side by side.
 const shapedAtOnce = 64
 
-// large holds a token for each large body between its last byte and the fsync.
-// Decoded, JSON takes many times its size; there are few tokens, so that
-// however many clients send large bodies at once, memory does not add up.
-var large = make(chan struct{}, 4)
+// Memory does not add up, however many clients send large bodies at once, and
+// however slowly: arriving holds the bytes that those being received can come
+// to. Decoded, JSON takes many times its size: decoding holds a token, of few,
+// for each large body between its last byte and the answer.
+var (
+	arriving = semaphore.NewWeighted(arrivingBytes)
+	decoding = make(chan struct{}, 4)
+)
 
-// largeBody is the size in bytes above which a body is large.
-const largeBody = 64 << 10
+const (
+	largeBody     = 64 << 10 // bytes above which a body is large
+	arrivingBytes = 64 << 20
+)
+
+// beginDecoding waits until a body of so many bytes may be decoded. done must
+// be called when nothing of it is needed any more.
+func beginDecoding(ctx context.Context, size int) (done func(), err error) {
+	if size <= largeBody {
+		return func() {}, nil
+	}
+	select {
+	case decoding <- struct{}{}:
+		return func() { <-decoding }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
 // onlyRoute reads the query, which may name one route to offer the signal to.
 func onlyRoute(query string, t *table) (string, error) {
@@ -352,40 +373,61 @@ func appendAnswer(accepted []queue.Accepted, batch bool) []byte {
 type bodyBuffer struct {
 	b      []byte
 	unpack gzip.Reader
+	room   int64 // bytes of arriving that it holds
 }
 
 var buffers = sync.Pool{New: func() any { return &bodyBuffer{b: make([]byte, 0, 4<<10)} }}
 
 func (buf *bodyBuffer) free() {
+	if buf.room > 0 {
+		arriving.Release(buf.room)
+		buf.room = 0
+	}
 	const keep = 1 << 20 // what one huge body needed is not held for the small ones
 	if cap(buf.b) <= keep {
 		buffers.Put(buf)
 	}
 }
 
-// read reads the whole body, unpacked, of at most max bytes. It grows with
-// what has arrived, not with what is announced.
-func (buf *bodyBuffer) read(r *http.Request, max int64) error {
-	buf.b = buf.b[:0]
-	tooLarge := func() error {
-		return refuse(http.StatusRequestEntityTooLarge, "the body is larger than server.max_body, %d bytes unpacked; send less at once, or raise it", max).
-			with("Connection", "close")
+// makeRoom has a body that has turned out to be large wait until there is room
+// for all that it can come to.
+func (buf *bodyBuffer) makeRoom(ctx context.Context, most int64, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	room := min(most, arrivingBytes)
+	if err := arriving.Acquire(ctx, room); err != nil {
+		return refuse(http.StatusServiceUnavailable, "too many large bodies arrive at once; send it again in a moment").
+			with("Retry-After", waitSeconds).with("Connection", "close")
 	}
+	buf.room = room
+	return nil
+}
+
+// read reads the whole body, unpacked, of at most max bytes; the error of one
+// that is larger is an *http.MaxBytesError. It grows with what has arrived,
+// not with what is announced, and waits at most so long for room.
+func (buf *bodyBuffer) read(r *http.Request, max int64, wait time.Duration) error {
+	buf.b = buf.b[:0]
+	tooLarge := &http.MaxBytesError{Limit: max}
+	most := max
 	var from io.Reader = r.Body
 	switch encoding := strings.Join(r.Header["Content-Encoding"], ","); {
 	case encoding == "", strings.EqualFold(encoding, "identity"):
 		if r.ContentLength > max {
-			return tooLarge()
+			return tooLarge
+		}
+		if r.ContentLength >= 0 {
+			most = r.ContentLength
 		}
 	case strings.EqualFold(encoding, "gzip"), strings.EqualFold(encoding, "x-gzip"):
 		// What does not shrink grows by a few bytes; empty members could go on for ever.
 		packed := max + max>>6 + 64<<10
 		if r.ContentLength > packed {
-			return tooLarge()
+			return tooLarge
 		}
 		from = http.MaxBytesReader(nil, r.Body, packed)
 		if err := buf.unpack.Reset(from); err != nil {
-			return readProblem(err, tooLarge)
+			return err
 		}
 		from = &buf.unpack
 	default:
@@ -399,23 +441,32 @@ func (buf *bodyBuffer) read(r *http.Request, max int64) error {
 		n, err := from.Read(buf.b[len(buf.b):cap(buf.b)])
 		buf.b = buf.b[:len(buf.b)+n]
 		if int64(len(buf.b)) > max {
-			return tooLarge()
+			return tooLarge
 		}
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			return readProblem(err, tooLarge)
+			return err
+		}
+		if len(buf.b) > largeBody && buf.room == 0 {
+			if err := buf.makeRoom(r.Context(), most, wait); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// readProblem says what an error in reading a body means.
-func readProblem(err error, tooLarge func() error) error {
+// readProblem says what an error in reading a body means; tooLarge, with the
+// bound in bytes, what it means that it is too large.
+func readProblem(err error, tooLarge string, most int64) error {
 	var over *http.MaxBytesError
+	var no *problem
 	switch {
+	case errors.As(err, &no):
+		return no
 	case errors.As(err, &over):
-		return tooLarge()
+		return refuse(http.StatusRequestEntityTooLarge, tooLarge, most).with("Connection", "close")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return refuse(http.StatusRequestTimeout, "the body did not arrive in time").with("Connection", "close")
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):

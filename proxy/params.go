@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -138,16 +137,16 @@ const maxWish = 64 << 10
 
 // readJSON reads a JSON object with no member but the known ones. No body
 // leaves dst as it is.
-func readJSON(r *http.Request, most int64, dst any, known ...string) error {
+func (p *Proxy) readJSON(r *http.Request, most int64, dst any, known ...string) error {
 	if _, err := readQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, most))
-	if err != nil {
-		return readProblem(err, func() error {
-			return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", most).with("Connection", "close")
-		})
+	buf := buffers.Get().(*bodyBuffer)
+	defer buf.free()
+	if err := buf.read(r, most, p.times.room); err != nil {
+		return readProblem(err, "the body is larger than %d bytes", most)
 	}
+	body := buf.b
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}

@@ -33,6 +33,7 @@ type Proxy struct {
 	listen  string // server.listen as it was at the start; a reload does not change it
 	store   string // queue.path likewise
 
+	times   times // set before Serve
 	queue   *queue.Queue
 	metrics *metrics
 	table   atomic.Pointer[table] // never nil
@@ -57,6 +58,7 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 		path:    cfg.Path,
 		listen:  cfg.Server.Listen,
 		store:   cfg.Queue.Path,
+		times:   usualTimes,
 	}
 	t, err := newTable(cfg, p.userAgent(), nil)
 	if err != nil {
@@ -194,13 +196,13 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	if err != nil {
 		return errors.Join(err, p.close())
 	}
-	d := &door{handler: p.routes(), readerTime: 30 * time.Second}
+	d := &door{handler: p.routes(), readerTime: p.times.reader}
 	server := &http.Server{
 		Handler:           d,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second, // of a request whole; the door gives more to what is no signal
-		WriteTimeout:      time.Minute,
-		IdleTimeout:       2 * time.Minute,
+		ReadHeaderTimeout: p.times.header,
+		ReadTimeout:       p.times.request,
+		WriteTimeout:      p.times.answer,
+		IdleTimeout:       p.times.idle,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
@@ -250,8 +252,38 @@ func (p *Proxy) close() error {
 	return p.queue.Close(ctx)
 }
 
-// A door lets requests in, keeps count of them, and gives each the time it
-// may take.
+// times are what clients have, whatever they send or do not.
+type times struct {
+	header  time.Duration // for the headers of a request
+	request time.Duration // for a request whole
+	room    time.Duration // that a large body waits for room, at most
+	answer  time.Duration // from the headers until the answer has been taken
+	long    time.Duration // the same of what changes, or tries, many things
+	reader  time.Duration // for each piece of a followed log, which may go on for ever
+	idle    time.Duration // between the requests of a connection
+}
+
+var usualTimes = times{
+	header:  10 * time.Second,
+	request: 30 * time.Second,
+	room:    10 * time.Second,
+	answer:  time.Minute,
+	long:    10 * time.Minute, // sending a million deliveries again takes a while
+	reader:  30 * time.Second,
+	idle:    2 * time.Minute,
+}
+
+// takesLong gives the answer to a request, whose body has been read, more time
+// than usual.
+func (p *Proxy) takesLong(w http.ResponseWriter) {
+	c := http.NewResponseController(w)
+	until := time.Now().Add(p.times.long)
+	c.SetReadDeadline(until) // once it has passed, net/http ends the request's context
+	c.SetWriteDeadline(until)
+}
+
+// A door lets requests in and keeps count of them. Those that follow the log
+// it gives all the time they want.
 type door struct {
 	handler    http.Handler
 	readerTime time.Duration // in which who follows the log must take what is sent
@@ -261,25 +293,17 @@ type door struct {
 	streams    map[*context.CancelFunc]bool // what ends each followed log; guarded by mu
 }
 
-// patience is how long a request other than POST /signals may take: sending a
-// million deliveries again takes a while. A followed log may take for ever.
-const patience = 10 * time.Minute
-
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.inside.Add(1)
 	defer d.inside.Done()
-	if r.URL.Path != "/signals" {
+	if r.URL.Path == "/log" && strings.Contains(r.URL.RawQuery, "follow=") {
 		c := http.NewResponseController(w)
-		until := time.Now().Add(patience)
-		if r.URL.Path == "/log" && strings.Contains(r.URL.RawQuery, "follow=") {
-			until = time.Time{}
-			ctx, cancel := context.WithCancel(r.Context())
-			defer cancel()
-			defer d.stream(cancel)()
-			w, r = streamWriter{w, c, d.readerTime}, r.WithContext(ctx)
-		}
-		c.SetReadDeadline(until) // once it has passed, net/http ends the request's context
-		c.SetWriteDeadline(until)
+		c.SetReadDeadline(time.Time{}) // once it has passed, net/http ends the request's context
+		c.SetWriteDeadline(time.Time{})
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer d.stream(cancel)()
+		w, r = streamWriter{w, c, d.readerTime}, r.WithContext(ctx)
 	}
 	d.handler.ServeHTTP(w, r)
 }

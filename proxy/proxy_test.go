@@ -53,8 +53,9 @@ func (l *lines) String() string {
 }
 
 // run serves with a config until the test ends. It listens on a free port
-// unless the config says otherwise, and writes JSON to its log.
-func run(t testing.TB, text string) *running {
+// unless the config says otherwise, and writes JSON to its log. Each of change
+// is called before it serves.
+func run(t testing.TB, text string, change ...func(*Proxy)) *running {
 	t.Helper()
 	r := &running{t: t, path: filepath.Join(t.TempDir(), "signalpost.toml"), log: &lines{}}
 	r.write(text)
@@ -65,6 +66,9 @@ func run(t testing.TB, text string) *running {
 	r.Proxy, err = New(cfg, NewLogger(r.log, false, cfg.Log), "test")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range change {
+		f(r.Proxy)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan string, 1), make(chan error, 1)

@@ -50,12 +50,18 @@ func (p *Proxy) postTry(w http.ResponseWriter, r *http.Request) error {
 		Transform *string         `json:"transform"`
 	}
 	t := p.table.Load()
-	if err := readJSON(r, t.cfg.Server.MaxBody+maxWish, &v, "signal", "route", "where", "transform"); err != nil {
+	if err := p.readJSON(r, t.cfg.Server.MaxBody+maxWish, &v, "signal", "route", "where", "transform"); err != nil {
 		return err
 	}
 	if v.Signal == nil {
 		return refuse(http.StatusUnprocessableEntity, `there is no "signal" to try`)
 	}
+	p.takesLong(w)
+	done, err := beginDecoding(r.Context(), len(v.Signal))
+	if err != nil {
+		return err
+	}
+	defer done()
 	trials, err := t.tryAll(p.queue.NewSignalID(), v.Signal, v.Route, v.Where, v.Transform)
 	if err != nil {
 		return err
