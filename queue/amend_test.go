@@ -590,6 +590,59 @@ func TestSlowReshapeHoldsUpNobody(t *testing.T) {
 	})
 }
 
+// Tens of thousands of dead deliveries go again at once: signals are accepted
+// and deliveries made all the while, and what waits, waits on disk.
+func TestRetryOfTensOfThousands(t *testing.T) {
+	crm, other := route("crm"), route("other")
+	r := newRigOn(t, vfs.NewMem(), Limits{}, crm, other)
+	r.set(0, always(no410))
+	ids := r.putMany("crm", many(20_000))
+	r.idle("crm")
+	r.taken()
+	r.set(0, func(s shot) (Outcome, error) {
+		if s.Delivery.Route == "crm" {
+			time.Sleep(100 * time.Microsecond) // slower than they come
+		}
+		return ok200, nil
+	})
+	ended := make(chan error)
+	go func() {
+		n, err := r.RetryAll(context.Background(), Filter{State: StateDead}, false, nil, false)
+		if err == nil && n != len(ids) {
+			err = fmt.Errorf("%d were retried, want %d", n, len(ids))
+		}
+		ended <- err
+	}()
+	var puts []DeliveryID
+	for retrying := true; retrying; {
+		puts = append(puts, r.put("other").Delivery(1))
+		if held, ready := r.inMemory("crm"); ready > readyItems || held > readyItems+2*amendItems {
+			t.Fatalf("%d are held in memory, %d of them ready", held, ready)
+		}
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			retrying = false
+		default:
+		}
+	}
+	r.idle("other")
+	shots := r.taken()
+	again := 0
+	for _, s := range shots {
+		if s.Delivery.Route == "crm" {
+			again++
+		}
+	}
+	if len(puts) < 10 || again == 0 || again == len(ids) {
+		t.Errorf("until all were due, %d signals were accepted and %d of %d sent again", len(puts), again, len(ids))
+	}
+	r.idle("crm")
+	once(t, append(shots, r.taken()...), append(puts, ids...))
+}
+
 // Retries and discards meet attempts in every order there is. In the end each
 // delivery is in one state, and what it is agrees with what was attempted.
 func TestAmendmentsRaceAttempts(t *testing.T) {
