@@ -71,6 +71,73 @@ func (b *badReceiver) counts() (open, most int) {
 	return len(b.open), b.most
 }
 
+// An endpoint that fails five times in a row is failing, wherever one looks, and
+// what waits behind it is not charged. The first success ends that. A payload
+// that is refused does not begin it.
+func TestFailingEndpoint(t *testing.T) {
+	var mu sync.Mutex
+	status := 503
+	set := func(n int) { mu.Lock(); defer mu.Unlock(); status = n }
+	s := start(t, `
+[[route]]
+name = "crm"
+url = "%s"
+concurrency = 1
+retry = { attempts = 20, first = "1ms", window = "1h" }
+`, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		w.WriteHeader(status)
+	}))
+	state := func() string {
+		var st struct {
+			Routes []struct {
+				State     string
+				LastError *string `json:"last_error"`
+			}
+		}
+		s.get("/status", &st)
+		return st.Routes[0].State
+	}
+	attempts := func() (n int) {
+		var page deliveries
+		s.get("/deliveries", &page)
+		for _, d := range page.Deliveries {
+			n += d.Attempts
+		}
+		return n
+	}
+	set(422)
+	s.post("/signals", `{"signal_type":"refused"}`)
+	s.until("more than five attempts were refused", func() bool { return attempts() > 5 })
+	if got := state(); got != "ok" {
+		t.Errorf("refusing one payload made the route %s", got)
+	}
+	set(200)
+	s.settled()
+	done := attempts()
+
+	set(503)
+	for range 50 {
+		s.post("/signals", `{"signal_type":"a"}`)
+	}
+	s.until("the route is failing", func() bool { return state() == "failing" })
+	if got := s.metric(`signalpost_route_failing{route="crm"}`); got != "1" {
+		t.Errorf("the metric says %q", got)
+	}
+	if n := attempts() - done; n < 5 || n > 7 { // a probe or two may have come meanwhile
+		t.Errorf("%d attempts were charged, want 5", n)
+	}
+	set(200)
+	s.settled()
+	if got := state(); got != "ok" {
+		t.Errorf("it is %s after a success", got)
+	}
+	if got := s.metric(`signalpost_route_failing{route="crm"}`); got != "0" {
+		t.Errorf("the metric says %q", got)
+	}
+}
+
 // Nine receivers hang, trickle, reset or are dead, and a tenth is well. The
 // tenth gets everything while each of the nine has its own deliveries waiting,
 // and signals are accepted all the while. What the nine take is bounded by

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/big"
@@ -17,6 +18,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -631,6 +633,18 @@ func TestBlockPrivateNetworks(t *testing.T) {
 	if reached.Load() {
 		t.Error("a private address was reached")
 	}
+	// A name may lead anywhere, and elsewhere the next time: the address that is
+	// dialled decides.
+	named := testRoute(t, "http://crm.example.test.:"+port+"/x")
+	resolves := func(o *outfit) { o.resolver = dnsOf(t, net.IPv4(127, 0, 0, 1)) }
+	if o := endpointVia(t, named, resolves).try(t); o.Verdict != queue.Delivered || !reached.Swap(false) {
+		t.Fatalf("the name leads nowhere: %+v", o)
+	}
+	named.BlockPrivateNetworks = true
+	wantFailure(t, endpointVia(t, named, resolves).try(t), "address 127.0.0.1 of crm.example.test.:"+port+" is not public")
+	if reached.Load() {
+		t.Error("a private address was reached by a name")
+	}
 	r := testRoute(t, "https://crm.example.test/x")
 	r.BlockPrivateNetworks = true
 	o := outfitOf(r, &url.URL{Scheme: "https", Host: "crm.example.test"})
@@ -639,6 +653,44 @@ func TestBlockPrivateNetworks(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "http://proxy.example:3128") || strings.Contains(err.Error(), "pr0xy-pass") {
 		t.Errorf("with a proxy: error %v, want one that names it", err)
 	}
+}
+
+// dnsOf is a resolver that knows all names, by one IPv4 address.
+func dnsOf(t *testing.T, ip net.IP) *net.Resolver {
+	t.Helper()
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 1500)
+		for {
+			n, from, err := server.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			end := 12 // of the question, which is all that is kept
+			for end < n && buf[end] != 0 {
+				end += int(buf[end]) + 1
+			}
+			end += 5
+			copy(buf[2:12], []byte{0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0})
+			answer := buf[:end]
+			if isA := buf[end-3] == 1; isA {
+				buf[7] = 1
+				answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
+				answer = append(answer, ip.To4()...)
+			}
+			server.WriteTo(answer, from)
+		}
+	}()
+	t.Cleanup(func() { server.Close(); <-done })
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
 }
 
 // authority is a CA of the test's own.
@@ -855,6 +907,46 @@ func TestTLS(t *testing.T) {
 		sameTLS(&tls.Config{RootCAs: ca.pool()}, &tls.Config{RootCAs: otherCA.pool()}) || sameTLS(&tls.Config{}, &tls.Config{RootCAs: ca.pool()}) {
 		t.Error("sameTLS")
 	}
+}
+
+// A client certificate that is written anew on disk is shown from then on,
+// without a restart or an edit of the config.
+func TestClientCertificateIsReadAgain(t *testing.T) {
+	ca := newAuthority(t, "our CA")
+	side := &tls.Config{Certificates: []tls.Certificate{ca.pair(t, serverCert())}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()}
+	var mu sync.Mutex
+	seen := map[string]bool{} // serial numbers
+	server := tlsServer(t, side, func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[r.TLS.PeerCertificates[0].SerialNumber.String()] = true
+	})
+	has := func(c *x509.Certificate) func() bool {
+		return func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return seen[c.SerialNumber.String()]
+		}
+	}
+	dir := t.TempDir()
+	renew := func() *x509.Certificate {
+		cert, key := ca.issue(t, clientCert())
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Between the two they do not fit each other: that is no config to take up.
+		writeFile(t, filepath.Join(dir, "client.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})))
+		writeFile(t, filepath.Join(dir, "client.key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+		return cert
+	}
+	writeFile(t, filepath.Join(dir, "ca.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw})))
+	first := renew()
+	r := run(t, fmt.Sprintf("[[route]]\nname = 'a'\nurl = '%s'\ntls = { ca_file = '%[2]s/ca.pem', cert_file = '%[2]s/client.pem', key_file = '%[2]s/client.key' }\n", server.URL, dir))
+	r.send()
+	r.until("the first certificate to be shown", has(first))
+	second := renew()
+	r.until("the second certificate to be shown", func() bool { r.send(); return has(second)() })
 }
 
 func TestHTTP2(t *testing.T) {
