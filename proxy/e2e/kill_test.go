@@ -12,14 +12,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -111,16 +108,9 @@ type request struct {
 
 // kills is a sidecar with many lives, and all that was seen of it.
 type kills struct {
-	t       *testing.T
-	dir     string
-	address string // of the sidecar
-	target  string // of the receiver
-	client  *http.Client
-	process *exec.Cmd
-	output  *bytes.Buffer // of this life
-	follow  sync.WaitGroup
-
-	killed atomic.Bool // this life is over, or about to be
+	*sidecar
+	target string // of the receiver
+	follow sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
 	life     int
@@ -182,14 +172,7 @@ func routesOf(serial int) []string {
 }
 
 func newKills(t *testing.T) *kills {
-	port, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &kills{
-		t: t, dir: t.TempDir(), address: "127.0.0.1:" + port, settled: map[attempt]int{},
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
-	}
+	k := &kills{sidecar: newSidecar(t, t.TempDir()), settled: map[attempt]int{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -199,10 +182,6 @@ func newKills(t *testing.T) *kills {
 	ended := make(chan struct{})
 	go func() { defer close(ended); server.Serve(l) }()
 	t.Cleanup(func() {
-		if !k.killed.Load() && k.process != nil {
-			k.kill()
-		}
-		k.client.CloseIdleConnections()
 		server.Close()
 		<-ended
 	})
@@ -252,49 +231,19 @@ func (k *kills) look() {
 	}
 }
 
-// die kills the process, and does not wait for its end.
-func (k *kills) die() {
-	k.killed.Store(true)
-	if err := k.process.Process.Kill(); err != nil {
-		k.t.Errorf("life %d: kill: %v", k.life, err)
-	}
-}
-
 func (k *kills) start() {
 	k.t.Helper()
 	k.mu.Lock()
 	k.life++
 	k.entries, k.marked, k.fresh, k.accepted, k.arrived = nil, 0, 0, 0, 0
 	k.mu.Unlock()
-	k.killed.Store(false)
-	config := fmt.Sprintf(killConfig, k.address, k.life, k.target)
-	if err := os.WriteFile(filepath.Join(k.dir, "signalpost.toml"), []byte(config), 0o600); err != nil {
-		k.t.Fatal(err)
-	}
-	k.output = &bytes.Buffer{}
-	k.process = exec.Command(filepath.Join(binaries, "signalpost"), "run")
-	k.process.Dir = k.dir
-	k.process.Stdout, k.process.Stderr = k.output, k.output
-	if err := k.process.Start(); err != nil {
-		k.t.Fatal(err)
-	}
+	k.begin(fmt.Sprintf(killConfig, k.address, k.life, k.target))
 }
 
 // ready waits until the sidecar accepts, or is dead, and follows its log from then on.
 func (k *kills) ready() {
 	k.t.Helper()
-	if !wait(func() bool {
-		resp, err := k.client.Get("http://" + k.address + "/readyz")
-		if err != nil {
-			return k.killed.Load()
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	}) {
-		k.die()
-		k.process.Wait()
-		k.t.Fatalf("life %d is not ready\n%s", k.life, k.output)
-	}
+	k.sidecar.ready()
 	resp, err := k.client.Get("http://" + k.address + "/log?follow=true&limit=1000")
 	if err != nil {
 		if !k.killed.Load() {
@@ -320,28 +269,16 @@ func (k *kills) ready() {
 	})
 }
 
-// ended waits for the end of this life, and takes stock.
-func (k *kills) ended() {
-	k.process.Wait()
-	k.follow.Wait()
-	k.client.CloseIdleConnections()
-}
-
+// kill ends this life as kill -9 does, stop as SIGTERM does.
 func (k *kills) kill() {
-	k.die()
-	k.ended()
+	k.sidecar.kill()
+	k.follow.Wait()
 }
 
 func (k *kills) stop() {
 	k.t.Helper()
-	k.killed.Store(true)
-	if err := k.process.Process.Signal(syscall.SIGTERM); err != nil {
-		k.t.Error(err)
-	}
-	k.ended()
-	if code := k.process.ProcessState.ExitCode(); code != 0 {
-		k.t.Errorf("stopped with %d\n%s", code, k.output)
-	}
+	k.sidecar.stop()
+	k.follow.Wait()
 }
 
 // round is one life under load.
@@ -393,10 +330,7 @@ func (k *kills) round(rng *rand.Rand) {
 		})
 	}
 	posters.Wait()
-	if !k.killed.Load() { // only where the test has failed
-		k.die()
-	}
-	k.ended()
+	k.kill()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.t.Logf("life %d, killed when %d %s: %d accepted, %d arrived; %d settled, %d more seen to end", k.life, n, what, k.accepted, k.arrived, k.fresh, len(k.entries)-k.marked)
@@ -444,7 +378,7 @@ func (k *kills) post(r *request) {
 	resp, err := k.client.Do(req)
 	if err != nil {
 		if !k.killed.Load() {
-			k.t.Errorf("life %d gave no answer: %v\n%s", r.life, err, k.output)
+			k.t.Errorf("life %d gave no answer: %v", r.life, err)
 		}
 		return
 	}
@@ -533,7 +467,7 @@ func (k *kills) rest() {
 		last = k.resting()
 		return last == nil
 	}) {
-		k.t.Fatalf("life %d does not come to rest: %v\n%s", k.life, last, k.output)
+		k.fatal(fmt.Sprintf("life %d does not come to rest: %v", k.life, last))
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
