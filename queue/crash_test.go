@@ -36,6 +36,7 @@ type hookFS struct {
 type fsOp struct {
 	kind string // create, remove, rename, link, reuse, mkdir, lock, write, sync, close; open, list, stat, usage, read
 	name string
+	size int // of what is written or to be read
 }
 
 func (o fsOp) read() bool {
@@ -43,7 +44,10 @@ func (o fsOp) read() bool {
 }
 
 func (h *hookFS) do(kind, name string, f func() error) error {
-	o := fsOp{kind, name}
+	return h.doSize(fsOp{kind: kind, name: name}, f)
+}
+
+func (h *hookFS) doSize(o fsOp, f func() error) error {
 	if err := h.hook(o, false); err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (h *hookFS) MkdirAll(dir string, perm os.FileMode) error {
 	return h.do("mkdir", dir, func() error { return h.FS.MkdirAll(dir, perm) })
 }
 func (h *hookFS) Lock(name string) (c io.Closer, err error) {
-	if err := h.hook(fsOp{"lock", name}, false); err != nil {
+	if err := h.hook(fsOp{kind: "lock", name: name}, false); err != nil {
 		return nil, err
 	}
 	return h.FS.Lock(name)
@@ -125,17 +129,17 @@ type hookFile struct {
 }
 
 func (f *hookFile) Write(p []byte) (n int, err error) {
-	err = f.h.do("write", f.name, func() error { n, err = f.File.Write(p); return err })
+	err = f.h.doSize(fsOp{"write", f.name, len(p)}, func() error { n, err = f.File.Write(p); return err })
 	return n, err
 }
 func (f *hookFile) Read(p []byte) (n int, err error) {
-	if err := f.h.hook(fsOp{"read", f.name}, false); err != nil {
+	if err := f.h.hook(fsOp{"read", f.name, len(p)}, false); err != nil {
 		return 0, err
 	}
 	return f.File.Read(p)
 }
 func (f *hookFile) ReadAt(p []byte, at int64) (n int, err error) {
-	if err := f.h.hook(fsOp{"read", f.name}, false); err != nil {
+	if err := f.h.hook(fsOp{"read", f.name, len(p)}, false); err != nil {
 		return 0, err
 	}
 	return f.File.ReadAt(p, at)
@@ -810,7 +814,7 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 	}
 }
 
-// TestQuietKillRepeatsNothing: of what was answered longer ago than lazySync a
+// TestQuietKillRepeatsNothing: of what was answered longer than 5 ms ago a
 // power cut loses nothing, so nothing is sent twice.
 func TestQuietKillRepeatsNothing(t *testing.T) {
 	bubble(t, "quiet", func(t *testing.T) {
@@ -824,7 +828,7 @@ func TestQuietKillRepeatsNothing(t *testing.T) {
 		})
 		r.putMany("a", 50)
 		again := r.putMany("b", 50)
-		time.Sleep(lazySync + time.Millisecond)
+		time.Sleep(5*time.Millisecond + time.Microsecond) // what doc.go promises
 		r.taken()
 		c := mem.CrashClone(vfs.CrashCloneCfg{})
 		after := newRigOn(t, c, Limits{}, route("a"), route("b"))
@@ -840,6 +844,34 @@ func TestQuietKillRepeatsNothing(t *testing.T) {
 		for _, s := range shots {
 			if s.attempt != 2 {
 				t.Errorf("%s: attempt %d, want 2", s.Delivery.ID, s.attempt)
+			}
+		}
+	})
+}
+
+// TestBusyKillRepeatsLittle: the same while one attempt ends after the other, and no
+// signal comes in whose fsync they could share.
+func TestBusyKillRepeatsLittle(t *testing.T) {
+	bubble(t, "busy", func(t *testing.T) {
+		mem := vfs.NewCrashableMem()
+		one := route("a")
+		one.Concurrency = 1
+		r := newRigOn(t, mem, Limits{}, one)
+		r.set(time.Millisecond, nil)
+		r.putMany("a", 100)
+		for range 10 {
+			time.Sleep(7 * time.Millisecond)
+			ended := map[DeliveryID]bool{}
+			r.endpoint.mu.Lock()
+			for _, s := range r.shots {
+				ended[s.Delivery.ID] = time.Since(s.at) > time.Millisecond+5*time.Millisecond
+			}
+			r.endpoint.mu.Unlock()
+			c := newRigOn(t, mem.CrashClone(vfs.CrashCloneCfg{}), Limits{})
+			for id, ended := range ended {
+				if ended {
+					c.wantState(id, StateDelivered, "")
+				}
 			}
 		}
 	})

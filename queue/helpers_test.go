@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"flag"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +16,16 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
+
+// TestMain has the low-water marks moved up at every second batch, so that one
+// moved too far shows. Benchmarks run with what the program runs with.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.bench").Value.String() == "" {
+		lowEvery = 2
+	}
+	os.Exit(m.Run())
+}
 
 // Outcomes that couriers of the tests return.
 var (

@@ -790,19 +790,35 @@ func TestRestartFindsWhatIsDueBeforeARetry(t *testing.T) {
 	})
 }
 
-// While the disk is read, what is let go waits for the next reading: the
-// low-water mark, which may be written meanwhile, must not pass it.
-func TestLowWaterMarkDuringARefill(t *testing.T) {
-	l := newLane(nil, "crm", 1)
+// Nothing pending is due before the mark, wherever the lane stands: a restart
+// does not look for it there.
+func TestLowWaterMark(t *testing.T) {
 	id := DeliveryID{1}
-	l.cursor, l.refilling, l.missed = place{due: 100}, true, lastPlace
-	if low := l.lowest(); low != 100 {
-		t.Errorf("the mark is %d, want 100", low)
+	tests := []struct {
+		name string
+		lane func(l *lane)
+		want millis
+	}{
+		{"what is read is behind the cursor", func(l *lane) {}, 100},
+		{"the next is known", func(l *lane) { l.next = 500 }, 500},
+		{"the next is known, and something came before it", func(l *lane) { l.next = 500; l.leave(id, 50) }, 50},
+		{"the next is known, and something came in between", func(l *lane) { l.next = 500; l.leave(id, 300) }, 300},
+		{"the next is known, and may be due", func(l *lane) { l.next, l.more = 500, true }, 100},
+		{"the next is known, and the disk is read", func(l *lane) { l.next, l.refilling = 500, true }, 100},
+		{"something is promised", func(l *lane) { l.next = 500; l.promise(id, 70) }, 70},
+		{"something was let go while the disk is read", func(l *lane) {
+			l.refilling = true
+			l.promise(id, 50)
+			l.leave(id, 50)
+		}, 50},
 	}
-	l.promise(id, 50)
-	l.leave(id, 50)
-	if low := l.lowest(); low != 50 {
-		t.Errorf("the mark is %d, want 50", low)
+	for _, test := range tests {
+		l := newLane(nil, "crm", 1)
+		l.cursor, l.missed = place{due: 100}, lastPlace
+		test.lane(l)
+		if low := l.lowest(); low != test.want {
+			t.Errorf("%s: the mark is %d, want %d", test.name, low, test.want)
+		}
 	}
 }
 

@@ -189,7 +189,8 @@ func (l *lane) publish() {
 	l.shown = l.counts
 }
 
-const lowEvery = 64
+// lowEvery is after how many batches the mark is moved up. Tests have it moved more often.
+var lowEvery = 64
 
 // lowest is a time before which nothing of the lane is due. mu is held.
 func (l *lane) lowest() millis {
