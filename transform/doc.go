@@ -31,9 +31,10 @@
 //   - A fault of the interpreter is an error of the run it came in.
 //
 // These hold because gojq runs no expression as it was written. Compile
-// rewrites it (guard.go): what can do much with little becomes a call of this
-// package (functions.go, operators.go, edit.go, regexps.go), which reports to
-// the budget of the run (run.go). An expression cannot catch the end of its
+// rewrites it (guard.go, rewrite.go): what can do much with little becomes a
+// call of this package (functions.go has the table; checks.go, text.go, lists.go,
+// operators.go, edit.go and regexps.go the functions), which reports to the
+// budget of the run (run.go). An expression cannot catch the end of its
 // budget.
 //
 // Three things differ from gojq: an array is no index (.[[1]]: use indices),
