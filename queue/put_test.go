@@ -301,6 +301,9 @@ func TestIdempotencyKey(t *testing.T) {
 		c, replay, err := r.Claim(ctx, key, digest)
 		if err != nil || c != nil || string(replay) != answer {
 			r.t.Errorf("claim of a bound key: %v, %q, %v; want %q", c, replay, err, answer)
+			if c != nil {
+				c.Release() // or the next claim would wait for it
+			}
 		}
 	}
 	bubble(t, "answers the same again, over a restart too", func(t *testing.T) {
@@ -401,19 +404,26 @@ func TestIdempotencyKey(t *testing.T) {
 		accept(r, "k", other, "third")
 	})
 	// However the sweeper and a new binding meet, the binding is not swept out.
+	// It looks at all keys before it forgets them: some are bound in between.
 	bubble(t, "bound anew while the sweeper is at it", func(t *testing.T) {
 		r := newRigOn(t, vfs.NewMem(), Limits{DedupWindow: time.Second})
 		e := r.engine.Load()
-		for range 100 {
-			accept(r, "k", digest, "old")
+		for range 10 {
+			for n := range 100 {
+				accept(r, fmt.Sprint(n), digest, "old")
+			}
 			time.Sleep(time.Second + 2*time.Millisecond)
 			done := make(chan error)
 			go func() { done <- e.expireKeys(toMillis(time.Now().Add(-time.Second))) }()
-			accept(r, "k", digest, "new")
+			for n := range 100 {
+				accept(r, fmt.Sprint(n), digest, "new")
+			}
 			if err := <-done; err != nil {
 				t.Fatal(err)
 			}
-			wantReplay(r, "k", "new")
+			for n := range 100 {
+				wantReplay(r, fmt.Sprint(n), "new")
+			}
 			time.Sleep(2 * time.Second)
 		}
 	})
