@@ -822,6 +822,32 @@ func TestLowWaterMark(t *testing.T) {
 	}
 }
 
+// What is let go while the disk is read is found when it is due.
+func TestRefillRemembersWhatItMissed(t *testing.T) {
+	for _, test := range []struct{ next, missed, want millis }{{0, 500, 500}, {300, 500, 300}} {
+		r := newRig(t, route("crm"))
+		l := r.engine.Load().lane("crm")
+		if test.next != 0 { // there is something on disk, due then
+			if err := r.engine.Load().do(func(w *writer) { w.set(dueKey(nil, l.num, test.next+1<<60, DeliveryID{2}), nil) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.mu.Lock()
+		l.refilling, l.missed = true, lastPlace
+		l.leave(DeliveryID{1}, test.missed+1<<60)
+		l.mu.Unlock()
+		l.refill()
+		l.mu.Lock()
+		if next := l.next - 1<<60; l.more || next != test.want {
+			t.Errorf("on disk %d, let go meanwhile %d: the next is %d, want %d", test.next, test.missed, next, test.want)
+		}
+		l.mu.Unlock()
+		if err := r.engine.Load().do(func(w *writer) { w.delete(dueKey(nil, l.num, test.next+1<<60, DeliveryID{2})) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // grace is a context that ends after d.
 func grace(d time.Duration) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -293,6 +293,57 @@ func TestSweepWhereTheClockWentBack(t *testing.T) {
 	})
 }
 
+// A signal with an id from long ago, put between the sweeper's look and its
+// deletion of a range of ids, stays.
+func TestSweepMeetsNothingItHasNotSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, route("crm"), route("slow"))
+		r.SetPaused("slow", true)
+		first := r.NewSignalID()
+		late := r.NewSignalID()
+		r.putAll(Accepted{Signal{ID: first, Type: "lead", Body: []byte("{}")}, []Made{{Route: "crm"}}})
+		r.put("crm")
+		time.Sleep(time.Hour)
+		put := false
+		gone, _, err := r.engine.Load().reap(t.Context(), reaping{
+			until: firstID(time.Now()), goUntil: firstID(time.Now()), items: sweepItems,
+			expired: func(*deliveryRecord) bool {
+				if !put {
+					put = true
+					r.putAll(Accepted{Signal{ID: late, Type: "lead", Body: []byte("{}")}, []Made{{Route: "slow"}}})
+				}
+				return true
+			},
+		})
+		if err != nil || gone != 0 {
+			t.Errorf("%d are gone, %v; they are to go next time", gone, err)
+		}
+		r.wantState(late.Delivery(1), StatePending, "")
+		r.SetPaused("slow", false)
+		synctest.Wait()
+		r.wantState(late.Delivery(1), StateDelivered, "")
+	})
+}
+
+// A delivery that is sent again between the sweeper's look and its verdict is
+// not too old any more.
+func TestSentAgainIsNotTooOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.set(0, always(no410))
+		id := r.put("crm").Delivery(1)
+		time.Sleep(time.Hour)
+		seen := toMillis(time.Now())
+		time.Sleep(time.Second)
+		r.SetPaused("crm", true)
+		r.retry(id)
+		if n, err := r.engine.Load().amend(t.Context(), []target{{id: id}}, tooOldAmendment(seen)); n != 0 || err != nil {
+			t.Errorf("%d died of their age, %v", n, err)
+		}
+		r.wantState(id, StatePending, "")
+	})
+}
+
 // More than one batch of the sweeper's, with what stays in between.
 func TestSweepOfThousands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -389,6 +440,9 @@ func TestFullStoreShedsDeliveredHistory(t *testing.T) {
 		for _, i := range left {
 			if bytes.Compare(i.ID[:], history[len(history)-len(left)][:]) < 0 {
 				t.Errorf("%s is left, though younger ones were shed", i.ID)
+			}
+			if n := len(r.detail(i.ID).Log); n != 1 {
+				t.Errorf("%s is left, and has %d log entries", i.ID, n)
 			}
 		}
 		// What is owed alone fills it in the end.
