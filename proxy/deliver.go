@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -40,6 +41,8 @@ const (
 type endpoint struct {
 	request  http.Request // what all requests have in common
 	fixed    http.Header  // headers that all requests share; names without values are for each to fill in
+	varying  []string     // those names
+	head     []byte       // request line and the headers that all share, as they go over a link's own connections; nil: none does
 	secret   []string     // names of headers whose values are not for people
 	signer   *sign.Signer
 	timeout  time.Duration
@@ -103,16 +106,52 @@ func newEndpointWith(r *config.Route, u *url.URL, o outfit, userAgent string, ol
 	if _, ok := e.fixed[idempotencyKey]; !ok {
 		e.fixed[idempotencyKey] = nil
 	}
+	for name, values := range e.fixed {
+		if values == nil && name != idempotencyKey {
+			e.varying = append(e.varying, name)
+		}
+	}
+	slices.Sort(e.varying)
 	if old != nil && old.link.same(&o) && old.link.share() {
 		e.link = old.link
-		return e, nil
+	} else {
+		l, err := newLink(o)
+		if err != nil {
+			return nil, err
+		}
+		e.link = l
 	}
-	l, err := newLink(o)
-	if err != nil {
-		return nil, err
+	if e.link.address != "" {
+		e.head = e.writeHead()
 	}
-	e.link = l
 	return e, nil
+}
+
+// writeHead has net/http write what it would send before the varying headers.
+// It returns nil if there is something that net/http would refuse to send.
+func (e *endpoint) writeHead() []byte {
+	for _, values := range e.fixed {
+		if len(values) > 0 && !sendable(strings.Trim(values[0], " \t")) {
+			return nil
+		}
+	}
+	r := e.request
+	r.Header = e.fixed
+	var b bytes.Buffer
+	if err := r.Write(&b); err != nil {
+		return nil
+	}
+	return bytes.Replace(bytes.TrimSuffix(b.Bytes(), []byte("\r\n")), []byte("\r\nContent-Length: 0\r\n"), []byte("\r\n"), 1)
+}
+
+// sendable reports whether a header's value can be sent as it is.
+func sendable(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return value == strings.Trim(value, " \t")
 }
 
 // Format writes where the endpoint leads, whatever the verb: the rest is secret.
@@ -136,6 +175,12 @@ var perRequest = []string{webhookID, webhookTimestamp, signalID, signalType, att
 // values are not sent.
 func (e *endpoint) header(d queue.Delivery, attempt int, now time.Time) http.Header {
 	h := maps.Clone(e.fixed)
+	e.fill(h, d, attempt, now)
+	return h
+}
+
+// fill sets the varying headers.
+func (e *endpoint) fill(h http.Header, d queue.Delivery, attempt int, now time.Time) {
 	values := make([]string, 0, len(perRequest))
 	set := func(name, value string) {
 		values = append(values, value)
@@ -151,7 +196,31 @@ func (e *endpoint) header(d queue.Delivery, attempt int, now time.Time) http.Hea
 		set(traceparent, d.Traceparent)
 	}
 	e.signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body})
-	return h
+}
+
+var headers = sync.Pool{New: func() any { return http.Header{} }}
+
+// appendRequest appends a request as it goes over a link's own connections,
+// with the headers that header returns. It reports false if one cannot be sent.
+func (e *endpoint) appendRequest(b []byte, d queue.Delivery, attempt int, now time.Time) ([]byte, bool) {
+	h := headers.Get().(http.Header)
+	defer headers.Put(h)
+	clear(h)
+	e.fill(h, d, attempt, now)
+	b = append(b, e.head...)
+	for _, name := range e.varying {
+		for _, value := range h[name] {
+			if !sendable(value) {
+				return b, false
+			}
+			b = append(append(b, name...), ": "...)
+			b = append(append(b, value...), "\r\n"...)
+		}
+	}
+	b = append(b, "Content-Length: "...)
+	b = strconv.AppendInt(b, int64(len(d.Body)), 10)
+	b = append(b, "\r\n\r\n"...)
+	return append(b, d.Body...), true
 }
 
 // describe returns a request for people: where it goes by scheme and host, and
@@ -173,14 +242,9 @@ func (e *endpoint) describe(d queue.Delivery, attempt int) (method, target strin
 // only if ctx ended before there was a verdict.
 func (e *endpoint) attempt(ctx context.Context, d queue.Delivery, attempt int) (queue.Outcome, error) {
 	start := time.Now()
-	t := newTry(ctx, e.timeout)
+	t := &try{ctx: ctx, deadline: start.Add(e.timeout)}
 	defer t.end()
-	t.header = e.header(d, attempt, start)
-	req := retryablehttp.Request{Request: e.request.WithContext(t)}
-	if len(d.Body) > 0 {
-		req.SetBody(d.Body) // fails only for types that it does not know
-	}
-	resp, err := e.link.client.Do(&req)
+	resp, err := e.send(t, d, attempt, start)
 	took := time.Since(start)
 	if e.link.users.Load() == 0 { // closed meanwhile, or before
 		defer e.link.transport.CloseIdleConnections()
@@ -189,7 +253,7 @@ func (e *endpoint) attempt(ctx context.Context, d queue.Delivery, attempt int) (
 		if resp != nil {
 			resp.Body.Close()
 		}
-		if ctx.Err() != nil && context.Cause(t) != errTimeout {
+		if ctx.Err() != nil {
 			return queue.Outcome{}, ctx.Err()
 		}
 		text, fault := e.link.explain(err, t)
@@ -199,6 +263,34 @@ func (e *endpoint) attempt(ctx context.Context, d queue.Delivery, attempt int) (
 	o.Duration = took
 	o.Response = e.read(resp, t)
 	return o, nil
+}
+
+var requests = sync.Pool{New: func() any { return new([]byte) }}
+
+// send sends the request of an attempt, over a connection of the link's own if
+// that can be, and returns the answer.
+func (e *endpoint) send(t *try, d queue.Delivery, attempt int, now time.Time) (*http.Response, error) {
+	if e.head != nil && len(d.Body) <= maxWireBody && !e.link.http2.Load() {
+		buf := requests.Get().(*[]byte)
+		defer requests.Put(buf)
+		request, ok := e.appendRequest((*buf)[:0], d, attempt, now)
+		*buf = request
+		if ok {
+			if resp, err := e.link.roundTrip(t, request); err != errHTTP2 {
+				return resp, err
+			}
+		}
+	}
+	t.header = e.header(d, attempt, now)
+	req := retryablehttp.Request{Request: e.request.WithContext(t.timed())}
+	if len(d.Body) > 0 {
+		req.SetBody(d.Body) // fails only for types that it does not know
+	}
+	resp, err := e.link.client.Do(&req)
+	if err == nil {
+		resp.Header["Location"] = resp.Header[location] // see lineTransport
+	}
+	return resp, err
 }
 
 // judge gives the verdict, by the status alone.
@@ -218,8 +310,7 @@ func (e *endpoint) judge(resp *http.Response) queue.Outcome {
 	if o.Status == http.StatusProxyAuthRequired && e.link.proxyName != "" {
 		o.Error = "proxy " + e.link.proxyName + ": asks for credentials (407)"
 	}
-	//lint:ignore SA1008 the transport has moved it where http.Client does not look
-	if l := resp.Header[location]; len(l) > 0 && o.Status >= 300 && o.Status <= 399 {
+	if l := resp.Header["Location"]; len(l) > 0 && o.Status >= 300 && o.Status <= 399 {
 		o.Error += ", a redirect to " + e.redirectTarget(l[0]) + ": redirects are not followed"
 	}
 	o.Error = e.plain(o.Error)
@@ -267,7 +358,9 @@ func (e *endpoint) read(resp *http.Response, t *try) string {
 	if resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols {
 		return ""
 	}
-	t.extend(responseTime)
+	if t.timer != nil { // net/http's; a wireConn sees to it itself
+		t.timer.Reset(responseTime)
+	}
 	buf := readBuffers.Get().(*[8 << 10]byte)
 	defer readBuffers.Put(buf)
 	// The first half is kept; all that follows goes over the second.

@@ -15,6 +15,8 @@
 //     that is on disk, ingest answers 202.
 //   - When a delivery is due the queue calls Proxy.Deliver in proxy.go, which
 //     loads the table of that moment; deliver.go signs, POSTs and judges.
+//     wire.go sends what is HTTP/1.1 and not large; transport.go has net/http
+//     send the rest, and says what went wrong in either.
 //   - The queue stores the verdict and what follows from it, and tells
 //     Proxy.observe: metrics.go counts it, logging.go writes a line.
 //

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/go-retryablehttp"
 
@@ -88,6 +89,10 @@ func sameTLS(a, b *tls.Config) bool {
 type link struct {
 	outfit
 	proxyName string // scheme://host of the proxy requests go through; "": none
+	address   string // host:port to connect to; "": for net/http to say
+	dialer    *net.Dialer
+	idle      idlePool
+	http2     atomic.Bool // what the host chose last
 	transport *http.Transport
 	client    *retryablehttp.Client
 	users     atomic.Int32 // endpoints that are not closed
@@ -109,14 +114,14 @@ func newLink(o outfit) (*link, error) {
 		l.proxyName = origin(via)
 	}
 
-	dialer := &net.Dialer{
+	l.dialer = &net.Dialer{
 		// net/http does not end a dial with the request that began it.
 		Timeout:   o.timeout,
 		Resolver:  o.resolver,
 		KeepAlive: keepAlive,
 	}
 	// Called for each address, when it is known and before it is connected to.
-	dialer.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+	l.dialer.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
 		if t := tryOf(ctx); t != nil {
 			t.phase.CompareAndSwap(resolving, connecting)
 		}
@@ -127,7 +132,7 @@ func newLink(o outfit) (*link, error) {
 	}
 	l.transport = &http.Transport{
 		Proxy:                  http.ProxyURL(via),
-		DialContext:            dialer.DialContext,
+		DialContext:            l.dialer.DialContext,
 		TLSClientConfig:        l.tlsConfig(),
 		TLSHandshakeTimeout:    o.timeout,
 		ForceAttemptHTTP2:      true, // a dialer of one's own turns it off
@@ -143,6 +148,25 @@ func newLink(o outfit) (*link, error) {
 		DisableCompression:     true,
 		OnProxyConnectResponse: checkProxy,
 	}
+	if via == nil {
+		l.transport.DialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			if t := tryOf(ctx); t != nil {
+				if c := t.spare.Swap(nil); c != nil {
+					return c, nil
+				}
+			}
+			return l.connect(ctx, address)
+		}
+		l.transport.CloseIdleConnections() // has it put into its TLS config which protocols it speaks
+		u := &url.URL{Host: o.host}
+		port := u.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[o.scheme]
+		}
+		if !strings.ContainsFunc(o.host, func(c rune) bool { return c >= utf8.RuneSelf }) {
+			l.address = net.JoinHostPort(u.Hostname(), port)
+		}
+	}
 	// One Do is one attempt: the waiting and counting is the queue's.
 	l.client = &retryablehttp.Client{
 		HTTPClient: &http.Client{
@@ -155,6 +179,33 @@ func newLink(o outfit) (*link, error) {
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
 	return l, nil
+}
+
+// connect connects to an address. For https it does the handshake too.
+func (l *link) connect(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	raw, err := l.dialer.DialContext(ctx, "tcp", address)
+	if err != nil || l.scheme != "https" {
+		return raw, err
+	}
+	if t := tryOf(ctx); t != nil {
+		t.phase.Store(handshaking)
+	}
+	c := l.transport.TLSClientConfig.Clone()
+	if c.ServerName == "" {
+		c.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	secure := tls.Client(raw, c)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		if e, ok := err.(tls.RecordHeaderError); ok && string(e.RecordHeader[:]) == "HTTP/" {
+			err = http.ErrSchemeMismatch
+		}
+		return nil, err
+	}
+	l.http2.Store(secure.ConnectionState().NegotiatedProtocol == "h2")
+	return secure, nil
 }
 
 func (l *link) tlsConfig() *tls.Config {
@@ -199,6 +250,7 @@ func (l *link) share() bool {
 // leave takes a user away. With the last one the idle connections go.
 func (l *link) leave() {
 	if l.users.Add(-1) == 0 {
+		l.expire(time.Now())
 		l.transport.CloseIdleConnections()
 	}
 }
@@ -248,60 +300,60 @@ const (
 	certificateShown
 )
 
-var errTimeout = errors.New("timeout")
-
-// A try is one request under way. It is the request's context: it ends with
-// the caller's, or when the time is up.
+// A try is one request under way. It ends with the context of its attempt, or
+// when its time is up.
 type try struct {
-	context.Context
-	cancel      context.CancelCauseFunc
-	timer       *time.Timer
-	header      http.Header
-	trace       httptrace.ClientTrace
+	ctx         context.Context
+	deadline    time.Time
 	phase       atomic.Int32
 	certificate atomic.Int32
-}
+	spare       atomic.Pointer[tls.Conn] // a connection that net/http is to use
 
-// newTry returns a try that ends with ctx or after the timeout. It must be
-// ended in any case.
-func newTry(ctx context.Context, timeout time.Duration) *try {
-	t := &try{}
-	t.trace.TLSHandshakeStart = func() { t.phase.Store(handshaking) }
-	t.trace.GotConn = func(httptrace.GotConnInfo) { t.phase.Store(waiting) }
-	ctx, t.cancel = context.WithCancelCause(ctx)
-	t.Context = httptrace.WithClientTrace(ctx, &t.trace)
-	t.timer = time.AfterFunc(timeout, func() { t.cancel(errTimeout) })
-	return t
-}
-
-// extend makes the time run out so long from now.
-func (t *try) extend(d time.Duration) { t.timer.Reset(d) }
-
-func (t *try) end() {
-	t.timer.Stop()
-	t.cancel(nil)
+	// Of a request that net/http makes.
+	header http.Header
+	trace  httptrace.ClientTrace
+	timer  *time.Timer
+	cancel context.CancelFunc
 }
 
 type tryKey struct{}
 
-// Value makes the try known to all that sees its context.
-func (t *try) Value(key any) any {
-	if key == (tryKey{}) {
-		return t
-	}
-	return t.Context.Value(key)
-}
+// context returns the try's context, by which all that sees it knows the try.
+func (t *try) context() context.Context { return context.WithValue(t.ctx, tryKey{}, t) }
 
 func tryOf(ctx context.Context) *try {
 	t, _ := ctx.Value(tryKey{}).(*try)
 	return t
 }
 
+// timed returns the context of a request that net/http makes. It ends when the
+// time is up, or the try is ended, which it must be.
+func (t *try) timed() context.Context {
+	t.trace.TLSHandshakeStart = func() { t.phase.Store(handshaking) }
+	t.trace.GotConn = func(httptrace.GotConnInfo) { t.phase.Store(waiting) }
+	ctx, cancel := context.WithCancel(t.context())
+	t.cancel, t.timer = cancel, time.AfterFunc(time.Until(t.deadline), cancel)
+	return httptrace.WithClientTrace(ctx, &t.trace)
+}
+
+// late reports whether the time is up.
+func (t *try) late() bool { return !time.Now().Before(t.deadline) }
+
+func (t *try) end() {
+	if t.timer != nil {
+		t.timer.Stop()
+		t.cancel()
+	}
+	if c := t.spare.Swap(nil); c != nil {
+		c.Close()
+	}
+}
+
 // explain says in a few words why there was no answer, and whether the endpoint
 // is to blame. The text may hold what the other side sent, but no part of our
 // URL beyond scheme and host.
 func (l *link) explain(err error, t *try) (text string, fault bool) {
-	if context.Cause(t) == errTimeout {
+	if t.late() {
 		return l.timeoutText(t), true
 	}
 	var u *url.Error
@@ -375,7 +427,7 @@ func (l *link) reason(err error, t *try) string {
 		return "connection closed in the middle of the answer"
 	}
 	text := err.Error()
-	for _, prefix := range []string{"net/http: ", "http: ", "HTTP/1.x transport connection broken: "} {
+	for _, prefix := range []string{"net/http: ", "HTTP/1.x transport connection broken: ", "http: "} {
 		text = strings.TrimPrefix(text, prefix)
 	}
 	switch {
@@ -383,7 +435,7 @@ func (l *link) reason(err error, t *try) string {
 		return "connection closed before an answer"
 	case strings.Contains(text, "headers exceeded"), strings.Contains(text, "message too large"):
 		return fmt.Sprintf("malformed answer: more than %d KiB of headers", maxResponseHeader>>10)
-	case strings.Contains(text, "readLoopPeekFailLocked"):
+	case errors.Is(err, errTooEarly), strings.Contains(text, "readLoopPeekFailLocked"):
 		return "malformed answer: it came before the request"
 	case strings.HasPrefix(text, `malformed HTTP response "\x15\x03`):
 		return fmt.Sprintf("%s speaks TLS on this port: its url should begin with https", l.host)
