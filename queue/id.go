@@ -94,7 +94,7 @@ func parseID(s, prefix string) (ulid.ULID, error) {
 	}
 	u, err := ulid.ParseStrict(rest)
 	if err != nil {
-		return ulid.ULID{}, fmt.Errorf("id %q: %w", s, err)
+		return ulid.ULID{}, fmt.Errorf("id %q: behind %s stand %d digits and letters, as in %s01JT0000000000000000000001", s, prefix, ulid.EncodedSize, prefix)
 	}
 	return u, nil
 }
