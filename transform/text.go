@@ -60,11 +60,11 @@ func fromjson(r *run, v any, _ []any) any {
 	r.spend(20 * len(s))
 	objects := strings.Count(s, "{")
 	r.charge(min(mapBytes(1)*objects+16*len(s), 2*maxCall))
-	w, err := decodeString(s)
+	d, err := parse(s)
 	if err != nil {
 		return fmt.Errorf("fromjson cannot be applied to %s: %w", gojq.Preview(v), err)
 	}
-	return w
+	return d.Value()
 }
 
 func explode(r *run, v any, _ []any) any {
