@@ -128,12 +128,27 @@ func (e *encoder) float(f float64) {
 	}
 }
 
+// raw writes what is JSON, or a part of it, already.
+func (e *encoder) raw(s string) {
+	if e.room(len(s)) {
+		e.buf = append(e.buf, s...)
+	}
+}
+
 func (e *encoder) str(s string) {
-	if !e.room(len(s) + 2) {
+	if e.room(len(s) + 2) {
+		e.buf = append(e.buf, '"')
+		e.content(s)
+		e.buf = append(e.buf, '"')
+	}
+}
+
+// content writes what stands between the quotes of a string.
+func (e *encoder) content(s string) {
+	if !e.room(len(s)) {
 		return
 	}
 	e.r.spend(len(s))
-	e.buf = append(e.buf, '"')
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -177,5 +192,4 @@ func (e *encoder) str(s string) {
 		}
 	}
 	e.buf = append(e.buf, s[start:]...)
-	e.buf = append(e.buf, '"')
 }

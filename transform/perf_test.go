@@ -50,6 +50,14 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		}
 	})
+	b.Run("sample/parse", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := Parse([]byte(sample)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("sample/encoding-json", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -114,6 +122,18 @@ func BenchmarkShape(b *testing.B) {
 // Decode, filter, transform: what one signal costs a route.
 func BenchmarkSignal(b *testing.B) {
 	where, shape := compiled(b, sampleWhere), compiled(b, sampleShape)
+	b.Run("direct", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			doc, _ := Parse([]byte(sample))
+			if ok, err := where.Match(doc, sampleVars); !ok || err != nil {
+				b.Fatal(ok, err)
+			}
+			if _, err := shape.Shape(doc, sampleVars); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("guarded", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

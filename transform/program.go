@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"bytes"
 	"reflect"
 	"time"
 
@@ -28,6 +29,7 @@ var varNames = []string{"$signal_id", "$received_at", "$route"}
 type Program struct {
 	code    *gojq.Code
 	regexps *regexpCache
+	plan    *plan // nil if there is none: see direct.go
 }
 
 // Compile checks a jq expression and compiles it. An error is a
@@ -41,14 +43,31 @@ func Compile(src string) (*Program, error) {
 	if err != nil {
 		return nil, &CompileError{Msg: clip(errorText(err), maxMessage)}
 	}
-	return &Program{code, new(regexpCache)}, nil
+	p := &Program{code: code, regexps: new(regexpCache)}
+	p.plan = newPlan(src, p.regexps)
+	return p, nil
 }
 
 // Match runs the program as a filter: it reports whether the first result is
-// neither false nor null. No result is no match. An error is a [*RunError]. It
-// does not change v.
-func (p *Program) Match(v any, vars Vars) (ok bool, err error) {
-	err = p.run(v, vars, func(_ *run, w any) bool {
+// neither false nor null. No result is no match. The input is a [*Document], or
+// the value of one. An error is a [*RunError].
+func (p *Program) Match(input any, vars Vars) (ok bool, err error) {
+	if doc, isDoc := input.(*Document); isDoc && p.plan != nil {
+		done := p.direct(doc, vars, func(d *direct, x *expr, in value) bool {
+			if x, in = d.resolve(x, in); x.made {
+				d.check(x, in)
+				ok = true
+			} else {
+				ok = d.eval(x, in).truthy()
+			}
+			return false
+		})
+		if done {
+			return ok, nil
+		}
+		ok = false
+	}
+	err = p.run(input, vars, func(_ *run, w any) bool {
 		ok = w != nil && w != false
 		return false
 	})
@@ -57,10 +76,25 @@ func (p *Program) Match(v any, vars Vars) (ok bool, err error) {
 
 // Shape runs the program as a transform. The results are JSON texts of at most
 // [MaxOutput] bytes each, in the order they came; there are at most
-// [MaxResults], or none. An error, a [*RunError], leaves no results. It does
-// not change v.
-func (p *Program) Shape(v any, vars Vars) (results [][]byte, err error) {
-	err = p.run(v, vars, func(r *run, w any) bool {
+// [MaxResults], or none. The input is a [*Document], or the value of one. An
+// error, a [*RunError], leaves no results.
+func (p *Program) Shape(input any, vars Vars) (results [][]byte, err error) {
+	if doc, isDoc := input.(*Document); isDoc && p.plan != nil {
+		done := p.direct(doc, vars, func(d *direct, x *expr, in value) bool {
+			d.out.buf = d.out.buf[:0]
+			d.write(x, in)
+			if d.spend(len(d.out.buf) / 16); len(results) == MaxResults {
+				d.giveUp()
+			}
+			results = append(results, bytes.Clone(d.out.buf))
+			return true
+		})
+		if done {
+			return results, nil
+		}
+		results = nil
+	}
+	err = p.run(input, vars, func(r *run, w any) bool {
 		if len(results) == MaxResults {
 			r.abort(KindResults, "the expression yields more than %d results", MaxResults)
 		}
@@ -80,8 +114,11 @@ func (p *Program) Shape(v any, vars Vars) (results [][]byte, err error) {
 }
 
 // run evaluates the program and hands each result to yield until that says no.
-func (p *Program) run(v any, vars Vars, yield func(*run, any) bool) (err error) {
-	r := &run{input: v, regexps: p.regexps, credit: quantum, nextBytes: lightBytes}
+func (p *Program) run(input any, vars Vars, yield func(*run, any) bool) (err error) {
+	if doc, ok := input.(*Document); ok {
+		input = doc.Value()
+	}
+	r := &run{input: input, regexps: p.regexps, credit: quantum, nextBytes: lightBytes}
 	defer func() {
 		r.release()
 		switch fault := recover(); {
