@@ -106,8 +106,11 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 		return nil, false, err
 	}
 	defer done()
-	elements, batch, err := split(buf.b, lines)
-	if err != nil {
+	var elements []element
+	batch := false
+	if e, ok := t.single(buf.b, lines); ok {
+		elements = []element{e}
+	} else if elements, batch, err = split(buf.b, lines); err != nil {
 		return nil, false, err
 	}
 	accepted, matched, refused := p.shapeAll(t, elements, only, traceContext(r.Header))
@@ -140,15 +143,15 @@ func (p *Proxy) shapeAll(t *table, elements []element, only, traceparent string)
 	}
 	shape := func(i int) {
 		s := &accepted[i].Signal
-		var decoded any
-		if t.decodes() {
+		doc := elements[i].doc
+		if doc == nil && t.decodes() {
 			var err error
-			if decoded, err = transform.Decode(s.Body); err != nil {
+			if doc, err = transform.Parse(s.Body); err != nil {
 				failed[i] = refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err).at(i)
 				return
 			}
 		}
-		accepted[i].Deliveries, matched[i] = t.shape(s, s.ID.Time(), decoded, only)
+		accepted[i].Deliveries, matched[i] = t.shape(s, s.ID.Time(), doc, only)
 	}
 	next := 0
 	for began := time.Now(); next < len(elements) && (next == 0 || time.Since(began) < slowAfter); next++ {

@@ -29,9 +29,15 @@ func FuzzIngest(f *testing.F) {
 		f.Add([]byte(body), false)
 		f.Add([]byte(body), true)
 	}
+	table := tableOf(f, routesOf("a\nwhere = 'true'"))
 	f.Fuzz(func(t *testing.T, body []byte, lines bool) {
 		before := bytes.Clone(body)
 		elements, batch, err := split(body, lines)
+		if e, ok := table.single(body, lines); ok != (err == nil && !batch) {
+			t.Errorf("single takes it: %t, split: %v", ok, err)
+		} else if ok && (e.signalType != elements[0].signalType || !bytes.Equal(e.raw, elements[0].raw)) {
+			t.Errorf("single has %q of type %q, split %q of type %q", e.raw, e.signalType, elements[0].raw, elements[0].signalType)
+		}
 		if !bytes.Equal(before, body) {
 			t.Fatal("split changed the body")
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"signalpost/transform"
@@ -19,6 +20,30 @@ import (
 type element struct {
 	raw        []byte // of the request's buffer; without a transform exactly this is delivered
 	signalType string
+	doc        *transform.Document // raw, if it has been parsed already
+}
+
+// single is what split makes of a body that is one good signal, where routes
+// look into it: parsing it for them checks it as well. Whatever else a body
+// can be, split says.
+func (t *table) single(body []byte, lines bool) (e element, ok bool) {
+	if lines || !t.decodes() || !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
+		return element{}, false
+	}
+	doc, err := transform.Parse(body)
+	if err != nil {
+		return element{}, false
+	}
+	signalType, ok := doc.Text("signal_type")
+	if !ok || !isType(signalType) {
+		return element{}, false
+	}
+	return element{raw: body, signalType: strings.Clone(signalType), doc: doc}, true
+}
+
+// isType tells whether t can be a signal_type.
+func isType(t string) bool {
+	return t != "" && len(t) <= maxType && printable(t) && t[0] != ' ' && t[len(t)-1] != ' '
 }
 
 // split checks a body and finds the signals in it. One JSON object is one
@@ -83,7 +108,7 @@ func (v *parsed) signal() (element, error) {
 		return element{}, fmt.Errorf("signal_type must be a string; found %s", kindOf(v.signalType[0]))
 	}
 	t := unquote(v.signalType)
-	if t == "" || len(t) > maxType || !printable(t) || t[0] == ' ' || t[len(t)-1] == ' ' {
+	if !isType(t) {
 		return element{}, fmt.Errorf("signal_type must be 1 to %d printable ASCII characters without a space at either end; found %s, %d bytes",
 			maxType, strconv.QuoteToASCII(clip(t)), len(t))
 	}

@@ -114,7 +114,7 @@ func (t *table) queueLimits() queue.Limits {
 
 // shape offers a signal to every route, or to the one named by only if that is
 // not empty, and returns what deliveries it makes and whether it passed any
-// route. decoded is what transform.Decode made of the signal's body; it is
+// route. decoded is what transform.Parse made of the signal's body; it is
 // read by many and changed by none.
 //
 // A route's expression that fails makes a dead delivery, and has no say in
@@ -255,7 +255,7 @@ func (t *table) reshape(s queue.Signal, name string) ([][]byte, error) {
 	if r.Where == nil && r.Transform == nil {
 		return [][]byte{s.Body}, nil
 	}
-	decoded, err := transform.Decode(s.Body)
+	decoded, err := transform.Parse(s.Body)
 	if err != nil {
 		return nil, fmt.Errorf("the stored signal cannot be decoded: %w", err)
 	}

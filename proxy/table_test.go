@@ -254,7 +254,7 @@ func BenchmarkShape(b *testing.B) {
 			s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
 			b.ReportAllocs()
 			for b.Loop() {
-				decoded, err := transform.Decode(s.Body)
+				decoded, err := transform.Parse(s.Body)
 				if err != nil {
 					b.Fatal(err)
 				}

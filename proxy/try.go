@@ -85,7 +85,7 @@ func (t *table) tryAll(id queue.SignalID, body []byte, only string, where, shape
 		return nil, refuse(http.StatusUnprocessableEntity, "one signal can be tried at a time; found an array")
 	}
 	s := queue.Signal{ID: id, Type: elements[0].signalType, Body: body}
-	decoded, err := transform.Decode(body)
+	decoded, err := transform.Parse(body)
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err)
 	}
