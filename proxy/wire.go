@@ -256,9 +256,9 @@ func (l *link) idleConn() *wireConn {
 
 // keep makes a connection idle, unless there are enough or the link has no user.
 func (l *link) keep(c *wireConn) bool {
-	c.since = time.Now()
 	l.idle.mu.Lock()
 	defer l.idle.mu.Unlock()
+	c.since = time.Now()
 	if l.users.Load() == 0 || len(l.idle.conns) >= l.concurrency {
 		return false
 	}

@@ -296,8 +296,9 @@ func TestIdleConnections(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			const n = 5
 			var gate sync.WaitGroup
-			var open atomic.Int32
+			var open, made atomic.Int32
 			address := wire(t, func(_ int, c net.Conn, r *bufio.Reader) {
+				made.Add(1)
 				open.Add(1)
 				defer open.Add(-1)
 				if scheme == "https" {
@@ -340,15 +341,19 @@ func TestIdleConnections(t *testing.T) {
 			wantOpen(3)
 			burst(3)
 			wantOpen(3)
+			e.link.idle.timer.Stop()
 			e.link.expire(time.Now().Add(-time.Minute))
-			if wantOpen(3); e.link.idle.timer == nil {
+			if wantOpen(3); !e.link.idle.timer.Stop() {
 				t.Error("nothing will close them")
 			}
 			e.link.expire(e.link.idle.conns[1].since)
 			wantOpen(1)
+			before := made.Load()
 			e.link.idle.conns[0].since = time.Now().Add(-idleTimeout)
 			burst(1)
-			wantOpen(1)
+			if wantOpen(1); made.Load() != before+1 {
+				t.Error("a connection was used that had been idle too long")
+			}
 			e.close()
 			wantOpen(0)
 			burst(1)
@@ -359,28 +364,39 @@ func TestIdleConnections(t *testing.T) {
 	}
 }
 
-// An attempt whose context ends just as its answer is read may yet end what is
-// under way on its connection: nobody else gets it.
+// An attempt whose context ends after the head of its answer waits for no more
+// of it, and may yet end what is under way on its connection: nobody else gets it.
 func TestEndedAttemptKeepsItsConnection(t *testing.T) {
 	noLeak(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	address := wire(t, func(_ int, c net.Conn, r *bufio.Reader) {
-		for readRequest(r) {
-			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-		}
-	})
-	e := testEndpoint(t, testRoute(t, "http://"+address+"/x"))
-	try := &try{ctx: ctx, deadline: time.Now().Add(time.Minute)}
-	resp, err := e.send(try, testDelivery(), 1, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	if text := e.read(resp, try); text != "ok" || len(e.link.idle.conns) != 0 {
-		t.Errorf("response %q, %d idle connections", text, len(e.link.idle.conns))
-	}
-	if o := e.try(t); o.Verdict != queue.Delivered || len(e.link.idle.conns) != 1 {
-		t.Errorf("%+v, %d idle connections", o, len(e.link.idle.conns))
+	for name, body := range map[string][2]string{"whole": {"ok", ""}, "under way": {"", "ok"}} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			address := wire(t, func(n int, c net.Conn, r *bufio.Reader) {
+				for readRequest(r) {
+					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"+body[0])
+					if n == 1 {
+						<-ctx.Done()
+					}
+					io.WriteString(c, body[1])
+				}
+			})
+			e := testEndpoint(t, testRoute(t, "http://"+address+"/x"))
+			try := &try{ctx: ctx, deadline: time.Now().Add(time.Minute)}
+			resp, err := e.send(try, testDelivery(), 1, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			for body[1] != "" && resp.Body.(*wireConn).quiet() {
+				time.Sleep(time.Millisecond) // until it is here
+			}
+			if text := e.read(resp, try); text != body[0] || len(e.link.idle.conns) != 0 {
+				t.Errorf("response %q, %d idle connections", text, len(e.link.idle.conns))
+			}
+			if o := e.try(t); o.Verdict != queue.Delivered || len(e.link.idle.conns) != 1 {
+				t.Errorf("%+v, %d idle connections", o, len(e.link.idle.conns))
+			}
+		})
 	}
 }
 
@@ -481,6 +497,7 @@ func TestProtocolIsFoundOut(t *testing.T) {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
+		e.link.transport.CloseIdleConnections() // net/http's may not have been idle yet: what is left now is nobody's
 	}
 	t.Errorf("%d connections are left", open.Load())
 }
@@ -489,14 +506,50 @@ func TestProtocolIsFoundOut(t *testing.T) {
 type recording struct {
 	net.Conn
 	io.Reader
+	unsent error // of what is written
 }
 
 func (r recording) Read(p []byte) (int, error)          { return r.Reader.Read(p) }
-func (recording) Write(p []byte) (int, error)           { return len(p), nil }
+func (r recording) Write(p []byte) (int, error)         { return len(p), r.unsent }
 func (recording) Close() error                          { return nil }
 func (recording) SetDeadline(time.Time) error           { return nil }
 func (recording) SetReadDeadline(time.Time) error       { return nil }
 func (recording) SyscallConn() (syscall.RawConn, error) { return nil, nil }
+
+// A receiver may have answered before it broke off the request.
+func TestAnswerToHalfARequest(t *testing.T) {
+	e := testEndpoint(t, testRoute(t, "http://127.0.0.1:1/x"))
+	for _, tc := range []struct {
+		unsent error
+		answer string
+		status int
+		want   error
+	}{
+		{nil, "HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n", 413, nil},
+		{syscall.EPIPE, "HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n", 413, nil},
+		{syscall.ECONNRESET, "HTTP/1.1 413 No\r\n", 0, io.ErrUnexpectedEOF},
+		{syscall.EPIPE, "", 0, syscall.EPIPE},
+		{nil, "", 0, io.EOF},
+		{syscall.ENOBUFS, "HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n", 0, syscall.ENOBUFS},
+	} {
+		r := recording{Reader: strings.NewReader(tc.answer), unsent: tc.unsent}
+		c, err := e.link.wrap(r, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.since = time.Now()
+		resp, _, err := c.exchange(&try{ctx: t.Context(), deadline: time.Now().Add(time.Minute)}, nil)
+		status := 0
+		if err == nil {
+			status = resp.StatusCode
+			resp.Body.Close()
+		}
+		if kept := len(e.link.idle.conns) == 1; status != tc.status || err != tc.want || kept != (tc.unsent == nil && tc.want == nil) {
+			t.Errorf("%v, %q: status %d, %v, kept: %t", tc.unsent, tc.answer, status, err, kept)
+		}
+		e.link.idle.conns = nil
+	}
+}
 
 // Whatever is answered has the status that net/http's parser gives, and the
 // connection is kept only if the answer is whole and nothing after it has been
