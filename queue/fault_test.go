@@ -145,10 +145,18 @@ func faultScenario(t *testing.T, f *fault) {
 			f.mended.Store(true)
 		}
 	}
+	cutAfter := false
 	put := func() bool {
 		err := w.put(w.q, []Accepted{w.accepted(w.rng)}, fmt.Sprint("key", w.rng.Uint64()))
 		if err != nil && (!errors.Is(err, ErrUnavailable) || f.met.Load() == nil) {
 			fatal("put", err)
+		}
+		// What is acknowledged in spite of the fault is on disk, whatever comes next.
+		if met := f.met.Load(); err == nil && met != nil && !met.read() && !cutAfter {
+			cutAfter = true
+			if err := w.verify(w.cut(w.mem, 0, nil, "after the first put since the fault"), false); err != nil {
+				fatal("power cut", err)
+			}
 		}
 		return err == nil
 	}
@@ -329,6 +337,39 @@ func TestHungDisk(t *testing.T) {
 			r.put("a")
 		})
 	}
+}
+
+// TestCompactionThatFailsIsNoFailure: reads get slower, and that is all.
+func TestCompactionThatFailsIsNoFailure(t *testing.T) {
+	bubble(t, "compaction", func(t *testing.T) {
+		var full atomic.Bool
+		r := newRigOn(t, &hookFS{FS: vfs.NewMem(), hook: func(o fsOp, after bool) error {
+			if full.Load() && (o.kind == "create" || o.kind == "write") && strings.HasSuffix(o.name, ".sst") {
+				return &os.PathError{Op: o.kind, Path: o.name, Err: syscall.ENOSPC}
+			}
+			return nil
+		}}, Limits{}, route("a"))
+		e := r.engine.Load()
+		for range 2 {
+			r.put("a")
+			synctest.Wait()
+			r.flush() // all of it: Compact would flush the rest, and a flush that fails is a failure
+		}
+		full.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it is tried again and again
+		defer cancel()
+		err := e.read(func(db *pebble.DB) error { return db.Compact(ctx, []byte{0}, []byte{0xff}, false) })
+		if err == nil {
+			t.Error("it was compacted without room for it")
+		}
+		if r.engine.Load() != e || e.broken() != nil {
+			t.Errorf("the store failed: %v", e.broken())
+		}
+		id := r.put("a").Delivery(1)
+		synctest.Wait()
+		r.wantState(id, StateDelivered, "")
+		full.Store(false)
+	})
 }
 
 // TestFlushesFailForEver: with no room for tables but for the log, Put refuses

@@ -160,7 +160,7 @@ func TestSearchSkipsWhatWasDone(t *testing.T) {
 // one step of it.
 func TestSweepInSteps(t *testing.T) {
 	const most = 2 << 20 // bytes of one step in the log
-	n := max(many(30_000), 2*sweepItems)
+	n := max(many(12_000), 2*sweepItems)
 	for _, what := range []string{"retention", "max age", "idempotency keys"} {
 		bubble(t, what, func(t *testing.T) {
 			m := &meter{}
