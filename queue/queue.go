@@ -218,7 +218,11 @@ func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
 			return fmt.Errorf("%w: signal %s makes %d deliveries, at most %d fit", ErrUnavailable, batch[i].ID, n, MaxDeliveries)
 		}
 	}
-	p := &putOp{e: e, batch: batch, claim: claim, answer: answer, end: make(chan error, 1)}
+	p, ok := e.puts.Get().(*putOp)
+	if !ok {
+		p = &putOp{end: make(chan error, 1)}
+	}
+	p.batch, p.claim, p.answer = batch, claim, answer
 	e.submit(p)
 	if err := e.await(p.end); err != nil {
 		if err == ErrClosed {
@@ -226,6 +230,9 @@ func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
 		}
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	clear(p.made)
+	*p = putOp{made: p.made[:0], end: p.end}
+	e.puts.Put(p)
 	if claim != nil {
 		claim.Release()
 	}
@@ -234,7 +241,6 @@ func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
 
 // putOp writes signals and their deliveries.
 type putOp struct {
-	e      *engine
 	batch  []Accepted
 	claim  *Claim
 	answer []byte
@@ -301,7 +307,7 @@ func (p *putOp) done(err error) {
 	n := 0
 	for i := range p.batch {
 		s := &p.batch[i]
-		if p.made == nil { // never written
+		if len(p.made) == 0 { // never written
 			break
 		}
 		for j := range s.Deliveries {

@@ -74,6 +74,7 @@ type engine struct {
 	attempts context.Context // ended when attempts have to stop
 	cancel   context.CancelFunc
 	workers  workers
+	puts     sync.Pool // of *putOp that have ended well: of any other it is not known whether it has
 	stopTend context.CancelFunc
 	tending  sync.WaitGroup // sweeper and disk watch
 	writing  sync.WaitGroup // committer and finisher
