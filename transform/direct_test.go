@@ -169,8 +169,6 @@ func (m maker) pick(choices string) string {
 	return words[m.IntN(len(words))]
 }
 
-const makerKeys = `a b c é "x\ty" n s l o z`
-
 func (m maker) expression(depth int) string {
 	if depth <= 0 {
 		return m.pick(`. .a .b .c .n .s .l .o .z .l[0] .l[-1] .o.a .o.b .a.b ."é" .["x\ty"] .l[1].a 0 1 -1 2.5 1e3 0.1 100 -0 -0.0
