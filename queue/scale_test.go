@@ -17,7 +17,7 @@ import (
 // A meter counts what goes to and comes from a disk.
 type meter struct {
 	mu       sync.Mutex
-	read     int // bytes
+	read     int // bytes of tables: what is read of the log is bounded by the memtable
 	unsynced int // bytes written to the log since its last sync
 	most     int // of unsynced
 	syncs    int // of the log
@@ -28,7 +28,7 @@ func (m *meter) hook(o fsOp, after bool) error {
 	defer m.mu.Unlock()
 	log := strings.HasSuffix(o.name, ".log")
 	switch {
-	case o.kind == "read":
+	case o.kind == "read" && !log:
 		m.read += o.size
 	case after && log && o.kind == "write":
 		m.unsynced += o.size
@@ -86,6 +86,10 @@ func TestManyRoutes(t *testing.T) {
 				r.putAll(batch...)
 			}
 			r.flush()
+			compact := func(db *pebble.DB) error { return db.Compact(t.Context(), []byte{0}, []byte{0xff}, false) }
+			if err := r.engine.Load().read(compact); err != nil { // or the start would be measured with compactions behind it
+				t.Fatal(err)
+			}
 			r.close()
 			m.reset()
 			r.open()

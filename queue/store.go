@@ -154,7 +154,6 @@ func (q *Queue) newEngine() (*engine, error) {
 	po.Experimental.CompactionScheduler = compactions
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		po.Levels[i].BlockSize = 16 << 10 // neighbours are read together
 	}
 	if err := e.open(po); err != nil {
 		return nil, err
