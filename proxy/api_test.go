@@ -1387,7 +1387,10 @@ url = "%s"
 signal_types = ["never"]
 `, nil)
 	s.post("/signals", `{"signal_type":"a"}`)
-	s.settled()
+	// A delivery can be seen to have ended before that is on disk and counted.
+	s.until("the attempt is counted", func() bool {
+		return strings.Contains(s.do("GET", "/metrics", "").body, `signalpost_attempts_total{route="up",verdict="delivered"} 1`)
+	})
 	page := s.do("GET", "/metrics", "").body
 	for _, want := range []string{
 		`signalpost_signals_total{result="accepted"} 1`,
