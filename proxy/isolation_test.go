@@ -219,8 +219,10 @@ func TestIsolation(t *testing.T) {
 		case b != nil && r.Pending != signals:
 			t.Errorf("%s has %d pending, want %d", r.Name, r.Pending, signals)
 		case b != nil:
-			if _, most := b.counts(); most > concurrency {
-				t.Errorf("%s has had %d connections at once, want %d at most", r.Name, most, concurrency)
+			// A receiver that is busy sending learns late that a connection has been
+			// closed: it counts that one beside the next.
+			if _, most := b.counts(); most > 2*concurrency {
+				t.Errorf("%s has had %d connections at once, want %d at most", r.Name, most, 2*concurrency)
 			}
 		}
 	}

@@ -141,7 +141,20 @@ func TestHostileSenders(t *testing.T) {
 	}
 	healthy := 0
 	for at.Load() > 0 { // as long as one of them is there
-		r.send()
+		req, err := http.NewRequest("POST", "http://"+r.addr+"/signals", strings.NewReader(sample))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Close = true // one that is kept may be closed for idleness just when it is used again
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusAccepted {
+			t.Fatalf("the healthy sender is answered %d", resp.StatusCode)
+		}
 		healthy++
 	}
 	senders.Wait()
