@@ -133,7 +133,10 @@ func TestHostileSenders(t *testing.T) {
 					<-sent // the other side has closed, or it would still be writing
 					return
 				}
-				if status != test.answer && !(status == 0 && strings.HasPrefix(name, "an endless")) { // it may still be writing when the answer is thrown away
+				// What is endless may still be written when the answer is thrown away, and
+				// on a busy machine its time is up before it is too large.
+				endless := strings.HasPrefix(name, "an endless") && (status == 0 || status == http.StatusRequestTimeout)
+				if status != test.answer && !endless {
 					t.Errorf("%s: answered %d, want %d", name, status, test.answer)
 				}
 			})
