@@ -21,8 +21,8 @@ import (
 
 // hurried are short times for clients, for tests that exhaust them.
 var hurried = times{
-	header: time.Second, request: time.Second, room: time.Second, answer: 2 * time.Second,
-	long: 2 * time.Second, reader: time.Second, idle: time.Second,
+	header: 2 * time.Second, request: 2 * time.Second, room: time.Second, answer: 4 * time.Second,
+	long: 4 * time.Second, reader: time.Second, idle: time.Second,
 }
 
 func hurry(p *Proxy) { p.times = hurried }
