@@ -416,7 +416,7 @@ trap 'kill $(jobs -p)' EXIT
 signalpost run 2> log &
 signalpost listen --addr 127.0.0.1:`+good+` > good &
 signalpost listen --addr 127.0.0.1:`+gone+` --status 410 > gone &
-until grep -q listening good && grep -q listening gone && signalpost health; do sleep 0.05; done
+until grep -q listening good && grep -q listening gone && signalpost health; do sleep 0.05; done 2>/dev/null
 signalpost send; signalpost send
 until [ "$(grep -c '"verdict":"delivered"' log) $(grep -c '"msg":"delivery given up' log)" = "2 2" ]; do sleep 0.05; done
 `+tr.script(only(t, "### A delivery did not arrive", "console")))
@@ -560,11 +560,11 @@ transform = "error"
 trap 'kill $(jobs -p)' EXIT
 signalpost run 2> log &
 signalpost listen --addr 127.0.0.1:`+receiver+` > receiver &
-until grep -q listening receiver && signalpost health > health; do sleep 0.05; done
+until grep -q listening receiver && signalpost health > health; do sleep 0.05; done 2>/dev/null
 signalpost send > sent
-until grep -q '"msg":"delivered"' log && grep -q '"msg":"delivery given up' log; do sleep 0.05; done
+until grep -q '"msg":"delivered"' log && grep -q '"msg":"delivery given up' log; do sleep 0.05; done 2>/dev/null
 echo '[' >> signalpost.toml
-until grep -q 'not reloaded' log; do sleep 0.05; done
+until grep -q 'not reloaded' log; do sleep 0.05; done 2>/dev/null
 curl -sS http://127.0.0.1:`+port+`/metrics
 `)
 	if err != nil {
