@@ -19,26 +19,27 @@ func (p *Proxy) routes() http.Handler {
 		mux.Handle(path, p.answer(methods))
 	}
 	handle("/signals", map[string]handler{"POST": p.ingest})
-	handle("/signals/{id}", map[string]handler{"GET": p.getSignal})
+	handle("/signals/{id}", map[string]handler{"GET": bare(p.getSignal)})
 	handle("/log", map[string]handler{"GET": p.getLog})
 	handle("/deliveries", map[string]handler{"GET": p.getDeliveries})
-	handle("/deliveries/{id}", map[string]handler{"GET": p.getDelivery})
-	handle("/deliveries/{id}/retry", map[string]handler{"POST": p.postRetryOne})
-	handle("/deliveries/{id}/discard", map[string]handler{"POST": p.postDiscardOne})
-	handle("/retry", map[string]handler{"POST": p.postRetry})
-	handle("/discard", map[string]handler{"POST": p.postDiscard})
-	handle("/try", map[string]handler{"POST": p.postTry})
-	handle("/status", map[string]handler{"GET": p.getStatus})
-	handle("/routes/{name}/pause", map[string]handler{"POST": p.postPause})
-	handle("/routes/{name}/resume", map[string]handler{"POST": p.postResume})
-	handle("/metrics", map[string]handler{"GET": plain(p.metrics.handler())})
+	handle("/deliveries/{id}", map[string]handler{"GET": bare(p.getDelivery)})
+	handle("/deliveries/{id}/retry", map[string]handler{"POST": bare(p.postRetryOne)})
+	handle("/deliveries/{id}/discard", map[string]handler{"POST": bare(p.postDiscardOne)})
+	handle("/retry", map[string]handler{"POST": bare(p.postRetry)})
+	handle("/discard", map[string]handler{"POST": bare(p.postDiscard)})
+	handle("/try", map[string]handler{"POST": bare(p.postTry)})
+	handle("/status", map[string]handler{"GET": bare(p.getStatus)})
+	handle("/routes/{name}/pause", map[string]handler{"POST": bare(p.postPause)})
+	handle("/routes/{name}/resume", map[string]handler{"POST": bare(p.postResume)})
+	handle("/metrics", map[string]handler{"GET": bare(plain(p.metrics.handler()))})
 	page := map[string]handler{"": plain(dashboard.Handler())}
 	handle("/{$}", page)
 	handle("/assets/", page)
 	handle("/", map[string]handler{"": notFound})
 
-	health := p.answer(map[string]handler{"GET": p.getHealth})
-	ready := p.answer(map[string]handler{"GET": p.getReady})
+	health := p.answer(map[string]handler{"GET": bare(p.getHealth)})
+	ready := p.answer(map[string]handler{"GET": bare(p.getReady)})
+	missing := p.answer(map[string]handler{"": notFound})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/healthz":
@@ -53,6 +54,10 @@ func (p *Proxy) routes() http.Handler {
 				p.metrics.refused.Inc()
 			}
 			no.write(w)
+			return
+		}
+		if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") {
+			missing.ServeHTTP(w, r) // ServeMux would redirect, which for a signal is an answer that few clients follow
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -95,6 +100,16 @@ func (p *Proxy) answer(methods map[string]handler) http.Handler {
 		}
 		no.write(w)
 	})
+}
+
+// bare is h for a path that takes no parameters.
+func bare(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if _, err := readQuery(r.URL.RawQuery); err != nil {
+			return err
+		}
+		return h(w, r)
+	}
 }
 
 func plain(h http.Handler) handler {

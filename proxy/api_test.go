@@ -806,6 +806,9 @@ func TestNotFoundAndMethods(t *testing.T) {
 		allow        string
 	}{
 		{"GET", "/nothing", 404, ""},
+		{"POST", "//signals", 404, ""},
+		{"POST", "/x/../signals", 404, ""},
+		{"POST", "/signals/", 404, ""},
 		{"POST", "/", 405, "GET, HEAD"},
 		{"GET", "/signals", 405, "POST"},
 		{"DELETE", "/signals", 405, "POST"},
@@ -845,7 +848,7 @@ func TestParameters(t *testing.T) {
 		"/log?since=yesterday", "/log?until=-5m", "/log?since=2026-04-29", "/log?limit=0", "/log?limit=1001", "/log?limit=-1", "/log?limit=1e2",
 		"/log?after=nope", "/log?follow=yes", "/log?follow=true&after=x", "/log?follow=true&until=5m", "/log?follow=true&limit=1001",
 		"/deliveries?nope=1", "/deliveries?state=ok", "/deliveries?reason=ok", "/deliveries?signal=nope", "/deliveries?since=x", "/deliveries?limit=0", "/deliveries?after=nope",
-		"/status?nope=1", "/signals/sig_01ARZ3NDEKTSV4RRFFQ69G5FAV?nope=1", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV?nope=1",
+		"/status?nope=1", "/metrics?nope=1", "/healthz?nope=1", "/readyz?nope=1", "/signals/sig_01ARZ3NDEKTSV4RRFFQ69G5FAV?nope=1", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV?nope=1",
 	} {
 		a := s.do("GET", query, "")
 		if a.status != 400 {
@@ -877,6 +880,11 @@ func TestParameters(t *testing.T) {
 	} {
 		if a := s.post("/discard", body); a.status != want {
 			t.Errorf("POST /discard %s: want %d, got %s", body, want, a)
+		}
+	}
+	for _, path := range []string{"/routes/all/pause", "/routes/all/resume", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV/retry", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV/discard"} {
+		if a := s.post(path+"?nope=1", ""); a.status != 400 {
+			t.Errorf("POST %s with a parameter: %s", path, a)
 		}
 	}
 	for _, path := range []string{"/retry", "/discard", "/try"} {

@@ -138,9 +138,6 @@ const maxWish = 64 << 10
 // readJSON reads a JSON object with no member but the known ones. No body
 // leaves dst as it is.
 func (p *Proxy) readJSON(r *http.Request, most int64, dst any, known ...string) error {
-	if _, err := readQuery(r.URL.RawQuery); err != nil {
-		return err
-	}
 	buf := buffers.Get().(*bodyBuffer)
 	defer buf.free()
 	if err := buf.read(r, most, p.times.room); err != nil {

@@ -23,9 +23,6 @@ func (p *Proxy) postResume(w http.ResponseWriter, r *http.Request) error {
 
 // setPaused answers with the route as it is then.
 func (p *Proxy) setPaused(w http.ResponseWriter, r *http.Request, paused bool) error {
-	if _, err := readQuery(r.URL.RawQuery); err != nil {
-		return err
-	}
 	name := r.PathValue("name")
 	t := p.table.Load()
 	err := p.queue.SetPaused(name, paused)

@@ -151,9 +151,6 @@ func (p *Proxy) getDelivery(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(http.StatusNotFound, "there is no such delivery: %s", clip(err.Error()))
 	}
-	if _, err := readQuery(r.URL.RawQuery); err != nil {
-		return err
-	}
 	d, err := p.queue.Delivery(id)
 	if err != nil {
 		return err
@@ -184,9 +181,6 @@ func (p *Proxy) getSignal(w http.ResponseWriter, r *http.Request) error {
 	id, err := queue.ParseSignalID(r.PathValue("id"))
 	if err != nil {
 		return refuse(http.StatusNotFound, "there is no such signal: %s", clip(err.Error()))
-	}
-	if _, err := readQuery(r.URL.RawQuery); err != nil {
-		return err
 	}
 	s, deliveries, err := p.queue.Signal(id)
 	if err != nil {

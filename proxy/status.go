@@ -11,9 +11,6 @@ import (
 )
 
 func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
-	if _, err := readQuery(r.URL.RawQuery); err != nil {
-		return err
-	}
 	t, fault := p.reloadState()
 	q := p.queue.Status()
 	s := client.Status{
