@@ -169,6 +169,7 @@ func TestDiskFull(t *testing.T) {
 // TestStoreFillsDisk: the store alone comes to the end of the disk. It stops
 // in time, and goes on when what is owed has been delivered.
 func TestStoreFillsDisk(t *testing.T) {
+	bulk(t)
 	eachDisk(t, 112<<20, func(t *testing.T, d disk) {
 		paused := route("a")
 		paused.Paused = true
@@ -219,6 +220,7 @@ func TestMinFree(t *testing.T) {
 }
 
 func TestMaxSize(t *testing.T) {
+	bulk(t)
 	eachDisk(t, 256<<20, func(t *testing.T, d disk) {
 		paused := route("b")
 		paused.Paused = true

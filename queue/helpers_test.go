@@ -372,6 +372,15 @@ func deliveryIDs(infos []Info) []DeliveryID {
 	return ids
 }
 
+// bulk skips a test that writes much and in which nothing is at once, where the
+// race detector watches: it would take a minute and find nothing.
+func bulk(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("bulk, which the race detector has no use for")
+	}
+}
+
 // many is n, or an eighth of it where the race detector watches: Pebble then
 // checks itself at each read.
 func many(n int) int {

@@ -60,7 +60,8 @@ func (r *rig) flush() {
 // TestManyRoutes: what a start reads, and what is held in memory, depends on
 // the number of routes, and not on how much each owes.
 func TestManyRoutes(t *testing.T) {
-	n := many(1000)
+	bulk(t)
+	const n = 1000
 	type cost struct{ open, first, held int }
 	var costs []cost
 	for _, backlog := range []int{20, 160} {
@@ -163,8 +164,11 @@ func TestSearchSkipsWhatWasDone(t *testing.T) {
 // TestSweepInSteps: however much goes at once, no commit waits for more than
 // one step of it.
 func TestSweepInSteps(t *testing.T) {
-	const most = 2 << 20 // bytes of one step in the log
-	n := max(many(12_000), 2*sweepItems)
+	bulk(t)
+	const (
+		most = 2 << 20 // bytes of one step in the log
+		n    = 12_000
+	)
 	for _, what := range []string{"retention", "max age", "idempotency keys"} {
 		bubble(t, what, func(t *testing.T) {
 			m := &meter{}
@@ -225,6 +229,7 @@ func TestSweepInSteps(t *testing.T) {
 // TestDiskUse: a body is on disk once, beside a bounded log: when everything
 // waits, and when everything is delivered.
 func TestDiskUse(t *testing.T) {
+	bulk(t)
 	const (
 		size     = 1000
 		tables   = 1.2      // times what was accepted
@@ -242,7 +247,7 @@ func TestDiskUse(t *testing.T) {
 	crm.Paused = true
 	r.configure(crm)
 	accepted := 0
-	for accepted < many(96<<20) {
+	for accepted < 96<<20 {
 		batch := make([]Accepted, 500)
 		for i := range batch {
 			batch[i] = Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: noise(size)}, Deliveries: []Made{{Route: "crm"}}}

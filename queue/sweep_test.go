@@ -374,9 +374,7 @@ func TestSweepOfThousands(t *testing.T) {
 // A store at its limit sheds what was delivered, the oldest first, and
 // nothing else; when that is not enough it takes no more.
 func TestFullStoreShedsDeliveredHistory(t *testing.T) {
-	if raceEnabled {
-		t.Skip("it writes much, and nothing in it is at once: see TestSweepWhileSignalsComeIn")
-	}
+	bulk(t) // but see TestSweepWhileSignalsComeIn
 	synctest.Test(t, func(t *testing.T) {
 		limits := Limits{MaxSize: 32 << 20}
 		r := newRigOn(t, vfs.NewMem(), limits, route("crm"), route("slow"), route("bad"))
