@@ -31,8 +31,8 @@ func (p *Proxy) routes() http.Handler {
 	handle("/status", map[string]handler{"GET": bare(p.getStatus)})
 	handle("/routes/{name}/pause", map[string]handler{"POST": bare(p.postPause)})
 	handle("/routes/{name}/resume", map[string]handler{"POST": bare(p.postResume)})
-	handle("/metrics", map[string]handler{"GET": bare(plain(p.metrics.handler()))})
-	page := map[string]handler{"": plain(dashboard.Handler())}
+	handle("/metrics", map[string]handler{"GET": bare(served(p.metrics.handler()))})
+	page := map[string]handler{"": served(dashboard.Handler())}
 	handle("/{$}", page)
 	handle("/assets/", page)
 	handle("/", map[string]handler{"": notFound})
@@ -112,7 +112,7 @@ func bare(h handler) handler {
 	}
 }
 
-func plain(h http.Handler) handler {
+func served(h http.Handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		h.ServeHTTP(w, r)
 		return nil

@@ -7,6 +7,8 @@
 //
 // One signal's way, and where each step lives:
 //
+//   - shortcut.go answers a POST /signals that is small and plain by itself, and
+//     leaves every other request to net/http's server. Either hands it on.
 //   - ingest.go reads the request and refuses what is no signal. It loads the
 //     table of that moment once and decodes the signal once.
 //   - table.go is a config compiled. It offers the signal to each route; where

@@ -211,8 +211,9 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	if ctx.Err() == nil {
 		tasks.Go(func() { p.watch(watching) })
 	}
+	short := newShortcut(l, d, p.log, p.times)
 	served := make(chan error, 1)
-	tasks.Go(func() { served <- server.Serve(l) })
+	tasks.Go(func() { served <- server.Serve(short) })
 	addr := address(l)
 	p.log.Info("listening on " + addr)
 	if ready != nil {
@@ -224,11 +225,11 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 		err = fmt.Errorf("%s: serving ended: %w", addr, err)
 	}
 	stopWatching()
-	return errors.Join(err, p.drain(server, d))
+	return errors.Join(err, p.drain(server, short, d))
 }
 
 // drain ends serving as Serve describes it.
-func (p *Proxy) drain(server *http.Server, d *door) error {
+func (p *Proxy) drain(server *http.Server, short *shortcut, d *door) error {
 	p.log.Info("stopping: no new signals; attempts under way have " + grace.String())
 	p.stopping.Store(true)
 	d.close()
@@ -238,6 +239,9 @@ func (p *Proxy) drain(server *http.Server, d *door) error {
 	server.Shutdown(polite) // its only error is that time is up
 	err := p.close()
 	server.Close()
+	sending, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	short.end(sending)
 	d.wait()
 	if err == nil {
 		p.log.Info("stopped")

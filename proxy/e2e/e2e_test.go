@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -124,7 +125,7 @@ func started(ts *testscript.TestScript, name string) *process {
 }
 
 // start NAME PROGRAM ARG… starts a process in the background. What it prints
-// is appended to the file NAME.log.
+// is appended to the file NAME.log. A receiver listens when start returns.
 func start(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start NAME PROGRAM ARG…")
@@ -144,6 +145,8 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	log, err := os.OpenFile(ts.MkAbs(args[0]+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	ts.Check(err)
 	defer log.Close()
+	before, err := log.Seek(0, io.SeekEnd)
+	ts.Check(err)
 	p := &process{exec.Command(program, args[2:]...), make(chan struct{})}
 	p.Dir = ts.MkAbs(".")
 	p.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR")}
@@ -158,6 +161,12 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 		p.Process.Kill()
 		<-p.end
 	})
+	if len(args) > 2 && args[2] == "listen" && !wait(func() bool {
+		b, _ := os.ReadFile(log.Name())
+		return bytes.Contains(b[min(int(before), len(b)):], []byte("listening on "))
+	}) {
+		ts.Fatalf("%s does not listen\n%s", args[0], end(ts, log.Name()))
+	}
 }
 
 // send SIGNAL NAME sends a signal, such as TERM, to a process.

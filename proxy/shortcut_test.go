@@ -1,0 +1,362 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// request is a plain request.
+func plainRequest(body string, headers ...string) string {
+	return head("/signals", append(headers, fmt.Sprint("Content-Length: ", len(body)))...) + body
+}
+
+// Whatever the shortcut takes, net/http reads as the same request, of the
+// same length. What it does not take it leaves whole.
+func FuzzPlain(f *testing.F) {
+	for _, seed := range []string{
+		plainRequest(sample),
+		plainRequest("{}", "Connection: Keep-Alive", "X: \t a b \t", "X: c", "x-y:"),
+		plainRequest("{}") + plainRequest("[]"),
+		plainRequest("{}", "Content-Length: 2"),
+		plainRequest("{}", "Transfer-Encoding: chunked"),
+		plainRequest("{}", "Host: b"),
+		plainRequest("{}", "X: a\nContent-Length: 5"),
+		plainRequest("{}", " folded"),
+		plainRequest("{}", "Connection: close"),
+		strings.Replace(plainRequest("{}"), "Host: localhost", "Host: a b", 1),
+		strings.Replace(plainRequest("{}"), "Content-Length: 2", "Content-Length: +2", 1),
+		strings.Replace(plainRequest("{}"), "Content-Length: 2", "Content-Length : 2", 1),
+		strings.Replace(plainRequest("{}"), "1.1", "1.0", 1),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		data = data[:min(len(data), maxPlain)]
+		c := newPlainConn(silent{bytes.NewReader(data)})
+		c.reader.Peek(1)
+		size, ok := c.parse()
+		if left, _ := c.reader.Peek(c.reader.Buffered()); !bytes.Equal(left, data) {
+			t.Fatalf("of %q it leaves %q", data, left)
+		}
+		if !ok {
+			return
+		}
+		reader := bufio.NewReaderSize(bytes.NewReader(data), 2*maxPlain)
+		want, err := http.ReadRequest(reader)
+		if err != nil {
+			t.Fatalf("net/http does not read %q: %v", data, err)
+		}
+		body, err := io.ReadAll(want.Body)
+		if err != nil {
+			t.Fatalf("net/http does not read the body of %q: %v", data, err)
+		}
+		if left := len(data) - size; reader.Buffered() != left {
+			t.Errorf("net/http leaves %d bytes of %q, not %d", reader.Buffered(), data, left)
+		}
+		got := &c.request
+		if gotBody, err := io.ReadAll(got.Body); !bytes.Equal(gotBody, body) || err != nil {
+			t.Errorf("the body of %q is %q, %v; want %q", data, gotBody, err, body)
+		}
+		if _, ok := want.Header["Pragma"]; ok {
+			want.Header["Cache-Control"] = got.Header["Cache-Control"] // net/http makes one of the other
+			if got.Header["Cache-Control"] == nil {
+				delete(want.Header, "Cache-Control")
+			}
+		}
+		if !maps.EqualFunc(got.Header, want.Header, slices.Equal) {
+			t.Errorf("the headers of %q are %q; want %q", data, got.Header, want.Header)
+		}
+		if got.Method != want.Method || got.URL.String() != want.URL.String() || got.Host != want.Host || got.Proto != want.Proto ||
+			got.ContentLength != want.ContentLength || got.RequestURI != want.RequestURI || want.Close || want.TransferEncoding != nil {
+			t.Errorf("%q is %+v; want %+v", data, got, want)
+		}
+	})
+}
+
+// silent is a connection that only reads.
+type silent struct{ io.Reader }
+
+func (silent) Write(b []byte) (int, error)        { return 0, errors.ErrUnsupported }
+func (silent) Close() error                       { return nil }
+func (silent) LocalAddr() net.Addr                { return &net.TCPAddr{} }
+func (silent) RemoteAddr() net.Addr               { return &net.TCPAddr{} }
+func (silent) SetDeadline(time.Time) error        { return nil }
+func (silent) SetReadDeadline(t time.Time) error  { return nil }
+func (silent) SetWriteDeadline(t time.Time) error { return nil }
+
+// tell answers with what it was asked, and whether net/http's server asked.
+var tell = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	by := "shortcut"
+	if r.Context().Value(http.ServerContextKey) != nil {
+		by = "server"
+	}
+	if r.Header.Get("X-Panic") != "" {
+		panic("as asked")
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	if close := r.Header.Get("X-Close"); close != "" {
+		w.Header().Set("Connection", close)
+	}
+	w.Header().Set("X-By", by)
+	w.WriteHeader(http.StatusAccepted)
+	fmt.Fprintf(w, "%s %s %s %q %q", r.Method, r.URL, r.Host, r.Header["X-Test"], body)
+})
+
+// shorten serves tell through a shortcut until the test ends.
+func shorten(t *testing.T, h http.Handler, times times) (s *shortcut, log *lines) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log = &lines{}
+	s = newShortcut(l, h, slog.New(slog.NewTextHandler(log, nil)), times)
+	server := &http.Server{Handler: h, ReadHeaderTimeout: times.header, ReadTimeout: times.request}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(s) }()
+	t.Cleanup(func() {
+		server.Close()
+		<-served
+		s.end(t.Context())
+	})
+	return s, log
+}
+
+// TestShortcut: who answers is a matter of the first request that is not
+// plain; what is answered is not.
+func TestShortcut(t *testing.T) {
+	s, _ := shorten(t, tell, usualTimes)
+	direct := httptest.NewServer(tell)
+	t.Cleanup(direct.Close)
+	const pause = "\x00" // between two writes
+	large := strings.Repeat(" ", maxPlain)
+	chunked := head("/signals", "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n"
+	other := "GET /log?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	tests := map[string]struct {
+		send string
+		by   string // who answers each
+	}{
+		"plain":                  {plainRequest(sample), "S"},
+		"one after the other":    {plainRequest("1") + pause + plainRequest("2") + pause + plainRequest("3"), "SSS"},
+		"pipelined":              {plainRequest("1") + plainRequest("2") + plainRequest("3"), "SSS"},
+		"kept on purpose":        {plainRequest("1", "Connection: keep-alive") + plainRequest("2"), "SS"},
+		"no body":                {plainRequest("") + plainRequest("2"), "SS"},
+		"headers":                {plainRequest("1", "X-Test: a", "x-test:b", "X-TEST: \tc d\t "), "S"},
+		"a head, then a body":    {head("/signals", "Content-Length: 3") + pause + "123" + pause + plainRequest("2"), "SS"},
+		"another path":           {other + plainRequest("2"), "NN"},
+		"another in between":     {plainRequest("1") + other + plainRequest("2"), "SNN"},
+		"another after a while":  {plainRequest("1") + pause + other + pause + plainRequest("2"), "SNN"},
+		"a parameter":            {strings.Replace(plainRequest("1"), "/signals", "/signals?route=a", 1), "N"},
+		"chunks":                 {plainRequest("1") + chunked + plainRequest("2"), "SNN"},
+		"large":                  {plainRequest("1") + plainRequest(large) + plainRequest("2"), "SNN"},
+		"a large head":           {plainRequest("1") + plainRequest("2", "X-Test: "+strings.Repeat("x", maxPlain)), "SN"},
+		"a head in pieces":       {plainRequest("1") + pause + "POST /sig" + pause + plainRequest("2")[9:], "SN"},
+		"to be closed":           {plainRequest("1") + plainRequest("2", "Connection: close"), "SN"},
+		"HTTP/1.0":               {plainRequest("1") + strings.Replace(plainRequest("2"), "1.1", "1.0", 1), "SN"},
+		"asks for leave":         {plainRequest("1") + plainRequest("2", "Expect: 100-continue"), "SNN"},
+		"an upgrade":             {plainRequest("1") + plainRequest("2", "Connection: Upgrade", "Upgrade: h2c"), "SN"},
+		"two hosts":              {plainRequest("1") + plainRequest("2", "Host: b"), "SN"},
+		"two lengths":            {plainRequest("1") + plainRequest("2", "Content-Length: 1") + plainRequest("3"), "SNN"},
+		"lengths that differ":    {plainRequest("1") + plainRequest("2", "Content-Length: 2"), "SN"},
+		"a length and chunks":    {plainRequest("1") + plainRequest("2", "Transfer-Encoding: chunked"), "SN"},
+		"a name that is none":    {plainRequest("1") + plainRequest("2", "a b: c"), "SN"},
+		"a value that is none":   {plainRequest("1") + plainRequest("2", "a: b\x01"), "SN"},
+		"a line without colon":   {plainRequest("1") + plainRequest("2", "a"), "SN"},
+		"a line that goes on":    {plainRequest("1") + plainRequest("2", "X-Test: a", " b"), "SN"},
+		"no host":                {plainRequest("1") + "POST /signals HTTP/1.1\r\nContent-Length: 1\r\n\r\n2", "SN"},
+		"no length":              {plainRequest("1") + "POST /signals HTTP/1.1\r\nHost: a\r\n\r\n", "SN"},
+		"lines without CR":       {plainRequest("1") + "POST /signals HTTP/1.1\nHost: a\nContent-Length: 1\n\n2", "SN"},
+		"closed by the handler":  {plainRequest("1", "X-Close: close"), "S"},
+		"garbage":                {plainRequest("1") + "\x16\x03\x01\r\n\r\n", "SN"},
+		"half a request":         {plainRequest("1") + "POST /signals HT", "SN"},
+		"a body cut short":       {plainRequest("1") + plainRequest("123")[:len(plainRequest("123"))-1], "SN"},
+		"nothing but line ends":  {"\r\n\r\n\r\n", "N"},
+		"a line end in between":  {plainRequest("1") + "\r\n" + plainRequest("2"), "SS"},
+		"many line ends":         {plainRequest("1") + "\r\n\r\n\r\n" + plainRequest("2"), "SN"},
+		"twice the content type": {plainRequest("1", "Content-Type: text/plain"), "S"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got, want []string
+			var by string
+			for _, addr := range []string{s.Addr().String(), direct.Listener.Addr().String()} {
+				c, err := net.Dial("tcp", addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				for i, part := range strings.Split(test.send, pause) {
+					if i > 0 {
+						time.Sleep(20 * time.Millisecond) // long enough for it to come alone, mostly; any other way is right too
+					}
+					io.WriteString(c, part)
+				}
+				c.(*net.TCPConn).CloseWrite()
+				var answers []string
+				in := bufio.NewReader(c)
+				for {
+					resp, err := http.ReadResponse(in, nil)
+					if err != nil {
+						break
+					}
+					body, err := io.ReadAll(resp.Body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := http.ParseTime(resp.Header.Get("Date")); resp.StatusCode == http.StatusAccepted && err != nil {
+						t.Error(err)
+					}
+					answers = append(answers, fmt.Sprintf("%d %t %s", resp.StatusCode, resp.Close, body))
+					if len(answers) > len(got) && addr == s.Addr().String() {
+						who := "N"
+						if resp.Header.Get("X-By") == "shortcut" {
+							who = "S"
+						}
+						by += who
+					}
+				}
+				got, want = answers, got
+			}
+			got, want = want, got
+			if !slices.Equal(got, want) {
+				t.Errorf("answers\n%s\nwant, as by net/http,\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			if by != test.by && !strings.Contains(test.send, pause) {
+				t.Errorf("answered by %s, want %s", by, test.by)
+			}
+		})
+	}
+}
+
+// TestShortcutTimes: a connection ends when nothing comes of it.
+func TestShortcutTimes(t *testing.T) {
+	brief := times{header: 50 * time.Millisecond, request: 50 * time.Millisecond, answer: 50 * time.Millisecond, idle: 50 * time.Millisecond}
+	tests := map[string]struct {
+		send    string
+		answers int
+	}{
+		"says nothing":      {"", 0},
+		"says nothing more": {plainRequest("1"), 1},
+		"stops in a head":   {plainRequest("1") + "POST /signals HTTP", 2},
+		"stops in a body":   {plainRequest("1") + plainRequest("22")[:len(plainRequest("22"))-1], 2},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, _ := shorten(t, tell, brief)
+			c, err := net.Dial("tcp", s.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			io.WriteString(c, test.send)
+			c.SetReadDeadline(time.Now().Add(30 * time.Second))
+			b, err := io.ReadAll(c)
+			if n := bytes.Count(b, []byte("HTTP/1.1 ")); n != test.answers {
+				t.Errorf("%d answers, want %d:\n%s", n, test.answers, b)
+			}
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				t.Error("the connection does not end")
+			}
+		})
+	}
+	t.Run("takes no answer", func(t *testing.T) {
+		brief := usualTimes
+		brief.answer = time.Second
+		s, _ := shorten(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Write(make([]byte, 32<<20)) // more than the kernel holds
+		}), brief)
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, plainRequest("1"))
+		for s.open() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		for s.open() > 0 { // for ever, if its connection does not end
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
+// open is how many connections the shortcut has.
+func (s *shortcut) open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// TestShortcutEnds: those that wait are closed; one that is answered gets its
+// answer, which says that it is the last, and after that nothing is read.
+func TestShortcutEnds(t *testing.T) {
+	begun, finish := make(chan struct{}, 2), make(chan struct{})
+	s, log := shorten(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		<-finish
+		tell(w, r)
+	}), usualTimes)
+	dial := func(text string) (net.Conn, *bufio.Reader) {
+		t.Helper()
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		io.WriteString(c, text)
+		return c, bufio.NewReader(c)
+	}
+	_, idle := dial("")
+	_, busy := dial(plainRequest("1") + plainRequest("2"))
+	_, panics := dial(plainRequest("1", "X-Panic: yes"))
+	<-begun
+	<-begun
+	for s.open() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	s.Close()
+	if _, err := idle.ReadByte(); err != io.EOF {
+		t.Errorf("the idle connection: %v", err)
+	}
+	close(finish)
+	resp, err := http.ReadResponse(busy, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusAccepted || !resp.Close || !bytes.HasSuffix(body, []byte(strconv.Quote("1"))) {
+		t.Errorf("%d %s, last: %t", resp.StatusCode, body, resp.Close)
+	}
+	if rest, _ := io.ReadAll(busy); len(rest) > 0 {
+		t.Errorf("after the last answer: %q", rest)
+	}
+	if rest, _ := io.ReadAll(panics); len(rest) > 0 {
+		t.Errorf("after a panic: %q", rest)
+	}
+	s.end(t.Context())
+	if text := log.String(); !strings.Contains(text, "as asked") {
+		t.Errorf("the log does not tell the panic: %s", text)
+	}
+	if c, err := net.Dial("tcp", s.Addr().String()); err == nil {
+		c.Close()
+		t.Error("it still listens")
+	}
+}
