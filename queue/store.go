@@ -56,6 +56,7 @@ type engine struct {
 
 	written  int                    // the committer's: bytes since it last asked for a look at the disk
 	look     chan struct{}          // asks for one
+	shed     chan struct{}          // asks for history to go
 	refusal  atomic.Pointer[string] // why the disk admits no new signals, nil if it does
 	bytes    atomic.Int64           // as the disk watch last saw them
 	free     atomic.Int64
@@ -98,7 +99,7 @@ func (q *Queue) newEngine() (*engine, error) {
 		o: &q.o, fs: q.fs, log: q.log,
 		lanes: map[string]*lane{}, byNum: map[routeNum]*lane{},
 		ops: make(chan operation, 1024), groups: make(chan *group, 1),
-		failed: make(chan struct{}), look: make(chan struct{}, 1),
+		failed: make(chan struct{}), look: make(chan struct{}, 1), shed: make(chan struct{}, 1),
 	}
 	e.attempts, e.cancel = context.WithCancel(context.Background())
 	cache := pebble.NewCache(8 << 20)

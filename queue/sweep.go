@@ -29,9 +29,14 @@ func (e *engine) tendDisk(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.look:
-			e.watchDisk()
 		case <-disk.C:
-			e.watchDisk()
+		}
+		e.watchDisk()
+		if e.crowded() {
+			select {
+			case e.shed <- struct{}{}:
+			default:
+			}
 		}
 	}
 }
@@ -49,18 +54,14 @@ func (e *engine) crowded() bool {
 
 // tend sweeps out what has expired, and history when there is no room, until ctx ends.
 func (e *engine) tend(ctx context.Context) {
-	disk := time.NewTicker(tendEvery)
-	defer disk.Stop()
 	sweep := time.NewTimer(e.sweepGap(0))
 	defer sweep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-disk.C:
-			if e.crowded() {
-				e.report("evict history", e.evict(ctx))
-			}
+		case <-e.shed:
+			e.report("evict history", e.evict(ctx))
 		case <-sweep.C:
 			start := time.Now()
 			e.report("sweep", e.sweep(ctx))
