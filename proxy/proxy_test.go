@@ -329,12 +329,23 @@ func TestStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	stalled, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		t.Fatal(err)
+	// Two that are in the middle of a request on a connection they have used before.
+	half := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		io.WriteString(c, plainRequest("{}"))
+		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != http.StatusUnprocessableEntity {
+			t.Fatalf("%+v, %v", resp, err)
+		}
+		io.WriteString(c, strings.TrimSuffix(plainRequest(sample), "}"))
+		return c
 	}
-	defer stalled.Close()
-	fmt.Fprintf(stalled, "POST /signals HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", r.addr)
+	half() // and stays there
+	late := half()
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
@@ -347,6 +358,14 @@ func TestStop(t *testing.T) {
 	})
 	if r.ready() == nil {
 		t.Error("it is ready while it stops")
+	}
+	io.WriteString(late, "}")
+	refused, err := http.ReadResponse(bufio.NewReader(late), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if detail, _ := io.ReadAll(refused.Body); refused.StatusCode != http.StatusServiceUnavailable || refused.Header.Get("Retry-After") == "" || !refused.Close {
+		t.Errorf("a signal that is late is answered %d, %v, %s", refused.StatusCode, refused.Header, detail)
 	}
 	select {
 	case err := <-stopped:

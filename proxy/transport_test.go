@@ -636,7 +636,10 @@ func TestBlockPrivateNetworks(t *testing.T) {
 	// A name may lead anywhere, and elsewhere the next time: the address that is
 	// dialled decides.
 	named := testRoute(t, "http://crm.example.test.:"+port+"/x")
-	resolves := func(o *outfit) { o.resolver = dnsOf(t, net.IPv4(127, 0, 0, 1)) }
+	loopback := net.IPv4(127, 0, 0, 1)
+	var leads atomic.Pointer[net.IP]
+	leads.Store(&loopback)
+	resolves := func(o *outfit) { o.resolver = dnsOf(t, &leads) }
 	if o := endpointVia(t, named, resolves).try(t); o.Verdict != queue.Delivered || !reached.Swap(false) {
 		t.Fatalf("the name leads nowhere: %+v", o)
 	}
@@ -655,8 +658,40 @@ func TestBlockPrivateNetworks(t *testing.T) {
 	}
 }
 
+// Where a name leads is asked anew for each connection.
+func TestAddressChanges(t *testing.T) {
+	noLeak(t)
+	var reached atomic.Value // the address
+	serve := func(ip net.IP, port int) (at *net.TCPAddr) {
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip, Port: port})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			reached.Store(ip.String())
+			w.Header().Set("Connection", "close")
+		}))
+		server.Listener.Close()
+		server.Listener = l
+		server.Start()
+		t.Cleanup(server.Close)
+		return l.Addr().(*net.TCPAddr)
+	}
+	before, after := net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 2)
+	port := serve(before, 0).Port
+	serve(after, port)
+	var leads atomic.Pointer[net.IP]
+	e := endpointVia(t, testRoute(t, fmt.Sprintf("http://crm.example.test.:%d/x", port)), func(o *outfit) { o.resolver = dnsOf(t, &leads) })
+	for _, ip := range []net.IP{before, after, before} {
+		leads.Store(&ip)
+		if o := e.try(t); o.Verdict != queue.Delivered || reached.Load() != ip.String() {
+			t.Errorf("it leads to %v; %v was reached: %+v", ip, reached.Load(), o)
+		}
+	}
+}
+
 // dnsOf is a resolver that knows all names, by one IPv4 address.
-func dnsOf(t *testing.T, ip net.IP) *net.Resolver {
+func dnsOf(t *testing.T, leads *atomic.Pointer[net.IP]) *net.Resolver {
 	t.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -681,7 +716,7 @@ func dnsOf(t *testing.T, ip net.IP) *net.Resolver {
 			if isA := buf[end-3] == 1; isA {
 				buf[7] = 1
 				answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
-				answer = append(answer, ip.To4()...)
+				answer = append(answer, leads.Load().To4()...)
 			}
 			server.WriteTo(answer, from)
 		}
