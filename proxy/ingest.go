@@ -323,7 +323,7 @@ func traceContext(h http.Header) string {
 	if len(v) > 55 && (v[:2] == "00" || v[55] != '-' || !printable(v)) {
 		return ""
 	}
-	return v
+	return strings.Clone(v) // without the rest of the request's head
 }
 
 func lowerHex(s string) bool {

@@ -237,6 +237,7 @@ func (p *Proxy) drain(server *http.Server, short *shortcut, d *door) error {
 	polite, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	server.Shutdown(polite) // its only error is that time is up
+	short.settle(polite)
 	err := p.close()
 	server.Close()
 	sending, cancel := context.WithTimeout(context.Background(), 2*time.Second)

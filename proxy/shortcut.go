@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -33,9 +34,11 @@ type shortcut struct {
 	log     *slog.Logger
 	times   times
 
-	handed chan net.Conn // to the server
-	failed chan error    // of the Listener
-	done   chan struct{} // closed when the server takes no more
+	handed chan net.Conn   // to the server
+	failed chan error      // of the Listener
+	done   chan struct{}   // closed when the server takes no more
+	ctx    context.Context // of the requests
+	giveUp context.CancelFunc
 	tasks  sync.WaitGroup
 
 	mu     sync.Mutex
@@ -52,6 +55,7 @@ func newShortcut(l net.Listener, handler http.Handler, log *slog.Logger, t times
 		handed: make(chan net.Conn), failed: make(chan error), done: make(chan struct{}),
 		conns: map[*plainConn]bool{},
 	}
+	s.ctx, s.giveUp = context.WithCancel(context.Background())
 	s.tasks.Go(s.acceptAll)
 	return s
 }
@@ -86,8 +90,24 @@ func (s *shortcut) Close() error {
 	return s.Listener.Close()
 }
 
-// end waits until no connection is left, ending those that are when ctx ends.
+// settle waits until no connection is left, or ctx ends. The listener must be closed.
+func (s *shortcut) settle(ctx context.Context) {
+	for s.open() > 0 && ctx.Err() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// open is how many connections the shortcut has.
+func (s *shortcut) open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// end ends the context of every request, and waits until no connection is
+// left, closing those that are when ctx ends.
 func (s *shortcut) end(ctx context.Context) {
+	s.giveUp()
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -159,19 +179,19 @@ func (d *deadline) renew(now time.Time, wait time.Duration, set func(time.Time) 
 	}
 }
 
-func newPlainConn(conn net.Conn) *plainConn {
+func newPlainConn(ctx context.Context, conn net.Conn) *plainConn {
 	c := &plainConn{Conn: conn, reader: bufio.NewReaderSize(conn, maxPlain), answer: plainAnswer{header: http.Header{}}}
 	c.request = *(&http.Request{
 		Method: http.MethodPost, URL: &url.URL{Path: "/signals"}, RequestURI: "/signals",
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: conn.RemoteAddr().String(),
 		Header: http.Header{}, Body: io.NopCloser(&c.body),
-	}).WithContext(context.WithValue(context.Background(), http.LocalAddrContextKey, conn.LocalAddr()))
+	}).WithContext(context.WithValue(ctx, http.LocalAddrContextKey, conn.LocalAddr()))
 	return c
 }
 
 // serve answers plain requests until another comes, or none.
 func (s *shortcut) serve(conn net.Conn) {
-	c := newPlainConn(conn)
+	c := newPlainConn(s.ctx, conn)
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
@@ -202,7 +222,7 @@ func (s *shortcut) serve(conn net.Conn) {
 func (s *shortcut) answerAll(c *plainConn) (other bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("POST /signals failed", "err", p, "stack", string(debug.Stack()))
+			s.log.Error("POST /signals failed", "err", fmt.Errorf("%v\n%s", p, debug.Stack()))
 		}
 	}()
 	c.SetReadDeadline(time.Now().Add(s.times.header))
@@ -292,7 +312,7 @@ func (c *plainConn) parse() (size int, ok bool) {
 const lateBody = time.Second
 
 // parseHead reads header lines, each ended by CR LF. It is not ok with any
-// that says how the connection goes on, or how the body comes but as so many bytes.
+// that says how the connection goes on, or that the body is more than so many bytes.
 func (c *plainConn) parseHead(lines string) (length int, ok bool) {
 	header := c.request.Header
 	clear(header)
@@ -324,7 +344,7 @@ func (c *plainConn) parseHead(lines string) (length int, ok bool) {
 			if !strings.EqualFold(value, "keep-alive") {
 				return 0, false
 			}
-		case "Transfer-Encoding", "Trailer", "Expect", "Upgrade":
+		case "Transfer-Encoding", "Trailer", "Expect", "Upgrade", "Content-Encoding": // packed, it may not be small
 			return 0, false
 		}
 		if header[name] != nil {
@@ -346,7 +366,15 @@ type plainAnswer struct {
 
 func (a *plainAnswer) reset() {
 	clear(a.header)
-	a.status, a.body = 0, a.body[:0]
+	a.status, a.body = 0, kept(a.body)
+}
+
+// kept is a buffer's memory for the next answer, unless it is much.
+func kept(b []byte) []byte {
+	if cap(b) > maxPlain {
+		return nil
+	}
+	return b[:0]
 }
 
 func (a *plainAnswer) Header() http.Header { return a.header }
@@ -367,7 +395,7 @@ func (a *plainAnswer) Write(b []byte) (int, error) {
 func (c *plainConn) send(now time.Time, last bool) error {
 	a := &c.answer
 	a.WriteHeader(http.StatusOK)
-	b := append(c.out[:0], "HTTP/1.1 "...)
+	b := append(c.out, "HTTP/1.1 "...)
 	b = append(strconv.AppendInt(b, int64(a.status), 10), ' ')
 	b = append(append(b, http.StatusText(a.status)...), "\r\nDate: "...)
 	b = now.UTC().AppendFormat(b, http.TimeFormat)
@@ -383,7 +411,8 @@ func (c *plainConn) send(now time.Time, last bool) error {
 		}
 	}
 	b = append(append(b, "\r\n\r\n"...), a.body...)
-	c.out = b
+	a.body = kept(a.body)
+	c.out = kept(b)
 	_, err := c.Conn.Write(b)
 	return err
 }

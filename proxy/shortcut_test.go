@@ -45,7 +45,7 @@ func FuzzPlain(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = data[:min(len(data), maxPlain)]
-		c := newPlainConn(silent{bytes.NewReader(data)})
+		c := newPlainConn(t.Context(), silent{bytes.NewReader(data)})
 		c.reader.Peek(1)
 		size, ok := c.parse()
 		if left, _ := c.reader.Peek(c.reader.Buffered()); !bytes.Equal(left, data) {
@@ -171,6 +171,7 @@ func TestShortcut(t *testing.T) {
 		"to be closed":           {plainRequest("1") + plainRequest("2", "Connection: close"), "SN"},
 		"HTTP/1.0":               {plainRequest("1") + strings.Replace(plainRequest("2"), "1.1", "1.0", 1), "SN"},
 		"asks for leave":         {plainRequest("1") + plainRequest("2", "Expect: 100-continue"), "SNN"},
+		"packed":                 {plainRequest("1") + plainRequest("2", "Content-Encoding: gzip"), "SN"},
 		"an upgrade":             {plainRequest("1") + plainRequest("2", "Connection: Upgrade", "Upgrade: h2c"), "SN"},
 		"two hosts":              {plainRequest("1") + plainRequest("2", "Host: b"), "SN"},
 		"two lengths":            {plainRequest("1") + plainRequest("2", "Content-Length: 1") + plainRequest("3"), "SNN"},
@@ -299,13 +300,6 @@ func TestShortcutTimes(t *testing.T) {
 	})
 }
 
-// open is how many connections the shortcut has.
-func (s *shortcut) open() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
-}
-
 // TestShortcutEnds: those that wait are closed; one that is answered gets its
 // answer, which says that it is the last, and after that nothing is read.
 func TestShortcutEnds(t *testing.T) {
@@ -358,5 +352,51 @@ func TestShortcutEnds(t *testing.T) {
 	if c, err := net.Dial("tcp", s.Addr().String()); err == nil {
 		c.Close()
 		t.Error("it still listens")
+	}
+}
+
+// TestShortcutStops: a plain signal that is being shaped when the sidecar
+// stops is accepted, as net/http's server would have it.
+func TestShortcutStops(t *testing.T) {
+	var routes strings.Builder
+	for i := range 8 {
+		fmt.Fprintf(&routes, "\n[[route]]\nname = 'r%d'\nurl = 'http://127.0.0.1:1'\npaused = true\nwhere = 'last(range(1000000000000)) > 0'\n", i)
+	}
+	r := run(t, routes.String())
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, plainRequest(sample))
+	time.Sleep(200 * time.Millisecond) // of the 800 that it takes
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusAccepted {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestShortcutKeepsLittle: what a large answer took is not kept for the next.
+func TestShortcutKeepsLittle(t *testing.T) {
+	c := newPlainConn(t.Context(), silent{strings.NewReader("")})
+	c.answer.reset()
+	c.answer.Write(make([]byte, 1<<20))
+	c.send(time.Now(), false)
+	c.answer.reset()
+	if n := cap(c.answer.body) + cap(c.out); n > 2*maxPlain {
+		t.Errorf("%d bytes are kept", n)
+	}
+	c.answer.Write(make([]byte, 1000))
+	c.send(time.Now(), false)
+	if c.answer.reset(); cap(c.answer.body) == 0 || cap(c.out) == 0 {
+		t.Error("nothing is kept of a small answer")
 	}
 }

@@ -216,7 +216,8 @@ func (c *wireConn) Close() error {
 	return nil
 }
 
-// drained reports whether TLS holds nothing that has been read from raw.
+// drained reports whether TLS holds no byte of an answer that has been read from
+// raw. The beginning of a record that is not whole it does not tell.
 func (c *wireConn) drained() bool {
 	if c.conn == c.raw {
 		return true
