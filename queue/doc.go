@@ -19,7 +19,7 @@
 //
 //	m                            the format of the store
 //	r route:4                    the route's name
-//	c route:4                    made, pending, delivered, dead, expired; paused; low-water mark
+//	c route:4                    made, pending, delivered, dead, expired; paused; low-water mark; newest attempt
 //	s signal:16                  signal type, traceparent, the bytes received
 //	d delivery:16                route, state, attempts, due, reason, newest log entry, when last sent again
 //	b delivery:16                the body, if it is not the signal's bytes

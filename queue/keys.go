@@ -297,6 +297,7 @@ type counts struct {
 	expired int64
 	paused  bool   // by SetPaused
 	low     millis // no delivery of the route is due before this
+	tried   millis // when the newest attempt ended; 0: none has, or an older version wrote it
 }
 
 func (c *counts) unaccounted() int64 {
@@ -312,7 +313,8 @@ func (c *counts) append(b []byte) []byte {
 		paused = 1
 	}
 	b = append(b, paused)
-	return binary.AppendUvarint(b, uint64(c.low))
+	b = binary.AppendUvarint(b, uint64(c.low))
+	return binary.AppendUvarint(b, uint64(c.tried))
 }
 
 func parseCounts(v []byte) (c counts, err error) {
@@ -322,6 +324,9 @@ func parseCounts(v []byte) (c counts, err error) {
 	}
 	c.paused = p.byte() == 1
 	c.low = millis(p.uvarint(math.MaxInt64))
+	if len(p.b) > 0 {
+		c.tried = millis(p.uvarint(math.MaxInt64))
+	}
 	if len(p.b) > 0 {
 		p.bad = true
 	}

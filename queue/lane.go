@@ -136,9 +136,13 @@ func (l *lane) configure(r *Route) {
 	case r.Rate <= 0:
 		l.limiter = nil
 	case l.limiter == nil:
-		// A new bucket holds one, so that restarts do not add up to bursts.
+		// The newest attempt, be it from before a restart, is taken to have
+		// emptied the bucket; and it holds one at most, for those that were not recorded.
 		l.limiter = rate.NewLimiter(rate.Limit(r.Rate), burst(r.Rate))
-		l.limiter.AllowN(time.Now(), burst(r.Rate)-1)
+		l.limiter.AllowN(l.shown.tried.time(), burst(r.Rate))
+		if now := time.Now(); l.limiter.TokensAt(now) > 1 {
+			l.limiter.AllowN(now, int(l.limiter.TokensAt(now))-1)
+		}
 	default:
 		l.limiter.SetLimit(rate.Limit(r.Rate))
 		l.limiter.SetBurst(burst(r.Rate))

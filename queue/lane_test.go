@@ -139,6 +139,25 @@ func TestRate(t *testing.T) {
 			t.Errorf("%d attempts in %v with 10 restarts, want about 50", n, time.Since(start))
 		}
 	})
+	bubble(t, "a restart gives no attempt away", func(t *testing.T) {
+		crm := route("crm")
+		crm.Rate = 1.0 / 3600
+		r := newRig(t, crm)
+		start := time.Now()
+		ids := r.putMany("crm", 3)
+		for range 10 {
+			time.Sleep(17 * time.Minute)
+			r.restart()
+		}
+		time.Sleep(time.Minute)
+		shots := r.taken()
+		once(t, shots, ids)
+		at := offsets(start, shots)
+		slices.Sort(at)
+		if len(at) != 3 || at[1]-at[0] < time.Hour || at[2]-at[1] < time.Hour {
+			t.Errorf("attempts at %v: want an hour between them", at)
+		}
+	})
 	bubble(t, "a rate that is lifted holds no more", func(t *testing.T) {
 		crm := route("crm")
 		crm.Rate = 1.0 / 3600

@@ -33,6 +33,9 @@ func (c *change) write(w *writer) {
 	n := w.count(c.lane)
 	n.in[c.was.state]--
 	n.in[c.now.state]++
+	if c.entry == &c.tried {
+		n.tried = toMillis(w.last.time())
+	}
 	if c.now.state == pending {
 		w.owe(c.lane, c.now.due, c.id)
 	}

@@ -20,7 +20,8 @@ import (
 
 // storeFormat is the layout that doc.go draws. A store of a later format is
 // refused, one of an earlier format is brought up to date when it is opened.
-const storeFormat = 1
+// Format 1 has no newest attempt in the c keys.
+const storeFormat = 2
 
 // An engine is the store, opened once, and what runs on it. When the store
 // fails it is left, and the queue makes another.
@@ -282,8 +283,14 @@ func (e *engine) load() error {
 			return err
 		}
 	default:
-		if f, n := binary.Uvarint(v); n <= 0 || f > storeFormat {
+		f, n := binary.Uvarint(v)
+		if n <= 0 || f > storeFormat {
 			return fmt.Errorf("its format is %d, this program knows formats up to %d: run the newer version that wrote it", f, storeFormat)
+		}
+		if f < storeFormat {
+			if err := e.db.Set([]byte{keyMeta}, binary.AppendUvarint(nil, storeFormat), pebble.Sync); err != nil {
+				return err
+			}
 		}
 	}
 	err := e.scan([]byte{keyRoute}, []byte{keyRoute + 1}, func(k, v []byte) (bool, error) {

@@ -4,19 +4,23 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-var writeGolden = flag.Bool("golden", false, "write testdata/store-v1 anew; only before the layout is released")
+var writeGolden = flag.Bool("golden", false, "write the newest of testdata/store-v* anew; only before its format is released")
 
-const goldenDir = "testdata/store-v1"
+// goldenDir is a store as a version that wrote the format left it.
+func goldenDir(format int) string { return fmt.Sprintf("testdata/store-v%d", format) }
 
 // What the golden store holds, as the API of the queue shows it.
 type golden struct {
@@ -107,15 +111,16 @@ func makeGolden(t *testing.T) {
 	r.configure() // no route: all that is pending is held
 	g := r.golden()
 	r.close()
-	if err := os.RemoveAll(goldenDir); err != nil {
+	dir := goldenDir(storeFormat)
+	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(goldenDir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for n, b := range files(t, mem) {
 		if n != "LOCK" {
-			if err := os.WriteFile(filepath.Join(goldenDir, n), b, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, n), b, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -124,30 +129,36 @@ func makeGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(goldenDir+".json", append(b, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(dir+".json", append(b, '\n'), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	r.open() // for the rig to close
 }
 
-// TestStoreOfFirstRelease opens a store as the first released version left
-// it, and finds what that one saw in it. The files under testdata stay as they
-// are for ever: a store of a later layout gets files of its own.
-func TestStoreOfFirstRelease(t *testing.T) {
+// TestEarlierFormats opens a store of each format as a version that wrote it
+// left it, and finds what that one saw in it. The files under testdata stay as they
+// are for ever: a store of a later format gets files of its own.
+func TestEarlierFormats(t *testing.T) {
 	if *writeGolden {
 		makeGolden(t)
 	}
-	want, err := os.ReadFile(goldenDir + ".json")
+	for format := 1; format <= storeFormat; format++ {
+		t.Run(fmt.Sprint(format), func(t *testing.T) { openGolden(t, goldenDir(format)) })
+	}
+}
+
+func openGolden(t *testing.T, dir string) {
+	want, err := os.ReadFile(dir + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := map[string][]byte{}
-	entries, err := os.ReadDir(goldenDir)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if all[e.Name()], err = os.ReadFile(filepath.Join(goldenDir, e.Name())); err != nil {
+		if all[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -156,6 +167,19 @@ func TestStoreOfFirstRelease(t *testing.T) {
 		t.Fatal("as it is:", err)
 	}
 	r := newRigOn(t, fs, forEver)
+	if err := r.engine.Load().read(func(db *pebble.DB) error {
+		v, closer, err := db.Get([]byte{keyMeta})
+		if err != nil {
+			return err
+		}
+		defer closer.Close()
+		if f, _ := binary.Uvarint(v); f != storeFormat {
+			t.Errorf("it is of format %d when it has been opened, want %d", f, storeFormat)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	g := r.golden()
 	var was golden
 	if err := json.Unmarshal(want, &was); err != nil {
