@@ -145,6 +145,7 @@ func run(path string) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	tune()
+	syscall.Umask(0o077) // what is stored is for nobody else, also where the folder is somebody else's
 	// net/http tells the standard logger what receivers send unasked, unmasked.
 	stdlog.SetOutput(io.Discard)
 

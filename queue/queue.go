@@ -53,6 +53,11 @@ func open(o Options, fs vfs.FS) (_ *Queue, err error) {
 	if err := fs.MkdirAll(o.Path, 0o700); err != nil {
 		return nil, fmt.Errorf("store %s: cannot make the folder: %w", o.Path, err)
 	}
+	if fs == vfs.Default {
+		// A folder that was there may be open to others, and stays so if it is somebody
+		// else's: a mounted volume.
+		_ = os.Chmod(o.Path, 0o700)
+	}
 	if q.lock, err = pebble.LockDirectory(o.Path, fs); err != nil {
 		if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO) {
 			return nil, fmt.Errorf("store %s: cannot lock the folder: %w", o.Path, err)

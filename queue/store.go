@@ -55,15 +55,16 @@ type engine struct {
 	damageMu sync.Mutex
 	damaged  map[string]bool // files and faults that were reported
 
-	written  int                    // the committer's: bytes since it last asked for a look at the disk
-	look     chan struct{}          // asks for one
-	shed     chan struct{}          // asks for history to go
-	refusal  atomic.Pointer[string] // why the disk admits no new signals, nil if it does
-	bytes    atomic.Int64           // as the disk watch last saw them
-	free     atomic.Int64
-	reserved atomic.Int64 // free bytes that are kept in any case
-	evicted  atomic.Int64
-	handoff  atomic.Int64 // bytes of bodies that wait in lanes
+	written   int                    // the committer's: bytes since it last asked for a look at the disk
+	look      chan struct{}          // asks for one
+	shed      chan struct{}          // asks for history to go
+	relimited chan struct{}          // tells the sweeper that the limits are new
+	refusal   atomic.Pointer[string] // why the disk admits no new signals, nil if it does
+	bytes     atomic.Int64           // as the disk watch last saw them
+	free      atomic.Int64
+	reserved  atomic.Int64 // free bytes that are kept in any case
+	evicted   atomic.Int64
+	handoff   atomic.Int64 // bytes of bodies that wait in lanes
 
 	readMu   sync.RWMutex // held shared by every reader of db
 	dbClosed bool         // guarded by readMu
@@ -100,7 +101,7 @@ func (q *Queue) newEngine() (*engine, error) {
 		o: &q.o, fs: q.fs, log: q.log,
 		lanes: map[string]*lane{}, byNum: map[routeNum]*lane{},
 		ops: make(chan operation, 1024), groups: make(chan *group, 1),
-		failed: make(chan struct{}), look: make(chan struct{}, 1), shed: make(chan struct{}, 1),
+		failed: make(chan struct{}), look: make(chan struct{}, 1), shed: make(chan struct{}, 1), relimited: make(chan struct{}, 1),
 	}
 	e.attempts, e.cancel = context.WithCancel(context.Background())
 	cache := pebble.NewCache(8 << 20)
@@ -363,6 +364,10 @@ func (e *engine) start(l Limits) {
 // configure makes the lanes follow the routes. All names have numbers on disk when it returns.
 func (e *engine) configure(limits Limits, routes []Route) error {
 	e.limits.Store(&limits)
+	select {
+	case e.relimited <- struct{}{}:
+	default:
+	}
 	lanes := make(map[*lane]bool, len(routes))
 	err := e.do(func(w *writer) {
 		for i := range routes {

@@ -54,7 +54,8 @@ func (e *engine) crowded() bool {
 
 // tend sweeps out what has expired, and history when there is no room, until ctx ends.
 func (e *engine) tend(ctx context.Context) {
-	sweep := time.NewTimer(e.sweepGap(0))
+	next := time.Now().Add(e.sweepGap(0))
+	sweep := time.NewTimer(time.Until(next))
 	defer sweep.Stop()
 	for {
 		select {
@@ -62,10 +63,16 @@ func (e *engine) tend(ctx context.Context) {
 			return
 		case <-e.shed:
 			e.report("evict history", e.evict(ctx))
+		case <-e.relimited:
+			if at := time.Now().Add(e.sweepGap(0)); at.Before(next) {
+				next = at
+				sweep.Reset(time.Until(next))
+			}
 		case <-sweep.C:
 			start := time.Now()
 			e.report("sweep", e.sweep(ctx))
-			sweep.Reset(e.sweepGap(time.Since(start)))
+			next = time.Now().Add(e.sweepGap(time.Since(start)))
+			sweep.Reset(time.Until(next))
 		}
 	}
 }

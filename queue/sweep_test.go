@@ -344,6 +344,30 @@ func TestSentAgainIsNotTooOld(t *testing.T) {
 	})
 }
 
+// Shorter limits hold at once, and a reload now and then keeps no sweep from coming.
+func TestSweepAfterAReload(t *testing.T) {
+	bubble(t, "shorter", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.SetPaused("crm", true)
+		id := r.put("crm").Delivery(1)
+		time.Sleep(10 * time.Second)
+		r.limits = Limits{MaxAge: time.Second}
+		r.configure(route("crm"))
+		time.Sleep(time.Second)
+		r.wantState(id, StateDead, TooOld)
+	})
+	bubble(t, "often", func(t *testing.T) {
+		r := newRigOn(t, vfs.NewMem(), Limits{MaxAge: time.Hour}, route("crm"))
+		r.SetPaused("crm", true)
+		id := r.put("crm").Delivery(1)
+		for range 62 * 4 {
+			time.Sleep(15 * time.Second)
+			r.configure(route("crm"))
+		}
+		r.wantState(id, StateDead, TooOld)
+	})
+}
+
 // More than one batch of the sweeper's, with what stays in between.
 func TestSweepOfThousands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

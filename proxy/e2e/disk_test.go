@@ -160,7 +160,7 @@ func (s *small) flood(route string, most int) (ids []string, reason string) {
 	return ids, ""
 }
 
-func idsOf(t *testing.T, answer string) (ids []string) {
+func idsOf(t testing.TB, answer string) (ids []string) {
 	t.Helper()
 	var a struct{ Deliveries []struct{ ID string } }
 	if err := json.Unmarshal([]byte(answer), &a); err != nil || len(a.Deliveries) != 1 {

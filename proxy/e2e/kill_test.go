@@ -67,7 +67,7 @@ func TestKills(t *testing.T) {
 	k.judge()
 }
 
-func number(t *testing.T, name string, without uint64) uint64 {
+func number(t testing.TB, name string, without uint64) uint64 {
 	t.Helper()
 	s := os.Getenv(name)
 	if s == "" {

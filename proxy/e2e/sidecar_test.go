@@ -13,7 +13,7 @@ import (
 
 // A sidecar is the binary running in a folder, once or one time after the other.
 type sidecar struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	address string // where it listens
 	client  *http.Client
@@ -23,7 +23,7 @@ type sidecar struct {
 }
 
 // newSidecar is one that has not begun. It ends with the test.
-func newSidecar(t *testing.T, dir string) *sidecar {
+func newSidecar(t testing.TB, dir string) *sidecar {
 	t.Helper()
 	port, err := freePort()
 	if err != nil {
