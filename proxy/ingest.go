@@ -96,10 +96,13 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 			return answer, true, nil
 		}
 		defer claim.Release()
-		if err := p.ready(); err != nil {
-			return nil, false, err
-		}
 	}
+	// Its body may have taken a while to come.
+	leave, err := p.enter()
+	if err != nil {
+		return nil, false, err
+	}
+	defer leave()
 
 	done, err := beginDecoding(r.Context(), len(buf.b))
 	if err != nil {

@@ -23,6 +23,9 @@ import (
 // then is given back uncharged.
 const grace = 10 * time.Second
 
+// polite is how long a stop waits for signals that have been read, and later for clients.
+const polite = 2 * time.Second
+
 // A Proxy is the sidecar: signals in, deliveries out, people looking in. Make
 // it with New, run it with Serve.
 type Proxy struct {
@@ -41,6 +44,7 @@ type Proxy struct {
 
 	reloading sync.Mutex // one Reload at a time
 	stopping  atomic.Bool
+	entered   atomic.Int64 // signals that have been read and not been answered
 }
 
 // New opens the store and begins to send what is due. log gets a line for each
@@ -167,6 +171,19 @@ func (p *Proxy) ready() error {
 	return p.queue.Ready()
 }
 
+// enter has a signal that has been read waited for, should the sidecar stop,
+// until leave is called. It is an error where ready is.
+func (p *Proxy) enter() (leave func(), err error) {
+	p.entered.Add(1) // before the look: who stops counts after it has said so
+	if err := p.ready(); err != nil {
+		p.entered.Add(-1)
+		return nil, err
+	}
+	return p.leave, nil
+}
+
+func (p *Proxy) leave() { p.entered.Add(-1) }
+
 // observe takes the entries of the delivery log as they are written: for the
 // metrics and the log. The lines of a batch are written at once.
 func (p *Proxy) observe(batch []queue.Entry) {
@@ -182,9 +199,9 @@ func (p *Proxy) observe(batch []queue.Entry) {
 
 // Serve listens, and answers until ctx ends; ready, unless nil, is called with
 // the address once requests are answered: HOST:PORT, or unix: and a path. The
-// config is reloaded when its files change. Then it stops, in order: no new
-// connection, no new signal; requests and attempts under way are waited for,
-// grace at most; the store is closed. Serve returns nil after a stop that ctx
+// config is reloaded when its files change. Then it stops, in order: new signals
+// are refused; signals and attempts under way are waited for, grace at most; the
+// store is closed; so is the port. Serve returns nil after a stop that ctx
 // asked for, and leaves no goroutine. It must be called once.
 func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) {
 	var tasks sync.WaitGroup
@@ -233,16 +250,16 @@ func (p *Proxy) drain(server *http.Server, short *shortcut, d *door) error {
 	p.log.Info("stopping: no new signals; attempts under way have " + grace.String())
 	p.stopping.Store(true)
 	d.close()
-	// A request takes as long as an fsync; only a stalled client takes longer.
-	polite, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	server.Shutdown(polite) // its only error is that time is up
-	short.settle(polite)
+	// A signal takes as long as an fsync, or an expression that runs away.
+	for end := time.Now().Add(polite); p.entered.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	err := p.close()
-	server.Close()
-	sending, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), polite)
 	defer cancel()
-	short.end(sending)
+	server.Shutdown(ctx) // its only error is that time is up
+	server.Close()
+	short.end(ctx)
 	d.wait()
 	if err == nil {
 		p.log.Info("stopped")

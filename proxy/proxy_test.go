@@ -329,8 +329,8 @@ func TestStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	// Two that are in the middle of a request on a connection they have used before.
-	half := func() net.Conn {
+	// Some are in the middle of a request, on a connection they have used before.
+	half := func(headers ...string) net.Conn {
 		t.Helper()
 		c, err := net.Dial("tcp", r.addr)
 		if err != nil {
@@ -341,31 +341,41 @@ func TestStop(t *testing.T) {
 		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != http.StatusUnprocessableEntity {
 			t.Fatalf("%+v, %v", resp, err)
 		}
-		io.WriteString(c, strings.TrimSuffix(plainRequest(sample), "}"))
+		io.WriteString(c, strings.TrimSuffix(plainRequest(sample, headers...), "}"))
 		return c
 	}
 	half() // and stays there
-	late := half()
+	late := map[string]net.Conn{"without a key": half(), "with a key": half("Idempotency-Key: k"), "packed": half("Content-Encoding: identity")}
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	r.until("the port to be closed", func() bool {
-		c, err := net.Dial("tcp", r.addr)
-		if err == nil {
-			c.Close()
+	// Until the attempt is over it says that it stops.
+	r.until("it is not ready", func() bool { return r.ready() != nil })
+	for _, path := range []string{"/readyz", "/signals?route=a", "/signals"} {
+		var resp *http.Response
+		if path == "/readyz" {
+			resp, err = http.Get("http://" + r.addr + path)
+		} else {
+			resp, err = http.Post("http://"+r.addr+path, "application/json", strings.NewReader(sample))
 		}
-		return err != nil
-	})
-	if r.ready() == nil {
-		t.Error("it is ready while it stops")
+		if err != nil {
+			t.Fatal(err)
+		}
+		detail, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(detail), "stopping") {
+			t.Errorf("%s is answered %d, %v, %s", path, resp.StatusCode, resp.Header, detail)
+		}
 	}
-	io.WriteString(late, "}")
-	refused, err := http.ReadResponse(bufio.NewReader(late), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if detail, _ := io.ReadAll(refused.Body); refused.StatusCode != http.StatusServiceUnavailable || refused.Header.Get("Retry-After") == "" || !refused.Close {
-		t.Errorf("a signal that is late is answered %d, %v, %s", refused.StatusCode, refused.Header, detail)
+	for name, c := range late {
+		io.WriteString(c, "}")
+		refused, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if detail, _ := io.ReadAll(refused.Body); refused.StatusCode != http.StatusServiceUnavailable || refused.Header.Get("Retry-After") == "" {
+			t.Errorf("a signal that is late, %s, is answered %d, %v, %s", name, refused.StatusCode, refused.Header, detail)
+		}
 	}
 	select {
 	case err := <-stopped:
@@ -375,6 +385,10 @@ func TestStop(t *testing.T) {
 	close(finish)
 	if err := <-stopped; err != nil {
 		t.Error(err)
+	}
+	if c, err := net.Dial("tcp", r.addr); err == nil {
+		c.Close()
+		t.Error("the port is open after the stop")
 	}
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		t.Errorf("the followed log did not end well: %v", err)

@@ -90,20 +90,6 @@ func (s *shortcut) Close() error {
 	return s.Listener.Close()
 }
 
-// settle waits until no connection is left, or ctx ends. The listener must be closed.
-func (s *shortcut) settle(ctx context.Context) {
-	for s.open() > 0 && ctx.Err() == nil {
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// open is how many connections the shortcut has.
-func (s *shortcut) open() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
-}
-
 // end ends the context of every request, and waits until no connection is
 // left, closing those that are when ctx ends.
 func (s *shortcut) end(ctx context.Context) {

@@ -300,6 +300,13 @@ func TestShortcutTimes(t *testing.T) {
 	})
 }
 
+// open is how many connections the shortcut has.
+func (s *shortcut) open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 // TestShortcutEnds: those that wait are closed; one that is answered gets its
 // answer, which says that it is the last, and after that nothing is read.
 func TestShortcutEnds(t *testing.T) {
