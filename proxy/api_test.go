@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"signalpost/proxy"
 	"signalpost/proxy/config"
 )
@@ -1303,6 +1305,83 @@ transform = 'error("no")'
 	})
 }
 
+// Each filter of POST /retry and POST /discard leaves out what it should.
+func TestAmendmentFilters(t *testing.T) {
+	s := start(t, `
+[[route]]
+name = "gone"
+url = "%s/gone"
+[[route]]
+name = "broken"
+url = "%s/broken"
+transform = "error"
+`, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) }))
+	s.post("/signals", `{"signal_type":"a"}`)
+	time.Sleep(10 * time.Millisecond)
+	mark := time.Now().Format(time.RFC3339Nano)
+	time.Sleep(10 * time.Millisecond)
+	s.post("/signals", `[{"signal_type":"a"},{"signal_type":"b"}]`)
+	s.settled()
+	for filter, want := range map[string]int{
+		`"state":"dead"`:                           6,
+		`"route":"gone"`:                           3,
+		`"reason":"gone"`:                          3,
+		`"reason":"transform"`:                     3,
+		`"reason":"exhausted"`:                     0,
+		`"signal_type":"a"`:                        4,
+		`"signal_type":"b","route":"broken"`:       1,
+		`"since":"` + mark + `"`:                   4,
+		`"until":"` + mark + `"`:                   2,
+		`"since":"` + mark + `","route":"gone"`:    2,
+		`"since":"1h","until":"` + mark + `"`:      2,
+		`"since":"` + mark + `","until":"1h"`:      0,
+		`"signal_type":"b","until":"` + mark + `"`: 0,
+	} {
+		for _, path := range []string{"/retry", "/discard"} {
+			if a := s.post(path, `{`+filter+`,"dry_run":true}`); a.status != 200 || strings.TrimSpace(a.body) != fmt.Sprintf(`{"matched":%d}`, want) {
+				t.Errorf("POST %s {%s}: %s, want %d", path, filter, a, want)
+			}
+		}
+	}
+	var st struct {
+		Routes []struct {
+			Name      string
+			LastError *string `json:"last_error"`
+		}
+	}
+	s.get("/status", &st)
+	if len(st.Routes) != 2 || st.Routes[0].LastError == nil || !strings.Contains(*st.Routes[0].LastError, "410") {
+		t.Errorf("%+v", st)
+	}
+	var page deliveries
+	s.get("/deliveries?signal_type=b", &page)
+	var signal struct {
+		ID         string
+		ReceivedAt time.Time `json:"received_at"`
+	}
+	s.get("/signals/"+page.Deliveries[0].Signal, &signal)
+	if at := ulid.Time(ulid.MustParse(strings.TrimPrefix(signal.ID, "sig_")).Time()); !signal.ReceivedAt.Equal(at) {
+		t.Errorf("received at %v, and its id is of %v", signal.ReceivedAt, at)
+	}
+}
+
+// A page has 100 entries unless it is asked for others.
+func TestDefaultLimit(t *testing.T) {
+	s := start(t, "[[route]]\nname = 'broken'\nurl = '%s'\ntransform = 'error'\n", nil)
+	s.do("POST", "/signals", strings.Repeat("{\"signal_type\":\"a\"}\n", 101), "Content-Type", isLines)
+	for _, path := range []string{"/log", "/deliveries"} {
+		var page struct {
+			Entries    []json.RawMessage
+			Deliveries []json.RawMessage
+			Next       string
+		}
+		s.get(path, &page)
+		if n := len(page.Entries) + len(page.Deliveries); n != 100 || page.Next == "" {
+			t.Errorf("%s has %d, then %q", path, n, page.Next)
+		}
+	}
+}
+
 func TestTry(t *testing.T) {
 	box := &inbox{}
 	s := start(t, `
@@ -1395,6 +1474,14 @@ url = "%s"
 signal_types = ["never"]
 `, nil)
 	s.post("/signals", `{"signal_type":"a"}`)
+	for range 2 { // the second is a replay, of each of its signals
+		s.post("/signals?route=idle", `[{"signal_type":"b"},{"signal_type":"b"},{"signal_type":"b"}]`, "Idempotency-Key", "k")
+	}
+	for _, header := range [][]string{{"Host", "evil.example"}, {"Sec-Fetch-Site", "cross-site"}} {
+		if a := s.post("/signals", `{"signal_type":"a"}`, header...); a.status != 403 {
+			t.Errorf("%v: %s", header, a)
+		}
+	}
 	// A delivery can be seen to have ended before that is on disk and counted.
 	s.until("the attempt is counted", func() bool {
 		return strings.Contains(s.do("GET", "/metrics", "").body, `signalpost_attempts_total{route="up",verdict="delivered"} 1`)
@@ -1402,9 +1489,9 @@ signal_types = ["never"]
 	page := s.do("GET", "/metrics", "").body
 	for _, want := range []string{
 		`signalpost_signals_total{result="accepted"} 1`,
-		`signalpost_signals_total{result="replayed"} 0`,
-		`signalpost_signals_total{result="unmatched"} 0`,
-		`signalpost_signals_total{result="refused"} 0`,
+		`signalpost_signals_total{result="replayed"} 3`,
+		`signalpost_signals_total{result="unmatched"} 3`,
+		`signalpost_signals_total{result="refused"} 2`,
 		`signalpost_deliveries_total{route="up",state="delivered"} 1`,
 		`signalpost_deliveries_total{route="up",state="pending"} 1`,
 		`signalpost_deliveries_total{route="broken",state="dead"} 1`,
@@ -1413,7 +1500,7 @@ signal_types = ["never"]
 		`signalpost_attempts_total{route="up",verdict="retry"} 0`,
 		`signalpost_attempts_total{route="broken",verdict="dead"} 0`,
 		`signalpost_attempt_duration_seconds_count{route="up"} 1`,
-		`signalpost_accept_duration_seconds_count 1`,
+		`signalpost_accept_duration_seconds_count 2`,
 		`signalpost_pending{route="up"} 0`,
 		`signalpost_held{route="up"} 0`,
 		`signalpost_dead{route="broken"} 1`,

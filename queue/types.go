@@ -16,7 +16,7 @@ var (
 	// ErrFinished: the delivery is delivered or dead, so there is nothing to give up.
 	ErrFinished = errors.New("already finished")
 	// ErrKeyReused: the idempotency key is bound to a request with other bytes.
-	ErrKeyReused = errors.New("idempotency key used before with another body")
+	ErrKeyReused = errors.New("idempotency key used before with another body, Content-Type or ?route")
 	// ErrUnavailable: the store takes no new signals now; the text says why.
 	ErrUnavailable = errors.New("not accepting signals")
 	// ErrCursor: After is no cursor that the queue gave.

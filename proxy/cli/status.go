@@ -49,6 +49,7 @@ say why not. The answer takes 5 seconds at most.`,
 		Example: examples("signalpost health", "signalpost health --server http://127.0.0.1:8787"),
 	}
 	r := remoteFlags(c)
+	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		api, err := r.client()
 		if err != nil {
@@ -56,11 +57,24 @@ say why not. The answer takes 5 seconds at most.`,
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second)
 		defer cancel()
-		if err := api.Ready(ctx); err != nil {
-			return err
+		err = api.Ready(ctx)
+		out := newPage(c.OutOrStdout())
+		switch {
+		case *asJSON:
+			health := struct {
+				Ready  bool   `json:"ready"`
+				Reason string `json:"reason,omitempty"`
+			}{Ready: err == nil}
+			if err != nil {
+				health.Reason = err.Error()
+			}
+			if printErr := printJSON(out, health); printErr != nil {
+				return printErr
+			}
+		case err == nil:
+			out.printf("ready\n")
 		}
-		newPage(c.OutOrStdout()).printf("ready\n")
-		return nil
+		return err
 	}
 	return c
 }

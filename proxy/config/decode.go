@@ -124,10 +124,7 @@ func (d *decoder) hint(name string, s schema) string {
 	if near := nearest(name, known); near != "" {
 		return ", did you mean " + quote(near) + "?"
 	}
-	if len(known) <= 8 {
-		return ": expected " + oneOf(known)
-	}
-	return ""
+	return ": expected " + oneOf(known)
 }
 
 // nearest returns the option that a name was probably meant to be, or "".
@@ -139,7 +136,11 @@ func nearest(name string, options []string) string {
 	name = plain.Replace(strings.ToLower(name))
 	best, least := "", max(1, utf8.RuneCountInString(name)/3)+1
 	for _, o := range options {
-		if n := levenshtein.ComputeDistance(name, plain.Replace(o)); n < least {
+		n := levenshtein.ComputeDistance(name, plain.Replace(o))
+		if n == 2 && swapped(name, o) {
+			n = 1
+		}
+		if n < least {
 			best, least = o, n
 		}
 	}
@@ -150,6 +151,18 @@ func nearest(name string, options []string) string {
 		}
 	}
 	return best
+}
+
+// swapped tells whether a and b differ by two neighbours that changed places.
+func swapped(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	return i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
 }
 
 // oneOf lists options in a sentence.
