@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -97,6 +96,7 @@ func (s *sidecar) flood(n uint64) time.Duration {
 		before = `{"signal_type":"product_qualified_lead","confidence":0.92,"source":"posthog","account":{"name":"Acme Corp","domain":"acme.com"},` +
 			`"events":["visited_pricing_page","invited_team_member","api_key_created"],"detected_at":"2026-04-29T14:31:08Z","noise":"`
 		behind = `"}`
+		base64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	)
 	var all sync.WaitGroup
 	var left atomic.Int64
@@ -111,14 +111,14 @@ func (s *sidecar) flood(n uint64) time.Duration {
 			}
 			defer c.Close()
 			in := bufio.NewReader(c)
-			noise := make([]byte, (floodBytes-len(before)-len(behind))/2)
 			out := fmt.Appendf(nil, "POST /signals HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", s.address, floodBytes, before)
 			at := len(out)
 			for left.Add(-1) >= 0 {
-				for i := range noise {
-					noise[i] = byte(rand.Uint32())
+				out = out[:at]
+				for range floodBytes - len(before) - len(behind) {
+					out = append(out, base64[rand.N(len(base64))])
 				}
-				out = append(hex.AppendEncode(out[:at], noise), behind...)
+				out = append(out, behind...)
 				if _, err := c.Write(out); err != nil {
 					s.t.Error(err)
 					return
