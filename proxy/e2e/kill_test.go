@@ -333,6 +333,7 @@ func (k *kills) round(rng *rand.Rand) {
 	k.kill()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.trigger = nil // or it might kill the next life, which nobody loads
 	k.t.Logf("life %d, killed when %d %s: %d accepted, %d arrived; %d settled, %d more seen to end", k.life, n, what, k.accepted, k.arrived, k.fresh, len(k.entries)-k.marked)
 }
 
@@ -444,7 +445,6 @@ func (k *kills) mark(n int) {
 // again repeats what had no answer and a key.
 func (k *kills) again() {
 	k.mu.Lock()
-	k.trigger = nil
 	requests := slices.Clone(k.requests)
 	k.mu.Unlock()
 	n := 0

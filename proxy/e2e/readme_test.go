@@ -631,3 +631,20 @@ func writeCA(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// The commands that measure what the README says it costs do so.
+func TestReadmeCosts(t *testing.T) {
+	script := strings.Replace(only(t, "### What it costs", "sh"), "-count 5", "-benchtime 1x", 1)
+	out, err := bash(t, "../..", "set -e\n"+script, "SIGNALPOST_BACKLOG=2000")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{
+		"BenchmarkAccept/nethttp", "BenchmarkAccept/signalpost", "BenchmarkThrough/nethttp", "BenchmarkThrough/signalpost",
+		"signals/s", "MB-at-most", "last/first", "ms-to-first", "stored/accepted",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("nothing of %s:\n%s", want, out)
+		}
+	}
+}
