@@ -155,7 +155,6 @@ func (q *Queue) newEngine() (*engine, error) {
 		},
 	}
 	po.Experimental.CompactionScheduler = compactions
-	po.Experimental.SpanPolicyFunc = tablePerKind
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
@@ -164,14 +163,6 @@ func (q *Queue) newEngine() (*engine, error) {
 	}
 	compactions.begin()
 	return e, nil
-}
-
-// tablePerKind has Pebble end a table where the first byte of the keys
-// changes. What is bulky (signals, bodies, log entries) comes in the order of
-// its keys, so its tables overlap none that are there: they are moved down, not
-// rewritten, and go whole when their time is over.
-func tablePerKind(start []byte) (pebble.SpanPolicy, []byte, error) {
-	return pebble.SpanPolicy{}, []byte{start[0] + 1}, nil
 }
 
 // open opens the database and reads what there is to know. If it cannot,
