@@ -98,11 +98,10 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 		defer claim.Release()
 	}
 	// Its body may have taken a while to come.
-	leave, err := p.enter()
-	if err != nil {
+	if err := p.enter(); err != nil {
 		return nil, false, err
 	}
-	defer leave()
+	defer p.leave()
 
 	done, err := beginDecoding(r.Context(), len(buf.b))
 	if err != nil {

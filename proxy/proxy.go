@@ -172,14 +172,14 @@ func (p *Proxy) ready() error {
 }
 
 // enter has a signal that has been read waited for, should the sidecar stop,
-// until leave is called. It is an error where ready is.
-func (p *Proxy) enter() (leave func(), err error) {
+// until leave is called. It is an error where ready is, and there is nothing to leave.
+func (p *Proxy) enter() error {
 	p.entered.Add(1) // before the look: who stops counts after it has said so
-	if err := p.ready(); err != nil {
-		p.entered.Add(-1)
-		return nil, err
+	err := p.ready()
+	if err != nil {
+		p.leave()
 	}
-	return p.leave, nil
+	return err
 }
 
 func (p *Proxy) leave() { p.entered.Add(-1) }

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// request is a plain request.
+// plainRequest is one that the shortcut answers.
 func plainRequest(body string, headers ...string) string {
 	return head("/signals", append(headers, fmt.Sprint("Content-Length: ", len(body)))...) + body
 }
@@ -193,50 +193,45 @@ func TestShortcut(t *testing.T) {
 		"many line ends":         {plainRequest("1") + "\r\n\r\n\r\n" + plainRequest("2"), "SN"},
 		"twice the content type": {plainRequest("1", "Content-Type: text/plain"), "S"},
 	}
+	// talk sends it all and returns each answer, and who gave it.
+	talk := func(t *testing.T, addr, send string) (answers []string, by string) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for i, part := range strings.Split(send, pause) {
+			if i > 0 {
+				time.Sleep(20 * time.Millisecond) // long enough for it to come alone, mostly; any other way is right too
+			}
+			io.WriteString(c, part)
+		}
+		c.(*net.TCPConn).CloseWrite()
+		for in := bufio.NewReader(c); ; {
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil {
+				return answers, by
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := http.ParseTime(resp.Header.Get("Date")); resp.StatusCode == http.StatusAccepted && err != nil {
+				t.Error(err)
+			}
+			answers = append(answers, fmt.Sprintf("%d %t %s", resp.StatusCode, resp.Close, body))
+			if resp.Header.Get("X-By") == "shortcut" {
+				by += "S"
+			} else {
+				by += "N"
+			}
+		}
+	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var got, want []string
-			var by string
-			for _, addr := range []string{s.Addr().String(), direct.Listener.Addr().String()} {
-				c, err := net.Dial("tcp", addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer c.Close()
-				for i, part := range strings.Split(test.send, pause) {
-					if i > 0 {
-						time.Sleep(20 * time.Millisecond) // long enough for it to come alone, mostly; any other way is right too
-					}
-					io.WriteString(c, part)
-				}
-				c.(*net.TCPConn).CloseWrite()
-				var answers []string
-				in := bufio.NewReader(c)
-				for {
-					resp, err := http.ReadResponse(in, nil)
-					if err != nil {
-						break
-					}
-					body, err := io.ReadAll(resp.Body)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if _, err := http.ParseTime(resp.Header.Get("Date")); resp.StatusCode == http.StatusAccepted && err != nil {
-						t.Error(err)
-					}
-					answers = append(answers, fmt.Sprintf("%d %t %s", resp.StatusCode, resp.Close, body))
-					if len(answers) > len(got) && addr == s.Addr().String() {
-						who := "N"
-						if resp.Header.Get("X-By") == "shortcut" {
-							who = "S"
-						}
-						by += who
-					}
-				}
-				got, want = answers, got
-			}
-			got, want = want, got
+			got, by := talk(t, s.Addr().String(), test.send)
+			want, _ := talk(t, direct.Listener.Addr().String(), test.send)
 			if !slices.Equal(got, want) {
 				t.Errorf("answers\n%s\nwant, as by net/http,\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}

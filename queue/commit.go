@@ -166,14 +166,19 @@ func (e *engine) build(w *writer, first operation) *group {
 	g.entries, w.entries = w.entries, nil
 	if e.written += g.batch.Len(); e.written >= lookBytes {
 		e.written = 0
-		select {
-		case e.look <- struct{}{}:
-		default:
-		}
+		nudge(e.look)
 	}
 	g.err = e.apply(g.batch, g.sync)
 	w.publish()
 	return g
+}
+
+// nudge has who waits on c, which holds one, look again, now or when it next waits.
+func nudge(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // syncGroup is a group of no operation that brings all before it to disk.

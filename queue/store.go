@@ -355,10 +355,7 @@ func (e *engine) start(l Limits) {
 // configure makes the lanes follow the routes. All names have numbers on disk when it returns.
 func (e *engine) configure(limits Limits, routes []Route) error {
 	e.limits.Store(&limits)
-	select {
-	case e.relimited <- struct{}{}:
-	default:
-	}
+	nudge(e.relimited)
 	lanes := make(map[*lane]bool, len(routes))
 	err := e.do(func(w *writer) {
 		for i := range routes {

@@ -33,10 +33,7 @@ func (e *engine) tendDisk(ctx context.Context) {
 		}
 		e.watchDisk()
 		if e.crowded() {
-			select {
-			case e.shed <- struct{}{}:
-			default:
-			}
+			nudge(e.shed)
 		}
 	}
 }
