@@ -161,7 +161,7 @@ func TestDamagedStoreIsRefusedAndLeft(t *testing.T) {
 	}
 	const restore = "restore the folder from a backup"
 	t.Run("a byte in the middle of the log", func(t *testing.T) {
-		refused(t, flipped(log, len(all[log])/2), restore, log)
+		refused(t, flipped(log, len(written(all[log]))/2), restore, log)
 	})
 	t.Run("a byte in the manifest", func(t *testing.T) {
 		refused(t, flipped(manifest, 20), restore, manifest)
@@ -253,29 +253,34 @@ func TestSecondQueueOnTheFolderIsRefused(t *testing.T) {
 	}
 }
 
+// written is a log without the zeros ahead of what was written to it.
+func written(log []byte) []byte { return bytes.TrimRight(log, "\x00") }
+
 // TestTornLogTail: what follows the last whole record of the log was never
 // acknowledged. All before it is kept.
 func TestTornLogTail(t *testing.T) {
 	all, ids := sample(t)
 	log := pick(t, all, "0", ".log")
-	whole := all[log]
+	whole := written(all[log])
 	for _, cut := range []int{1, 10, 400} {
-		fs := storeOf(t, all)
-		writeFile(t, fs, log, whole[:len(whole)-cut])
-		q, err := open(Options{Path: store, Courier: refuser{}}, fs)
-		if err != nil {
-			t.Fatalf("%d bytes short: %v", cut, err)
-		}
-		for _, id := range ids[:len(ids)-1] {
-			if _, err := q.Delivery(id); err != nil {
-				t.Fatalf("%d bytes short: %v", cut, err)
+		for _, zeros := range []int{0, len(all[log]) - len(whole) + cut} {
+			fs := storeOf(t, all)
+			writeFile(t, fs, log, append(whole[:len(whole)-cut:len(whole)-cut], make([]byte, zeros)...))
+			q, err := open(Options{Path: store, Courier: refuser{}}, fs)
+			if err != nil {
+				t.Fatalf("%d bytes short, then %d zeros: %v", cut, zeros, err)
 			}
-		}
-		if err := q.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := check(store, fs); err != nil {
-			t.Error(err)
+			for _, id := range ids[:len(ids)-1] {
+				if _, err := q.Delivery(id); err != nil {
+					t.Fatalf("%d bytes short, then %d zeros: %v", cut, zeros, err)
+				}
+			}
+			if err := q.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if err := check(store, fs); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

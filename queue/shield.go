@@ -105,7 +105,7 @@ func (s *shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err e
 		return err
 	}
 	if s.change(create) {
-		return &shieldedFile{File: f, s: s, manifest: strings.HasPrefix(s.PathBase(name), "MANIFEST-")}, nil
+		return &shieldedFile{File: f, s: s, manifest: strings.HasPrefix(s.PathBase(name), "MANIFEST-"), log: strings.HasSuffix(name, ".log")}, nil
 	}
 	return s.mem.Create(s.PathBase(name), c)
 }
@@ -219,7 +219,19 @@ type shieldedFile struct {
 	told bool // Pebble is told of errors
 
 	manifest bool
+
+	// A log that is not one used again is made longer by zeros ahead of what is
+	// written. Would it grow by what is written, each fsync had to write where
+	// the file ends, too: twice to the disk for each signal of a calm app.
+	log    bool
+	length int64 // of what was written to it
+	zeroed int64 // where the zeros end
 }
+
+// logAhead is how far zeros lie ahead of what is written to a new log, at most.
+const logAhead = 128 << 10
+
+var zeros [logAhead]byte
 
 func (f *shieldedFile) change(g func() error) error {
 	if !f.told {
@@ -239,6 +251,10 @@ func (f *shieldedFile) Write(p []byte) (int, error) {
 		f.s.mu.Unlock()
 	}
 	err := f.change(func() error {
+		if f.length += int64(len(p)); f.log && f.length > f.zeroed {
+			f.zeroed = f.length - f.length%logAhead + logAhead
+			_, _ = f.File.WriteAt(zeros[:f.zeroed-f.length], f.length) // a wish, as Preallocate
+		}
 		n, err := f.File.Write(p)
 		if err == nil && n < len(p) {
 			err = io.ErrShortWrite
