@@ -23,7 +23,7 @@ import (
 const (
 	lookEvery = 500 * time.Millisecond // when no event comes
 	rest      = 100 * time.Millisecond // files are read once they have not changed for so long
-	gather    = 5 * time.Millisecond   // one edit is several events
+	gather    = 50 * time.Millisecond  // one edit is several events, and a log beside the config has many
 
 	clockSlack = 20 * time.Millisecond // by which a file's time may be behind the clock
 )
