@@ -10,25 +10,77 @@ import (
 	"signalpost/queue"
 )
 
-// selectionFlags are what retry and discard select by.
-func selectionFlags(c *cobra.Command, r *remote, states ...string) *client.Selection {
-	s := &client.Selection{}
+// selectionCommand has c do one thing to the delivery that is named, or to all
+// that its filters select, which are in one of the states. done says what became
+// of them. The selection is for flags of c's own.
+func selectionCommand(c *cobra.Command, states []string, statesHelp, done string,
+	one func(*client.Client, context.Context, string, bool) (queue.Info, error),
+	all func(*client.Client, context.Context, client.Selection) (int, error)) *client.Selection {
+	r := remoteFlags(c)
+	asJSON := jsonFlag(c)
+	s := new(client.Selection)
 	f := c.Flags()
 	f.StringVar(&s.Route, "route", "", "only those of the route `NAME`")
+	f.StringVar(&s.State, "state", "", statesHelp)
 	f.StringVar(&s.Reason, "reason", "", "only those dead for `REASON`: gone, exhausted, transform, filtered, too_old, discarded")
 	f.StringVar(&s.Type, "signal-type", "", "only those of signals of this `TYPE`")
 	f.StringVar(&s.Since, "since", "", "only those made since `TIME`: RFC 3339, or a duration back such as 15m, 24h, 7d")
 	f.StringVar(&s.Until, "until", "", "only those made before `TIME`")
 	f.BoolVar(&s.DryRun, "dry-run", false, "only count them")
 	c.RegisterFlagCompletionFunc("route", r.completeRoutes)
+	oneOf(c, "state", states...)
 	oneOf(c, "reason", "gone", "exhausted", "transform", "filtered", "too_old", "discarded")
+	c.Args = cobra.MaximumNArgs(1)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		filters := *s
+		filters.Reshape, filters.DryRun = false, false
+		filtered := filters != client.Selection{}
+		switch {
+		case len(args) == 1 && (filtered || s.DryRun):
+			return usage("name one delivery, or give filters, not both")
+		case len(args) == 0 && !filtered:
+			return usage("name a delivery, or give at least one filter; for all the dead ones: --state dead")
+		}
+		api, err := r.client()
+		if err != nil {
+			return err
+		}
+		out := newPage(c.OutOrStdout())
+		if len(args) == 1 {
+			info, err := one(api, c.Context(), args[0], s.Reshape)
+			if err != nil {
+				return err
+			}
+			return printDelivery(out, *asJSON, info)
+		}
+		n, err := all(api, c.Context(), *s)
+		if err != nil {
+			return asUsage(err)
+		}
+		if *asJSON {
+			return printJSON(out, map[string]int{"matched": n})
+		}
+		would := ""
+		if s.DryRun {
+			would = "would be "
+		}
+		out.printf("%s %s%s\n", count(n, "delivery"), would, done)
+		return nil
+	}
 	return s
 }
 
-// selects tells whether any filter is given.
-func selects(s client.Selection) bool {
-	s.Reshape, s.DryRun = false, false
-	return s != client.Selection{}
+// printDelivery says what became of the delivery that was named.
+func printDelivery(out page, asJSON bool, info queue.Info) error {
+	if asJSON {
+		return printJSON(out, info)
+	}
+	state := string(info.State)
+	if info.Reason != "" {
+		state += " (" + string(info.Reason) + ")"
+	}
+	out.printf("%s  %s, route %s\n", info.ID, state, receiver.Escape(info.Route))
+	return nil
 }
 
 func retryCommand() *cobra.Command {
@@ -45,48 +97,11 @@ transform they always do.`,
 			"signalpost retry --route crm --reason exhausted --since 24h --dry-run",
 			"signalpost retry --reason transform            # after the expression is mended",
 			"signalpost retry --state delivered --route crm --since 1h --reshape"),
-		Args: cobra.MaximumNArgs(1),
 	}
-	r := remoteFlags(c)
-	asJSON := jsonFlag(c)
-	s := selectionFlags(c, r)
-	c.Flags().StringVar(&s.State, "state", "", "dead (default) or delivered `STATE`")
+	s := selectionCommand(c, []string{"dead", "delivered"}, "dead (default) or delivered `STATE`", "due again",
+		(*client.Client).Retry, (*client.Client).RetryAll)
 	c.Flags().BoolVar(&s.Reshape, "reshape", false, "make the bodies anew with today's where and transform")
-	oneOf(c, "state", "dead", "delivered")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		out := newPage(c.OutOrStdout())
-		switch one := len(args) == 1; {
-		case one && (selects(*s) || s.DryRun):
-			return usage("name one delivery, or give filters, not both")
-		case !one && !selects(*s):
-			return usage("name a delivery, or at least one filter; for all the dead ones: --state dead")
-		case !one:
-			return matched(c, r, out, *asJSON, *s, "due again", (*client.Client).RetryAll)
-		}
-		api, err := r.client()
-		if err != nil {
-			return err
-		}
-		info, err := api.Retry(c.Context(), args[0], s.Reshape)
-		if err != nil {
-			return err
-		}
-		return printDelivery(out, *asJSON, info)
-	}
 	return c
-}
-
-// printDelivery says what became of the delivery that was named.
-func printDelivery(out page, asJSON bool, info queue.Info) error {
-	if asJSON {
-		return printJSON(out, info)
-	}
-	state := string(info.State)
-	if info.Reason != "" {
-		state += " (" + string(info.Reason) + ")"
-	}
-	out.printf("%s  %s, route %s\n", info.ID, state, receiver.Escape(info.Route))
-	return nil
 }
 
 func discardCommand() *cobra.Command {
@@ -100,55 +115,13 @@ under way is dead when that fails.`,
 			"signalpost discard dlv_01K…",
 			"signalpost discard --route crm --state pending --dry-run",
 			"signalpost discard --route old-crm --state held"),
-		Args: cobra.MaximumNArgs(1),
 	}
-	r := remoteFlags(c)
-	asJSON := jsonFlag(c)
-	s := selectionFlags(c, r)
-	c.Flags().StringVar(&s.State, "state", "", "pending, held or dead `STATE` (default all three)")
-	oneOf(c, "state", "pending", "held", "dead")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		out := newPage(c.OutOrStdout())
-		switch one := len(args) == 1; {
-		case one && (selects(*s) || s.DryRun):
-			return usage("name one delivery, or give filters, not both")
-		case !one && !selects(*s):
-			return usage("say what to discard: name a delivery, or give at least one filter")
-		case !one:
-			return matched(c, r, out, *asJSON, *s, "discarded", (*client.Client).DiscardAll)
-		}
-		api, err := r.client()
-		if err != nil {
-			return err
-		}
-		info, err := api.Discard(c.Context(), args[0])
-		if err != nil {
-			return err
-		}
-		return printDelivery(out, *asJSON, info)
+	discard := func(api *client.Client, ctx context.Context, id string, _ bool) (queue.Info, error) {
+		return api.Discard(ctx, id)
 	}
+	selectionCommand(c, []string{"pending", "held", "dead"}, "pending, held or dead `STATE` (default all three)", "discarded",
+		discard, (*client.Client).DiscardAll)
 	return c
-}
-
-// matched does something to all that a selection matches, and says to how many.
-func matched(c *cobra.Command, r *remote, out page, asJSON bool, s client.Selection, done string,
-	do func(*client.Client, context.Context, client.Selection) (int, error)) error {
-	api, err := r.client()
-	if err != nil {
-		return err
-	}
-	n, err := do(api, c.Context(), s)
-	if err != nil {
-		return asUsage(err)
-	}
-	if asJSON {
-		return printJSON(out, map[string]int{"matched": n})
-	}
-	if s.DryRun {
-		done = "would be " + done
-	}
-	out.printf("%s %s\n", count(n, "delivery"), done)
-	return nil
 }
 
 func pauseCommand() *cobra.Command {
