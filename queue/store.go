@@ -66,8 +66,10 @@ type engine struct {
 	evicted   atomic.Int64
 	handoff   atomic.Int64 // bytes of bodies that wait in lanes
 
-	readMu   sync.RWMutex // held shared by every reader of db
-	dbClosed bool         // guarded by readMu
+	readMu   sync.Mutex
+	readers  int       // calls of read under way; guarded by readMu
+	dbClosed bool      // no further ones begin; guarded by readMu
+	unread   sync.Cond // readers is 0
 
 	amending sync.Mutex // held while a finished delivery is taken out of its state
 
@@ -103,6 +105,7 @@ func (q *Queue) newEngine() (*engine, error) {
 		ops: make(chan operation, 1024), groups: make(chan *group, 1),
 		failed: make(chan struct{}), look: make(chan struct{}, 1), shed: make(chan struct{}, 1), relimited: make(chan struct{}, 1),
 	}
+	e.unread.L = &e.readMu
 	e.attempts, e.cancel = context.WithCancel(context.Background())
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
@@ -412,9 +415,7 @@ func (e *engine) close(ctx context.Context) error {
 	e.tending.Wait()
 	e.stopSending(ctx)
 	e.stopWriting()
-	e.readMu.Lock() // nobody reads any more, nor waits to, however long closing takes
-	e.dbClosed = true
-	e.readMu.Unlock()
+	e.endReading()
 	e.wakeFollowers() // those that looked since stopWriting
 	before := e.broken()
 	if err := e.closeDB(); err != nil && before == nil {
@@ -487,20 +488,48 @@ func (e *engine) addLane(name string, n routeNum) *lane {
 	return l
 }
 
-// read calls f while the store is kept open. The error wraps ErrClosed if it
-// is not, and ErrUnavailable if it has failed: what it holds then may never
-// have come to disk.
-func (e *engine) read(f func(db *pebble.DB) error) error {
-	e.readMu.RLock()
-	defer e.readMu.RUnlock()
-	var err error
+func (e *engine) beginRead() (open bool) {
+	e.readMu.Lock()
+	defer e.readMu.Unlock()
 	if !e.dbClosed {
+		e.readers++
+	}
+	return !e.dbClosed
+}
+
+func (e *engine) endRead() {
+	e.readMu.Lock()
+	defer e.readMu.Unlock()
+	if e.readers--; e.readers == 0 {
+		e.unread.Broadcast()
+	}
+}
+
+// endReading lets no read begin any more, be it within another, and waits
+// until none is under way.
+func (e *engine) endReading() {
+	e.readMu.Lock()
+	defer e.readMu.Unlock()
+	e.dbClosed = true
+	for e.readers > 0 {
+		e.unread.Wait()
+	}
+}
+
+// read calls f, which may read too, while the store is kept open. The error
+// wraps ErrClosed if it is not, and ErrUnavailable if it has failed: what it
+// holds then may never have come to disk.
+func (e *engine) read(f func(db *pebble.DB) error) error {
+	open := e.beginRead()
+	var err error
+	if open {
+		defer e.endRead()
 		err = f(e.db)
 	}
 	switch broken := e.broken(); {
 	case broken != nil:
 		return fmt.Errorf("%w: %w", errFailed, broken)
-	case e.dbClosed:
+	case !open:
 		return ErrClosed
 	case err != nil:
 		return fmt.Errorf("store %s: %w", e.o.Path, err)
