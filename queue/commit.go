@@ -18,7 +18,7 @@ type operation interface {
 	// done is called once: with nil when what was written can be read, and, if
 	// the operation is urgent, is on disk; else with the reason it is not.
 	done(err error)
-	// urgent asks for an fsync at once. Others are on disk within lazySync.
+	// urgent asks for an fsync of what it writes at once. Others are on disk within lazySync.
 	urgent() bool
 }
 
@@ -35,7 +35,8 @@ type group struct {
 	batch   *pebble.Batch
 	ops     []operation
 	entries []Entry
-	sync    bool
+	empty   bool // nothing was written
+	sync    bool // an fsync comes of it
 	err     error
 }
 
@@ -134,7 +135,7 @@ func (e *engine) commit() {
 		switch {
 		case g.sync:
 			lazy = nil
-		case lazy == nil:
+		case lazy == nil && !g.empty:
 			lazy = time.After(lazySync)
 		}
 		e.groups <- g
@@ -164,6 +165,8 @@ func (e *engine) build(w *writer, first operation) *group {
 	w.writeCounts()
 	w.gather(g.batch)
 	g.entries, w.entries = w.entries, nil
+	g.empty = g.batch.Empty()
+	g.sync = g.sync && !g.empty // Pebble makes none of an empty batch
 	if e.written += g.batch.Len(); e.written >= lookBytes {
 		e.written = 0
 		nudge(e.look)
