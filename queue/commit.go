@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -208,7 +209,7 @@ func (e *engine) apply(b *pebble.Batch, sync bool) (err error) {
 			e.fail(err)
 		}
 	}()
-	e.busy.Store(time.Now().UnixNano())
+	e.busy.Store(e.clock())
 	defer e.busy.Store(0)
 	if sync {
 		err = e.db.ApplyNoSyncWait(b, pebble.Sync)
@@ -225,7 +226,7 @@ func (e *engine) apply(b *pebble.Batch, sync bool) (err error) {
 func (e *engine) finish() {
 	for g := range e.groups {
 		if g.err == nil && g.sync {
-			e.syncing.Store(time.Now().UnixNano())
+			e.syncing.Store(e.clock())
 			if err := g.batch.SyncWait(); err != nil {
 				g.err = fmt.Errorf("store: sync: %w", err)
 				e.fail(g.err)
@@ -385,14 +386,28 @@ func (w *writer) publish() {
 	w.touched = w.touched[:0]
 }
 
-// watch fails the engine if the disk does not answer, so that nobody waits for it.
-func (e *engine) watch(now time.Time) {
-	for _, since := range []int64{e.busy.Load(), e.syncing.Load()} {
-		if since != 0 && now.Sub(time.Unix(0, since)) > stallAfter {
-			e.fail(fmt.Errorf("store %s: the disk has not answered for %v", e.o.Path, stallAfter))
+// watch fails the engine if the disk does not answer, so that nobody waits for
+// it, until ctx ends.
+func (e *engine) watch(ctx context.Context) {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		for _, since := range []int64{e.busy.Load(), e.syncing.Load()} {
+			if since != 0 && time.Duration(e.clock()-since) > stallAfter {
+				e.fail(fmt.Errorf("store %s: the disk has not answered for %v", e.o.Path, stallAfter))
+			}
 		}
 	}
 }
+
+// clock is the time since the engine was made, in nanoseconds, never 0. It
+// does not follow the clock of the machine when that is set.
+func (e *engine) clock() int64 { return int64(time.Since(e.made)) | 1 }
 
 func (e *engine) fail(err error) {
 	if e.failure.CompareAndSwap(nil, &err) {

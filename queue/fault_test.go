@@ -339,6 +339,55 @@ func TestHungDisk(t *testing.T) {
 	}
 }
 
+// TestHungLog: likewise where only the log hangs, and nobody but the store's
+// own watch can notice: while it is configured after it was opened again, and
+// while it closes.
+func TestHungLog(t *testing.T) {
+	hung := func(t *testing.T) (r *rig, on func(), release func()) {
+		h := &hang{release: make(chan struct{})}
+		r = newRigOn(t, &hookFS{FS: vfs.NewMem(), hook: func(o fsOp, after bool) error {
+			if o.kind == "sync" && strings.HasSuffix(o.name, ".log") {
+				return h.hook(o, after)
+			}
+			return nil
+		}}, Limits{}, route("a"))
+		return r, func() { h.on.Store(true) }, func() { h.on.Store(false); close(h.release) }
+	}
+	answered := func(t *testing.T, r *rig) {
+		t.Helper()
+		start := time.Now()
+		mustBe(t, r.Put([]Accepted{{Signal: Signal{ID: r.NewSignalID(), Body: []byte("{}")}}}, nil, nil), ErrUnavailable)
+		if took := time.Since(start); took > stallAfter+3*time.Second {
+			t.Errorf("Put waited %v", took)
+		}
+	}
+	bubble(t, "opened again", func(t *testing.T) {
+		r, on, release := hung(t)
+		failed := r.engine.Load()
+		failed.fail(errors.New("as if the disk were full"))
+		mustBe(t, r.Configure(Limits{}, []Route{route("a"), route("new")}), ErrUnavailable) // so that the next has a name to write
+		on()
+		for r.engine.Load() == failed {
+			time.Sleep(time.Millisecond)
+		}
+		answered(t, r)
+		release()
+		time.Sleep(2 * lastReopen)
+		r.put("new")
+	})
+	bubble(t, "closing", func(t *testing.T) {
+		r, on, release := hung(t)
+		on()
+		var all sync.WaitGroup
+		all.Go(func() { answered(t, r) })
+		synctest.Wait()
+		all.Go(func() { _ = r.Close(context.Background()) })
+		time.Sleep(stallAfter + 5*time.Second)
+		release()
+		all.Wait()
+	})
+}
+
 // TestCompactionThatFailsIsNoFailure: reads get slower, and that is all.
 func TestCompactionThatFailsIsNoFailure(t *testing.T) {
 	bubble(t, "compaction", func(t *testing.T) {

@@ -134,8 +134,6 @@ func (q *Queue) Close(ctx context.Context) error {
 // tend opens the store anew when it has failed, until ctx ends: what made it
 // fail (a full disk, mostly) may pass.
 func (q *Queue) tend(ctx context.Context) {
-	watch := time.NewTicker(time.Second)
-	defer watch.Stop()
 	var opened time.Time
 	wait, said := firstReopen, ""
 	for {
@@ -143,9 +141,6 @@ func (q *Queue) tend(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-watch.C:
-			e.watch(now)
-			continue
 		case <-e.failed:
 		}
 		if time.Since(opened) > lastReopen { // else it failed again: not a passing fault

@@ -49,7 +49,8 @@ type engine struct {
 	failure atomic.Pointer[error]
 	failed  chan struct{} // closed when failure is set
 	started atomic.Bool
-	busy    atomic.Int64 // since when the committer waits for Pebble, in Unix nanoseconds; 0: it does not
+	made    time.Time
+	busy    atomic.Int64 // since when by clock the committer waits for Pebble; 0: it does not
 	syncing atomic.Int64 // the same of the finisher
 
 	damageMu sync.Mutex
@@ -76,13 +77,15 @@ type engine struct {
 	follow sync.Mutex
 	logged chan struct{} // closed and replaced when the log grows; guarded by follow; nil: nobody waits
 
-	attempts context.Context // ended when attempts have to stop
-	cancel   context.CancelFunc
-	workers  workers
-	puts     sync.Pool // of *putOp that have ended well: of any other it is not known whether it has
-	stopTend context.CancelFunc
-	tending  sync.WaitGroup // sweeper and disk watch
-	writing  sync.WaitGroup // committer and finisher
+	attempts  context.Context // ended when attempts have to stop
+	cancel    context.CancelFunc
+	workers   workers
+	puts      sync.Pool // of *putOp that have ended well: of any other it is not known whether it has
+	stopTend  context.CancelFunc
+	tending   sync.WaitGroup // sweeper and disk watch
+	stopWatch context.CancelFunc
+	watching  sync.WaitGroup
+	writing   sync.WaitGroup // committer and finisher
 }
 
 // pebbleLog passes Pebble's words on. Fatalf must not end the process: it
@@ -100,7 +103,7 @@ func (l pebbleLog) Fatalf(f string, args ...any) { l.fail(fmt.Errorf("store: "+f
 
 func (q *Queue) newEngine() (*engine, error) {
 	e := &engine{
-		o: &q.o, fs: q.fs, log: q.log,
+		o: &q.o, fs: q.fs, log: q.log, made: time.Now(),
 		lanes: map[string]*lane{}, byNum: map[routeNum]*lane{},
 		ops: make(chan operation, 1024), groups: make(chan *group, 1),
 		failed: make(chan struct{}), look: make(chan struct{}, 1), shed: make(chan struct{}, 1), relimited: make(chan struct{}, 1),
@@ -340,7 +343,7 @@ func (e *engine) load() error {
 	})
 }
 
-// start begins committing, sweeping and watching the disk. Lanes begin with configure.
+// start begins committing, sweeping and watching. Lanes begin with configure.
 func (e *engine) start(l Limits) {
 	e.limits.Store(&l)
 	e.started.Store(true)
@@ -350,6 +353,10 @@ func (e *engine) start(l Limits) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stopTend = cancel
 	e.watchDisk()
+	watched, cancel := context.WithCancel(context.Background())
+	e.stopWatch = cancel
+	e.watching.Add(1)
+	go func() { defer e.watching.Done(); e.watch(watched) }()
 	e.tending.Add(2)
 	go func() { defer e.tending.Done(); e.tend(ctx) }()
 	go func() { defer e.tending.Done(); e.tendDisk(ctx) }()
@@ -411,6 +418,8 @@ func (e *engine) close(ctx context.Context) error {
 	if e.closed {
 		return nil
 	}
+	defer e.watching.Wait()
+	defer e.stopWatch() // last: the disk may fail to answer until then
 	e.stopTend()
 	e.tending.Wait()
 	e.stopSending(ctx)
