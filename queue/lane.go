@@ -136,10 +136,11 @@ func (l *lane) configure(r *Route) {
 	case r.Rate <= 0:
 		l.limiter = nil
 	case l.limiter == nil:
-		// The newest attempt, be it from before a restart, is taken to have
-		// emptied the bucket; and it holds one at most, for those that were not recorded.
+		// The newest attempt, be it from before a restart, is taken to have emptied
+		// the bucket, at the end of its millisecond; and it holds one at most, for those
+		// that were not recorded.
 		l.limiter = rate.NewLimiter(rate.Limit(r.Rate), burst(r.Rate))
-		l.limiter.AllowN(l.shown.tried.time(), burst(r.Rate))
+		l.limiter.AllowN(l.shown.tried.time().Add(time.Millisecond), burst(r.Rate))
 		if now := time.Now(); l.limiter.TokensAt(now) > 1 {
 			l.limiter.AllowN(now, int(l.limiter.TokensAt(now))-1)
 		}
@@ -377,9 +378,13 @@ func (l *lane) drop() item {
 	return it
 }
 
-// wake has kick called after d. mu is held.
+// longestSleep bounds what a timer sleeps through: timers stand still while the
+// machine is suspended and when its clock is set, due times do not.
+const longestSleep = time.Minute
+
+// wake has kick called after d, or sooner. mu is held.
 func (l *lane) wake(d time.Duration) (item, bool) {
-	d = max(d, time.Millisecond)
+	d = min(max(d, time.Millisecond), longestSleep)
 	if l.timer == nil {
 		l.timer = time.AfterFunc(d, func() {
 			l.mu.Lock()

@@ -184,7 +184,7 @@ func (l *lane) note(it item, out Outcome, end time.Time) {
 			l.e.log.Warn("route is failing: only probes are sent, the rest waits uncharged", slog.String("route", l.name), slog.String("err", out.Error))
 		}
 	case !l.failing.IsZero():
-		l.e.log.Info("route works again", slog.String("route", l.name), slog.Duration("failed_for", end.Sub(l.failing).Round(time.Millisecond)))
+		l.e.log.Info("route works again", slog.String("route", l.name), slog.Float64("duration_ms", float64(end.Sub(l.failing).Milliseconds())))
 		l.fails, l.failing, l.probing = 0, time.Time{}, false
 		l.ramp = 1
 	default:
