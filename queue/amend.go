@@ -72,7 +72,7 @@ func (q *Queue) DiscardAll(ctx context.Context, f Filter, dry bool) (int, error)
 type amendment struct {
 	of     func(r *deliveryRecord) bool                            // whether it applies
 	change func(c *change, s *shaped) (more []Accepted)            // fills in c.now, c.entry, c.body; s only if shapes says so
-	giveUp bool                                                    // what is under way dies when its attempt fails
+	giveUp bool                                                    // what is under way is noted to die when its attempt fails
 	shapes func(r *deliveryRecord) bool                            // whether change needs the signal shaped; nil: never
 	shape  func(id DeliveryID, r *deliveryRecord) (*shaped, error) // does that, with nothing locked
 	newID  func() DeliveryID                                       // of a delivery that change adds; nil if it adds none
@@ -285,7 +285,7 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 		}
 		if err != nil {
 			for _, c := range op.changes {
-				c.lane.settled(c, err)
+				c.done(err)
 			}
 			return 0, nil, err
 		}
@@ -294,6 +294,9 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 			continue
 		case c == nil: // an attempt is under way
 			n++
+			continue
+		case c.wish:
+			op.changes = append(op.changes, c)
 			continue
 		case t.shaped == nil && a.shapes != nil && a.shapes(&c.was):
 			if c.was.state == pending {
@@ -319,13 +322,21 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 	if err := e.await(op.end); err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	for _, c := range op.changes {
+		switch {
+		case c.missed:
+			again = append(again, target{id: c.id, found: c.was})
+		case c.wish:
+			n++
+		}
+	}
 	return n, again, nil
 }
 
 // prepare takes hold of a delivery for a change, which is yet to be filled in.
 // amending is held, so a finished delivery stays as it is; a pending one is
 // claimed. ok is whether the amendment reaches the delivery: it may without a
-// change, when an attempt is under way.
+// change, when an attempt is under way, or with one that only notes the wish.
 func (e *engine) prepare(t *target, a amendment) (c *change, ok bool, err error) {
 	for {
 		r, err := e.delivery(t.id)
@@ -337,12 +348,17 @@ func (e *engine) prepare(t *target, a amendment) (c *change, ok bool, err error)
 		}
 		l := e.laneOf(r.route)
 		if r.state == pending {
-			switch l.claim(t.id, r.due, a.giveUp) {
+			switch l.claim(t.id, r.due) {
 			case claimWait:
 				time.Sleep(time.Millisecond)
 				continue
 			case claimUnderWay:
-				return nil, true, nil
+				if !a.giveUp {
+					return nil, true, nil
+				}
+				c := &change{lane: l, id: t.id, due: r.due, was: r, now: r, wish: true}
+				c.now.flags |= givenUp
+				return c, true, nil
 			}
 			// What was read before the claim may be older than the claim.
 			now, err := e.delivery(t.id)

@@ -643,6 +643,59 @@ func TestRetryOfTensOfThousands(t *testing.T) {
 	once(t, append(shots, r.taken()...), append(puts, ids...))
 }
 
+// TestDiscardUnderWayIsKept: a delivery that is discarded while an attempt is
+// under way is not sent again, if the attempt comes to nothing, either.
+func TestDiscardUnderWayIsKept(t *testing.T) {
+	under := func(t *testing.T, fs vfs.FS) (*rig, DeliveryID) {
+		r := newRigOn(t, fs, Limits{}, route("a"))
+		r.set(time.Hour, nil)
+		id := r.put("a").Delivery(1)
+		synctest.Wait()
+		if len(r.taken()) != 1 {
+			t.Fatal("no attempt is under way")
+		}
+		if err := r.Discard(id); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState(id, StatePending, "")
+		return r, id
+	}
+	dead := func(t *testing.T, r *rig, id DeliveryID) {
+		t.Helper()
+		time.Sleep(time.Minute)
+		if s := r.taken(); len(s) > 0 {
+			t.Errorf("it was sent again %d times", len(s))
+		}
+		r.wantState(id, StateDead, Discarded)
+		if log := r.detail(id).Log; len(log) != 1 || log[0].Reason != Discarded || log[0].Type != "lead" {
+			t.Errorf("its log is %+v", log)
+		}
+		// Sent again, it is sent.
+		r.set(0, nil)
+		if err := r.Retry(id, false, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		r.wantState(id, StateDelivered, "")
+	}
+	bubble(t, "given back by a stop", func(t *testing.T) {
+		r, id := under(t, vfs.NewMem())
+		r.restart()
+		dead(t, r, id)
+	})
+	bubble(t, "lost by a power cut", func(t *testing.T) {
+		mem := vfs.NewCrashableMem()
+		_, id := under(t, mem)
+		dead(t, newRigOn(t, mem.CrashClone(vfs.CrashCloneCfg{}), Limits{}, route("a")), id)
+	})
+	bubble(t, "given back by the courier", func(t *testing.T) {
+		r, id := under(t, vfs.NewMem())
+		r.endpoint.set(0, func(s shot) (Outcome, error) { return Outcome{}, context.Canceled })
+		r.restart() // the attempt of an hour ends, and the next would come to nothing, too
+		dead(t, r, id)
+	})
+}
+
 // Retries and discards meet attempts in every order there is. In the end each
 // delivery is in one state, and what it is agrees with what was attempted.
 func TestAmendmentsRaceAttempts(t *testing.T) {

@@ -143,6 +143,7 @@ const (
 	noBody                // there is none: the expression failed
 	ownSignal             // the signal's id cannot be derived from the delivery's
 	revived               // it was sent again on request: its age counts from then
+	givenUp               // it was discarded while an attempt was under way, which is the last
 )
 
 // Stored states. Held is derived: pending on a route the config lacks.

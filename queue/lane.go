@@ -96,6 +96,7 @@ const (
 	promised stage = iota // written, not yet known to be on disk
 	ready
 	underWay
+	judged // the attempt has ended, and its change is on its way to the committer
 	claimed
 	shelved // it cannot be read, and is tried again later
 )
@@ -271,16 +272,13 @@ const (
 	claimWait                        // it is being written: read it again
 )
 
-// claim takes a pending delivery for a change that is no attempt. giveUp
-// makes an attempt under way the last.
-func (l *lane) claim(id DeliveryID, due millis, giveUp bool) claimResult {
+// claim takes a pending delivery for a change that is no attempt.
+func (l *lane) claim(id DeliveryID, due millis) claimResult {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h, taken := l.held[id]
 	switch {
 	case taken && h.stage == underWay:
-		h.discard = h.discard || giveUp
-		l.held[id] = h
 		return claimUnderWay
 	case taken && h.stage == shelved:
 		delete(l.shelf, id)

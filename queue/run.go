@@ -37,6 +37,10 @@ func (l *lane) attempt(it item) {
 			l.shelve(it, err)
 			return
 		}
+		if it.rec.flags&givenUp != 0 { // and the attempt came to nothing
+			l.e.submit(l.giveUp(it))
+			return
+		}
 	}
 	out, err := l.e.o.Courier.Deliver(l.e.attempts, *it.d, it.rec.attempts+1)
 	if err != nil {
@@ -45,6 +49,21 @@ func (l *lane) attempt(it item) {
 	}
 	end := time.Now()
 	l.e.submit(l.judge(it, out, end))
+}
+
+// giveUp is the change that ends a delivery which was discarded while an
+// attempt was under way that was given back, or that a crash took with it.
+func (l *lane) giveUp(it item) *change {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isProbe(it) {
+		l.probing = false
+	}
+	delete(l.shelf, it.id)
+	c := &change{lane: l, id: it.id, due: it.due, was: it.rec, now: it.rec}
+	c.die(Discarded, "")
+	c.entry.kind = it.d.Type
+	return c
 }
 
 // giveBack ends an attempt that did not come about: nothing is charged. The
@@ -112,8 +131,9 @@ func (l *lane) judge(it item, out Outcome, end time.Time) *change {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.shelf, it.id)
-	discard := l.held[it.id].discard
-	l.held[it.id] = lease{due: it.due, stage: promised} // too late to discard it
+	h := l.held[it.id]
+	h.stage = judged
+	l.held[it.id] = h
 	l.note(it, out, end)
 
 	now := it.rec
@@ -131,8 +151,6 @@ func (l *lane) judge(it item, out Outcome, end time.Time) *change {
 	case Retry:
 		gap, again := l.route.Schedule.gap(now.attempts-now.base, l.gaps, rand.Float64(), out.RetryAfter)
 		switch {
-		case discard:
-			c.now.state, verdict, reason = dead, Dead, Discarded
 		case !again:
 			c.now.state, verdict, reason = dead, Dead, Exhausted
 		default:

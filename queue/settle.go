@@ -12,6 +12,9 @@ type change struct {
 	entry *logRecord // nil: there is nothing to log
 	tried logRecord  // what entry is of an attempt: one piece of memory, not two
 	body  []byte     // not nil: the body made anew
+
+	wish   bool // only note that the delivery is given up: an attempt is under way
+	missed bool // of a wish: the attempt was recorded before
 }
 
 // Nobody waits for an attempt to be recorded. An amendment, for which someone
@@ -19,6 +22,15 @@ type change struct {
 func (c *change) urgent() bool { return false }
 
 func (c *change) write(w *writer) {
+	if c.wish {
+		c.giveUp(w)
+		return
+	}
+	if c.was.state == pending && c.lane.record(c.id) && c.now.state == pending && c.entry == &c.tried {
+		c.now.state, c.now.reason, c.now.due = dead, reasonByte(Discarded), 0
+		c.entry.verdict, c.entry.reason, c.entry.next = verdictByte(Dead), c.now.reason, 0
+	}
+	c.now.flags &^= givenUp
 	if c.was.state == pending {
 		w.paid(c.lane, c.due, c.id)
 	}
@@ -42,7 +54,38 @@ func (c *change) write(w *writer) {
 	w.putDelivery(c.id, &c.now)
 }
 
-func (c *change) done(err error) { c.lane.settled(c, err) }
+// giveUp notes in the delivery, and in its lease, that the attempt under way is
+// the last, if that is still to be recorded.
+func (c *change) giveUp(w *writer) {
+	l := c.lane
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.held[c.id]
+	if h.due != c.due || h.stage != underWay && h.stage != judged {
+		c.missed = true
+		return
+	}
+	h.discard = true
+	l.held[c.id] = h
+	w.putDelivery(c.id, &c.now)
+}
+
+// record notes that the change for which a delivery is held is being written,
+// and returns whether the delivery was given up before.
+func (l *lane) record(id DeliveryID) (givenUp bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.held[id]
+	h.stage = promised
+	l.held[id] = h
+	return h.discard
+}
+
+func (c *change) done(err error) {
+	if !c.wish {
+		c.lane.settled(c, err)
+	}
+}
 
 // settled lets go of a delivery whose change has been written, or could not be.
 func (l *lane) settled(c *change, err error) {
