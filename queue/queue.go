@@ -70,6 +70,10 @@ func open(o Options, fs vfs.FS) (_ *Queue, err error) {
 		return nil, err
 	}
 	q.ids.last = e.lastSignal
+	if ahead := time.Until(e.lastSignal.Time()); ahead > time.Minute {
+		q.log.Warn(fmt.Sprintf("the newest signal was accepted %v ahead of now: the clock was wrong then, or is now; "+
+			"what is accepted until it has caught up is kept for so much longer than queue.retention and queue.max_age say", ahead.Round(time.Second)))
+	}
 	e.start(q.limits)
 	q.engine.Store(e)
 	ctx, cancel := context.WithCancel(context.Background())

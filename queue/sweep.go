@@ -13,7 +13,7 @@ import (
 
 const (
 	sweepItems = 4096 // deliveries looked at for one batch
-	evictItems = 512  // likewise, when history is shed before its time: no more than needed
+	evictLeast = 32   // likewise, when history is shed before its time
 	tendEvery  = time.Second
 	sweepMost  = time.Minute            // between sweeps
 	sweepLeast = 100 * time.Millisecond // likewise
@@ -44,13 +44,41 @@ func (e *engine) tendDisk(ctx context.Context) {
 // history is shed below half of it. Of a small disk it is a quarter.
 const reserve = 64 << 20
 
+// shedAt is the size of the store from which on history goes: a little before
+// signals are refused, so that none is while there is history to shed. The
+// store grows by a flush, some 8 MiB, at a time.
+func (l *Limits) shedAt() int64 {
+	early := min(max(l.MaxSize/16, 16<<20), 64<<20)
+	return l.MaxSize - min(early, l.MaxSize/4)
+}
+
+// excess is how many bytes of history have to go; 0 or less: none.
+func (e *engine) excess() int64 {
+	return max(e.bytes.Load()-e.limits.Load().shedAt()+1, e.reserved.Load()/2-e.free.Load())
+}
+
 // crowded is whether history has to go.
-func (e *engine) crowded() bool {
-	return e.bytes.Load() >= e.limits.Load().MaxSize || e.free.Load() < e.reserved.Load()/2
+func (e *engine) crowded() bool { return e.excess() > 0 }
+
+// evictItems is how many deliveries are to go at once: no more than needed, as
+// far as can be told from how many the store has.
+func (e *engine) evictItems() int {
+	stored := int64(1)
+	for _, l := range e.allLanes() {
+		l.mu.Lock()
+		for _, n := range l.shown.in {
+			stored += n
+		}
+		l.mu.Unlock()
+	}
+	some := e.excess() + e.limits.Load().shedAt()/64 // or it would be for the next signal again
+	return int(min(max(some*stored/max(e.bytes.Load(), 1), evictLeast), sweepItems))
 }
 
 // tend sweeps out what has expired, and history when there is no room, until ctx ends.
 func (e *engine) tend(ctx context.Context) {
+	shed := e.shed
+	var rested <-chan time.Time // set while shed is nil
 	next := time.Now().Add(e.sweepGap(0))
 	sweep := time.NewTimer(time.Until(next))
 	defer sweep.Stop()
@@ -58,8 +86,15 @@ func (e *engine) tend(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-e.shed:
+		case <-shed:
+			start := time.Now()
 			e.report("evict history", e.evict(ctx))
+			if e.crowded() { // nothing more can go for now
+				shed = nil
+				rested = time.After(sweepShare * time.Since(start))
+			}
+		case <-rested:
+			shed, rested = e.shed, nil
 		case <-e.relimited:
 			if at := time.Now().Add(e.sweepGap(0)); at.Before(next) {
 				next = at
@@ -134,7 +169,7 @@ func (e *engine) sweep(ctx context.Context) error {
 		return err
 	}
 	old := toStamp(now.Add(-l.Retention))
-	_, _, err := e.reap(ctx, reaping{
+	_, _, _, err := e.reap(ctx, DeliveryID{}, reaping{
 		until:   firstID(now.Add(-min(l.Retention, l.MaxAge))),
 		goUntil: firstID(now.Add(-l.Retention)),
 		expired: func(r *deliveryRecord) bool { return r.state != pending && r.last < old },
@@ -212,26 +247,31 @@ type reaping struct {
 	items   int    // deliveries looked at for one batch
 }
 
-// reap deletes signals all of whose deliveries are expired, with these, in
-// ranges, and ends pending ones that are too old. It returns how many it deleted, and where it ended.
-func (e *engine) reap(ctx context.Context, rp reaping) (total int, pos DeliveryID, err error) {
+// reap deletes, from pos on, signals all of whose deliveries are expired, with these, in
+// ranges, and ends pending ones that are too old. It returns how many
+// deliveries it deleted, and between which they lay.
+func (e *engine) reap(ctx context.Context, pos DeliveryID, rp reaping) (total int, first, end DeliveryID, err error) {
+	first = rp.until
 	for ctx.Err() == nil {
-		old, end, gone, err := e.reapSome(pos, &rp)
+		r, err := e.reapSome(pos, &rp)
 		if err != nil {
-			return total, pos, err
+			return total, first, pos, err
 		}
-		total += gone
-		pos = end
-		if len(old) > 0 {
-			if _, err := e.amend(ctx, old, tooOldAmendment(rp.tooOld)); err != nil {
-				return total, pos, err
+		if total == 0 {
+			first = r.first
+		}
+		total += r.gone
+		pos = r.end
+		if len(r.old) > 0 {
+			if _, err := e.amend(ctx, r.old, tooOldAmendment(rp.tooOld)); err != nil {
+				return total, first, pos, err
 			}
 		}
-		if end == rp.until || rp.some && total > 0 {
+		if pos == rp.until || rp.some && total > 0 {
 			break
 		}
 	}
-	return total, pos, nil
+	return total, first, pos, nil
 }
 
 func tooOldAmendment(before millis) amendment {
@@ -244,14 +284,21 @@ func tooOldAmendment(before millis) amendment {
 	}
 }
 
-// reapSome reaps from pos on and returns where it ended, which pending
-// deliveries it met that are too old, and how many it deleted.
-func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []target, end DeliveryID, gone int, err error) {
+// A reaped says what reapSome did.
+type reaped struct {
+	old   []target   // pending deliveries it met that are too old
+	gone  int        // deliveries it deleted
+	first DeliveryID // none before was deleted
+	end   DeliveryID // where it ended
+}
+
+// reapSome reaps from pos on, as much as fits one batch.
+func (e *engine) reapSome(pos DeliveryID, rp *reaping) (done reaped, err error) {
 	// Finished deliveries must not be retried between the look and the deletion.
 	e.amending.Lock()
 	defer e.amending.Unlock()
 	if err := e.do(func(w *writer) { w.lowPut = maxSignal }); err != nil {
-		return nil, end, 0, err
+		return reaped{}, err
 	}
 	type tally [storedStates]int64
 	var (
@@ -264,11 +311,9 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []target, end Delive
 		members []deliveryRecord
 		ids     []DeliveryID
 		seen    int
+
+		leaned = leaning{e: e, to: pos.signal(), until: rp.until, items: rp.items}
 	)
-	kept, err := e.signalsWithExtras(pos.signal(), rp.until)
-	if err != nil {
-		return nil, end, 0, err
-	}
 	addRun := func(before DeliveryID) {
 		if bytes.Compare(before[:], rp.goUntil[:]) > 0 {
 			before = rp.goUntil
@@ -277,11 +322,15 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []target, end Delive
 			runs = append(runs, [2]DeliveryID{from, before})
 		}
 	}
-	closeGroup := func() {
+	closeGroup := func() error {
 		if len(members) == 0 {
-			return
+			return nil
 		}
-		goes := !kept[group] && bytes.Compare(group[:], rp.goUntil[:]) < 0
+		stays, err := leaned.on(group)
+		if err != nil {
+			return err
+		}
+		goes := !stays && bytes.Compare(group[:], rp.goUntil[:]) < 0
 		for i := range members {
 			goes = goes && rp.expired(&members[i])
 		}
@@ -295,14 +344,15 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []target, end Delive
 					extras = append(extras, extraKey(nil, members[i].signal, ids[i]))
 				}
 			}
-			gone += len(members)
+			done.gone += len(members)
 		} else {
 			addRun(group.Delivery(0))
 			from = group.after()
 		}
 		members, ids = members[:0], ids[:0]
+		return nil
 	}
-	end = rp.until
+	done.end = rp.until
 	err = e.scan(deliveryKey(nil, pos), deliveryKey(nil, rp.until), func(k, v []byte) (bool, error) {
 		var id DeliveryID
 		copy(id[:], k[1:])
@@ -311,9 +361,11 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []target, end Delive
 			return false, err
 		}
 		if s := id.signal(); s != group {
-			closeGroup()
+			if err := closeGroup(); err != nil {
+				return false, err
+			}
 			if seen >= rp.items {
-				end = s.Delivery(0)
+				done.end = s.Delivery(0)
 				return false, nil
 			}
 			group = s
@@ -321,22 +373,26 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []target, end Delive
 		seen++
 		members, ids = append(members, r), append(ids, id)
 		if r.state == pending && max(toMillis(id.Time()), r.since) < rp.tooOld {
-			old = append(old, target{id: id, found: r})
+			done.old = append(done.old, target{id: id, found: r})
 		}
 		return true, nil
 	})
 	if err != nil {
-		return nil, end, 0, err
+		return reaped{}, err
 	}
-	closeGroup()
-	addRun(end)
+	if err := closeGroup(); err != nil {
+		return reaped{}, err
+	}
+	addRun(done.end)
 	if runs, err = e.inhabited(runs); err != nil || len(runs) == 0 {
-		return old, end, 0, err
+		done.gone = 0
+		return done, err
 	}
+	done.first = runs[0][0]
 	raced := false
 	err = e.do(func(w *writer) {
 		// A signal put since the look, with an id from long ago, must not be met.
-		if bytes.Compare(w.lowPut[:], end[:]) < 0 {
+		if bytes.Compare(w.lowPut[:], done.end[:]) < 0 {
 			raced = true
 			return
 		}
@@ -357,39 +413,69 @@ func (e *engine) reapSome(pos DeliveryID, rp *reaping) (old []target, end Delive
 		}
 	})
 	if err != nil || raced {
-		return old, end, 0, err
+		done.gone = 0
 	}
-	return old, end, gone, nil
+	return done, err
 }
 
-// signalsWithExtras are the signals before until that later deliveries lean on.
-func (e *engine) signalsWithExtras(from SignalID, until DeliveryID) (map[SignalID]bool, error) {
-	with := map[SignalID]bool{}
-	lo := append([]byte{keyExtra}, from[:]...)
-	hi := append([]byte{keyExtra}, until[:]...)
-	return with, e.scan(lo, hi, func(k, _ []byte) (bool, error) {
-		var s SignalID
-		copy(s[:], k[1:])
-		with[s] = true
-		return true, nil
-	})
+// leaning knows which signals later deliveries lean on. It is asked of signals
+// in order, and reads ahead by so many items.
+type leaning struct {
+	e     *engine
+	known map[SignalID]bool // of those before to
+	to    SignalID
+	until DeliveryID
+	items int
 }
 
-// inhabited are the runs in which there is a signal or a delivery.
-func (e *engine) inhabited(runs [][2]DeliveryID) ([][2]DeliveryID, error) {
-	kept := runs[:0]
-	for _, r := range runs {
-		some := false
-		for _, prefix := range []byte{keySignal, keyDelivery} {
-			err := e.scan(append([]byte{prefix}, r[0][:]...), append([]byte{prefix}, r[1][:]...), func(_, _ []byte) (bool, error) {
-				some = true
+func (l *leaning) on(s SignalID) (bool, error) {
+	for bytes.Compare(l.to[:], s[:]) <= 0 {
+		lo := append([]byte{keyExtra}, l.to[:]...)
+		hi := append([]byte{keyExtra}, l.until[:]...)
+		l.known, l.to = map[SignalID]bool{}, SignalID(l.until)
+		err := l.e.scan(lo, hi, func(k, _ []byte) (bool, error) {
+			var x SignalID
+			copy(x[:], k[1:])
+			if len(l.known) == l.items && !l.known[x] {
+				l.to = x
 				return false, nil
-			})
-			if err != nil {
-				return nil, err
 			}
+			l.known[x] = true
+			return true, nil
+		})
+		if err != nil {
+			return false, err
 		}
-		if some {
+		if l.to == SignalID(l.until) {
+			break
+		}
+	}
+	return l.known[s], nil
+}
+
+// inhabited are the runs, which are in order, in which there is a signal or a delivery.
+func (e *engine) inhabited(runs [][2]DeliveryID) ([][2]DeliveryID, error) {
+	some := make([]bool, len(runs))
+	for _, prefix := range []byte{keySignal, keyDelivery} {
+		err := e.read(func(db *pebble.DB) error {
+			it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
+			if err != nil {
+				return err
+			}
+			k := []byte{prefix}
+			for i, r := range runs {
+				k = append(k[:1], r[0][:]...)
+				some[i] = some[i] || it.SeekGE(k) && bytes.Compare(it.Key()[1:], r[1][:]) < 0
+			}
+			return it.Close() // with what it met
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	kept := runs[:0]
+	for i, r := range runs {
+		if some[i] {
 			kept = append(kept, r)
 		}
 	}
@@ -397,13 +483,19 @@ func (e *engine) inhabited(runs [][2]DeliveryID) ([][2]DeliveryID, error) {
 }
 
 // evict sheds the oldest delivered history until the store is below its
-// limit, or only what is owed or dead is left.
+// limit, or only what is owed or dead is left. Ids that a clock which was
+// ahead has made count as well.
 func (e *engine) evict(ctx context.Context) error {
+	var pos DeliveryID // all before stays
 	for ctx.Err() == nil && e.crowded() {
+		until, err := e.beyondAll()
+		if err != nil {
+			return err
+		}
 		var before stamp // log entries older than all that goes, go too
-		gone, end, err := e.reap(ctx, reaping{
-			until:   firstID(time.Now()),
-			goUntil: firstID(time.Now()),
+		gone, first, end, err := e.reap(ctx, pos, reaping{
+			until:   until,
+			goUntil: until,
 			expired: func(r *deliveryRecord) bool {
 				if r.state != delivered {
 					return false
@@ -414,7 +506,7 @@ func (e *engine) evict(ctx context.Context) error {
 				return true
 			},
 			some:  true,
-			items: evictItems,
+			items: e.evictItems(),
 		})
 		if err != nil || gone == 0 {
 			return err
@@ -423,16 +515,17 @@ func (e *engine) evict(ctx context.Context) error {
 		if err := e.trim(keyLog, logKey(nil, before)); err != nil {
 			return err
 		}
-		// Room comes when what was deleted is compacted: the old ends alone.
+		// Room comes when what was deleted is compacted, and that alone.
 		for _, r := range [][2][]byte{
-			{{keyBody}, bodyKey(nil, end)}, {{keyDelivery}, deliveryKey(nil, end)},
-			{{keyLog}, logKey(nil, max(before, 1))}, {{keySignal}, append([]byte{keySignal}, end[:]...)},
+			{bodyKey(nil, first), bodyKey(nil, end)}, {deliveryKey(nil, first), deliveryKey(nil, end)},
+			{{keyLog}, logKey(nil, max(before, 1))}, {append([]byte{keySignal}, first[:]...), append([]byte{keySignal}, end[:]...)},
 		} {
 			err := e.read(func(db *pebble.DB) error { return db.Compact(ctx, r[0], r[1], false) })
 			if err != nil {
 				return err
 			}
 		}
+		pos = end
 		e.watchDisk()
 	}
 	return nil
@@ -444,6 +537,16 @@ var maxSignal = func() (s SignalID) {
 	}
 	return s
 }()
+
+// beyondAll is above all deliveries that are stored, and no id that is made from now on is below it.
+func (e *engine) beyondAll() (DeliveryID, error) {
+	id := firstID(time.Now())
+	return id, e.scanBack(deliveryKey(nil, id), []byte{keyDelivery + 1}, func(k, _ []byte) (bool, error) {
+		copy(id[:], k[1:])
+		id = id.signal().after()
+		return false, nil
+	})
+}
 
 func minSignal(a, b SignalID) SignalID {
 	if bytes.Compare(a[:], b[:]) < 0 {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -305,7 +307,7 @@ func TestSweepMeetsNothingItHasNotSeen(t *testing.T) {
 		r.put("crm")
 		time.Sleep(time.Hour)
 		put := false
-		gone, _, err := r.engine.Load().reap(t.Context(), reaping{
+		gone, _, _, err := r.engine.Load().reap(t.Context(), DeliveryID{}, reaping{
 			until: firstID(time.Now()), goUntil: firstID(time.Now()), items: sweepItems,
 			expired: func(*deliveryRecord) bool {
 				if !put {
@@ -525,4 +527,29 @@ func TestSweepWhileSignalsComeIn(t *testing.T) {
 	if made, _ := r.made("crm"); made != int64(many(2000)) {
 		t.Errorf("%d made", made)
 	}
+}
+
+// TestClockOnceAhead: what was accepted while the clock was a year ahead is
+// history that can be shed, and said at the next start.
+func TestClockOnceAhead(t *testing.T) {
+	bubble(t, "ahead", func(t *testing.T) {
+		r := newRigOn(t, vfs.NewMem(), Limits{MaxSize: 64 << 20}, route("a"))
+		r.ids.next(time.Now().Add(365 * 24 * time.Hour))
+		for n := range many(2400) {
+			a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: noise(64 << 10)}, Deliveries: []Made{{Route: "a"}}}
+			if err := r.Put([]Accepted{a}, nil, nil); err != nil {
+				t.Fatalf("refused after %d signals, all delivered, %d of them shed: %v", n, r.Status().Evicted, err)
+			}
+			time.Sleep(time.Second)
+		}
+		if r.Status().Evicted == 0 {
+			t.Error("nothing was shed")
+		}
+		said := &lines{}
+		r.options.Log = slog.New(slog.NewTextHandler(said, nil))
+		r.restart()
+		if !strings.Contains(strings.Join(said.text, ""), "8759h") {
+			t.Errorf("the next start says %q", said.text)
+		}
+	})
 }
