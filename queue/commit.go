@@ -2,9 +2,11 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -409,7 +411,11 @@ func (e *engine) watch(ctx context.Context) {
 // does not follow the clock of the machine when that is set.
 func (e *engine) clock() int64 { return int64(time.Since(e.made)) | 1 }
 
+// fail ends the engine's life. What it may hold on disk, the next one finds.
 func (e *engine) fail(err error) {
+	if errors.Is(err, syscall.ENOSPC) {
+		err = fmt.Errorf("%w: free some of the disk", err)
+	}
 	if e.failure.CompareAndSwap(nil, &err) {
 		if e.started.Load() {
 			e.log.Error("the store failed; nothing is accepted or sent until it can be written again", slog.Any("err", err))

@@ -9,7 +9,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -142,7 +144,7 @@ func refused(t *testing.T, fs vfs.FS, words ...string) {
 }
 
 func TestDamagedStoreIsRefusedAndLeft(t *testing.T) {
-	all, _ := sample(t)
+	all, ids := sample(t)
 	log, table, manifest := pick(t, all, "0", ".log"), pick(t, all, "0", ".sst"), pick(t, all, "MANIFEST-", "")
 	marker := pick(t, all, "marker.manifest.", "")
 	flipped := func(name string, at int) *vfs.MemFS {
@@ -162,6 +164,35 @@ func TestDamagedStoreIsRefusedAndLeft(t *testing.T) {
 	const restore = "restore the folder from a backup"
 	t.Run("a byte in the middle of the log", func(t *testing.T) {
 		refused(t, flipped(log, len(written(all[log]))/2), restore, log)
+	})
+	t.Run("the log cut where it is damaged", func(t *testing.T) {
+		fs := flipped(log, len(written(all[log]))/2)
+		_, err := open(Options{Path: store, Courier: refuser{}}, fs)
+		m := regexp.MustCompile(`truncate -s (\d+) ` + regexp.QuoteMeta(fs.PathJoin(store, log))).FindStringSubmatch(fmt.Sprint(err))
+		if m == nil {
+			t.Fatalf("the error is %q", err)
+		}
+		at, _ := strconv.Atoi(m[1])
+		writeFile(t, fs, log, files(t, fs)[log][:at])
+		q, err := open(Options{Path: store, Courier: refuser{}}, fs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := 0
+		for _, id := range ids {
+			if _, err := q.Delivery(id); err == nil {
+				kept++
+			}
+		}
+		if kept < 185 || kept == len(ids) { // 180 are in the table, 20 in the log
+			t.Errorf("%d of %d are kept", kept, len(ids))
+		}
+		if err := q.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := check(store, fs); err != nil {
+			t.Error(err)
+		}
 	})
 	t.Run("a byte in the manifest", func(t *testing.T) {
 		refused(t, flipped(manifest, 20), restore, manifest)

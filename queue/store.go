@@ -65,6 +65,7 @@ type engine struct {
 	free      atomic.Int64
 	reserved  atomic.Int64 // free bytes that are kept in any case
 	evicted   atomic.Int64
+	shedding  time.Time    // the sweeper's: when it last said that history is shed
 	handoff   atomic.Int64 // bytes of bodies that wait in lanes
 
 	readMu   sync.Mutex
@@ -188,7 +189,9 @@ func (e *engine) open(po *pebble.Options) (err error) {
 		return fmt.Errorf("store %s: the folder has files (%s), but no marker.manifest file that leads to a store: "+
 			"if it is no store, name another or an empty folder in queue.path; if it was one, %s", path, some(found), afterDamage)
 	}
-	if err := checkLog(e.fs, path); err != nil {
+	if err := checkLog(e.fs, path); errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("store %s: cannot be opened: %w; have its files belong to who runs signalpost", path, err)
+	} else if err != nil {
 		return fmt.Errorf("store %s: cannot be opened, and is left as it is: %w; %s", path, err, afterDamage)
 	}
 	db, err := pebble.Open(path, po)
@@ -200,7 +203,7 @@ func (e *engine) open(po *pebble.Options) (err error) {
 	case err != nil && strings.Contains(err.Error(), "unknown format major version"):
 		return fmt.Errorf("store %s: a newer version of signalpost wrote it: run that one: %w", path, err)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("store %s: cannot be opened: %w", path, err)
+		return fmt.Errorf("store %s: cannot be opened: %w; have its files belong to who runs signalpost", path, err)
 	case err != nil:
 		return fmt.Errorf("store %s: cannot be opened, and is left as it is: %w; if files of it are damaged or missing, %s", path, err, afterDamage)
 	}

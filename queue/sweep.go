@@ -137,13 +137,17 @@ func (e *engine) watchDisk() {
 		e.free.Store(int64(u.AvailBytes))
 		e.reserved.Store(min(reserve, int64(u.TotalBytes/4)))
 		if least := max(limits.MinFree, e.reserved.Load()); e.free.Load() < least {
-			why = fmt.Sprintf("the disk of %s has %d bytes free, %d are needed (queue.min_free): free some", e.o.Path, u.AvailBytes, least)
+			what := "queue.min_free"
+			if least > limits.MinFree {
+				what = "in any case, whatever queue.min_free says"
+			}
+			why = fmt.Sprintf("the disk of %s has %d bytes free, %d are needed (%s): free some", e.o.Path, u.AvailBytes, least, what)
 		}
 	} else {
 		e.free.Store(math.MaxInt64) // not known
 	}
 	if b := e.bytes.Load(); b >= limits.MaxSize {
-		why = fmt.Sprintf("the store has %d bytes, queue.max_size is %d: mend or discard what is owed, or raise it", b, limits.MaxSize)
+		why = fmt.Sprintf("the store has %d bytes, queue.max_size is %d: mend or discard what is owed, lower queue.retention if it is what is dead, or raise it", b, limits.MaxSize)
 	}
 	was := e.refusal.Load()
 	switch {
@@ -512,6 +516,7 @@ func (e *engine) evict(ctx context.Context) error {
 			return err
 		}
 		e.evicted.Add(int64(gone))
+		e.saySheds()
 		if err := e.trim(keyLog, logKey(nil, before)); err != nil {
 			return err
 		}
@@ -537,6 +542,22 @@ var maxSignal = func() (s SignalID) {
 	}
 	return s
 }()
+
+// shedSaid is how often it is logged that history is shed, at most.
+const shedSaid = 10 * time.Minute
+
+// saySheds says that history goes before its time. It is the sweeper's.
+func (e *engine) saySheds() {
+	if !e.shedding.IsZero() && time.Since(e.shedding) < shedSaid {
+		return
+	}
+	e.shedding = time.Now()
+	why := fmt.Sprintf("the store has %d bytes, queue.max_size is %d", e.bytes.Load(), e.limits.Load().MaxSize)
+	if free := e.free.Load(); free < e.reserved.Load()/2 {
+		why = fmt.Sprintf("the disk has %d bytes free", free)
+	}
+	e.log.Warn("the oldest delivered history goes before queue.retention is over, to make room", slog.String("err", why))
+}
 
 // beyondAll is above all deliveries that are stored, and no id that is made from now on is below it.
 func (e *engine) beyondAll() (DeliveryID, error) {

@@ -101,7 +101,8 @@ func checkLog(fs vfs.FS, path string) error {
 			size, synced := chunk(b[at:], uint32(num))
 			switch {
 			case size > 0 && bad >= 0 && synced > uint64(bad):
-				return fmt.Errorf("%s is damaged at byte %d, in what was written and synced", name, bad)
+				return fmt.Errorf("%s is damaged at byte %d, in what was written and synced (truncate -s %d %s gives up what is behind that, and keeps the rest)",
+					name, bad, bad, fs.PathJoin(path, name))
 			case size > 0:
 				at += size
 			case logBlock-at < chunkSync && len(bytes.Trim(b[at:], "\x00")) == 0:
