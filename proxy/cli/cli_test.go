@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy"
+	"signalpost/proxy/client"
 	"signalpost/proxy/config"
 	"signalpost/proxy/receiver"
 	"signalpost/proxy/sign"
@@ -470,6 +471,24 @@ func TestListen(t *testing.T) {
 	}
 	if _, code, _ := run(t, "", "listen", "--addr", "192.0.2.1:1"); code != 1 {
 		t.Errorf("exit %d", code)
+	}
+}
+
+// status prints what there is to know, and what to do about it.
+func TestStatus(t *testing.T) {
+	text := func(s string) *string { return &s }
+	for name, test := range map[string]struct {
+		s    client.Status
+		want string // a part
+	}{
+		"one fault":  {client.Status{Config: client.ConfigStatus{Error: text("config a.toml: no")}}, "\n        not reloaded: config a.toml: no\nstore "},
+		"two faults": {client.Status{Config: client.ConfigStatus{Error: text("config a.toml:1:1: no\nconfig a.toml:2:1: \x1b[31mneither")}}, "\n        not reloaded: config a.toml:1:1: no\n        config a.toml:2:1: \\x1b[31mneither\nstore "},
+	} {
+		var out bytes.Buffer
+		newPage(&out).status(test.s, time.Now())
+		if !strings.Contains(out.String(), test.want) || strings.Contains(out.String(), "\x1b") {
+			t.Errorf("%s: lacks %q:\n%s", name, test.want, out.String())
+		}
 	}
 }
 

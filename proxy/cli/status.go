@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,7 +96,12 @@ func (p page) status(s client.Status, now time.Time) {
 	}
 	p.printf("config  %s\n", trimMargin(wrap(fmt.Sprintf("%s (%s), loaded %s", receiver.Escape(s.Config.Path), receiver.Escape(s.Config.Hash), ago(&s.Config.LoadedAt, now)), 8)))
 	if s.Config.Error != nil {
-		p.printf("%s\n", p.in(red, wrap("not reloaded: "+receiver.Escape(*s.Config.Error), 8)))
+		for i, fault := range strings.Split(*s.Config.Error, "\n") { // all of a file are reported at once
+			if i == 0 {
+				fault = "not reloaded: " + fault
+			}
+			p.printf("%s\n", p.in(red, wrap(receiver.Escape(fault), 8)))
+		}
 	}
 	p.printf("store   %s, %s free\n\n", size(s.Store.Bytes), size(s.Store.Free))
 	rows := make([][]string, 0, len(s.Routes))
