@@ -37,7 +37,8 @@ func logCommand() *cobra.Command {
 		Short: "Show the delivery log: one entry for each attempt",
 		Long: `Show the delivery log of the running sidecar, oldest of the page first: one entry
 for each attempt, and for each delivery that ended without one. Nothing is
-selected unless a flag says so, and all flags must hold together.`,
+selected unless a flag says so, and all flags must hold together. With -f it goes
+on until it is interrupted, exit 0, or the sidecar ends it, exit 1.`,
 		Example: examples(
 			"signalpost log -f                              # as they come",
 			"signalpost log --verdict dead --since 24h      # what was given up today",

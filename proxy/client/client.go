@@ -170,8 +170,8 @@ func (c *Client) Log(ctx context.Context, filter url.Values) (LogPage, error) {
 }
 
 // Follow calls yield with the last entries of the delivery log, oldest first, then with each as it
-// comes. It ends with an error of yield, when ctx ends or the sidecar stops
-// (nil), or when the connection breaks.
+// comes. It ends when ctx ends (nil), with an error of yield, or when the
+// sidecar ends the log or the connection breaks, which is an error: more would have come.
 func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue.Entry) error) error {
 	query := url.Values{}
 	for k, v := range filter {
@@ -184,13 +184,16 @@ func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue
 	}
 	defer resp.Body.Close()
 	d := json.NewDecoder(bufio.NewReader(resp.Body))
+	const again = "ask signalpost status how it fares, and follow again when it runs"
 	for {
 		var e queue.Entry
 		switch err := d.Decode(&e); {
-		case err == io.EOF, err != nil && ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return nil
+		case err == io.EOF:
+			return fmt.Errorf("%s: the sidecar ended the log: it stopped, or lost its store; %s", c.shown, again)
 		case err != nil:
-			return fmt.Errorf("%s: the log broke off: %w", c.shown, err)
+			return fmt.Errorf("%s: the log broke off: %w; %s", c.shown, err, again)
 		}
 		if err := yield(e); err != nil {
 			return err
