@@ -12,10 +12,12 @@ import (
 
 // selectionCommand has c do one thing to the delivery that is named, or to all
 // that its filters select, which are in one of the states. done says what became
-// of them. The selection is for flags of c's own.
+// of them, and none, unless nil, why it can be that the selection matched nothing, or is
+// "". The selection is for flags of c's own.
 func selectionCommand(c *cobra.Command, states []string, statesHelp, done string,
 	one func(*client.Client, context.Context, string, bool) (queue.Info, error),
-	all func(*client.Client, context.Context, client.Selection) (int, error)) *client.Selection {
+	all func(*client.Client, context.Context, client.Selection) (int, error),
+	none func(*client.Client, context.Context, client.Selection) string) *client.Selection {
 	r := remoteFlags(c)
 	asJSON := jsonFlag(c)
 	s := new(client.Selection)
@@ -65,6 +67,11 @@ func selectionCommand(c *cobra.Command, states []string, statesHelp, done string
 			would = "would be "
 		}
 		out.printf("%s %s%s\n", count(n, "delivery"), would, done)
+		if n == 0 && none != nil {
+			if why := none(api, c.Context(), *s); why != "" {
+				out.printf("%s\n", why)
+			}
+		}
 		return nil
 	}
 	return s
@@ -99,9 +106,27 @@ transform they always do.`,
 			"signalpost retry --state delivered --route crm --since 1h --reshape"),
 	}
 	s := selectionCommand(c, []string{"dead", "delivered"}, "dead (default) or delivered `STATE`", "due again",
-		(*client.Client).Retry, (*client.Client).RetryAll)
+		(*client.Client).Retry, (*client.Client).RetryAll, whyNoRetry)
 	c.Flags().BoolVar(&s.Reshape, "reshape", false, "make the bodies anew with today's where and transform")
 	return c
+}
+
+// whyNoRetry says that the route selected has gone: what it still owes cannot be
+// sent again then, and is not counted.
+func whyNoRetry(api *client.Client, ctx context.Context, s client.Selection) string {
+	if s.Route == "" {
+		return ""
+	}
+	status, err := api.Status(ctx)
+	if err != nil {
+		return "" // the answer itself has been printed
+	}
+	for _, r := range status.Routes {
+		if r.Name == s.Route && r.State == queue.RouteGone {
+			return "route " + receiver.Escape(r.Name) + " has gone: it must be back in the config first"
+		}
+	}
+	return ""
 }
 
 func discardCommand() *cobra.Command {
@@ -120,7 +145,7 @@ under way is dead when that fails.`,
 		return api.Discard(ctx, id)
 	}
 	selectionCommand(c, []string{"pending", "held", "dead"}, "pending, held or dead `STATE` (default all three)", "discarded",
-		discard, (*client.Client).DiscardAll)
+		discard, (*client.Client).DiscardAll, nil)
 	return c
 }
 

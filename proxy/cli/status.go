@@ -121,22 +121,31 @@ func (p page) status(s client.Status, now time.Time) {
 	p.table([]string{"ROUTE", "STATE", "PENDING", "HELD", "DEAD", "OLDEST DUE", "DELIVERED", "TARGET"},
 		map[int]bool{2: true, 3: true, 4: true, 5: true}, rows)
 	var dead int64
-	with := []string{} // the routes that have dead ones
+	var with, gone []string // the routes that have dead ones
 	for _, r := range s.Routes {
 		if r.LastError != nil && r.State != queue.RouteOK {
 			p.printf("\n%s\n%s\n", p.in(stateShade[r.State], r.Name+" failed last with"), wrap(receiver.Escape(*r.LastError), 2))
 		}
-		if r.Dead > 0 {
-			dead += r.Dead
-			with = append(with, r.Name)
+		dead += r.Dead
+		switch {
+		case r.Dead > 0 && r.State == queue.RouteGone:
+			gone = append(gone, receiver.Escape(r.Name))
+		case r.Dead > 0:
+			with = append(with, receiver.Escape(r.Name))
 		}
 	}
 	if dead > 0 {
+		p.printf("\n%s dead. Why: signalpost log --verdict dead\n", count(int(dead), "delivery"))
+	}
+	if len(with) > 0 {
 		which := "--state dead"
 		if len(with) == 1 {
-			which = "--route " + receiver.Escape(with[0])
+			which = "--route " + with[0]
 		}
-		p.printf("\n%s dead. Why: signalpost log --verdict dead\nOnce that is mended:   signalpost retry %s\n", count(int(dead), "delivery"), which)
+		p.printf("Once that is mended:   signalpost retry %s\n", which)
+	}
+	for _, name := range gone {
+		p.printf("%s\n", wrap(fmt.Sprintf("Route %s has gone. Once it is back in the config: signalpost retry --route %s", name, name), 0))
 	}
 }
 
