@@ -130,7 +130,7 @@ gives them back, and exits 0. A second signal ends it at once; what was under wa
 sent again after the next start. SIGHUP has it read its config again, which it also
 does by itself when a file changes that the config is made of.`,
 		Example: "  signalpost run\n  signalpost run --config /etc/signalpost/signalpost.toml",
-		Args:    cobra.NoArgs,
+		Args:    cli.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return run(path) },
 	}
 	c.Flags().StringVarP(&path, "config", "c", cmp.Or(os.Getenv("SIGNALPOST_CONFIG"), "signalpost.toml"),
@@ -219,7 +219,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and Go version",
-		Args:  cobra.NoArgs,
+		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(c.OutOrStdout(), "signalpost %s\ncommit %s\n%s %s/%s\n", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err

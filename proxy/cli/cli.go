@@ -57,11 +57,36 @@ func Commands(version string) []*cobra.Command {
 	}
 	for _, c := range commands {
 		if c.Args == nil {
-			c.Args = cobra.NoArgs // cobra's own default takes any
+			c.Args = NoArgs // cobra's own default takes any
 		}
 		c.PreRunE = refuseEmpty
 	}
 	return commands
+}
+
+// NoArgs is for a command that takes no arguments: it says so, rather than that
+// what is given is no command.
+func NoArgs(c *cobra.Command, args []string) error {
+	flags := "only flags"
+	if c.Flags().Lookup("config") != nil {
+		flags += " such as --config FILE"
+	}
+	return takes(0, 0, "no arguments, "+flags)(c, args)
+}
+
+// takes is for a command that takes so many arguments; what they are is said when
+// there are fewer or more.
+func takes(least, most int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if least <= len(args) && len(args) <= most {
+			return nil
+		}
+		given := "none"
+		if len(args) > 0 {
+			given = strings.Trim(fmt.Sprintf("%q", args), "[]")
+		}
+		return fmt.Errorf("%s takes %s; given: %s", c.Name(), what, given)
+	}
 }
 
 // refuseEmpty refuses a flag that is given but empty: with a variable that is
@@ -170,6 +195,9 @@ const sample = `{
   "detected_at": "2026-04-29T14:31:08Z"
 }
 `
+
+// signalFile is what readSignal takes.
+const signalFile = "at most one file, or - for standard input"
 
 // readSignal reads the file a command names, - for standard input, or the
 // sample if it names none.

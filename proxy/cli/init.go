@@ -36,7 +36,7 @@ where. A file that is there is left alone; - for FILE prints the config.`,
 			"signalpost init slack",
 			"signalpost init n8n --config /etc/signalpost/signalpost.toml",
 			"signalpost init generic --config -             # print it"),
-		Args:              cobra.MatchAll(cobra.ExactArgs(1), knownKind),
+		Args:              cobra.MatchAll(takes(1, 1, "one kind of receiver: "+strings.Join(kindNames, ", ")), knownKind),
 		ValidArgsFunction: cobra.FixedCompletions(kindNames, cobra.ShellCompDirectiveNoFileComp),
 	}
 	path := configFlag(c)

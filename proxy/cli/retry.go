@@ -32,7 +32,7 @@ func selectionCommand(c *cobra.Command, states []string, statesHelp, done string
 	c.RegisterFlagCompletionFunc("route", r.completeRoutes)
 	oneOf(c, "state", states...)
 	oneOf(c, "reason", "gone", "exhausted", "transform", "filtered", "too_old", "discarded")
-	c.Args = cobra.MaximumNArgs(1)
+	c.Args = takes(0, 1, "the id of one delivery, or filters such as --route NAME for many")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		filters := *s
 		filters.Reshape, filters.DryRun = false, false
@@ -172,7 +172,7 @@ func resumeCommand() *cobra.Command {
 func routeCommand(c *cobra.Command, do func(*client.Client, context.Context, string) (client.RouteStatus, error)) *cobra.Command {
 	r := remoteFlags(c)
 	asJSON := jsonFlag(c)
-	c.Args = cobra.ExactArgs(1)
+	c.Args = takes(1, 1, "the name of one route, which signalpost status lists")
 	c.ValidArgsFunction = func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp

@@ -19,7 +19,7 @@ safe on disk.`,
 			"signalpost send",
 			"signalpost send signal.json --route crm",
 			"tail -n 100 signals.ndjson | signalpost send --ndjson -"),
-		Args: cobra.MaximumNArgs(1),
+		Args: takes(0, 1, signalFile),
 	}
 	r := remoteFlags(c)
 	asJSON := jsonFlag(c)

@@ -27,7 +27,7 @@ expression does.`,
 			"signalpost try",
 			"signalpost try signal.json --route crm",
 			`echo '{"signal_type":"test"}' | signalpost try -`),
-		Args: cobra.MaximumNArgs(1),
+		Args: takes(0, 1, signalFile),
 	}
 	path := configFlag(c)
 	asJSON := jsonFlag(c)
