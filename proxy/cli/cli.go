@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"strings"
@@ -213,6 +214,15 @@ func readSignal(c *cobra.Command, args []string) ([]byte, error) {
 		return nil, fmt.Errorf("%w; name a file, - for standard input, or nothing for the sample signal", err)
 	}
 	return b, err
+}
+
+// reason is why something could not be done to a file, without the file's name.
+func reason(err error) error {
+	var inner *fs.PathError
+	if errors.As(err, &inner) {
+		return inner.Err
+	}
+	return err
 }
 
 func printJSON(w io.Writer, v any) error {

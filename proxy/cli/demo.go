@@ -105,7 +105,7 @@ type demo struct {
 func (d *demo) run(ctx context.Context, version string) (err error) {
 	folder, err := os.MkdirTemp("", "signalpost-demo-")
 	if err != nil {
-		return err
+		return fmt.Errorf("demo cannot make its scratch folder in %s: %w; set TMPDIR to a folder that can be written", receiver.Escape(os.TempDir()), reason(err))
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 

@@ -54,7 +54,11 @@ where. A file that is there is left alone; - for FILE prints the config.`,
 		if err := create(file, text); errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("%s is there already and was left alone; write elsewhere with --config FILE, or print with --config -", receiver.Escape(file))
 		} else if err != nil {
-			return err
+			where := ""
+			if filepath.Dir(file) == "." {
+				where = " into the current folder"
+			}
+			return fmt.Errorf("init cannot write %s%s: %w; write elsewhere with --config FILE, or print with --config -", receiver.Escape(file), where, reason(err))
 		}
 		out.nextSteps(args[0], file, *path)
 		return nil
