@@ -199,6 +199,28 @@ arrived() { until [ "$(./signalpost log --verdict delivered --json | grep -c '"v
 			t.Errorf("the quick start does not print %q:\n%s", want, out)
 		}
 	}
+	// It is typed in a clone, and one of the files is a credential.
+	if left := leftBehind(t, dir); left != "" {
+		t.Errorf("of the quick start git would take up\n%s", left)
+	}
+}
+
+// leftBehind is what of a folder git would take up if it were a clone.
+func leftBehind(t *testing.T, dir string) string {
+	t.Helper()
+	tool(t, "git")
+	ignore, err := os.ReadFile("../../.gitignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), ignore, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := bash(t, dir, "git init -q 2>&1 && git status --porcelain --untracked-files=all")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return strings.Replace(out, "?? .gitignore\n", "", 1)
 }
 
 // TestReadmeApp sends a signal as the app does, twice: it is stored once.
