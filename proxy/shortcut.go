@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -104,14 +105,31 @@ func (s *shortcut) end(ctx context.Context) {
 	s.tasks.Wait()
 }
 
-// acceptAll accepts until the listener is closed. An error goes to the server,
-// which knows how long to wait before it asks for another connection.
+// acceptAll accepts until the listener is closed. After a failure it asks again,
+// after a pause that grows as net/http's does, and says so in the log from time
+// to time. Only the end of the listener goes to the server, which ends with it.
 func (s *shortcut) acceptAll() {
+	var pause time.Duration // after the failure before, none after a success
+	var logged time.Time
 	for {
 		c, err := s.Listener.Accept()
 		if err == nil {
+			pause = 0
 			s.tasks.Go(func() { s.serve(c) })
 			continue
+		}
+		if !ended(err) {
+			if now := time.Now(); now.Sub(logged) >= acceptQuiet {
+				logged = now
+				s.log.Error("connections cannot be accepted; they wait, and it is tried again", "err", adviseFiles(err))
+			}
+			pause = min(max(2*pause, acceptPause), acceptPauseMost)
+			select {
+			case <-time.After(pause):
+				continue
+			case <-s.done:
+				return
+			}
 		}
 		select {
 		case s.failed <- err:
@@ -119,6 +137,32 @@ func (s *shortcut) acceptAll() {
 			return
 		}
 	}
+}
+
+const (
+	acceptPause     = 5 * time.Millisecond // after the first failure
+	acceptPauseMost = time.Second
+	acceptQuiet     = 10 * time.Second // between two lines of the log
+)
+
+// ended is whether a failure to accept is the listener's own. Any other passes:
+// it is a connection's fault, as accept(2) says of many, or the system has run
+// out of something.
+func ended(err error) bool {
+	for _, end := range []error{net.ErrClosed, syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EOPNOTSUPP} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// adviseFiles adds what to do to an error that tells of too many open files.
+func adviseFiles(err error) error {
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return fmt.Errorf("%w: raise the limit of open files (ulimit -n, LimitNOFILE), or have clients keep fewer connections", err)
+	}
+	return err
 }
 
 // A plainConn is a connection that has brought nothing but plain requests.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,10 +12,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -137,6 +141,87 @@ func shorten(t *testing.T, h http.Handler, times times) (s *shortcut, log *lines
 		s.end(t.Context())
 	})
 	return s, log
+}
+
+// A failingListener fails until it is well, and then accepts what it is given.
+type failingListener struct {
+	oneConn
+	well  time.Time
+	err   error
+	asked []time.Time // when Accept was called
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	l.asked = append(l.asked, time.Now())
+	if time.Now().Before(l.well) {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", l.err)}
+	}
+	return l.oneConn.Accept()
+}
+
+// Accepting that fails is tried again after pauses that grow to a second, for as
+// long as it takes; the log says so now and then, and the server never hears of it.
+func TestAcceptFails(t *testing.T) {
+	for _, failure := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.EPROTO, syscall.ENOMEM} {
+		synctest.Test(t, func(t *testing.T) {
+			log := &lines{}
+			l := &failingListener{oneConn: oneConn{make(chan net.Conn)}, well: time.Now().Add(time.Minute), err: failure}
+			s := newShortcut(l, tell, slog.New(slog.NewJSONHandler(log, nil)), usualTimes)
+			server := &http.Server{Handler: tell}
+			served := make(chan error, 1)
+			go func() { served <- server.Serve(s) }()
+			client, conn := net.Pipe()
+			l.conns <- conn
+			fmt.Fprint(client, plainRequest("1"))
+			answer, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err != nil || answer.StatusCode != http.StatusAccepted {
+				t.Errorf("%v: then it answers %v, %v", failure, answer, err)
+			}
+			client.Close()
+			server.Close()
+			if err := <-served; err != http.ErrServerClosed {
+				t.Errorf("%v: the server ends with %v", failure, err)
+			}
+			s.end(t.Context())
+
+			for i := 1; i < len(l.asked)-1; i++ { // the last call is after the connection
+				want := min(5*time.Millisecond<<min(i-1, 10), time.Second)
+				if got := l.asked[i].Sub(l.asked[i-1]); got != want {
+					t.Errorf("%v: pause %d is %v, want %v", failure, i, got, want)
+				}
+			}
+			told := 0
+			for line := range strings.Lines(log.String()) {
+				var entry map[string]string
+				if err := json.Unmarshal([]byte(line), &entry); err != nil {
+					t.Fatal(err)
+				}
+				if len(entry) != 4 || entry["level"] != "ERROR" || !strings.Contains(entry["err"], failure.Error()) || entry["time"] == "" {
+					t.Errorf("%v: the log says %s", failure, line)
+				}
+				if files := failure == syscall.EMFILE || failure == syscall.ENFILE; files != strings.Contains(entry["err"], "ulimit") {
+					t.Errorf("%v: the log advises %s", failure, line)
+				}
+				told++
+			}
+			if told < 2 || told > 6 {
+				t.Errorf("%v: the log has %d lines of a minute:\n%s", failure, told, log)
+			}
+		})
+	}
+}
+
+// A listener that is broken for good ends the server.
+func TestAcceptBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lines{}
+		l := &failingListener{oneConn: oneConn{make(chan net.Conn)}, well: time.Now().Add(time.Hour), err: syscall.EBADF}
+		s := newShortcut(l, tell, slog.New(slog.NewJSONHandler(log, nil)), usualTimes)
+		if err := (&http.Server{Handler: tell}).Serve(s); !errors.Is(err, syscall.EBADF) || log.String() != "" {
+			t.Errorf("%v; the log says %q", err, log)
+		}
+		s.end(t.Context())
+	})
 }
 
 // TestShortcut: who answers is a matter of the first request that is not
