@@ -46,7 +46,7 @@ var (
 	descFailing     = routeDesc("route_failing", "1 while the route sends only probes because its endpoint fails.")
 	descBytes       = desc("store_bytes", "Size of the store on disk.")
 	descFree        = desc("store_free_bytes", "Free bytes of the store's file system.")
-	descEvicted     = desc("history_evicted_total", "Finished deliveries dropped before their retention was over, to stay under queue.max_size.")
+	descEvicted     = desc("history_evicted_total", "Finished deliveries dropped before their retention was over, to stay under queue.max_size or because the disk is short.")
 	descUnaccounted = desc("unaccounted", "Deliveries made minus those pending, held, delivered, dead and expired: always 0.")
 	descReloadOK    = desc("config_last_reload_successful", "1 if the config file's last reading was applied.")
 	descReloadAt    = desc("config_last_reload_success_timestamp_seconds", "When the running config was applied, in Unix seconds.")
