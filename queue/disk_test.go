@@ -261,3 +261,51 @@ func TestMaxSize(t *testing.T) {
 		}
 	})
 }
+
+// TestFolderMoved: what is accepted while the folder is away would be found by
+// nobody, so nothing is; nor is another store made in its place.
+func TestFolderMoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	away := path + ".away"
+	r := rigOn(t, disk{fs: vfs.Default, path: path}, Limits{}, route("a"))
+	first := r.put("a").Delivery(1)
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(word string) {
+		t.Helper()
+		r.until("it is refused: "+word, func() bool { err := r.Ready(); return err != nil && strings.Contains(err.Error(), word) })
+		mustBe(t, r.Put([]Accepted{{Signal: Signal{ID: r.NewSignalID(), Body: []byte("{}")}}}, nil, nil), ErrUnavailable)
+	}
+	accepted := func() {
+		t.Helper()
+		r.until("it accepts again", func() bool { return r.Ready() == nil })
+		r.put("a")
+	}
+	move(path, away)
+	refused("has been moved or removed")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	refused("is not the one that was opened")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	move(away, path)
+	accepted()
+
+	move(path, away)
+	refused("has been moved or removed")
+	r.engine.Load().fail(errors.New("as if a log had been renamed"))
+	refused("as if")
+	time.Sleep(2 * firstReopen)
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Error("there is a folder again:", err)
+	}
+	move(away, path)
+	accepted()
+	r.until("the first is delivered", func() bool { return r.detail(first).State == StateDelivered })
+}

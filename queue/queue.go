@@ -25,6 +25,8 @@ type Queue struct {
 	log  *slog.Logger
 	lock *pebble.Lock
 
+	folder os.FileInfo // of the store when it was opened; nil: not known
+
 	engine atomic.Pointer[engine]
 
 	mu     sync.Mutex // held while an engine is configured, or replaced
@@ -68,6 +70,9 @@ func open(o Options, fs vfs.FS) (_ *Queue, err error) {
 	if err != nil {
 		q.lock.Close()
 		return nil, err
+	}
+	if folder, err := q.fs.Stat(o.Path); err == nil {
+		q.folder, e.folder = folder, folder
 	}
 	q.ids.last = e.lastSignal
 	if ahead := time.Until(e.lastSignal.Time()); ahead > time.Minute {

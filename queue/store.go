@@ -46,6 +46,8 @@ type engine struct {
 	ops        chan operation
 	groups     chan *group
 
+	folder os.FileInfo // of the store when the queue opened it; nil: not known yet
+
 	failure atomic.Pointer[error]
 	failed  chan struct{} // closed when failure is set
 	started atomic.Bool
@@ -104,7 +106,7 @@ func (l pebbleLog) Fatalf(f string, args ...any) { l.fail(fmt.Errorf("store: "+f
 
 func (q *Queue) newEngine() (*engine, error) {
 	e := &engine{
-		o: &q.o, fs: q.fs, log: q.log, made: time.Now(),
+		o: &q.o, fs: q.fs, log: q.log, made: time.Now(), folder: q.folder,
 		lanes: map[string]*lane{}, byNum: map[routeNum]*lane{},
 		ops: make(chan operation, 1024), groups: make(chan *group, 1),
 		failed: make(chan struct{}), look: make(chan struct{}, 1), shed: make(chan struct{}, 1), relimited: make(chan struct{}, 1),
@@ -176,6 +178,9 @@ func (q *Queue) newEngine() (*engine, error) {
 // it leaves on disk what was there.
 func (e *engine) open(po *pebble.Options) (err error) {
 	path := e.o.Path
+	if err := e.displaced(); e.folder != nil && err != nil {
+		return err
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("store %s: cannot be opened: %v; %s", path, p, afterDamage)

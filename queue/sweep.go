@@ -3,9 +3,12 @@ package queue
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -149,6 +152,9 @@ func (e *engine) watchDisk() {
 	if b := e.bytes.Load(); b >= limits.MaxSize {
 		why = fmt.Sprintf("the store has %d bytes, queue.max_size is %d: mend or discard what is owed, lower queue.retention if it is what is dead, or raise it", b, limits.MaxSize)
 	}
+	if err := e.displaced(); err != nil {
+		why = err.Error()
+	}
 	was := e.refusal.Load()
 	switch {
 	case why == "" && was != nil:
@@ -160,6 +166,31 @@ func (e *engine) watchDisk() {
 			e.log.Error("not accepting signals", slog.String("err", why))
 		}
 	}
+}
+
+// displaced is an error if the path of the store leads elsewhere than to the
+// folder that was opened. What is written to that then would be found by nobody.
+func (e *engine) displaced() error {
+	const what = "put it back; if it is lost, restart signalpost, which begins with an empty one"
+	now, err := e.fs.Stat(e.o.Path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("store %s: the folder has been moved or removed: %s", e.o.Path, what)
+	case err == nil && !sameFile(e.folder, now):
+		return fmt.Errorf("store %s: the folder is not the one that was opened, which has been moved or removed: %s", e.o.Path, what)
+	}
+	return nil // or it is not known
+}
+
+// sameFile tells whether two are of one file, as far as the file system
+// numbers files. a may be nil: then it is not known.
+func sameFile(a, b os.FileInfo) bool {
+	if a == nil {
+		return true
+	}
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, also := b.Sys().(*syscall.Stat_t)
+	return !ok || !also || x.Ino == y.Ino && x.Dev == y.Dev
 }
 
 // sweep deletes what has outlived its retention and ends what has waited too long.
