@@ -430,10 +430,13 @@ func (q *Queue) SetPaused(route string, paused bool) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !paused {
+	if paused {
+		l.unload()
+		e.log.Info("route paused", slog.String("route", route))
+	} else {
 		l.clearFailing()
+		e.log.Info("route resumed", slog.String("route", route))
 	}
-	e.log.Info(map[bool]string{true: "route paused", false: "route resumed"}[paused], slog.String("route", route))
 	l.kick()
 	return nil
 }

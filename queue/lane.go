@@ -127,6 +127,11 @@ func (l *lane) configure(r *Route) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.known = r != nil; !l.known {
+		l.unload()
+		for _, it := range l.ready {
+			l.leave(it.id, it.due)
+		}
+		l.ready = nil
 		return
 	}
 	if r.Target != l.route.Target {
@@ -150,7 +155,26 @@ func (l *lane) configure(r *Route) {
 		l.limiter.SetBurst(burst(r.Rate))
 	}
 	l.route = *r
+	if !l.sends() {
+		l.unload()
+	}
 	l.kick()
+}
+
+// sends is whether more than probes is sent now. mu is held.
+func (l *lane) sends() bool {
+	return l.known && !l.route.Paused && !l.shown.paused && l.failing.IsZero()
+}
+
+// unload lets go of the bodies of what is ready: they are read when their turn
+// comes, and others have the memory until then. mu is held.
+func (l *lane) unload() {
+	for i := range l.ready {
+		if d := l.ready[i].d; d != nil {
+			l.e.handoff.Add(-int64(len(d.Body)))
+			l.ready[i].d = nil
+		}
+	}
 }
 
 func burst(perSecond float64) int { return max(int(perSecond), 1) }
@@ -226,17 +250,15 @@ func (l *lane) offer(it item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.kick()
-	size := int64(0)
-	if it.d != nil {
-		size = int64(len(it.d.Body))
-	}
 	direct := it.d != nil && !l.stopped && l.known && !l.more && !l.refilling && len(l.ready) < readyItems &&
 		(l.next == 0 || it.due < l.next)
 	if !direct {
 		l.leave(it.id, it.due)
 		return
 	}
-	if l.e.handoff.Add(size) > handoffBytes {
+	if size := int64(len(it.d.Body)); !l.sends() {
+		it.d = nil
+	} else if l.e.handoff.Add(size) > handoffBytes {
 		l.e.handoff.Add(-size)
 		it.d = nil
 	}

@@ -880,3 +880,53 @@ func TestStoreIsOnePerProcess(t *testing.T) {
 		t.Error("a second queue opened the same store")
 	}
 }
+
+// TestBodiesOfWhatIsNotSent: a route that sends nothing leaves the memory for
+// bodies to those that do.
+func TestBodiesOfWhatIsNotSent(t *testing.T) {
+	for name, stop := range map[string]func(r *rig){
+		"gone":   func(r *rig) { r.configure(route("b")) },
+		"paused": func(r *rig) { _ = r.SetPaused("a", true) },
+		"paused by the config": func(r *rig) {
+			p := route("a")
+			p.Paused = true
+			r.configure(p, route("b"))
+		},
+		"failing": func(r *rig) {
+			r.set(0, always(no503))
+			time.Sleep(time.Minute)
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			one := route("a")
+			one.Concurrency = 1
+			r := newRig(t, one, route("b"))
+			r.set(time.Second, nil)
+			body := noise(1 << 10)
+			for range 100 {
+				r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: body}, Deliveries: []Made{{Route: "a"}}})
+			}
+			synctest.Wait()
+			if n := r.engine.Load().handoff.Load(); n < 90<<10 {
+				t.Fatalf("%d bytes are in memory", n)
+			}
+			stop(r)
+			if n := r.engine.Load().handoff.Load(); n != 0 {
+				t.Errorf("%d bytes are in memory", n)
+			}
+			r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: body}, Deliveries: []Made{{Route: "a"}}})
+			synctest.Wait()
+			if n := r.engine.Load().handoff.Load(); n != 0 {
+				t.Errorf("%d bytes are in memory after a signal more", n)
+			}
+			// All of it is sent when the route sends again.
+			r.set(0, nil)
+			_ = r.SetPaused("a", false)
+			r.configure(route("a"), route("b"))
+			time.Sleep(time.Hour)
+			if s := r.status("a"); s.Delivered != 101 {
+				t.Errorf("in the end: %+v", s)
+			}
+		})
+	}
+}

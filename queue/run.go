@@ -120,7 +120,7 @@ func (l *lane) shelve(it item, err error) {
 }
 
 const (
-	shelfItems = 1024 // deliveries of a lane that cannot be read, at most
+	shelfItems = 1 << 14 // deliveries of a lane that cannot be read, at most
 	firstShelf = time.Second
 	lastShelf  = 5 * time.Minute
 )
@@ -197,6 +197,7 @@ func (l *lane) note(it item, out Outcome, end time.Time) {
 			l.probeAt = end.Add(l.probeGap)
 		case l.failing.IsZero() && l.fails >= failingAfter:
 			l.failing, l.ramp = end, 0
+			l.unload()
 			l.probeGap = firstProbeGap
 			l.probeAt = end.Add(l.probeGap)
 			l.e.log.Warn("route is failing: only probes are sent, the rest waits uncharged", slog.String("route", l.name), slog.String("err", out.Error))
