@@ -91,6 +91,11 @@ func (e *engine) await(end <-chan error) error {
 	case err := <-end:
 		return err
 	case <-e.failed:
+	}
+	select {
+	case err := <-end: // it may have ended well just before
+		return err
+	default:
 		return e.broken()
 	}
 }

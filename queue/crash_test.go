@@ -178,6 +178,8 @@ type modelSignal struct {
 	retried    bool
 	reshaped   bool
 	discarded  bool
+	refused    *Queue // whose Put failed
+	gone       uint64 // from then on what was refused is not there
 }
 
 type modelAnswer struct {
@@ -246,17 +248,34 @@ func (m *model) put(q *Queue, batch []Accepted, key string) error {
 		m.signals[a.ID] = &modelSignal{Accepted: a, put: at, key: key, answer: answer}
 	}
 	m.mu.Unlock()
-	if err := q.Put(batch, claim, answer); err != nil {
-		return err
-	}
+	err := q.Put(batch, claim, answer)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err != nil {
+		for _, a := range batch {
+			m.signals[a.ID].refused = q
+		}
+		return err
+	}
 	at = m.tick()
 	for _, a := range batch {
 		m.signals[a.ID].acked = at
 	}
 	m.durable = append(m.durable, modelMark{at, n})
 	return nil
+}
+
+// takenBack says that q has opened its store again, and what it refused before
+// is not there.
+func (m *model) takenBack(q *Queue) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := m.tick()
+	for _, s := range m.signals {
+		if s.refused == q && s.gone == 0 {
+			s.gone = at
+		}
+	}
 }
 
 // A modelCourier answers at random and tells the model.
@@ -388,6 +407,8 @@ func (m *model) compare(q *Queue, c cut, now time.Time, adopt bool) error {
 			continue
 		case err != nil:
 			return err
+		case s.gone != 0 && s.gone <= c.before:
+			return fmt.Errorf("%s was refused, and is there", id)
 		case s.put > c.after:
 			return fmt.Errorf("%s is there before it was put", id)
 		}

@@ -50,7 +50,9 @@
 //     start need not walk over what was done before.
 //  6. Where a delivery is, its signal and its body are.
 //  7. Leases are in memory only: a crash leaves due what was under way.
-//  8. Memory is bounded: a lane holds some thousand ids and all lanes together
+//  8. What Put refused, for a disk that failed in the midst, is not there when
+//     the store is open again. Only the end of the process before that leaves it.
+//  9. Memory is bounded: a lane holds some thousand ids and all lanes together
 //     16 MiB of bodies, whatever waits on disk.
 //
 // A finished delivery leaves its state only under the amending lock, a

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -221,6 +222,7 @@ func faultScenario(t *testing.T, f *fault) {
 		}
 		time.Sleep(time.Second)
 	}
+	w.takenBack(w.q)
 	// A Configure that failed is repeated by whoever asked for it.
 	if err := w.q.Configure(w.limits, worldRoutes); err != nil {
 		fatal("configure", err)
@@ -335,6 +337,83 @@ func TestHungDisk(t *testing.T) {
 			time.Sleep(lastReopen * 2)
 			r.set(0, nil)
 			r.put("a")
+		})
+	}
+}
+
+// TestRefusedIsTakenBack: what a disk that did not answer, or reported an
+// error, brought to disk all the same has been refused, and is not there when
+// the store is open again; nor does its idempotency key answer.
+func TestRefusedIsTakenBack(t *testing.T) {
+	for name, meet := range map[string]func(h *hang, o fsOp, after bool) error{
+		"no answer": func(h *hang, o fsOp, after bool) error { return h.hook(o, after) },
+		"an error": func(h *hang, o fsOp, after bool) error {
+			if after && h.on.CompareAndSwap(true, false) {
+				return errInjected
+			}
+			return nil
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			h := &hang{release: make(chan struct{})}
+			r := newRigOn(t, &hookFS{FS: vfs.NewMem(), hook: func(o fsOp, after bool) error {
+				if o.kind == "sync" && strings.HasSuffix(o.name, ".log") {
+					return meet(h, o, after)
+				}
+				return nil
+			}}, Limits{}, route("a"), route("b"))
+			kept := r.put("a", "b")
+			synctest.Wait()
+			time.Sleep(time.Second)
+			before := r.Status()
+
+			batch := []Accepted{
+				{Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"a":1}`)}, []Made{{Route: "a"}, {Route: "b", Body: []byte("2")}, {Route: "new", Error: "no"}}},
+				{Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"b":1}`)}, nil},
+			}
+			digest := sha256.Sum256([]byte("body"))
+			claim, _, err := r.Claim(t.Context(), "key", digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.on.Store(true)
+			mustBe(t, r.Put(batch, claim, []byte("answer")), ErrUnavailable)
+			claim.Release()
+			h.on.Store(false)
+			close(h.release)
+			time.Sleep(2 * lastReopen)
+			if err := r.Ready(); err != nil {
+				t.Fatal(err)
+			}
+			r.taken()
+			time.Sleep(time.Hour)
+			if s := r.taken(); len(s) > 0 {
+				t.Errorf("refused, and sent: %v", s)
+			}
+			for _, a := range batch {
+				_, _, err := r.Signal(a.ID)
+				mustBe(t, err, ErrNotFound)
+			}
+			if all := r.all(Filter{Limit: 10}); len(all) != 2 {
+				t.Errorf("there are %+v", all)
+			}
+			if log := r.entries(LogFilter{Limit: 10}); len(log) != 2 {
+				t.Errorf("the log is %+v", log)
+			}
+			after := r.Status()
+			for i, want := range before.Routes {
+				if got := after.Routes[i]; got.Delivered != want.Delivered || got.Dead != 0 || got.Pending != 0 {
+					t.Errorf("%+v, want %+v", got, want)
+				}
+			}
+			r.wantState(kept.Delivery(1), StateDelivered, "")
+			claim, answer, err := r.Claim(t.Context(), "key", digest)
+			if err != nil || claim == nil {
+				t.Fatalf("the key answers %q, %v", answer, err)
+			}
+			if err := r.Put(batch[1:], claim, []byte("answer")); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

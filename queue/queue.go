@@ -34,8 +34,9 @@ type Queue struct {
 	routes []Route    // guarded by mu; nil before the first Configure
 	closed atomic.Bool
 
-	ids    ids
-	claims claims
+	ids     ids
+	claims  claims
+	refused refusals
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -191,6 +192,9 @@ func (q *Queue) reopen() error {
 	if err != nil {
 		return err
 	}
+	if err := q.refused.takeBack(fresh); err != nil {
+		return fmt.Errorf("store %s: what was refused cannot be taken back: %w", q.o.Path, errors.Join(err, fresh.closeDB()))
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	fresh.start(q.limits)
@@ -215,10 +219,12 @@ func (q *Queue) Ready() error {
 
 // Put stores the signals, all their deliveries and the claim's answer in one
 // batch, and returns after its fsync. claim may be nil. An error wraps
-// ErrUnavailable or ErrClosed, and nothing of the batch is sent by this
-// process unless the store, opened again, turns out to have it.
+// ErrUnavailable or ErrClosed, and nothing of the batch is kept, unless the
+// disk failed in the midst of it and the process ends before it works again.
 func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
 	e := q.engine.Load()
+	e.putting.RLock()
+	defer e.putting.RUnlock()
 	if err := e.ready(); err != nil {
 		return err
 	}
@@ -237,6 +243,7 @@ func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
 		if err == ErrClosed {
 			return err
 		}
+		q.refused.add(batch, claim)
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	clear(p.made)

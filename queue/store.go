@@ -41,6 +41,7 @@ type engine struct {
 	lastStamp  stamp    // of the newest log entry when the store was opened
 	lastSignal SignalID // the newest then
 
+	putting    sync.RWMutex // held shared by each Put, to its end
 	submitting sync.RWMutex
 	closed     bool // guarded by submitting
 	ops        chan operation
@@ -458,8 +459,10 @@ func (e *engine) closeDB() (err error) {
 	return err
 }
 
-// abandon stops all that runs on a store that has failed.
+// abandon stops all that runs on a store that has failed, and waits until
+// every Put on it has said what it refused.
 func (e *engine) abandon() {
+	func() { e.putting.Lock(); defer e.putting.Unlock() }()
 	e.cancel()
 	_ = e.close(context.Background())
 }
