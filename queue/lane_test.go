@@ -699,8 +699,9 @@ func TestBacklog(t *testing.T) {
 	})
 	bubble(t, "with large bodies keeps few of them in memory", func(t *testing.T) {
 		crm := route("crm")
-		crm.Paused = true
+		crm.Concurrency = 1
 		r := newRig(t, crm)
+		r.set(time.Minute, nil)
 		body := noise(1 << 20)
 		var ids []DeliveryID
 		for range 20 {
@@ -711,8 +712,8 @@ func TestBacklog(t *testing.T) {
 		if b := r.engine.Load().handoff.Load(); b > handoffBytes || b < handoffBytes/2 {
 			t.Errorf("%d bytes wait in memory", b)
 		}
-		r.configure(route("crm"))
-		synctest.Wait()
+		r.set(0, nil)
+		time.Sleep(time.Hour)
 		once(t, r.taken(), ids)
 		if b := r.engine.Load().handoff.Load(); b != 0 {
 			t.Errorf("%d bytes wait in memory when all is done", b)
