@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"log/slog"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -36,7 +37,8 @@ func (r *refusals) add(batch []Accepted, claim *Claim) {
 	r.all = append(r.all, refusal{signals, claim})
 }
 
-// takeBack removes from a store that has been opened, and not begun, what was refused.
+// takeBack removes from a store that has been opened, and not begun, what was
+// refused. What cannot be read stays, and is said.
 func (r *refusals) takeBack(e *engine) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,8 +46,22 @@ func (r *refusals) takeBack(e *engine) error {
 	defer b.Close()
 	touched := map[*lane]bool{}
 	for _, f := range r.all {
-		if err := e.takeBack(b, f, touched); err != nil {
-			return err
+		keys, found, err := e.tracesOf(f)
+		if broken := e.broken(); broken != nil {
+			return broken
+		}
+		if err != nil {
+			e.log.Error("signals were refused while the disk failed, and are stored all the same", slog.String("signal", f.signals[0].id.String()), slog.Any("err", err))
+			continue
+		}
+		for _, k := range keys {
+			must(b.Delete(k, nil))
+		}
+		for _, r := range found {
+			l := e.laneOf(r.route)
+			l.counts.made--
+			l.counts.in[r.state]--
+			touched[l] = true
 		}
 	}
 	for l := range touched {
@@ -61,44 +77,39 @@ func (r *refusals) takeBack(e *engine) error {
 	return e.broken()
 }
 
-// takeBack has b remove the signals, if they are there: all are, or none is.
-func (e *engine) takeBack(b *pebble.Batch, f refusal, touched map[*lane]bool) error {
+// tracesOf are the keys and deliveries that are there of a refused batch: all,
+// or none.
+func (e *engine) tracesOf(f refusal) (keys [][]byte, found []deliveryRecord, err error) {
 	for _, s := range f.signals {
 		k := signalKey(nil, s.id)
 		if v, err := e.get(k); err != nil || v == nil {
-			return err
+			return nil, nil, err
 		}
-		must(b.Delete(k, nil))
+		keys = append(keys, k)
 		for n := range s.deliveries {
 			id := s.id.Delivery(n + 1)
 			r, err := e.delivery(id)
 			if err != nil {
-				return err
+				return nil, nil, err
 			}
-			l := e.laneOf(r.route)
-			must(b.Delete(deliveryKey(nil, id), nil))
-			must(b.Delete(bodyKey(nil, id), nil))
-			must(b.Delete(dueKey(nil, l.num, r.due, id), nil))
+			keys = append(keys, deliveryKey(nil, id), bodyKey(nil, id), dueKey(nil, r.route, r.due, id))
 			if r.last != 0 {
-				must(b.Delete(logKey(nil, r.last), nil))
+				keys = append(keys, logKey(nil, r.last))
 			}
-			l.counts.made--
-			l.counts.in[r.state]--
-			touched[l] = true
+			found = append(found, r)
 		}
 	}
 	if f.claim == nil {
-		return nil
+		return keys, found, nil
 	}
-	v, err := e.get(idemKey(nil, f.claim.hash))
+	k := idemKey(nil, f.claim.hash)
+	v, err := e.get(k)
 	if err != nil || v == nil {
-		return err
+		return keys, found, err
 	}
 	r, err := parseIdem(v)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	must(b.Delete(idemKey(nil, f.claim.hash), nil))
-	must(b.Delete(idemTimeKey(nil, r.at, f.claim.hash), nil))
-	return nil
+	return append(keys, k, idemTimeKey(nil, r.at, f.claim.hash)), found, nil
 }

@@ -26,7 +26,8 @@ func (c *change) write(w *writer) {
 		c.giveUp(w)
 		return
 	}
-	if c.was.state == pending && c.lane.record(c.id) && c.now.state == pending && c.entry == &c.tried {
+	givenUpMeanwhile := c.was.state == pending && c.lane.record(c.id)
+	if givenUpMeanwhile && c.entry == &c.tried && (c.now.state == pending || c.now.reason == reasonByte(Exhausted)) {
 		c.now.state, c.now.reason, c.now.due = dead, reasonByte(Discarded), 0
 		c.entry.verdict, c.entry.reason, c.entry.next = verdictByte(Dead), c.now.reason, 0
 	}
