@@ -532,10 +532,11 @@ func TestSweepWhileSignalsComeIn(t *testing.T) {
 // TestClockOnceAhead: what was accepted while the clock was a year ahead is
 // history that can be shed, and said at the next start.
 func TestClockOnceAhead(t *testing.T) {
+	bulk(t)
 	bubble(t, "ahead", func(t *testing.T) {
 		r := newRigOn(t, vfs.NewMem(), Limits{MaxSize: 64 << 20}, route("a"))
 		r.ids.next(time.Now().Add(365 * 24 * time.Hour))
-		for n := range many(2400) {
+		for n := range 2400 {
 			a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: noise(64 << 10)}, Deliveries: []Made{{Route: "a"}}}
 			if err := r.Put([]Accepted{a}, nil, nil); err != nil {
 				t.Fatalf("refused after %d signals, all delivered, %d of them shed: %v", n, r.Status().Evicted, err)
