@@ -35,7 +35,7 @@ func TestReadsWithinReads(t *testing.T) {
 	p := route("a")
 	p.Paused = true
 	r := newRig(t, p)
-	r.putMany("a", 2000)
+	r.putMany("a", many(2000))
 	for range 3 {
 		failed := r.engine.Load()
 		listing(r.Queue, func() {

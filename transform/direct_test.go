@@ -41,12 +41,17 @@ func checkDirect(t testing.TB, src, input string) bool {
 	_, ok := p.evaluate(doc, sampleVars)
 	got, gotErr := p.Shape(doc, sampleVars)
 	want, wantErr := p.Shape(doc.Value(), sampleVars)
+	match, matchErr := p.Match(doc, sampleVars)
+	wantMatch, wantMatchErr := p.Match(doc.Value(), sampleVars)
+	for _, err := range []error{gotErr, wantErr, matchErr, wantMatchErr} {
+		if err != nil && strings.Contains(err.Error(), "ran for more than") {
+			return ok // on a machine so slow, or with the race detector, the two cannot be compared
+		}
+	}
 	if text, wantText := bytes.Join(got, []byte("\n")), bytes.Join(want, []byte("\n")); !bytes.Equal(text, wantText) ||
 		len(got) != len(want) || fmt.Sprint(gotErr) != fmt.Sprint(wantErr) {
 		t.Errorf("%s | %s = %s, %v; the machine has %s, %v", input, src, text, gotErr, wantText, wantErr)
 	}
-	match, matchErr := p.Match(doc, sampleVars)
-	wantMatch, wantMatchErr := p.Match(doc.Value(), sampleVars)
 	if match != wantMatch || fmt.Sprint(matchErr) != fmt.Sprint(wantMatchErr) {
 		t.Errorf("%s | %s matches: %v, %v; the machine has %v, %v", input, src, match, matchErr, wantMatch, wantMatchErr)
 	}
