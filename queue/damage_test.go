@@ -332,6 +332,7 @@ func (l *lines) Write(p []byte) (int, error) {
 // TestDamagedTable flips a byte of a table, somewhere else each time. What
 // can be read is sent, what cannot stays pending and is said once.
 func TestDamagedTable(t *testing.T) {
+	bulk(t)
 	all, ids := sample(t)
 	table := pick(t, all, "0", ".sst")
 	rng := rand.New(rand.NewPCG(1, 1))
