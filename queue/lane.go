@@ -170,10 +170,16 @@ func (l *lane) sends() bool {
 // comes, and others have the memory until then. mu is held.
 func (l *lane) unload() {
 	for i := range l.ready {
-		if d := l.ready[i].d; d != nil {
-			l.e.handoff.Add(-int64(len(d.Body)))
-			l.ready[i].d = nil
-		}
+		l.takeOut(l.ready[i])
+		l.ready[i].d = nil
+	}
+}
+
+// takeOut has the memory for bodies without that of an item which is ready no
+// more, or without its body. mu is held.
+func (l *lane) takeOut(it item) {
+	if it.d != nil {
+		l.e.handoff.Add(-int64(len(it.d.Body)))
 	}
 }
 
@@ -308,9 +314,7 @@ func (l *lane) claim(id DeliveryID, due millis) claimResult {
 		return claimWait
 	case taken:
 		i := slices.IndexFunc(l.ready, func(it item) bool { return it.id == id })
-		if d := l.ready[i].d; d != nil {
-			l.e.handoff.Add(-int64(len(d.Body)))
-		}
+		l.takeOut(l.ready[i])
 		l.ready = slices.Delete(l.ready, i, i+1)
 	}
 	l.held[id] = lease{due: due, stage: claimed}
@@ -392,9 +396,7 @@ func (l *lane) drop() item {
 	if len(l.ready) == 0 {
 		l.ready = nil
 	}
-	if it.d != nil {
-		l.e.handoff.Add(-int64(len(it.d.Body)))
-	}
+	l.takeOut(it)
 	return it
 }
 

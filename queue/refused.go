@@ -57,10 +57,10 @@ func (r *refusals) takeBack(e *engine) error {
 		for _, k := range keys {
 			must(b.Delete(k, nil))
 		}
-		for _, r := range found {
-			l := e.laneOf(r.route)
+		for _, d := range found {
+			l := e.laneOf(d.route)
 			l.counts.made--
-			l.counts.in[r.state]--
+			l.counts.in[d.state]--
 			touched[l] = true
 		}
 	}
