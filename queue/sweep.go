@@ -204,7 +204,7 @@ func (e *engine) sweep(ctx context.Context) error {
 		return err
 	}
 	old := toStamp(now.Add(-l.Retention))
-	_, _, _, err := e.reap(ctx, DeliveryID{}, reaping{
+	_, err := e.reap(ctx, DeliveryID{}, reaping{
 		until:   firstID(now.Add(-min(l.Retention, l.MaxAge))),
 		goUntil: firstID(now.Add(-l.Retention)),
 		expired: func(r *deliveryRecord) bool { return r.state != pending && r.last < old },
@@ -283,30 +283,29 @@ type reaping struct {
 }
 
 // reap deletes, from pos on, signals all of whose deliveries are expired, with these, in
-// ranges, and ends pending ones that are too old. It returns how many
-// deliveries it deleted, and between which they lay.
-func (e *engine) reap(ctx context.Context, pos DeliveryID, rp reaping) (total int, first, end DeliveryID, err error) {
-	first = rp.until
+// ranges, and ends pending ones that are too old.
+func (e *engine) reap(ctx context.Context, pos DeliveryID, rp reaping) (reaped, error) {
+	all := reaped{first: rp.until, end: pos}
 	for ctx.Err() == nil {
-		r, err := e.reapSome(pos, &rp)
+		some, err := e.reapSome(all.end, &rp)
 		if err != nil {
-			return total, first, pos, err
+			return all, err
 		}
-		if total == 0 {
-			first = r.first
+		if all.gone == 0 {
+			all.first = some.first
 		}
-		total += r.gone
-		pos = r.end
-		if len(r.old) > 0 {
-			if _, err := e.amend(ctx, r.old, tooOldAmendment(rp.tooOld)); err != nil {
-				return total, first, pos, err
+		all.gone += some.gone
+		all.end = some.end
+		if len(some.old) > 0 {
+			if _, err := e.amend(ctx, some.old, tooOldAmendment(rp.tooOld)); err != nil {
+				return all, err
 			}
 		}
-		if pos == rp.until || rp.some && total > 0 {
+		if all.end == rp.until || rp.some && all.gone > 0 {
 			break
 		}
 	}
-	return total, first, pos, nil
+	return all, nil
 }
 
 func tooOldAmendment(before millis) amendment {
@@ -319,12 +318,12 @@ func tooOldAmendment(before millis) amendment {
 	}
 }
 
-// A reaped says what reapSome did.
+// A reaped says what reap or reapSome did.
 type reaped struct {
-	old   []target   // pending deliveries it met that are too old
 	gone  int        // deliveries it deleted
 	first DeliveryID // none before was deleted
 	end   DeliveryID // where it ended
+	old   []target   // reapSome's: pending deliveries it met that are too old
 }
 
 // reapSome reaps from pos on, as much as fits one batch.
@@ -528,7 +527,7 @@ func (e *engine) evict(ctx context.Context) error {
 			return err
 		}
 		var before stamp // log entries older than all that goes, go too
-		gone, first, end, err := e.reap(ctx, pos, reaping{
+		shed, err := e.reap(ctx, pos, reaping{
 			until:   until,
 			goUntil: until,
 			expired: func(r *deliveryRecord) bool {
@@ -543,25 +542,25 @@ func (e *engine) evict(ctx context.Context) error {
 			some:  true,
 			items: e.evictItems(),
 		})
-		if err != nil || gone == 0 {
+		if err != nil || shed.gone == 0 {
 			return err
 		}
-		e.evicted.Add(int64(gone))
+		e.evicted.Add(int64(shed.gone))
 		e.saySheds()
 		if err := e.trim(keyLog, logKey(nil, before)); err != nil {
 			return err
 		}
 		// Room comes when what was deleted is compacted, and that alone.
 		for _, r := range [][2][]byte{
-			{bodyKey(nil, first), bodyKey(nil, end)}, {deliveryKey(nil, first), deliveryKey(nil, end)},
-			{{keyLog}, logKey(nil, max(before, 1))}, {append([]byte{keySignal}, first[:]...), append([]byte{keySignal}, end[:]...)},
+			{bodyKey(nil, shed.first), bodyKey(nil, shed.end)}, {deliveryKey(nil, shed.first), deliveryKey(nil, shed.end)},
+			{{keyLog}, logKey(nil, max(before, 1))}, {append([]byte{keySignal}, shed.first[:]...), append([]byte{keySignal}, shed.end[:]...)},
 		} {
 			err := e.read(func(db *pebble.DB) error { return db.Compact(ctx, r[0], r[1], false) })
 			if err != nil {
 				return err
 			}
 		}
-		pos = end
+		pos = shed.end
 		e.watchDisk()
 	}
 	return nil

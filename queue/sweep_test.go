@@ -307,7 +307,7 @@ func TestSweepMeetsNothingItHasNotSeen(t *testing.T) {
 		r.put("crm")
 		time.Sleep(time.Hour)
 		put := false
-		gone, _, _, err := r.engine.Load().reap(t.Context(), DeliveryID{}, reaping{
+		done, err := r.engine.Load().reap(t.Context(), DeliveryID{}, reaping{
 			until: firstID(time.Now()), goUntil: firstID(time.Now()), items: sweepItems,
 			expired: func(*deliveryRecord) bool {
 				if !put {
@@ -317,8 +317,8 @@ func TestSweepMeetsNothingItHasNotSeen(t *testing.T) {
 				return true
 			},
 		})
-		if err != nil || gone != 0 {
-			t.Errorf("%d are gone, %v; they are to go next time", gone, err)
+		if err != nil || done.gone != 0 {
+			t.Errorf("%d are gone, %v; they are to go next time", done.gone, err)
 		}
 		r.wantState(late.Delivery(1), StatePending, "")
 		r.SetPaused("slow", false)
