@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,9 +26,7 @@ type operation interface {
 
 const (
 	lazySync   = 5 * time.Millisecond // longest time an applied operation waits for an fsync
-	stallAfter = 10 * time.Second     // a batch that takes so long to come to disk means that the store has failed
 	groupOps   = 4096                 // operations of one batch at most
-	lookBytes  = 4 << 20              // written, after which the disk is looked at, be it sooner than usual
 	groupBytes = 4 << 20              // bytes after which a batch takes no further operation
 )
 
@@ -392,29 +389,6 @@ func (w *writer) publish() {
 	}
 	w.touched = w.touched[:0]
 }
-
-// watch fails the engine if the disk does not answer, so that nobody waits for
-// it, until ctx ends.
-func (e *engine) watch(ctx context.Context) {
-	look := time.NewTicker(time.Second)
-	defer look.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-look.C:
-		}
-		for _, since := range []int64{e.busy.Load(), e.syncing.Load()} {
-			if since != 0 && time.Duration(e.clock()-since) > stallAfter {
-				e.fail(fmt.Errorf("store %s: the disk has not answered for %v", e.o.Path, stallAfter))
-			}
-		}
-	}
-}
-
-// clock is the time since the engine was made, in nanoseconds, never 0. It
-// does not follow the clock of the machine when that is set.
-func (e *engine) clock() int64 { return int64(time.Since(e.made)) | 1 }
 
 // fail ends the engine's life. What it may hold on disk, the next one finds.
 func (e *engine) fail(err error) {
