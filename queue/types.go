@@ -44,7 +44,7 @@ type Options struct {
 // Limits bound what the store keeps. A field of zero means its default in the
 // contract, but for MinFree, where it means none.
 type Limits struct {
-	MaxSize     int64         // bytes on disk, above which history is shed and then new signals are refused
+	MaxSize     int64         // bytes on disk, at which new signals are refused; history is shed a little below
 	MinFree     int64         // free bytes of the file system below which new signals are refused
 	MaxAge      time.Duration // a delivery still pending so long after its signal came becomes dead, too_old
 	Retention   time.Duration // how long finished deliveries, their payloads and the delivery log are kept
