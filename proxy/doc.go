@@ -3,11 +3,11 @@
 //
 //	app ──POST /signals──▶ ingest ──▶ table: routes ──▶ transform: where, shape ──▶ queue: Put ──▶ 202
 //	                                                                                  │
-//	      log, metrics, GET /log ◀── observe ◀── queue: settle ◀── endpoint.attempt ◀── queue: due
+//	      log, metrics, GET /log ◀── observe ◀── queue: settle ◀── deliver ◀── queue: due
 //
 // One signal's way, and where each step lives:
 //
-//   - shortcut.go answers a POST /signals that is small and plain by itself, and
+//   - Package h1 answers a POST /signals that is small and plain by itself, and
 //     leaves every other request to net/http's server. Either hands it on.
 //   - ingest.go reads the request and refuses what is no signal. It loads the
 //     table of that moment once and decodes the signal once.
@@ -16,9 +16,7 @@
 //   - The queue stores the signal and all its deliveries in one batch. When
 //     that is on disk, ingest answers 202.
 //   - When a delivery is due the queue calls Proxy.Deliver in proxy.go, which
-//     loads the table of that moment; deliver.go signs, POSTs and judges.
-//     wire.go sends what is HTTP/1.1 and not large; transport.go has net/http
-//     send the rest, and says what went wrong in either.
+//     loads the table of that moment; package deliver signs, POSTs and judges.
 //   - The queue stores the verdict and what follows from it, and tells
 //     Proxy.observe: metrics.go counts it, logging.go writes a line.
 //

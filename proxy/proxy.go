@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/h1"
 	"signalpost/queue"
 )
 
@@ -97,7 +98,7 @@ func (p *Proxy) userAgent() string { return "signalpost/" + p.version }
 // Courier.
 func (p *Proxy) Deliver(ctx context.Context, d queue.Delivery, attempt int) (queue.Outcome, error) {
 	if r := p.table.Load().route(d.Route); r != nil {
-		return r.endpoint.attempt(ctx, d, attempt)
+		return r.endpoint.Attempt(ctx, d, attempt)
 	}
 	// A reload took the route away just after the queue took the delivery up,
 	// and is telling the queue, which holds it then.
@@ -228,7 +229,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	if ctx.Err() == nil {
 		tasks.Go(func() { p.watch(watching) })
 	}
-	short := newShortcut(l, d, p.log, p.times)
+	short := h1.New(l, d, p.log, h1.Timeouts{Header: p.times.header, Answer: p.times.answer, Idle: p.times.idle})
 	served := make(chan error, 1)
 	tasks.Go(func() { served <- server.Serve(short) })
 	addr := address(l)
@@ -246,7 +247,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 }
 
 // drain ends serving as Serve describes it.
-func (p *Proxy) drain(server *http.Server, short *shortcut, d *door) error {
+func (p *Proxy) drain(server *http.Server, short *h1.Listener, d *door) error {
 	p.log.Info("stopping: no new signals; attempts under way have " + grace.String())
 	p.stopping.Store(true)
 	d.close()
@@ -259,7 +260,7 @@ func (p *Proxy) drain(server *http.Server, short *shortcut, d *door) error {
 	defer cancel()
 	server.Shutdown(ctx) // its only error is that time is up
 	server.Close()
-	short.end(ctx)
+	short.End(ctx)
 	d.wait()
 	if err == nil {
 		p.log.Info("stopped")

@@ -138,7 +138,7 @@ func (t *table) request(d *queue.Delivery, attempt int) *Request {
 	if r == nil {
 		return nil
 	}
-	method, target, header := r.endpoint.describe(*d, attempt)
+	method, target, header := r.endpoint.Describe(*d, attempt)
 	headers := make(map[string]string, len(header))
 	for name, values := range header {
 		headers[name] = strings.Join(values, ", ")

@@ -32,6 +32,11 @@ func head(path string, headers ...string) string {
 	return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + strings.Join(append(headers, "\r\n"), "\r\n")
 }
 
+// plainRequest is one that the shortcut answers.
+func plainRequest(body string, headers ...string) string {
+	return head("/signals", append(headers, fmt.Sprint("Content-Length: ", len(body)))...) + body
+}
+
 // bomb is gzip that unpacks to n bytes of blanks.
 func bomb(n int) string {
 	var b bytes.Buffer
@@ -236,4 +241,39 @@ func TestLargeBodiesHaveABound(t *testing.T) {
 		}
 		return resp.StatusCode == http.StatusAccepted
 	})
+}
+
+// TestShortcutStops: a plain signal that is being shaped when the sidecar
+// stops is accepted, as net/http's server would have it.
+func TestShortcutStops(t *testing.T) {
+	var routes strings.Builder
+	for i := range 8 {
+		fmt.Fprintf(&routes, "\n[[route]]\nname = 'r%d'\nurl = 'http://127.0.0.1:1'\npaused = true\nwhere = 'last(range(1000000000000)) > 0'\n", i)
+	}
+	for try := 1; ; try++ {
+		r := run(t, routes.String())
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, plainRequest(sample))
+		time.Sleep(50 * time.Millisecond) // of the 200 at least that it takes
+		stopped := make(chan error, 1)
+		go func() { stopped <- r.stop() }()
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		if err != nil && try < 5 {
+			continue // it was not read before the stop
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusAccepted {
+			t.Errorf("%d %s", resp.StatusCode, body)
+		}
+		return
+	}
 }

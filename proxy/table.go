@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/deliver"
 	"signalpost/queue"
 	"signalpost/transform"
 )
@@ -26,7 +27,7 @@ type table struct {
 // A route is a route of the config with what it takes to work it.
 type route struct {
 	*config.Route
-	endpoint *endpoint // shared with the next table if nothing about it changes
+	endpoint *deliver.Endpoint // shared with the next table if nothing about it changes
 }
 
 // newTable compiles a config. Endpoints of old (which may be nil) go on in the
@@ -41,12 +42,12 @@ func newTable(cfg *config.Config, userAgent string, old *table) (*table, error) 
 	}
 	for i := range cfg.Routes {
 		r := &route{Route: &cfg.Routes[i]}
-		var before *endpoint
+		var before *deliver.Endpoint
 		if old := old.route(r.Name); old != nil {
 			before = old.endpoint
 		}
 		var err error
-		if r.endpoint, err = newEndpoint(r.Route, userAgent, before); err != nil {
+		if r.endpoint, err = deliver.New(r.Route, userAgent, before); err != nil {
 			t.retire(old)
 			return nil, fmt.Errorf("route %q: %w", r.Name, err)
 		}
@@ -65,7 +66,7 @@ func (t *table) retire(next *table) {
 	}
 	for _, r := range t.routes {
 		if n := next.route(r.Name); n == nil || n.endpoint != r.endpoint {
-			r.endpoint.close()
+			r.endpoint.Close()
 		}
 	}
 }

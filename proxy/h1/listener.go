@@ -1,4 +1,4 @@
-package proxy
+package h1
 
 import (
 	"bufio"
@@ -22,18 +22,18 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// A shortcut is a listener for net/http's server that keeps to itself what
+// A Listener is a listener for net/http's server that keeps to itself what
 // producers send all day: a POST /signals that has come whole, is small, and
 // asks nothing of its connection but to be kept. It answers those through the
 // same handler, at a fraction of the server's cost. With the first request that
 // is anything else, late or malformed, the connection goes to the server, which
 // reads that request from its first byte and all after it: everything hard
 // about HTTP is the server's alone.
-type shortcut struct {
+type Listener struct {
 	net.Listener
-	handler http.Handler
-	log     *slog.Logger
-	times   times
+	handler  http.Handler
+	log      *slog.Logger
+	timeouts Timeouts
 
 	handed chan net.Conn   // to the server
 	failed chan error      // of the Listener
@@ -47,12 +47,21 @@ type shortcut struct {
 	closed bool                // guarded by mu
 }
 
+// Timeouts are what clients have, whatever they send or do not.
+type Timeouts struct {
+	Header time.Duration // for the headers of the first request
+	Answer time.Duration // until an answer has been taken
+	Idle   time.Duration // between the requests of a connection
+}
+
 // maxPlain is the size in bytes of a connection's buffer, which a plain request fits.
 const maxPlain = 4 << 10
 
-func newShortcut(l net.Listener, handler http.Handler, log *slog.Logger, t times) *shortcut {
-	s := &shortcut{
-		Listener: l, handler: handler, log: log, times: t,
+// New returns a Listener that begins to accept from l at once. Plain requests go
+// to the handler; log is told of what cannot be accepted. End must be called.
+func New(l net.Listener, handler http.Handler, log *slog.Logger, t Timeouts) *Listener {
+	s := &Listener{
+		Listener: l, handler: handler, log: log, timeouts: t,
 		handed: make(chan net.Conn), failed: make(chan error), done: make(chan struct{}),
 		conns: map[*plainConn]bool{},
 	}
@@ -62,7 +71,7 @@ func newShortcut(l net.Listener, handler http.Handler, log *slog.Logger, t times
 }
 
 // Accept returns the next connection that is the server's.
-func (s *shortcut) Accept() (net.Conn, error) {
+func (s *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-s.handed:
 		return c, nil
@@ -75,7 +84,7 @@ func (s *shortcut) Accept() (net.Conn, error) {
 
 // Close ends listening, and the connections that wait for a request. Those
 // that are answered end behind their answer.
-func (s *shortcut) Close() error {
+func (s *Listener) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -91,9 +100,9 @@ func (s *shortcut) Close() error {
 	return s.Listener.Close()
 }
 
-// end ends the context of every request, and waits until no connection is
+// End ends the context of every request, and waits until no connection is
 // left, closing those that are when ctx ends.
-func (s *shortcut) end(ctx context.Context) {
+func (s *Listener) End(ctx context.Context) {
 	s.giveUp()
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
@@ -108,7 +117,7 @@ func (s *shortcut) end(ctx context.Context) {
 // acceptAll accepts until the listener is closed. After a failure it asks again,
 // after a pause that grows as net/http's does, and says so in the log from time
 // to time. Only the end of the listener goes to the server, which ends with it.
-func (s *shortcut) acceptAll() {
+func (s *Listener) acceptAll() {
 	var pause time.Duration // after the failure before, none after a success
 	var logged time.Time
 	for {
@@ -220,7 +229,7 @@ func newPlainConn(ctx context.Context, conn net.Conn) *plainConn {
 }
 
 // serve answers plain requests until another comes, or none.
-func (s *shortcut) serve(conn net.Conn) {
+func (s *Listener) serve(conn net.Conn) {
 	c := newPlainConn(s.ctx, conn)
 	s.mu.Lock()
 	closed := s.closed
@@ -249,13 +258,13 @@ func (s *shortcut) serve(conn net.Conn) {
 
 // answerAll answers plain requests. It reports whether another has come, which
 // is in the reader, and else leaves the connection to be closed.
-func (s *shortcut) answerAll(c *plainConn) (other bool) {
+func (s *Listener) answerAll(c *plainConn) (other bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("POST /signals failed", "err", fmt.Errorf("%v\n%s", p, debug.Stack()))
 		}
 	}()
-	c.SetReadDeadline(time.Now().Add(s.times.header))
+	c.SetReadDeadline(time.Now().Add(s.timeouts.Header))
 	for {
 		if !s.await(c) {
 			return false
@@ -269,18 +278,18 @@ func (s *shortcut) answerAll(c *plainConn) (other bool) {
 		c.reader.Discard(size)
 		c.answered = true
 		now := time.Now()
-		c.writing.renew(now, s.times.answer, c.SetWriteDeadline)
+		c.writing.renew(now, s.timeouts.Answer, c.SetWriteDeadline)
 		last := s.stopping() || c.answer.header["Connection"] != nil
 		if c.send(now, last) != nil || last {
 			return false
 		}
-		c.reading.renew(now, s.times.idle, c.SetReadDeadline)
+		c.reading.renew(now, s.timeouts.Idle, c.SetReadDeadline)
 	}
 }
 
 // await waits for the beginning of a request. Line ends behind the one before
 // are skipped as net/http does: some clients send them.
-func (s *shortcut) await(c *plainConn) bool {
+func (s *Listener) await(c *plainConn) bool {
 	const few = 4
 	if c.reader.Buffered() < few {
 		c.idle.Store(true)
@@ -296,7 +305,7 @@ func (s *shortcut) await(c *plainConn) bool {
 	return err == nil
 }
 
-func (s *shortcut) stopping() bool {
+func (s *Listener) stopping() bool {
 	select {
 	case <-s.done:
 		return true
@@ -304,6 +313,8 @@ func (s *shortcut) stopping() bool {
 		return false
 	}
 }
+
+var longAgo = time.Unix(1, 0)
 
 const plainLine = "POST /signals HTTP/1.1\r\n"
 

@@ -1,4 +1,4 @@
-package proxy
+package h1
 
 import (
 	"bufio"
@@ -16,11 +16,22 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+const sample = `{"signal_type":"product_qualified_lead","confidence":0.92}`
+
+// usual are timeouts that no test reaches.
+var usual = Timeouts{Header: 10 * time.Second, Answer: time.Minute, Idle: 2 * time.Minute}
+
+// head is the beginning of a request, whose body it announces with the headers.
+func head(path string, headers ...string) string {
+	return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + strings.Join(append(headers, "\r\n"), "\r\n")
+}
 
 // plainRequest is one that the shortcut answers.
 func plainRequest(body string, headers ...string) string {
@@ -124,24 +135,56 @@ var tell = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 })
 
 // shorten serves tell through a shortcut until the test ends.
-func shorten(t *testing.T, h http.Handler, times times) (s *shortcut, log *lines) {
+func shorten(t *testing.T, h http.Handler, times Timeouts) (s *Listener, log *lines) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	log = &lines{}
-	s = newShortcut(l, h, slog.New(slog.NewTextHandler(log, nil)), times)
-	server := &http.Server{Handler: h, ReadHeaderTimeout: times.header, ReadTimeout: times.request}
+	s = New(l, h, slog.New(slog.NewTextHandler(log, nil)), times)
+	server := &http.Server{Handler: h, ReadHeaderTimeout: times.Header, ReadTimeout: times.Header}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(s) }()
 	t.Cleanup(func() {
 		server.Close()
 		<-served
-		s.end(t.Context())
+		s.End(t.Context())
 	})
 	return s, log
 }
+
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// A oneConn is a listener with what connections it is given.
+type oneConn struct{ conns chan net.Conn }
+
+func (l oneConn) Accept() (net.Conn, error) {
+	c, ok := <-l.conns
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (l oneConn) Close() error   { close(l.conns); return nil }
+func (l oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
 // A failingListener fails until it is well, and then accepts what it is given.
 type failingListener struct {
@@ -166,7 +209,7 @@ func TestAcceptFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			log := &lines{}
 			l := &failingListener{oneConn: oneConn{make(chan net.Conn)}, well: time.Now().Add(time.Minute), err: failure}
-			s := newShortcut(l, tell, slog.New(slog.NewJSONHandler(log, nil)), usualTimes)
+			s := New(l, tell, slog.New(slog.NewJSONHandler(log, nil)), usual)
 			server := &http.Server{Handler: tell}
 			served := make(chan error, 1)
 			go func() { served <- server.Serve(s) }()
@@ -182,7 +225,7 @@ func TestAcceptFails(t *testing.T) {
 			if err := <-served; err != http.ErrServerClosed {
 				t.Errorf("%v: the server ends with %v", failure, err)
 			}
-			s.end(t.Context())
+			s.End(t.Context())
 
 			for i := 1; i < len(l.asked)-1; i++ { // the last call is after the connection
 				want := min(5*time.Millisecond<<min(i-1, 10), time.Second)
@@ -216,18 +259,18 @@ func TestAcceptBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &lines{}
 		l := &failingListener{oneConn: oneConn{make(chan net.Conn)}, well: time.Now().Add(time.Hour), err: syscall.EBADF}
-		s := newShortcut(l, tell, slog.New(slog.NewJSONHandler(log, nil)), usualTimes)
+		s := New(l, tell, slog.New(slog.NewJSONHandler(log, nil)), usual)
 		if err := (&http.Server{Handler: tell}).Serve(s); !errors.Is(err, syscall.EBADF) || log.String() != "" {
 			t.Errorf("%v; the log says %q", err, log)
 		}
-		s.end(t.Context())
+		s.End(t.Context())
 	})
 }
 
 // TestShortcut: who answers is a matter of the first request that is not
 // plain; what is answered is not.
 func TestShortcut(t *testing.T) {
-	s, _ := shorten(t, tell, usualTimes)
+	s, _ := shorten(t, tell, usual)
 	direct := httptest.NewServer(tell)
 	t.Cleanup(direct.Close)
 	const pause = "\x00" // between two writes
@@ -329,7 +372,7 @@ func TestShortcut(t *testing.T) {
 
 // TestShortcutTimes: a connection ends when nothing comes of it.
 func TestShortcutTimes(t *testing.T) {
-	brief := times{header: 50 * time.Millisecond, request: 50 * time.Millisecond, answer: 50 * time.Millisecond, idle: 50 * time.Millisecond}
+	brief := Timeouts{Header: 50 * time.Millisecond, Answer: 50 * time.Millisecond, Idle: 50 * time.Millisecond}
 	tests := map[string]struct {
 		send    string
 		answers int
@@ -360,8 +403,8 @@ func TestShortcutTimes(t *testing.T) {
 		})
 	}
 	t.Run("takes no answer", func(t *testing.T) {
-		brief := usualTimes
-		brief.answer = time.Second
+		brief := usual
+		brief.Answer = time.Second
 		s, _ := shorten(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Write(make([]byte, 32<<20)) // more than the kernel holds
 		}), brief)
@@ -381,7 +424,7 @@ func TestShortcutTimes(t *testing.T) {
 }
 
 // open is how many connections the shortcut has.
-func (s *shortcut) open() int {
+func (s *Listener) open() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
@@ -395,7 +438,7 @@ func TestShortcutEnds(t *testing.T) {
 		begun <- struct{}{}
 		<-finish
 		tell(w, r)
-	}), usualTimes)
+	}), usual)
 	dial := func(text string) (net.Conn, *bufio.Reader) {
 		t.Helper()
 		c, err := net.Dial("tcp", s.Addr().String())
@@ -432,48 +475,13 @@ func TestShortcutEnds(t *testing.T) {
 	if rest, _ := io.ReadAll(panics); len(rest) > 0 {
 		t.Errorf("after a panic: %q", rest)
 	}
-	s.end(t.Context())
+	s.End(t.Context())
 	if text := log.String(); !strings.Contains(text, "as asked") {
 		t.Errorf("the log does not tell the panic: %s", text)
 	}
 	if c, err := net.Dial("tcp", s.Addr().String()); err == nil {
 		c.Close()
 		t.Error("it still listens")
-	}
-}
-
-// TestShortcutStops: a plain signal that is being shaped when the sidecar
-// stops is accepted, as net/http's server would have it.
-func TestShortcutStops(t *testing.T) {
-	var routes strings.Builder
-	for i := range 8 {
-		fmt.Fprintf(&routes, "\n[[route]]\nname = 'r%d'\nurl = 'http://127.0.0.1:1'\npaused = true\nwhere = 'last(range(1000000000000)) > 0'\n", i)
-	}
-	for try := 1; ; try++ {
-		r := run(t, routes.String())
-		c, err := net.Dial("tcp", r.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		io.WriteString(c, plainRequest(sample))
-		time.Sleep(50 * time.Millisecond) // of the 200 at least that it takes
-		stopped := make(chan error, 1)
-		go func() { stopped <- r.stop() }()
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err := <-stopped; err != nil {
-			t.Error(err)
-		}
-		if err != nil && try < 5 {
-			continue // it was not read before the stop
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusAccepted {
-			t.Errorf("%d %s", resp.StatusCode, body)
-		}
-		return
 	}
 }
 

@@ -1,4 +1,4 @@
-package proxy
+package deliver
 
 import (
 	"bufio"
@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"math/big"
@@ -18,7 +17,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -31,7 +29,7 @@ import (
 )
 
 // endpointVia is an endpoint whose outfit the test changes: its proxy, its resolver.
-func endpointVia(t testing.TB, r *config.Route, change func(*outfit)) *endpoint {
+func endpointVia(t testing.TB, r *config.Route, change func(*outfit)) *Endpoint {
 	t.Helper()
 	u, err := url.Parse(r.URL.Reveal())
 	if err != nil {
@@ -43,14 +41,14 @@ func endpointVia(t testing.TB, r *config.Route, change func(*outfit)) *endpoint 
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(e.close)
+	t.Cleanup(e.Close)
 	return e
 }
 
 // try makes one attempt that has a verdict.
-func (e *endpoint) try(t testing.TB) queue.Outcome {
+func (e *Endpoint) try(t testing.TB) queue.Outcome {
 	t.Helper()
-	o, err := e.attempt(context.Background(), testDelivery(), 1)
+	o, err := e.Attempt(context.Background(), testDelivery(), 1)
 	if err != nil {
 		t.Fatalf("attempt: %v", err)
 	}
@@ -79,7 +77,7 @@ func noLeak(t *testing.T) {
 		buf := make([]byte, 1<<20)
 		all := string(buf[:runtime.Stack(buf, true)])
 		return strings.Count(all, "net/http.(*persistConn).readLoop") + strings.Count(all, "net/http.(*Transport).dialConn") +
-			strings.Count(all, "proxy.(*endpoint)"), all
+			strings.Count(all, "deliver.(*Endpoint)"), all
 	}
 	before, _ := count()
 	t.Cleanup(func() {
@@ -392,7 +390,7 @@ func TestShutdown(t *testing.T) {
 			e := testEndpoint(t, testRoute(t, scheme+"://"+silent+"/x"))
 			ctx, cancel := context.WithCancel(context.Background())
 			go func() { <-reached; cancel() }()
-			if o, err := e.attempt(ctx, testDelivery(), 1); err != context.Canceled {
+			if o, err := e.Attempt(ctx, testDelivery(), 1); err != context.Canceled {
 				t.Errorf("attempt = %+v, %v; want context.Canceled", o, err)
 			}
 		})
@@ -400,7 +398,7 @@ func TestShutdown(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		if o, err := testEndpoint(t, testRoute(t, "http://"+silent)).attempt(ctx, testDelivery(), 1); err != context.Canceled {
+		if o, err := testEndpoint(t, testRoute(t, "http://"+silent)).Attempt(ctx, testDelivery(), 1); err != context.Canceled {
 			t.Errorf("attempt = %+v, %v; want context.Canceled", o, err)
 		}
 	})
@@ -413,7 +411,7 @@ func TestShutdown(t *testing.T) {
 			cancel()
 			hang(r)
 		})
-		o, err := testEndpoint(t, testRoute(t, "http://"+address)).attempt(ctx, testDelivery(), 1)
+		o, err := testEndpoint(t, testRoute(t, "http://"+address)).Attempt(ctx, testDelivery(), 1)
 		if err != nil || o.Verdict != queue.Delivered {
 			t.Errorf("attempt = %+v, %v; want delivered", o, err)
 		}
@@ -567,14 +565,14 @@ func TestTakingOver(t *testing.T) {
 	noLeak(t)
 	server, conns := countingServer(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	server.Start()
-	next := func(old *endpoint, change func(*config.Route)) *endpoint {
+	next := func(old *Endpoint, change func(*config.Route)) *Endpoint {
 		r := testRoute(t, server.URL+"/a")
 		change(r)
-		e, err := newEndpoint(r, testAgent, old)
+		e, err := New(r, testAgent, old)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(e.close)
+		t.Cleanup(e.Close)
 		return e
 	}
 	first := next(nil, func(*config.Route) {})
@@ -584,8 +582,8 @@ func TestTakingOver(t *testing.T) {
 		r.URL = config.NewSecret(server.URL + "/b?token=x")
 		r.Headers = map[string]config.Secret{"X-Api-Key": config.NewSecret("another")}
 	})
-	first.close()
-	first.close() // counts once
+	first.Close()
+	first.Close() // counts once
 	second.try(t)
 	first.try(t) // a worker may have loaded it before the reload
 	if n := conns(); n != 1 {
@@ -597,9 +595,9 @@ func TestTakingOver(t *testing.T) {
 	if n := conns(); n != 2 {
 		t.Errorf("%d connections, want a second after a change of concurrency", n)
 	}
-	second.close()
+	second.Close()
 	second.try(t) // closed, but still works, and leaves no connection behind
-	third.close()
+	third.Close()
 
 	fourth := next(third, func(r *config.Route) { r.Concurrency = 2 })
 	if fourth.link == third.link {
@@ -608,7 +606,7 @@ func TestTakingOver(t *testing.T) {
 	// One that was made for a config that failed goes without a trace.
 	fourth.try(t)
 	n := conns()
-	next(fourth, func(r *config.Route) { r.Concurrency = 2 }).close()
+	next(fourth, func(r *config.Route) { r.Concurrency = 2 }).Close()
 	fourth.try(t)
 	if conns() != n {
 		t.Error("closing an endpoint that was never used closed its predecessor's connections")
@@ -902,7 +900,7 @@ func TestTLS(t *testing.T) {
 		server := tlsServer(t, side, func(_ http.ResponseWriter, r *http.Request) {
 			serials.Store(r.TLS.PeerCertificates[0].SerialNumber.String(), true)
 		})
-		var e *endpoint
+		var e *Endpoint
 		for i := range 4 {
 			r := testRoute(t, server.URL+"/x")
 			pair := client
@@ -913,16 +911,16 @@ func TestTLS(t *testing.T) {
 				pair = e.link.tls.Certificates[0] // as it was
 			}
 			r.TLS.Config = &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{pair}}
-			n, err := newEndpoint(r, testAgent, e)
+			n, err := New(r, testAgent, e)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(n.close)
+			t.Cleanup(n.Close)
 			if e != nil {
 				if shared := n.link == e.link; shared != (i != 2) {
 					t.Errorf("step %d: connections shared: %t", i, shared)
 				}
-				e.close()
+				e.Close()
 			}
 			e = n
 			if o := e.try(t); o.Verdict != queue.Delivered {
@@ -939,46 +937,6 @@ func TestTLS(t *testing.T) {
 		sameTLS(&tls.Config{RootCAs: ca.pool()}, &tls.Config{RootCAs: otherCA.pool()}) || sameTLS(&tls.Config{}, &tls.Config{RootCAs: ca.pool()}) {
 		t.Error("sameTLS")
 	}
-}
-
-// A client certificate that is written anew on disk is shown from then on,
-// without a restart or an edit of the config.
-func TestClientCertificateIsReadAgain(t *testing.T) {
-	ca := newAuthority(t, "our CA")
-	side := &tls.Config{Certificates: []tls.Certificate{ca.pair(t, serverCert())}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()}
-	var mu sync.Mutex
-	seen := map[string]bool{} // serial numbers
-	server := tlsServer(t, side, func(_ http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		seen[r.TLS.PeerCertificates[0].SerialNumber.String()] = true
-	})
-	has := func(c *x509.Certificate) func() bool {
-		return func() bool {
-			mu.Lock()
-			defer mu.Unlock()
-			return seen[c.SerialNumber.String()]
-		}
-	}
-	dir := t.TempDir()
-	renew := func() *x509.Certificate {
-		cert, key := ca.issue(t, clientCert())
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Between the two they do not fit each other: that is no config to take up.
-		writeFile(t, filepath.Join(dir, "client.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})))
-		writeFile(t, filepath.Join(dir, "client.key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
-		return cert
-	}
-	writeFile(t, filepath.Join(dir, "ca.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw})))
-	first := renew()
-	r := run(t, fmt.Sprintf("[[route]]\nname = 'a'\nurl = '%s'\ntls = { ca_file = '%[2]s/ca.pem', cert_file = '%[2]s/client.pem', key_file = '%[2]s/client.key' }\n", server.URL, dir))
-	r.send()
-	r.until("the first certificate to be shown", has(first))
-	second := renew()
-	r.until("the second certificate to be shown", func() bool { r.send(); return has(second)() })
 }
 
 func TestHTTP2(t *testing.T) {
@@ -1171,7 +1129,7 @@ func TestClosedEndpoint(t *testing.T) {
 	})
 	e := testEndpoint(t, testRoute(t, "http://"+address+"/x"))
 	e.try(t)
-	e.close()
+	e.Close()
 	<-ended
 	if o := e.try(t); o.Verdict != queue.Delivered {
 		t.Errorf("%+v", o)

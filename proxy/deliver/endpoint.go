@@ -1,4 +1,4 @@
-package proxy
+package deliver
 
 import (
 	"bytes"
@@ -36,9 +36,9 @@ const (
 	maxRetryAfter  = 30 * 24 * time.Hour // a longer Retry-After counts as so long
 )
 
-// An endpoint is the sending half of a route under one config. It is immutable
+// An Endpoint is the sending half of a route under one config. It is immutable
 // but for its connections, and safe for concurrent use.
-type endpoint struct {
+type Endpoint struct {
 	request  http.Request // what all requests have in common
 	fixed    http.Header  // headers that all requests share; names without values are for each to fill in
 	varying  []string     // those names
@@ -53,10 +53,10 @@ type endpoint struct {
 	closed   atomic.Bool
 }
 
-// newEndpoint returns the endpoint of a route. If old is not nil, and scheme,
+// New returns the endpoint of a route. If old is not nil, and scheme,
 // host, TLS, timeout, concurrency and block_private_networks are as they were,
 // the two share their connections. Each is closed by itself.
-func newEndpoint(r *config.Route, userAgent string, old *endpoint) (*endpoint, error) {
+func New(r *config.Route, userAgent string, old *Endpoint) (*Endpoint, error) {
 	u, err := url.Parse(r.URL.Reveal())
 	if err != nil || u.Host == "" {
 		return nil, errors.New("url is not an absolute URL") // the error would show it
@@ -64,8 +64,8 @@ func newEndpoint(r *config.Route, userAgent string, old *endpoint) (*endpoint, e
 	return newEndpointWith(r, u, outfitOf(r, u), userAgent, old)
 }
 
-func newEndpointWith(r *config.Route, u *url.URL, o outfit, userAgent string, old *endpoint) (*endpoint, error) {
-	e := &endpoint{
+func newEndpointWith(r *config.Route, u *url.URL, o outfit, userAgent string, old *Endpoint) (*Endpoint, error) {
+	e := &Endpoint{
 		request: http.Request{
 			Method: http.MethodPost,
 			URL:    u,
@@ -129,7 +129,7 @@ func newEndpointWith(r *config.Route, u *url.URL, o outfit, userAgent string, ol
 
 // writeHead has net/http write what it would send before the varying headers.
 // It returns nil if there is something that net/http would refuse to send.
-func (e *endpoint) writeHead() []byte {
+func (e *Endpoint) writeHead() []byte {
 	for _, values := range e.fixed {
 		if len(values) > 0 && !sendable(strings.Trim(values[0], " \t")) {
 			return nil
@@ -155,7 +155,7 @@ func sendable(value string) bool {
 }
 
 // Format writes where the endpoint leads, whatever the verb: the rest is secret.
-func (e *endpoint) Format(f fmt.State, _ rune) { io.WriteString(f, "endpoint("+e.target+")") }
+func (e *Endpoint) Format(f fmt.State, _ rune) { io.WriteString(f, "endpoint("+e.target+")") }
 
 const idempotencyKey = "Idempotency-Key"
 
@@ -173,14 +173,14 @@ var perRequest = []string{webhookID, webhookTimestamp, signalID, signalType, att
 
 // header returns the headers of one request, signed as of now. Names without
 // values are not sent.
-func (e *endpoint) header(d queue.Delivery, attempt int, now time.Time) http.Header {
+func (e *Endpoint) header(d queue.Delivery, attempt int, now time.Time) http.Header {
 	h := maps.Clone(e.fixed)
 	e.fill(h, d, attempt, now)
 	return h
 }
 
 // fill sets the varying headers.
-func (e *endpoint) fill(h http.Header, d queue.Delivery, attempt int, now time.Time) {
+func (e *Endpoint) fill(h http.Header, d queue.Delivery, attempt int, now time.Time) {
 	values := make([]string, 0, len(perRequest))
 	set := func(name, value string) {
 		values = append(values, value)
@@ -202,7 +202,7 @@ var headers = sync.Pool{New: func() any { return http.Header{} }}
 
 // appendRequest appends a request as it goes over a link's own connections,
 // with the headers that header returns. It reports false if one cannot be sent.
-func (e *endpoint) appendRequest(b []byte, d queue.Delivery, attempt int, now time.Time) ([]byte, bool) {
+func (e *Endpoint) appendRequest(b []byte, d queue.Delivery, attempt int, now time.Time) ([]byte, bool) {
 	h := headers.Get().(http.Header)
 	defer headers.Put(h)
 	clear(h)
@@ -223,9 +223,9 @@ func (e *endpoint) appendRequest(b []byte, d queue.Delivery, attempt int, now ti
 	return append(b, d.Body...), true
 }
 
-// describe returns a request for people: where it goes by scheme and host, and
+// Describe returns a request for people: where it goes by scheme and host, and
 // its headers, with secret values taken out.
-func (e *endpoint) describe(d queue.Delivery, attempt int) (method, target string, h http.Header) {
+func (e *Endpoint) Describe(d queue.Delivery, attempt int) (method, target string, h http.Header) {
 	h = e.header(d, attempt, time.Now())
 	if a := h["Authorization"]; len(a) > 0 {
 		scheme, _, _ := strings.Cut(a[0], " ")
@@ -238,9 +238,9 @@ func (e *endpoint) describe(d queue.Delivery, attempt int) (method, target strin
 	return e.request.Method, e.target, h
 }
 
-// attempt makes one attempt of a delivery and judges it. It returns an error
+// Attempt makes one attempt of a delivery and judges it. It returns an error
 // only if ctx ended before there was a verdict.
-func (e *endpoint) attempt(ctx context.Context, d queue.Delivery, attempt int) (queue.Outcome, error) {
+func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, attempt int) (queue.Outcome, error) {
 	start := time.Now()
 	t := &try{ctx: ctx, deadline: start.Add(e.timeout)}
 	defer t.end()
@@ -269,7 +269,7 @@ var requests = sync.Pool{New: func() any { return new([]byte) }}
 
 // send sends the request of an attempt, over a connection of the link's own if
 // that can be, and returns the answer.
-func (e *endpoint) send(t *try, d queue.Delivery, attempt int, now time.Time) (*http.Response, error) {
+func (e *Endpoint) send(t *try, d queue.Delivery, attempt int, now time.Time) (*http.Response, error) {
 	if e.head != nil && len(d.Body) <= maxWireBody && !e.link.http2.Load() {
 		buf := requests.Get().(*[]byte)
 		defer requests.Put(buf)
@@ -294,7 +294,7 @@ func (e *endpoint) send(t *try, d queue.Delivery, attempt int, now time.Time) (*
 }
 
 // judge gives the verdict, by the status alone.
-func (e *endpoint) judge(resp *http.Response) queue.Outcome {
+func (e *Endpoint) judge(resp *http.Response) queue.Outcome {
 	o := queue.Outcome{Status: resp.StatusCode}
 	switch {
 	case o.Status >= 200 && o.Status <= 299:
@@ -320,7 +320,7 @@ func (e *endpoint) judge(resp *http.Response) queue.Outcome {
 	return o
 }
 
-func (e *endpoint) redirectTarget(location string) string {
+func (e *Endpoint) redirectTarget(location string) string {
 	u, err := e.request.URL.Parse(location)
 	if err != nil || u.Host == "" {
 		return "what is not a URL"
@@ -353,7 +353,7 @@ var readBuffers = sync.Pool{New: func() any { return new([8 << 10]byte) }}
 
 // read reads what it may of the response's body, so that the connection can
 // be used again if that was all, and returns its beginning for the log.
-func (e *endpoint) read(resp *http.Response, t *try) string {
+func (e *Endpoint) read(resp *http.Response, t *try) string {
 	defer resp.Body.Close()
 	if resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols {
 		return ""
@@ -384,7 +384,7 @@ func (e *endpoint) read(resp *http.Response, t *try) string {
 
 // plain makes an error text fit for people: no secret that the other side may
 // have echoed, no control characters, not too long.
-func (e *endpoint) plain(text string) string {
+func (e *Endpoint) plain(text string) string {
 	text = e.mask.clean(text, true)
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -407,9 +407,9 @@ func cut(text string, n int) string {
 	return text[:n]
 }
 
-// close closes the connections that no other endpoint shares: the idle ones
+// Close closes the connections that no other endpoint shares: the idle ones
 // now, those of attempts under way when they end. Attempts may still be made.
-func (e *endpoint) close() {
+func (e *Endpoint) Close() {
 	if !e.closed.Swap(true) {
 		e.link.leave()
 	}

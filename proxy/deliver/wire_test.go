@@ -1,4 +1,4 @@
-package proxy
+package deliver
 
 import (
 	"bufio"
@@ -26,7 +26,7 @@ import (
 )
 
 // overHTTP makes net/http send all requests of the endpoint.
-func overHTTP(e *endpoint) { e.head = nil }
+func overHTTP(e *Endpoint) { e.head = nil }
 
 // TestAnswers is what can be answered, and whether the connection serves again.
 // net/http, which sends what a link does not send itself, judges alike.
@@ -142,8 +142,8 @@ func TestBothWaysSendTheSame(t *testing.T) {
 	for _, body := range []string{"", "{}", strings.Repeat("x", maxWireBody), strings.Repeat("x", maxWireBody+1)} {
 		d := testDelivery()
 		d.Body = []byte(body)
-		for _, e := range []*endpoint{own, other} {
-			if o, err := e.attempt(context.Background(), d, 3); err != nil || o.Verdict != queue.Delivered {
+		for _, e := range []*Endpoint{own, other} {
+			if o, err := e.Attempt(context.Background(), d, 3); err != nil || o.Verdict != queue.Delivered {
 				t.Fatal(o, err)
 			}
 		}
@@ -156,7 +156,7 @@ func TestBothWaysSendTheSame(t *testing.T) {
 				t.Errorf("%s: %q, over net/http %q", name, a.Header[name], b.Header[name])
 			}
 		}
-		_, _, shown := own.describe(d, 3)
+		_, _, shown := own.Describe(d, 3)
 		if !slices.Equal(slices.Sorted(maps.Keys(shown)), slices.DeleteFunc(slices.Sorted(maps.Keys(a.Header)), func(n string) bool { return n == "Content-Length" })) {
 			t.Errorf("sent %v, shown %v", a.Header, shown)
 		}
@@ -248,7 +248,7 @@ func TestStrayAnswer(t *testing.T) {
 				r.TLS.Config = &tls.Config{RootCAs: ca.pool()}
 				e := testEndpoint(t, r)
 				for n := 1; n <= 2; n++ {
-					o, err := e.attempt(context.Background(), testDelivery(), n)
+					o, err := e.Attempt(context.Background(), testDelivery(), n)
 					if err != nil || o.Verdict != queue.Delivered || o.Response != fmt.Sprint(n) {
 						t.Errorf("attempt %d: %+v, %v", n, o, err)
 					}
@@ -354,7 +354,7 @@ func TestIdleConnections(t *testing.T) {
 			if wantOpen(1); made.Load() != before+1 {
 				t.Error("a connection was used that had been idle too long")
 			}
-			e.close()
+			e.Close()
 			wantOpen(0)
 			burst(1)
 			if wantOpen(0); e.link.idle.timer != nil || len(e.link.idle.conns) != 0 {
@@ -413,7 +413,7 @@ func TestAnswersWithoutReading(t *testing.T) {
 		e := testEndpoint(t, testRoute(t, "http://"+address+"/x"))
 		d := testDelivery()
 		d.Body = bytes.Repeat([]byte("x"), body)
-		if o, err := e.attempt(context.Background(), d, 1); err != nil || o.Status != 413 || o.Response != "no" {
+		if o, err := e.Attempt(context.Background(), d, 1); err != nil || o.Status != 413 || o.Response != "no" {
 			t.Errorf("body of %d bytes: %+v, %v", body, o, err)
 		}
 	}
@@ -461,7 +461,7 @@ func TestProtocolIsFoundOut(t *testing.T) {
 			all.Go(func() {
 				d := testDelivery()
 				d.Body = bytes.Repeat([]byte("x"), body)
-				if o, err := e.attempt(context.Background(), d, 1); err != nil || o.Verdict != queue.Delivered {
+				if o, err := e.Attempt(context.Background(), d, 1); err != nil || o.Verdict != queue.Delivered {
 					t.Errorf("%+v, %v", o, err)
 				}
 			})
@@ -491,7 +491,7 @@ func TestProtocolIsFoundOut(t *testing.T) {
 	e.link.expire(time.Now())
 	e.link.transport.CloseIdleConnections()
 	burst(10, "HTTP/2.0 10 <nil>")
-	e.close()
+	e.Close()
 	for range 1000 {
 		if open.Load() == 0 {
 			return

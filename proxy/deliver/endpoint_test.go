@@ -1,4 +1,4 @@
-package proxy
+package deliver
 
 import (
 	"bufio"
@@ -61,13 +61,13 @@ func signed(t testing.TB, r *config.Route, secrets ...string) *config.Route {
 	return r
 }
 
-func testEndpoint(t testing.TB, r *config.Route) *endpoint {
+func testEndpoint(t testing.TB, r *config.Route) *Endpoint {
 	t.Helper()
-	e, err := newEndpoint(r, testAgent, nil)
+	e, err := New(r, testAgent, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(e.close)
+	t.Cleanup(e.Close)
 	return e
 }
 
@@ -129,14 +129,14 @@ func BenchmarkDeliver(b *testing.B) {
 			}
 		}
 	})
-	deliver := func(b *testing.B, change func(*endpoint)) {
+	deliver := func(b *testing.B, change func(*Endpoint)) {
 		e := testEndpoint(b, newRoute(b, "http://"+address+"/hooks/beton"))
 		change(e)
 		d := testDelivery()
 		var before, after syscall.Rusage
 		syscall.Getrusage(syscall.RUSAGE_SELF, &before)
 		busy(b, func() error {
-			o, err := e.attempt(ctx, d, 1)
+			o, err := e.Attempt(ctx, d, 1)
 			if err == nil && o.Verdict != queue.Delivered {
 				b.Fatalf("%+v", o)
 			}
@@ -146,8 +146,8 @@ func BenchmarkDeliver(b *testing.B) {
 		used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
 		b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op") // with the receiver's
 	}
-	b.Run("wire", func(b *testing.B) { deliver(b, func(*endpoint) {}) })
-	b.Run("nethttp", func(b *testing.B) { deliver(b, func(e *endpoint) { e.head = nil }) })
+	b.Run("wire", func(b *testing.B) { deliver(b, func(*Endpoint) {}) })
+	b.Run("nethttp", func(b *testing.B) { deliver(b, func(e *Endpoint) { e.head = nil }) })
 	// What a signed POST costs that knows no timeout, mask, trace or retry.
 	b.Run("reference", func(b *testing.B) {
 		r := newRoute(b, server.URL)
@@ -191,7 +191,7 @@ func BenchmarkDeliver(b *testing.B) {
 		d := testDelivery()
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := e.attempt(ctx, d, 1); err != nil {
+			if _, err := e.Attempt(ctx, d, 1); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -245,7 +245,7 @@ func TestRequest(t *testing.T) {
 	d := testDelivery()
 	start := time.Now().Unix()
 	for attempt := 1; attempt <= 2; attempt++ {
-		o, err := e.attempt(context.Background(), d, attempt)
+		o, err := e.Attempt(context.Background(), d, attempt)
 		if err != nil || o.Verdict != queue.Delivered || o.Status != 200 || o.Error != "" || o.Duration <= 0 || o.Fault || o.Reason != "" {
 			t.Fatalf("attempt %d: %+v, %v", attempt, o, err)
 		}
@@ -301,7 +301,7 @@ func TestRequest(t *testing.T) {
 		r.Headers = map[string]config.Secret{"Idempotency-Key": config.NewSecret("mine")}
 		d := testDelivery()
 		d.Traceparent, d.Body = "", nil
-		if _, err := testEndpoint(t, r).attempt(context.Background(), d, 3); err != nil {
+		if _, err := testEndpoint(t, r).Attempt(context.Background(), d, 3); err != nil {
 			t.Fatal(err)
 		}
 		all := requests()
@@ -318,7 +318,7 @@ func TestRequest(t *testing.T) {
 	t.Run("large", func(t *testing.T) {
 		d := testDelivery()
 		d.Body = []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
-		if o, err := testEndpoint(t, testRoute(t, base)).attempt(context.Background(), d, 1); err != nil || o.Verdict != queue.Delivered {
+		if o, err := testEndpoint(t, testRoute(t, base)).Attempt(context.Background(), d, 1); err != nil || o.Verdict != queue.Delivered {
 			t.Fatal(o, err)
 		}
 		if all := bodies(); all[len(all)-1] != string(d.Body) {
@@ -331,7 +331,7 @@ func TestRequest(t *testing.T) {
 		before := len(requests())
 		d := testDelivery()
 		d.Type = "a\r\nX-Injected: b"
-		o, err := testEndpoint(t, testRoute(t, base)).attempt(context.Background(), d, 1)
+		o, err := testEndpoint(t, testRoute(t, base)).Attempt(context.Background(), d, 1)
 		if err != nil || o.Verdict != queue.Retry || o.Fault || !strings.HasPrefix(o.Error, "not sent: invalid header") {
 			t.Errorf("%+v, %v", o, err)
 		}
@@ -648,7 +648,7 @@ func TestSecretsStay(t *testing.T) {
 					r.BearerToken = config.NewSecret("c4n4ry-token")
 				}
 				e := testEndpoint(t, r)
-				method, target, h := e.describe(testDelivery(), 2)
+				method, target, h := e.Describe(testDelivery(), 2)
 				shown := fmt.Sprintf("%+v\n%s %s %v\n%+v %#v %s", e.try(t), method, target, h, e, e, e)
 				if strings.Contains(shown, canary) || encoded != "" && strings.Contains(shown, encoded) {
 					t.Errorf("secret in %s", shown)
@@ -665,7 +665,7 @@ func TestSecretsStay(t *testing.T) {
 		for _, rawURL := range []string{"https://exa mple/c4n4ry", "c4n4ry", "https:///c4n4ry", "https://[c4n4ry"} {
 			r := testRoute(t, "https://127.0.0.1")
 			r.URL = config.NewSecret(rawURL)
-			if _, err := newEndpoint(r, testAgent, nil); err == nil || strings.Contains(err.Error(), canary) {
+			if _, err := New(r, testAgent, nil); err == nil || strings.Contains(err.Error(), canary) {
 				t.Errorf("%q: error %v", rawURL, err)
 			}
 		}
@@ -678,7 +678,7 @@ func TestDescribe(t *testing.T) {
 	r.BearerToken = config.NewSecret("t0ken")
 	d := testDelivery()
 	d.Traceparent = ""
-	method, target, h := testEndpoint(t, r).describe(d, 4)
+	method, target, h := testEndpoint(t, r).Describe(d, 4)
 	if method != "POST" || target != "https://crm.example.com" {
 		t.Errorf("%s %s", method, target)
 	}
@@ -701,7 +701,7 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 	r.BearerToken, r.Headers = config.Secret{}, map[string]config.Secret{"Authorization": config.NewSecret("Custom k3y")}
-	if _, _, h := testEndpoint(t, r).describe(d, 1); h.Get("Authorization") != "[secret]" {
+	if _, _, h := testEndpoint(t, r).Describe(d, 1); h.Get("Authorization") != "[secret]" {
 		t.Errorf("Authorization: %q", h.Get("Authorization"))
 	}
 }
@@ -720,7 +720,7 @@ func TestManyAtOnce(t *testing.T) {
 	for n := range 16 {
 		all.Go(func() {
 			for range 50 {
-				o, err := e.attempt(context.Background(), testDelivery(), n)
+				o, err := e.Attempt(context.Background(), testDelivery(), n)
 				if err != nil || o.Response != strconv.Itoa(n) || (o.Verdict == queue.Delivered) != (n != 13) {
 					t.Errorf("attempt %d: %+v, %v", n, o, err)
 				}
