@@ -4,53 +4,44 @@ import (
 	"errors"
 	"net/http"
 
+	"signalpost/proxy/api"
 	"signalpost/queue"
 )
 
-// A wish is the body of POST /retry and, but for reshape, POST /discard.
-type wish struct {
-	Route   *string `json:"route"`
-	State   *string `json:"state"`
-	Reason  *string `json:"reason"`
-	Type    *string `json:"signal_type"`
-	Since   *string `json:"since"`
-	Until   *string `json:"until"`
-	Reshape *bool   `json:"reshape"`
-	DryRun  bool    `json:"dry_run"`
-}
-
-// filter is what the wish is about; its state must be one of those given.
-func (v *wish) filter(states ...string) (queue.Filter, error) {
+// readSelection reads the body of POST /retry or POST /discard, and makes a
+// filter of it; the state must be one of those given.
+func (p *Proxy) readSelection(r *http.Request, states []string, known ...string) (v api.Selection, f queue.Filter, err error) {
+	members, err := p.readJSON(r, maxWish, &v, append(known, "route", "state", "reason", "signal_type", "since", "until", "dry_run")...)
+	if err != nil {
+		return v, f, err
+	}
 	q := query{}
-	for name, value := range map[string]*string{
-		"route": v.Route, "state": v.State, "reason": v.Reason, "signal_type": v.Type, "since": v.Since, "until": v.Until,
-	} {
-		switch {
-		case value == nil:
-		case *value == "": // a script's variable that is not set must not mean all
-			return queue.Filter{}, refuse(http.StatusBadRequest, "%q is empty; leave it out or give it a value", name)
-		default:
-			q[name] = *value
+	for name, value := range members {
+		if string(value) == `""` { // a script's variable that is not set must not mean all
+			return v, f, api.Refuse(http.StatusBadRequest, "%q is empty; leave it out or give it a value", name)
+		}
+	}
+	for name, value := range map[string]string{"state": v.State, "reason": v.Reason, "since": v.Since, "until": v.Until} {
+		if value != "" {
+			q[name] = value
 		}
 	}
 	state, err1 := q.oneOf("state", states...)
 	reason, err2 := q.oneOf("reason", reasons...)
 	since, err3 := q.instant("since")
 	until, err4 := q.instant("until")
-	return queue.Filter{
-		State: queue.State(state), Route: q["route"], Type: q["signal_type"], Reason: queue.Reason(reason), Since: since, Until: until,
+	return v, queue.Filter{
+		State: queue.State(state), Route: v.Route, Type: v.Type, Reason: queue.Reason(reason), Since: since, Until: until,
 	}, errors.Join(err1, err2, err3, err4)
 }
 
 func (p *Proxy) postRetryOne(w http.ResponseWriter, r *http.Request) error {
 	id, err := queue.ParseDeliveryID(r.PathValue("id"))
 	if err != nil {
-		return refuse(http.StatusNotFound, "there is no such delivery: %s", clip(err.Error()))
+		return api.Refuse(http.StatusNotFound, "there is no such delivery: %s", api.Clip(err.Error()))
 	}
-	var body struct {
-		Reshape bool `json:"reshape"`
-	}
-	if err := p.readJSON(r, maxWish, &body, "reshape"); err != nil {
+	var body api.RetryOne
+	if _, err := p.readJSON(r, maxWish, &body, "reshape"); err != nil {
 		return err
 	}
 	if err := p.queue.Retry(id, body.Reshape, p.table.Load().reshape); err != nil {
@@ -62,9 +53,9 @@ func (p *Proxy) postRetryOne(w http.ResponseWriter, r *http.Request) error {
 func (p *Proxy) postDiscardOne(w http.ResponseWriter, r *http.Request) error {
 	id, err := queue.ParseDeliveryID(r.PathValue("id"))
 	if err != nil {
-		return refuse(http.StatusNotFound, "there is no such delivery: %s", clip(err.Error()))
+		return api.Refuse(http.StatusNotFound, "there is no such delivery: %s", api.Clip(err.Error()))
 	}
-	if err := p.readJSON(r, maxWish, &struct{}{}); err != nil {
+	if _, err := p.readJSON(r, maxWish, &struct{}{}); err != nil {
 		return err
 	}
 	if err := p.queue.Discard(id); err != nil {
@@ -79,15 +70,11 @@ func (p *Proxy) writeDelivery(w http.ResponseWriter, id queue.DeliveryID) error 
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusAccepted, d.Info)
+	return api.Write(w, http.StatusAccepted, d.Info)
 }
 
 func (p *Proxy) postRetry(w http.ResponseWriter, r *http.Request) error {
-	var v wish
-	if err := p.readJSON(r, maxWish, &v, "route", "state", "reason", "signal_type", "since", "until", "reshape", "dry_run"); err != nil {
-		return err
-	}
-	f, err := v.filter(string(queue.StateDead), string(queue.StateDelivered))
+	v, f, err := p.readSelection(r, []string{string(queue.StateDead), string(queue.StateDelivered)}, "reshape")
 	if err != nil {
 		return err
 	}
@@ -95,7 +82,7 @@ func (p *Proxy) postRetry(w http.ResponseWriter, r *http.Request) error {
 		f.State = queue.StateDead
 	}
 	p.takesLong(w)
-	n, err := p.queue.RetryAll(r.Context(), f, v.Reshape != nil && *v.Reshape, p.table.Load().reshape, v.DryRun)
+	n, err := p.queue.RetryAll(r.Context(), f, v.Reshape, p.table.Load().reshape, v.DryRun)
 	if err != nil {
 		return err
 	}
@@ -103,20 +90,12 @@ func (p *Proxy) postRetry(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Proxy) postDiscard(w http.ResponseWriter, r *http.Request) error {
-	var v wish
-	known := []string{"route", "state", "reason", "signal_type", "since", "until", "dry_run"}
-	if err := p.readJSON(r, maxWish, &v, known...); err != nil {
-		return err
-	}
-	if v.Reshape != nil {
-		return unknownMember("reshape", known)
-	}
-	f, err := v.filter(string(queue.StatePending), string(queue.StateHeld), string(queue.StateDead))
+	v, f, err := p.readSelection(r, []string{string(queue.StatePending), string(queue.StateHeld), string(queue.StateDead)})
 	if err != nil {
 		return err
 	}
 	if f == (queue.Filter{}) {
-		return refuse(http.StatusBadRequest, "say what to discard: at least one of route, state, reason, signal_type, since, until")
+		return api.Refuse(http.StatusBadRequest, "say what to discard: at least one of route, state, reason, signal_type, since, until")
 	}
 	p.takesLong(w)
 	n, err := p.queue.DiscardAll(r.Context(), f, v.DryRun)
@@ -131,7 +110,5 @@ func writeMatched(w http.ResponseWriter, n int, dry bool) error {
 	if dry {
 		status = http.StatusOK
 	}
-	return writeJSON(w, status, struct {
-		Matched int `json:"matched"`
-	}{n})
+	return api.Write(w, status, api.Matched{Matched: n})
 }

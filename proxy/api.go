@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/dashboard"
 )
 
@@ -53,7 +54,7 @@ func (p *Proxy) routes() http.Handler {
 			if r.Method == http.MethodPost && r.URL.Path == "/signals" {
 				p.metrics.refused.Inc()
 			}
-			no.write(w)
+			no.Write(w)
 			return
 		}
 		if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") {
@@ -86,8 +87,8 @@ func (p *Proxy) answer(methods map[string]handler) http.Handler {
 			h = methods[""]
 		}
 		if h == nil {
-			refuse(http.StatusMethodNotAllowed, "%s does not take %s; it takes %s", clip(r.URL.Path), clip(r.Method), allow).
-				with("Allow", allow).write(w)
+			api.Refuse(http.StatusMethodNotAllowed, "%s does not take %s; it takes %s", api.Clip(r.URL.Path), api.Clip(r.Method), allow).
+				With("Allow", allow).Write(w)
 			return
 		}
 		err := h(w, r)
@@ -95,10 +96,10 @@ func (p *Proxy) answer(methods map[string]handler) http.Handler {
 			return
 		}
 		no := problemOf(err)
-		if no.status == http.StatusInternalServerError {
-			p.log.Error(r.Method+" "+clip(r.URL.Path)+" failed", "err", err)
+		if no.Status == http.StatusInternalServerError {
+			p.log.Error(r.Method+" "+api.Clip(r.URL.Path)+" failed", "err", err)
 		}
-		no.write(w)
+		no.Write(w)
 	})
 }
 
@@ -120,5 +121,5 @@ func served(h http.Handler) handler {
 }
 
 func notFound(_ http.ResponseWriter, r *http.Request) error {
-	return refuse(http.StatusNotFound, "there is nothing at %s; signals go to POST /signals", clip(r.URL.Path))
+	return api.Refuse(http.StatusNotFound, "there is nothing at %s; signals go to POST /signals", api.Clip(r.URL.Path))
 }

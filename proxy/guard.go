@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 )
 
@@ -16,16 +17,16 @@ import (
 
 // guard refuses a request that is not for us (403), that a browser makes for
 // another origin (403), or that lacks the token (401), in this order.
-func guard(r *http.Request, c *config.Server) *problem {
+func guard(r *http.Request, c *config.Server) *api.Problem {
 	if !ourHost(r, c.Hosts) {
-		return refuse(http.StatusForbidden, "Host %q is not accepted: use a loopback name or an IP address, or add the name to server.hosts", clip(r.Host))
+		return api.Refuse(http.StatusForbidden, "Host %q is not accepted: use a loopback name or an IP address, or add the name to server.hosts", api.Clip(r.Host))
 	}
 	if crossOrigin(r) && !(ownPage(r.URL.Path) && navigates(r)) {
-		return refuse(http.StatusForbidden, "a browser made this request for another origin; only the dashboard's own page may use this API from a browser")
+		return api.Refuse(http.StatusForbidden, "a browser made this request for another origin; only the dashboard's own page may use this API from a browser")
 	}
 	if !c.Token.IsZero() && !ownPage(r.URL.Path) && !hasToken(r, c.Token) {
-		return refuse(http.StatusUnauthorized, "the token is missing or wrong: send it as Authorization: Bearer TOKEN, or as the password of HTTP Basic").
-			with("WWW-Authenticate", `Bearer realm="signalpost"`)
+		return api.Refuse(http.StatusUnauthorized, "the token is missing or wrong: send it as Authorization: Bearer TOKEN, or as the password of HTTP Basic").
+			With("WWW-Authenticate", `Bearer realm="signalpost"`)
 	}
 	return nil
 }
@@ -100,13 +101,4 @@ func hasToken(r *http.Request, token config.Secret) bool {
 		return token.Equal(config.NewSecret(password))
 	}
 	return false
-}
-
-// clip shortens what a stranger sent, to be quoted in an answer.
-func clip(s string) string {
-	const most = 100
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
 }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"signalpost/proxy/api"
 	"signalpost/queue"
 	"signalpost/transform"
 )
@@ -117,7 +118,7 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 	}
 	accepted, matched, refused := p.shapeAll(t, elements, only, traceContext(r.Header))
 	if refused != nil && !batch {
-		refused.index = -1
+		refused.Index = nil
 	}
 	if refused != nil {
 		return nil, false, refused
@@ -135,10 +136,10 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 // shapeAll makes signals of the elements and offers each to the routes. Once
 // that has taken slowAfter the rest are shaped side by side: a batch that meets
 // a runaway expression must not wait for it once a signal.
-func (p *Proxy) shapeAll(t *table, elements []element, only, traceparent string) (accepted []queue.Accepted, matched []bool, _ *problem) {
+func (p *Proxy) shapeAll(t *table, elements []element, only, traceparent string) (accepted []queue.Accepted, matched []bool, _ *api.Problem) {
 	accepted = make([]queue.Accepted, len(elements))
 	matched = make([]bool, len(elements))
-	failed := make([]*problem, len(elements))
+	failed := make([]*api.Problem, len(elements))
 	for i, e := range elements {
 		// The queue keeps the bytes, and the request's buffer is used again.
 		accepted[i].Signal = queue.Signal{ID: p.queue.NewSignalID(), Type: e.signalType, Traceparent: traceparent, Body: bytes.Clone(e.raw)}
@@ -149,7 +150,7 @@ func (p *Proxy) shapeAll(t *table, elements []element, only, traceparent string)
 		if doc == nil && t.decodes() {
 			var err error
 			if doc, err = transform.Parse(s.Body); err != nil {
-				failed[i] = refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err).at(i)
+				failed[i] = api.Refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err).At(i)
 				return
 			}
 		}
@@ -247,7 +248,7 @@ func contentType(h http.Header) (lines bool, err error) {
 	}
 	found := "none"
 	if len(values) == 1 {
-		found = strconv.Quote(clip(values[0]))
+		found = strconv.Quote(api.Clip(values[0]))
 		media, params, err := mime.ParseMediaType(values[0])
 		charset, given := params["charset"]
 		if err == nil && (!given || strings.EqualFold(charset, "utf-8")) {
@@ -261,9 +262,9 @@ func contentType(h http.Header) (lines bool, err error) {
 	} else if len(values) > 1 {
 		found = "several"
 	}
-	return false, refuse(http.StatusUnsupportedMediaType,
+	return false, api.Refuse(http.StatusUnsupportedMediaType,
 		"Content-Type must be application/json or application/x-ndjson, in UTF-8; found %s", found).
-		with("Accept", "application/json, application/x-ndjson")
+		With("Accept", "application/json, application/x-ndjson")
 }
 
 // readKey returns the request's key, or nothing if it has none.
@@ -275,13 +276,13 @@ func readKey(h http.Header) (string, error) {
 	key := values[0]
 	switch {
 	case len(values) > 1:
-		return "", refuse(http.StatusBadRequest, "Idempotency-Key came %d times; send it once", len(values))
+		return "", api.Refuse(http.StatusBadRequest, "Idempotency-Key came %d times; send it once", len(values))
 	case key == "":
-		return "", refuse(http.StatusBadRequest, "Idempotency-Key is empty; leave it out or give it 1 to %d bytes", maxKey)
+		return "", api.Refuse(http.StatusBadRequest, "Idempotency-Key is empty; leave it out or give it 1 to %d bytes", maxKey)
 	case len(key) > maxKey:
-		return "", refuse(http.StatusBadRequest, "Idempotency-Key is %d bytes long; at most %d are allowed", len(key), maxKey)
+		return "", api.Refuse(http.StatusBadRequest, "Idempotency-Key is %d bytes long; at most %d are allowed", len(key), maxKey)
 	case !printable(key):
-		return "", refuse(http.StatusBadRequest, "Idempotency-Key must be printable ASCII")
+		return "", api.Refuse(http.StatusBadRequest, "Idempotency-Key must be printable ASCII")
 	}
 	return key, nil
 }
@@ -401,8 +402,8 @@ func (buf *bodyBuffer) makeRoom(ctx context.Context, most int64, wait time.Durat
 	defer cancel()
 	room := min(most, arrivingBytes)
 	if err := arriving.Acquire(ctx, room); err != nil {
-		return refuse(http.StatusServiceUnavailable, "too many large bodies arrive at once; send it again in a moment").
-			with("Retry-After", waitSeconds).with("Connection", "close")
+		return api.Refuse(http.StatusServiceUnavailable, "too many large bodies arrive at once; send it again in a moment").
+			With("Retry-After", waitSeconds).With("Connection", "close")
 	}
 	buf.room = room
 	return nil
@@ -436,8 +437,8 @@ func (buf *bodyBuffer) read(r *http.Request, max int64, wait time.Duration) erro
 		}
 		from = &buf.unpack
 	default:
-		return refuse(http.StatusUnsupportedMediaType, "Content-Encoding %q is not understood; send gzip or none", clip(encoding)).
-			with("Accept-Encoding", "gzip")
+		return api.Refuse(http.StatusUnsupportedMediaType, "Content-Encoding %q is not understood; send gzip or none", api.Clip(encoding)).
+			With("Accept-Encoding", "gzip")
 	}
 	for {
 		if len(buf.b) == cap(buf.b) {
@@ -466,19 +467,19 @@ func (buf *bodyBuffer) read(r *http.Request, max int64, wait time.Duration) erro
 // bound in bytes, what it means that it is too large.
 func readProblem(err error, tooLarge string, most int64) error {
 	var over *http.MaxBytesError
-	var no *problem
+	var no *api.Problem
 	switch {
 	case errors.As(err, &no):
 		return no
 	case errors.As(err, &over):
-		return refuse(http.StatusRequestEntityTooLarge, tooLarge, most).with("Connection", "close")
+		return api.Refuse(http.StatusRequestEntityTooLarge, tooLarge, most).With("Connection", "close")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return refuse(http.StatusRequestTimeout, "the body did not arrive in time").with("Connection", "close")
+		return api.Refuse(http.StatusRequestTimeout, "the body did not arrive in time").With("Connection", "close")
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return refuse(http.StatusBadRequest, "the body ended before it was complete")
+		return api.Refuse(http.StatusBadRequest, "the body ended before it was complete")
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
-		return refuse(http.StatusBadRequest, "Content-Encoding says gzip, but the body is not: %s", err)
+		return api.Refuse(http.StatusBadRequest, "Content-Encoding says gzip, but the body is not: %s", err)
 	default:
-		return refuse(http.StatusBadRequest, "the body could not be read: %s", clip(err.Error()))
+		return api.Refuse(http.StatusBadRequest, "the body could not be read: %s", api.Clip(err.Error()))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/queue"
 )
 
@@ -27,18 +29,16 @@ func readQuery(raw string, known ...string) (query, error) {
 	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "the query of the URL is malformed: %s", clip(err.Error()))
+		return nil, api.Refuse(http.StatusBadRequest, "the query of the URL is malformed: %s", api.Clip(err.Error()))
 	}
 	for name, v := range values {
 		switch {
-		case !slices.Contains(known, name) && len(known) == 0:
-			return nil, refuse(http.StatusBadRequest, "unknown parameter %q; there are none here", clip(name))
 		case !slices.Contains(known, name):
-			return nil, refuse(http.StatusBadRequest, "unknown parameter %q; known are %s", clip(name), strings.Join(known, ", "))
+			return nil, unknown("parameter", name, known)
 		case len(v) > 1:
-			return nil, refuse(http.StatusBadRequest, "parameter %s came %d times; give it once", name, len(v))
+			return nil, api.Refuse(http.StatusBadRequest, "parameter %s came %d times; give it once", name, len(v))
 		case v[0] == "":
-			return nil, refuse(http.StatusBadRequest, "parameter %s is empty; leave it out or give it a value", name)
+			return nil, api.Refuse(http.StatusBadRequest, "parameter %s is empty; leave it out or give it a value", name)
 		}
 		q[name] = v[0]
 	}
@@ -46,7 +46,7 @@ func readQuery(raw string, known ...string) (query, error) {
 }
 
 func (q query) malformed(name, expected string) error {
-	return refuse(http.StatusBadRequest, "parameter %s is malformed: expected %s, found %q", name, expected, clip(q[name]))
+	return api.Refuse(http.StatusBadRequest, "parameter %s is malformed: expected %s, found %q", name, expected, api.Clip(q[name]))
 }
 
 // cursor tells an error about the parameter after from others.
@@ -135,22 +135,22 @@ func (q query) id(name string, dst interface{ UnmarshalText([]byte) error }) err
 // maxWish bounds the body of a request that asks for something, but POST /try.
 const maxWish = 64 << 10
 
-// readJSON reads a JSON object with no member but the known ones. No body
-// leaves dst as it is.
-func (p *Proxy) readJSON(r *http.Request, most int64, dst any, known ...string) error {
+// readJSON reads a JSON object with no member but the known ones into dst, and
+// returns what each member is. No body leaves dst as it is.
+func (p *Proxy) readJSON(r *http.Request, most int64, dst any, known ...string) (members map[string]json.RawMessage, err error) {
 	buf := buffers.Get().(*bodyBuffer)
 	defer buf.free()
 	if err := buf.read(r, most, p.times.room); err != nil {
-		return readProblem(err, "the body is larger than %d bytes", most)
+		return nil, readProblem(err, "the body is larger than %d bytes", most)
 	}
 	body := buf.b
 	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
+		return nil, nil
 	}
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if charset, given := params["charset"]; err != nil || media != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
-		return refuse(http.StatusUnsupportedMediaType, "Content-Type must be application/json; found %q", clip(r.Header.Get("Content-Type"))).
-			with("Accept", "application/json")
+		return nil, api.Refuse(http.StatusUnsupportedMediaType, "Content-Type must be application/json; found %q", api.Clip(r.Header.Get("Content-Type"))).
+			With("Accept", "application/json")
 	}
 	s := scanner{b: body}
 	s.space()
@@ -159,30 +159,34 @@ func (p *Proxy) readJSON(r *http.Request, most int64, dst any, known ...string) 
 		bad = s.end()
 	}
 	if bad != nil {
-		return refuse(http.StatusBadRequest, "the body is %s", bad)
+		return nil, api.Refuse(http.StatusBadRequest, "the body is %s", bad)
 	}
 	if v.kind != '{' {
-		return refuse(http.StatusBadRequest, "the body must be a JSON object; found %s", kindOf(v.kind))
+		return nil, api.Refuse(http.StatusBadRequest, "the body must be a JSON object; found %s", kindOf(v.kind))
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	err = d.Decode(dst)
+	err = json.Unmarshal(body, &members)
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if !slices.Contains(known, name) {
+			return nil, unknown("member", name, known)
+		}
+	}
+	if err == nil {
+		err = json.Unmarshal(body, dst)
+	}
 	var wrong *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrong):
-		return refuse(http.StatusBadRequest, "%q must be a %s; found a %s", wrong.Field, wrong.Type, wrong.Value)
+		return nil, api.Refuse(http.StatusBadRequest, "%q must be a %s; found a %s", wrong.Field, wrong.Type, wrong.Value)
 	case err != nil:
-		if _, name, ok := strings.Cut(err.Error(), "unknown field "); ok {
-			return unknownMember(strings.Trim(name, `"`), known)
-		}
-		return refuse(http.StatusBadRequest, "the body cannot be understood: %s", clip(err.Error()))
+		return nil, api.Refuse(http.StatusBadRequest, "the body cannot be understood: %s", api.Clip(err.Error()))
 	}
-	return nil
+	return members, nil
 }
 
-func unknownMember(name string, known []string) error {
+// unknown refuses a parameter or a member that is none of those known.
+func unknown(what, name string, known []string) error {
 	if len(known) == 0 {
-		return refuse(http.StatusBadRequest, "unknown member %q; there are none here", clip(name))
+		return api.Refuse(http.StatusBadRequest, "unknown %s %q; there are none here", what, api.Clip(name))
 	}
-	return refuse(http.StatusBadRequest, "unknown member %q; known are %s", clip(name), strings.Join(known, ", "))
+	return api.Refuse(http.StatusBadRequest, "unknown %s %q; known are %s", what, api.Clip(name), strings.Join(known, ", "))
 }

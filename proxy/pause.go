@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"signalpost/proxy/api"
 	"signalpost/queue"
 )
 
@@ -16,7 +17,7 @@ func (p *Proxy) postPause(w http.ResponseWriter, r *http.Request) error {
 func (p *Proxy) postResume(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	if route := p.table.Load().route(name); route != nil && route.Paused {
-		return refuse(http.StatusConflict, "route %q is paused by the config: set paused = false there", name)
+		return api.Refuse(http.StatusConflict, "route %q is paused by the config: set paused = false there", name)
 	}
 	return p.setPaused(w, r, false)
 }
@@ -34,7 +35,7 @@ func (p *Proxy) setPaused(w http.ResponseWriter, r *http.Request, paused bool) e
 	}
 	for _, rs := range p.queue.Status().Routes {
 		if rs.Name == name {
-			return writeJSON(w, http.StatusOK, t.routeStatus(&rs))
+			return api.Write(w, http.StatusOK, t.routeStatus(&rs))
 		}
 	}
 	return t.noRoute(name)
@@ -51,5 +52,5 @@ func (t *table) noRoute(name string) error {
 	if more := len(t.routes) - most; more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
-	return refuse(http.StatusNotFound, "there is no route %q; the config has %s", clip(name), list)
+	return api.Refuse(http.StatusNotFound, "there is no route %q; the config has %s", api.Clip(name), list)
 }

@@ -1,12 +1,11 @@
 package proxy
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/queue"
 )
 
@@ -45,7 +44,7 @@ func (p *Proxy) getLog(w http.ResponseWriter, r *http.Request) error {
 	if follow {
 		for _, name := range []string{"after", "until"} {
 			if _, given := q[name]; given {
-				return refuse(http.StatusBadRequest, "parameter %s has no meaning together with follow; leave one of them out", name)
+				return api.Refuse(http.StatusBadRequest, "parameter %s has no meaning together with follow; leave one of them out", name)
 			}
 		}
 		return p.follow(w, r, f)
@@ -57,10 +56,7 @@ func (p *Proxy) getLog(w http.ResponseWriter, r *http.Request) error {
 	if entries == nil {
 		entries = []queue.Entry{}
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Entries []queue.Entry `json:"entries"`
-		Next    string        `json:"next,omitempty"`
-	}{entries, next})
+	return api.Write(w, http.StatusOK, api.LogPage{Entries: entries, Next: next})
 }
 
 // follow sends each entry as it is written, until the caller goes away or the
@@ -80,7 +76,7 @@ func (p *Proxy) follow(w http.ResponseWriter, r *http.Request, f queue.LogFilter
 	}
 	// Whatever ends it, the 200 has gone out: an end of the stream is all the caller can be told.
 	_ = p.queue.Follow(r.Context(), f, func(e queue.Entry) error {
-		b, err := marshal(e)
+		b, err := api.Marshal(e)
 		if err != nil {
 			return err
 		}
@@ -115,25 +111,14 @@ func (p *Proxy) getDeliveries(w http.ResponseWriter, r *http.Request) error {
 	if list == nil {
 		list = []queue.Info{}
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Deliveries []queue.Info `json:"deliveries"`
-		Next       string       `json:"next,omitempty"`
-	}{list, next})
+	return api.Write(w, http.StatusOK, api.DeliveryPage{Deliveries: list, Next: next})
 }
 
 var reasons = []string{string(queue.Gone), string(queue.Exhausted), string(queue.Transform), string(queue.Filtered), string(queue.TooOld), string(queue.Discarded)}
 
-// A Request is what a delivery's route sends, as people may see it: no path or
-// query of the URL, and secret headers redacted.
-type Request struct {
-	Method  string            `json:"method"`
-	Target  string            `json:"target"` // scheme://host
-	Headers map[string]string `json:"headers"`
-}
-
 // request is the request an attempt of the delivery makes under this table;
 // nil if its route has gone.
-func (t *table) request(d *queue.Delivery, attempt int) *Request {
+func (t *table) request(d *queue.Delivery, attempt int) *api.Request {
 	r := t.route(d.Route)
 	if r == nil {
 		return nil
@@ -143,19 +128,19 @@ func (t *table) request(d *queue.Delivery, attempt int) *Request {
 	for name, values := range header {
 		headers[name] = strings.Join(values, ", ")
 	}
-	return &Request{method, target, headers}
+	return &api.Request{Method: method, Target: target, Headers: headers}
 }
 
 func (p *Proxy) getDelivery(w http.ResponseWriter, r *http.Request) error {
 	id, err := queue.ParseDeliveryID(r.PathValue("id"))
 	if err != nil {
-		return refuse(http.StatusNotFound, "there is no such delivery: %s", clip(err.Error()))
+		return api.Refuse(http.StatusNotFound, "there is no such delivery: %s", api.Clip(err.Error()))
 	}
 	d, err := p.queue.Delivery(id)
 	if err != nil {
 		return err
 	}
-	var request *Request
+	var request *api.Request
 	if d.Body != nil {
 		attempt := max(d.Attempts, 1)
 		if d.State == queue.StatePending && d.Attempts > 0 {
@@ -168,19 +153,13 @@ func (p *Proxy) getDelivery(w http.ResponseWriter, r *http.Request) error {
 	if d.Log == nil {
 		d.Log = []queue.Entry{}
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		queue.Info
-		Request    *Request        `json:"request"` // null if its route has gone or there is no body
-		Body       json.RawMessage `json:"body"`    // null if the expression failed
-		SignalBody json.RawMessage `json:"signal_body"`
-		Log        []queue.Entry   `json:"log"`
-	}{d.Info, request, d.Body, d.SignalBody, d.Log})
+	return api.Write(w, http.StatusOK, api.Delivery{Info: d.Info, Request: request, Body: d.Body, SignalBody: d.SignalBody, Log: d.Log})
 }
 
 func (p *Proxy) getSignal(w http.ResponseWriter, r *http.Request) error {
 	id, err := queue.ParseSignalID(r.PathValue("id"))
 	if err != nil {
-		return refuse(http.StatusNotFound, "there is no such signal: %s", clip(err.Error()))
+		return api.Refuse(http.StatusNotFound, "there is no such signal: %s", api.Clip(err.Error()))
 	}
 	s, deliveries, err := p.queue.Signal(id)
 	if err != nil {
@@ -189,11 +168,5 @@ func (p *Proxy) getSignal(w http.ResponseWriter, r *http.Request) error {
 	if deliveries == nil {
 		deliveries = []queue.Info{}
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		ID         queue.SignalID  `json:"id"`
-		Type       string          `json:"signal_type"`
-		ReceivedAt time.Time       `json:"received_at"`
-		Signal     json.RawMessage `json:"signal"`
-		Deliveries []queue.Info    `json:"deliveries"`
-	}{s.ID, s.Type, s.ID.Time(), s.Body, deliveries})
+	return api.Write(w, http.StatusOK, api.Signal{ID: s.ID, Type: s.Type, ReceivedAt: s.ID.Time(), Signal: s.Body, Deliveries: deliveries})
 }

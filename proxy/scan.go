@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"signalpost/proxy/api"
 	"signalpost/transform"
 )
 
@@ -68,21 +69,21 @@ func split(body []byte, lines bool) (elements []element, batch bool, err error) 
 		values[0].raw = body
 	}
 	if bad != nil {
-		p := refuse(http.StatusBadRequest, "the body is %s", bad)
+		p := api.Refuse(http.StatusBadRequest, "the body is %s", bad)
 		if batch && bad.index >= 0 {
-			p = p.at(bad.index)
+			p = p.At(bad.index)
 		}
 		return nil, batch, p
 	}
 	if len(values) == 0 {
-		return nil, batch, refuse(http.StatusUnprocessableEntity, "the batch is empty; send at least one signal")
+		return nil, batch, api.Refuse(http.StatusUnprocessableEntity, "the batch is empty; send at least one signal")
 	}
 	elements = make([]element, len(values))
 	for i, v := range values {
 		if elements[i], err = v.signal(); err != nil {
-			p := refuse(http.StatusUnprocessableEntity, "%s", err)
+			p := api.Refuse(http.StatusUnprocessableEntity, "%s", err)
 			if batch {
-				p = p.at(i)
+				p = p.At(i)
 			}
 			return nil, batch, p
 		}
@@ -110,7 +111,7 @@ func (v *parsed) signal() (element, error) {
 	t := unquote(v.signalType)
 	if !isType(t) {
 		return element{}, fmt.Errorf("signal_type must be 1 to %d printable ASCII characters without a space at either end; found %s, %d bytes",
-			maxType, strconv.QuoteToASCII(clip(t)), len(t))
+			maxType, strconv.QuoteToASCII(api.Clip(t)), len(t))
 	}
 	return element{raw: v.raw, signalType: t}, nil
 }

@@ -6,19 +6,19 @@ import (
 	"strings"
 	"time"
 
-	"signalpost/proxy/client"
+	"signalpost/proxy/api"
 	"signalpost/queue"
 )
 
 func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 	t, fault := p.reloadState()
 	q := p.queue.Status()
-	s := client.Status{
+	s := api.Status{
 		Version: p.version,
 		Uptime:  time.Since(p.started).Truncate(time.Second).String(),
-		Config:  client.ConfigStatus{Path: t.cfg.Path, Hash: t.cfg.Hash, LoadedAt: t.loaded.UTC()},
-		Store:   client.StoreStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
-		Routes:  make([]client.RouteStatus, 0, len(q.Routes)),
+		Config:  api.ConfigStatus{Path: t.cfg.Path, Hash: t.cfg.Hash, LoadedAt: t.loaded.UTC()},
+		Store:   api.StoreStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
+		Routes:  make([]api.RouteStatus, 0, len(q.Routes)),
 	}
 	if fault != nil {
 		s.Config.Error = text(fault.Error())
@@ -33,7 +33,7 @@ func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 	for i, r := range t.routes {
 		place[r.Name] = i + 1
 	}
-	slices.SortStableFunc(s.Routes, func(a, b client.RouteStatus) int {
+	slices.SortStableFunc(s.Routes, func(a, b api.RouteStatus) int {
 		i, j := place[a.Name], place[b.Name]
 		if i == 0 && j == 0 {
 			return strings.Compare(a.Name, b.Name)
@@ -43,12 +43,12 @@ func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 		}
 		return i - j
 	})
-	return writeJSON(w, http.StatusOK, s)
+	return api.Write(w, http.StatusOK, s)
 }
 
 // routeStatus is the queue's view of a route with what the table knows of it.
-func (t *table) routeStatus(q *queue.RouteStatus) client.RouteStatus {
-	s := client.RouteStatus{
+func (t *table) routeStatus(q *queue.RouteStatus) api.RouteStatus {
+	s := api.RouteStatus{
 		Name: q.Name, State: q.State, Pending: q.Pending, Held: q.Held, Dead: q.Dead,
 		OldestDue: instant(q.OldestDue), LastSuccess: instant(q.LastSuccess), LastError: text(q.LastError),
 	}
@@ -76,12 +76,14 @@ func instant(t time.Time) *time.Time {
 }
 
 func (p *Proxy) getHealth(w http.ResponseWriter, r *http.Request) error {
-	return writeText(w, "ok\n")
+	api.WriteText(w, "ok\n")
+	return nil
 }
 
 func (p *Proxy) getReady(w http.ResponseWriter, r *http.Request) error {
 	if err := p.ready(); err != nil {
 		return err
 	}
-	return writeText(w, "ready\n")
+	api.WriteText(w, "ready\n")
+	return nil
 }

@@ -8,28 +8,16 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 	"signalpost/queue"
 	"signalpost/transform"
 )
 
-// A Trial is what one route would do with a signal.
-type Trial struct {
-	Route   string `json:"route"`
-	Matches bool   `json:"matches"` // it passes, also when the transform then fails or yields nothing
-	Why     string `json:"why"`     // it matches, or not
-	// Bodies are those of the deliveries it would make, one each.
-	Bodies []json.RawMessage `json:"bodies"`
-	// Request is that of the first attempt of the first delivery; nil if there is none.
-	Request *Request `json:"request"`
-	// Error is what is wrong with an expression, or went wrong in it; nil if nothing did.
-	Error *string `json:"error"`
-}
-
 // Try tells what the routes of a config would do with the one signal in body.
 // only, unless empty, names the one route to ask. Nothing is stored or sent.
 // The error says why the body is no signal, or that there is no such route.
-func Try(cfg *config.Config, version string, body []byte, only string) ([]Trial, error) {
+func Try(cfg *config.Config, version string, body []byte, only string) ([]api.Trial, error) {
 	t, err := newTable(cfg, "signalpost/"+version, nil)
 	if err != nil {
 		return nil, err
@@ -43,18 +31,13 @@ func Try(cfg *config.Config, version string, body []byte, only string) ([]Trial,
 // postTry answers POST /try: the same under the running config, with other
 // expressions if the request brings some.
 func (p *Proxy) postTry(w http.ResponseWriter, r *http.Request) error {
-	var v struct {
-		Signal    json.RawMessage `json:"signal"`
-		Route     string          `json:"route"`
-		Where     *string         `json:"where"`
-		Transform *string         `json:"transform"`
-	}
+	var v api.TryRequest
 	t := p.table.Load()
-	if err := p.readJSON(r, t.cfg.Server.MaxBody+maxWish, &v, "signal", "route", "where", "transform"); err != nil {
+	if _, err := p.readJSON(r, t.cfg.Server.MaxBody+maxWish, &v, "signal", "route", "where", "transform"); err != nil {
 		return err
 	}
 	if v.Signal == nil {
-		return refuse(http.StatusUnprocessableEntity, `there is no "signal" to try`)
+		return api.Refuse(http.StatusUnprocessableEntity, `there is no "signal" to try`)
 	}
 	p.takesLong(w)
 	done, err := beginDecoding(r.Context(), len(v.Signal))
@@ -66,14 +49,12 @@ func (p *Proxy) postTry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Routes []Trial `json:"routes"`
-	}{trials})
+	return api.Write(w, http.StatusOK, api.Trials{Routes: trials})
 }
 
 // tryAll offers a signal to all routes, or to the one named. where and shape,
 // unless nil, stand in for the routes' own expressions; "" stands for none.
-func (t *table) tryAll(id queue.SignalID, body []byte, only string, where, shape *string) ([]Trial, error) {
+func (t *table) tryAll(id queue.SignalID, body []byte, only string, where, shape *string) ([]api.Trial, error) {
 	if only != "" && t.route(only) == nil {
 		return nil, t.noRoute(only)
 	}
@@ -82,12 +63,12 @@ func (t *table) tryAll(id queue.SignalID, body []byte, only string, where, shape
 		return nil, err
 	}
 	if batch {
-		return nil, refuse(http.StatusUnprocessableEntity, "one signal can be tried at a time; found an array")
+		return nil, api.Refuse(http.StatusUnprocessableEntity, "one signal can be tried at a time; found an array")
 	}
 	s := queue.Signal{ID: id, Type: elements[0].signalType, Body: body}
 	decoded, err := transform.Parse(body)
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err)
+		return nil, api.Refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err)
 	}
 	whereErr, shapeErr := error(nil), error(nil)
 	var otherWhere, otherShape *transform.Program
@@ -97,13 +78,13 @@ func (t *table) tryAll(id queue.SignalID, body []byte, only string, where, shape
 	if shape != nil && *shape != "" {
 		otherShape, shapeErr = transform.Compile(*shape)
 	}
-	trials := []Trial{}
+	trials := []api.Trial{}
 	for _, r := range t.routes {
 		if only != "" && r.Name != only {
 			continue
 		}
 		if err := errors.Join(named("where", whereErr), named("transform", shapeErr)); err != nil {
-			trials = append(trials, Trial{
+			trials = append(trials, api.Trial{
 				Route: r.Name, Why: "an expression does not compile", Bodies: []json.RawMessage{}, Error: text(err.Error()),
 			})
 			continue
@@ -129,8 +110,8 @@ func named(what string, err error) error {
 }
 
 // tell puts a trial into words for the outside.
-func (t *table) tell(tried trial, s *queue.Signal) Trial {
-	out := Trial{Route: tried.route.Name, Matches: tried.matches, Why: tried.why, Bodies: make([]json.RawMessage, len(tried.bodies))}
+func (t *table) tell(tried trial, s *queue.Signal) api.Trial {
+	out := api.Trial{Route: tried.route.Name, Matches: tried.matches, Why: tried.why, Bodies: make([]json.RawMessage, len(tried.bodies))}
 	if tried.err != nil {
 		out.Error = text(tried.err.Error())
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/client"
 )
 
@@ -42,7 +43,7 @@ func (e *UsageError) ExitCode() int { return 2 }
 // asUsage makes a usage error of what the sidecar calls a malformed request,
 // where all of the request comes from flags.
 func asUsage(err error) error {
-	var refused *client.Error
+	var refused *api.Problem
 	if errors.As(err, &refused) && refused.Status == http.StatusBadRequest {
 		return &UsageError{err}
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy"
-	"signalpost/proxy/client"
+	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 	"signalpost/proxy/receiver"
 	"signalpost/proxy/sign"
@@ -485,20 +485,20 @@ func TestListen(t *testing.T) {
 // status prints what there is to know, and what to do about it.
 func TestStatus(t *testing.T) {
 	text := func(s string) *string { return &s }
-	dead := func(name string, state queue.RouteState) client.RouteStatus {
-		return client.RouteStatus{Name: name, State: state, Dead: 2}
+	dead := func(name string, state queue.RouteState) api.RouteStatus {
+		return api.RouteStatus{Name: name, State: state, Dead: 2}
 	}
 	ok, ok2, gone := dead("a", queue.RouteOK), dead("b", queue.RouteFailing), dead("c", queue.RouteGone)
 	for name, test := range map[string]struct {
-		s    client.Status
+		s    api.Status
 		want string // a part
 	}{
-		"dead of one":     {client.Status{Routes: []client.RouteStatus{ok}}, "\n2 deliveries dead. Why: signalpost log --verdict dead\nOnce that is mended:   signalpost retry --route a\n"},
-		"dead of two":     {client.Status{Routes: []client.RouteStatus{ok, ok2}}, "\n4 deliveries dead. Why: signalpost log --verdict dead\nOnce that is mended:   signalpost retry --state dead\n"},
-		"dead and gone":   {client.Status{Routes: []client.RouteStatus{gone}}, "verdict dead\nRoute c has gone. Once it is back in the config: signalpost retry --route c\n"},
-		"dead, some gone": {client.Status{Routes: []client.RouteStatus{ok, gone}}, "signalpost retry --route a\nRoute c has gone. "},
-		"one fault":       {client.Status{Config: client.ConfigStatus{Error: text("config a.toml: no")}}, "\n        not reloaded: config a.toml: no\nstore "},
-		"two faults":      {client.Status{Config: client.ConfigStatus{Error: text("config a.toml:1:1: no\nconfig a.toml:2:1: \x1b[31mneither")}}, "\n        not reloaded: config a.toml:1:1: no\n        config a.toml:2:1: \\x1b[31mneither\nstore "},
+		"dead of one":     {api.Status{Routes: []api.RouteStatus{ok}}, "\n2 deliveries dead. Why: signalpost log --verdict dead\nOnce that is mended:   signalpost retry --route a\n"},
+		"dead of two":     {api.Status{Routes: []api.RouteStatus{ok, ok2}}, "\n4 deliveries dead. Why: signalpost log --verdict dead\nOnce that is mended:   signalpost retry --state dead\n"},
+		"dead and gone":   {api.Status{Routes: []api.RouteStatus{gone}}, "verdict dead\nRoute c has gone. Once it is back in the config: signalpost retry --route c\n"},
+		"dead, some gone": {api.Status{Routes: []api.RouteStatus{ok, gone}}, "signalpost retry --route a\nRoute c has gone. "},
+		"one fault":       {api.Status{Config: api.ConfigStatus{Error: text("config a.toml: no")}}, "\n        not reloaded: config a.toml: no\nstore "},
+		"two faults":      {api.Status{Config: api.ConfigStatus{Error: text("config a.toml:1:1: no\nconfig a.toml:2:1: \x1b[31mneither")}}, "\n        not reloaded: config a.toml:1:1: no\n        config a.toml:2:1: \\x1b[31mneither\nstore "},
 	} {
 		var out bytes.Buffer
 		newPage(&out).status(test.s, time.Now())

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/client"
 	"signalpost/proxy/receiver"
 	"signalpost/queue"
@@ -16,11 +17,11 @@ import (
 // "". The selection is for flags of c's own.
 func selectionCommand(c *cobra.Command, states []string, statesHelp, done string,
 	one func(*client.Client, context.Context, string, bool) (queue.Info, error),
-	all func(*client.Client, context.Context, client.Selection) (int, error),
-	none func(*client.Client, context.Context, client.Selection) string) *client.Selection {
+	all func(*client.Client, context.Context, api.Selection) (int, error),
+	none func(*client.Client, context.Context, api.Selection) string) *api.Selection {
 	r := remoteFlags(c)
 	asJSON := jsonFlag(c)
-	s := new(client.Selection)
+	s := new(api.Selection)
 	f := c.Flags()
 	f.StringVar(&s.Route, "route", "", "only those of the route `NAME`")
 	f.StringVar(&s.State, "state", "", statesHelp)
@@ -36,7 +37,7 @@ func selectionCommand(c *cobra.Command, states []string, statesHelp, done string
 	c.RunE = func(c *cobra.Command, args []string) error {
 		filters := *s
 		filters.Reshape, filters.DryRun = false, false
-		filtered := filters != client.Selection{}
+		filtered := filters != api.Selection{}
 		switch {
 		case len(args) == 1 && (filtered || s.DryRun):
 			return usage("name one delivery, or give filters, not both")
@@ -113,7 +114,7 @@ transform they always do.`,
 
 // whyNoRetry says that the route selected has gone: what it still owes cannot be
 // sent again then, and is not counted.
-func whyNoRetry(api *client.Client, ctx context.Context, s client.Selection) string {
+func whyNoRetry(api *client.Client, ctx context.Context, s api.Selection) string {
 	if s.Route == "" {
 		return ""
 	}
@@ -169,7 +170,7 @@ func resumeCommand() *cobra.Command {
 	return routeCommand(c, (*client.Client).Resume)
 }
 
-func routeCommand(c *cobra.Command, do func(*client.Client, context.Context, string) (client.RouteStatus, error)) *cobra.Command {
+func routeCommand(c *cobra.Command, do func(*client.Client, context.Context, string) (api.RouteStatus, error)) *cobra.Command {
 	r := remoteFlags(c)
 	asJSON := jsonFlag(c)
 	c.Args = takes(1, 1, "the name of one route, which signalpost status lists")

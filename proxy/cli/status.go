@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"signalpost/proxy/client"
+	"signalpost/proxy/api"
 	"signalpost/proxy/receiver"
 	"signalpost/queue"
 )
@@ -85,7 +85,7 @@ var stateShade = map[queue.RouteState]shade{
 }
 
 // status prints GET /status.
-func (p page) status(s client.Status, now time.Time) {
+func (p page) status(s api.Status, now time.Time) {
 	accepting := p.in(green, "accepting signals")
 	if !s.Store.Accepting {
 		accepting = p.in(red, "refusing signals")

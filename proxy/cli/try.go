@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy"
+	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 	"signalpost/proxy/receiver"
 )
@@ -75,7 +76,7 @@ expression does.`,
 }
 
 // trial prints what one route would do.
-func (p page) trial(t proxy.Trial, headers bool) {
+func (p page) trial(t api.Trial, headers bool) {
 	mark := p.in(dim, "-")
 	switch {
 	case t.Error != nil:

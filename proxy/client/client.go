@@ -14,11 +14,11 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/queue"
 )
 
@@ -29,26 +29,6 @@ type Client struct {
 	shown string   // the server, for errors: no credentials
 	// A closure, because no formatting verb looks into one.
 	authorize func(*http.Request)
-}
-
-// An Error is a problem that the sidecar answered with.
-type Error struct {
-	Status int    // of HTTP
-	Title  string // the status in words
-	Detail string // what happened, to what, and what to do
-	Index  *int   // of the element of a batch it is about, from 0; nil if it is about all
-}
-
-// Error returns the detail.
-func (e *Error) Error() string {
-	detail := e.Detail
-	if detail == "" {
-		detail = fmt.Sprintf("%d %s", e.Status, e.Title)
-	}
-	if e.Index != nil {
-		return fmt.Sprintf("signal %d of the batch (from 0): %s", *e.Index, detail)
-	}
-	return detail
 }
 
 // New returns a client of the sidecar at server: http://HOST:PORT, https://…,
@@ -118,19 +98,10 @@ func FromListen(listen, token string) (*Client, error) {
 // Server is where the client's sidecar is, for people.
 func (c *Client) Server() string { return c.shown }
 
-// Accepted is the answer to one signal.
-type Accepted struct {
-	ID         string `json:"id"`
-	Deliveries []struct {
-		ID    string `json:"id"`
-		Route string `json:"route"`
-	} `json:"deliveries"`
-}
-
 // Send posts a body to POST /signals: one signal, a JSON array of them, or,
 // if lines, one on each line. route, unless empty, is the only one it is offered
 // to. It returns the signals and the answer as it came.
-func (c *Client) Send(ctx context.Context, body []byte, lines bool, route string) ([]Accepted, []byte, error) {
+func (c *Client) Send(ctx context.Context, body []byte, lines bool, route string) ([]api.Accepted, []byte, error) {
 	contentType := "application/json"
 	if lines {
 		contentType = "application/x-ndjson"
@@ -144,27 +115,21 @@ func (c *Client) Send(ctx context.Context, body []byte, lines bool, route string
 		return nil, nil, err
 	}
 	var answer struct {
-		Accepted
-		Signals []Accepted `json:"signals"`
+		api.Accepted
+		api.AcceptedBatch
 	}
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return nil, nil, fmt.Errorf("%s: the answer cannot be read: %w", c.shown, err)
 	}
 	if answer.Signals == nil {
-		answer.Signals = []Accepted{answer.Accepted}
+		answer.Signals = []api.Accepted{answer.Accepted}
 	}
 	return answer.Signals, raw, nil
 }
 
-// A LogPage is a page of the delivery log, newest first.
-type LogPage struct {
-	Entries []queue.Entry `json:"entries"`
-	Next    string        `json:"next,omitempty"` // where the next page begins; "" on the last
-}
-
 // Log returns a page of the delivery log; the filter is the parameters of GET /log.
-func (c *Client) Log(ctx context.Context, filter url.Values) (LogPage, error) {
-	var page LogPage
+func (c *Client) Log(ctx context.Context, filter url.Values) (api.LogPage, error) {
+	var page api.LogPage
 	err := c.call(ctx, http.MethodGet, "/log", filter, "", nil, &page)
 	return page, err
 }
@@ -201,72 +166,22 @@ func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue
 	}
 }
 
-// Status is what GET /status answers. A text or time there is none of is nil.
-type Status struct {
-	Version string        `json:"version"`
-	Uptime  string        `json:"uptime"` // as Go writes a duration, whole seconds
-	Config  ConfigStatus  `json:"config"`
-	Store   StoreStatus   `json:"store"`
-	Routes  []RouteStatus `json:"routes"` // in the order of the config, those that have gone last
-}
-
-// ConfigStatus is the running config.
-type ConfigStatus struct {
-	Path     string    `json:"path"`
-	Hash     string    `json:"hash"`
-	LoadedAt time.Time `json:"loaded_at"`
-	Error    *string   `json:"error"` // why the file as it is now is not the running config
-}
-
-// StoreStatus is how the store fares, in bytes.
-type StoreStatus struct {
-	Bytes     int64   `json:"bytes"`
-	Free      int64   `json:"free"`
-	Accepting bool    `json:"accepting"`
-	Reason    *string `json:"reason"` // why not
-}
-
-// RouteStatus is how one route fares.
-type RouteStatus struct {
-	Name        string           `json:"name"`
-	State       queue.RouteState `json:"state"`
-	Pending     int64            `json:"pending"`
-	Held        int64            `json:"held"`
-	Dead        int64            `json:"dead"`
-	OldestDue   *time.Time       `json:"oldest_due"`
-	LastSuccess *time.Time       `json:"last_success"`
-	LastError   *string          `json:"last_error"`
-	Target      *string          `json:"target"` // scheme://host; nil when the route has gone
-}
-
 // Status returns how the sidecar fares.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	var s Status
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	var s api.Status
 	err := c.call(ctx, http.MethodGet, "/status", nil, "", nil, &s)
 	return s, err
-}
-
-// A Selection says which deliveries POST /retry and POST /discard are about. Empty fields select all.
-type Selection struct {
-	Route   string `json:"route,omitempty"`
-	State   string `json:"state,omitempty"`
-	Reason  string `json:"reason,omitempty"`
-	Type    string `json:"signal_type,omitempty"`
-	Since   string `json:"since,omitempty"` // RFC 3339, or a duration back
-	Until   string `json:"until,omitempty"`
-	Reshape bool   `json:"reshape,omitempty"` // retry only
-	DryRun  bool   `json:"dry_run,omitempty"`
 }
 
 // Retry sends one delivery again, with a body made anew if reshape, and returns it as it is then.
 func (c *Client) Retry(ctx context.Context, id string, reshape bool) (queue.Info, error) {
 	var info queue.Info
-	err := c.post(ctx, "/deliveries/"+url.PathEscape(id)+"/retry", map[string]bool{"reshape": reshape}, &info)
+	err := c.post(ctx, "/deliveries/"+url.PathEscape(id)+"/retry", api.RetryOne{Reshape: reshape}, &info)
 	return info, err
 }
 
 // RetryAll sends again all that match and returns how many; with DryRun it only counts them.
-func (c *Client) RetryAll(ctx context.Context, s Selection) (int, error) {
+func (c *Client) RetryAll(ctx context.Context, s api.Selection) (int, error) {
 	return c.matched(ctx, "/retry", s)
 }
 
@@ -278,30 +193,28 @@ func (c *Client) Discard(ctx context.Context, id string) (queue.Info, error) {
 }
 
 // DiscardAll gives up all that match and returns how many; with DryRun it only counts them.
-func (c *Client) DiscardAll(ctx context.Context, s Selection) (int, error) {
+func (c *Client) DiscardAll(ctx context.Context, s api.Selection) (int, error) {
 	return c.matched(ctx, "/discard", s)
 }
 
-func (c *Client) matched(ctx context.Context, path string, s Selection) (int, error) {
-	var answer struct {
-		Matched int `json:"matched"`
-	}
+func (c *Client) matched(ctx context.Context, path string, s api.Selection) (int, error) {
+	var answer api.Matched
 	err := c.post(ctx, path, s, &answer)
 	return answer.Matched, err
 }
 
 // Pause holds a route; Resume lets it go on. Both return the route as it is then.
-func (c *Client) Pause(ctx context.Context, route string) (RouteStatus, error) {
+func (c *Client) Pause(ctx context.Context, route string) (api.RouteStatus, error) {
 	return c.route(ctx, route, "pause")
 }
 
 // Resume clears what Pause did. What the config pauses stays paused, and is an error.
-func (c *Client) Resume(ctx context.Context, route string) (RouteStatus, error) {
+func (c *Client) Resume(ctx context.Context, route string) (api.RouteStatus, error) {
 	return c.route(ctx, route, "resume")
 }
 
-func (c *Client) route(ctx context.Context, route, do string) (RouteStatus, error) {
-	var s RouteStatus
+func (c *Client) route(ctx context.Context, route, do string) (api.RouteStatus, error) {
+	var s api.RouteStatus
 	err := c.call(ctx, http.MethodPost, "/routes/"+url.PathEscape(route)+"/"+do, nil, "", nil, &s)
 	return s, err
 }
@@ -336,7 +249,7 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	return nil
 }
 
-// do makes a request. An answer that is not 2xx is an error: an *Error if the
+// do makes a request. An answer that is not 2xx is an error: an *api.Problem if the
 // sidecar says what is wrong. path is escaped already.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, contentType string, body []byte) (*http.Response, error) {
 	target := c.base.String() + path
@@ -359,18 +272,13 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	refused := &Error{Status: resp.StatusCode, Title: http.StatusText(resp.StatusCode)}
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	refused := api.Refuse(resp.StatusCode, "%s answered %d %s: is it a Signalpost?", c.shown, resp.StatusCode, http.StatusText(resp.StatusCode))
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
-		var problem struct {
-			Detail string
-			Index  *int
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+		var said api.Problem
+		if json.Unmarshal(text, &said) == nil {
+			refused.Detail, refused.Index = said.Detail, said.Index
 		}
-		if json.Unmarshal(text, &problem) == nil {
-			refused.Detail, refused.Index = problem.Detail, problem.Index
-		}
-	} else {
-		refused.Detail = fmt.Sprintf("%s answered %s: is it a Signalpost?", c.shown, strconv.Itoa(resp.StatusCode)+" "+refused.Title)
 	}
 	if refused.Status == http.StatusUnauthorized {
 		refused.Detail = c.shown + " asks for a token, and it is missing or wrong: set SIGNALPOST_TOKEN, or name the config with --config"

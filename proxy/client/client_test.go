@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"signalpost/proxy/api"
 )
 
 func TestFromConfig(t *testing.T) {
@@ -79,7 +81,7 @@ func TestErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = c.Status(t.Context())
-	var refused *Error
+	var refused *api.Problem
 	if !errors.As(err, &refused) || refused.Status != 422 || err.Error() != "signal 2 of the batch (from 0): no good" {
 		t.Errorf("%v", err)
 	}

@@ -1,0 +1,149 @@
+package api
+
+import (
+	"encoding/json"
+	"time"
+
+	"signalpost/queue"
+)
+
+// Accepted is the answer to POST /signals for one signal.
+type Accepted struct {
+	ID         string `json:"id"`
+	Deliveries []Made `json:"deliveries"`
+}
+
+// Made is a delivery that was made of an accepted signal.
+type Made struct {
+	ID    string `json:"id"`
+	Route string `json:"route"`
+}
+
+// AcceptedBatch is the answer to POST /signals for a batch, in its order.
+type AcceptedBatch struct {
+	Signals []Accepted `json:"signals"`
+}
+
+// LogPage is the answer to GET /log: a page of the delivery log, newest first.
+type LogPage struct {
+	Entries []queue.Entry `json:"entries"`
+	Next    string        `json:"next,omitempty"` // the cursor of the next page; "" on the last
+}
+
+// DeliveryPage is the answer to GET /deliveries, newest first.
+type DeliveryPage struct {
+	Deliveries []queue.Info `json:"deliveries"`
+	Next       string       `json:"next,omitempty"` // the cursor of the next page; "" on the last
+}
+
+// Delivery is the answer to GET /deliveries/{id}.
+type Delivery struct {
+	queue.Info
+	Request    *Request        `json:"request"`     // nil if its route has gone or there is no body
+	Body       json.RawMessage `json:"body"`        // null if the expression failed
+	SignalBody json.RawMessage `json:"signal_body"` // as received
+	Log        []queue.Entry   `json:"log"`         // every attempt, oldest first
+}
+
+// Request is what a route sends for a delivery, as people may see it: no path
+// or query of the URL, secret headers redacted.
+type Request struct {
+	Method  string            `json:"method"`
+	Target  string            `json:"target"` // scheme://host
+	Headers map[string]string `json:"headers"`
+}
+
+// Signal is the answer to GET /signals/{id}.
+type Signal struct {
+	ID         queue.SignalID  `json:"id"`
+	Type       string          `json:"signal_type"`
+	ReceivedAt time.Time       `json:"received_at"`
+	Signal     json.RawMessage `json:"signal"` // as received
+	Deliveries []queue.Info    `json:"deliveries"`
+}
+
+// RetryOne is the body of POST /deliveries/{id}/retry, which may be left out.
+type RetryOne struct {
+	Reshape bool `json:"reshape"` // make the body anew with today's signal_types, where and transform
+}
+
+// Selection is the body of POST /retry and POST /discard: the deliveries that
+// match all of it. What is "" or left out selects all.
+type Selection struct {
+	Route   string `json:"route,omitempty"`
+	State   string `json:"state,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Type    string `json:"signal_type,omitempty"`
+	Since   string `json:"since,omitempty"`   // of creation: RFC 3339, or a duration back
+	Until   string `json:"until,omitempty"`   // likewise
+	Reshape bool   `json:"reshape,omitempty"` // of POST /retry alone
+	DryRun  bool   `json:"dry_run,omitempty"` // only count them
+}
+
+// Matched is the answer to POST /retry and POST /discard: how many matched.
+type Matched struct {
+	Matched int `json:"matched"`
+}
+
+// TryRequest is the body of POST /try. All but the signal may be left out.
+type TryRequest struct {
+	Signal json.RawMessage `json:"signal"`
+	Route  string          `json:"route,omitempty"` // the one route to ask
+	// Where and Transform stand in for the routes' own expressions; "" for none.
+	Where     *string `json:"where,omitempty"`
+	Transform *string `json:"transform,omitempty"`
+}
+
+// Trials is the answer to POST /try, in the order of the config.
+type Trials struct {
+	Routes []Trial `json:"routes"`
+}
+
+// Trial is what one route would do with a signal.
+type Trial struct {
+	Route   string            `json:"route"`
+	Matches bool              `json:"matches"` // it passes, also when the transform then fails or yields nothing
+	Why     string            `json:"why"`     // it matches, or not
+	Bodies  []json.RawMessage `json:"bodies"`  // of the deliveries it would make, one each
+	Request *Request          `json:"request"` // of the first attempt of the first delivery; nil if there is none
+	Error   *string           `json:"error"`   // what is wrong with an expression, or went wrong in it
+}
+
+// Status is the answer to GET /status.
+type Status struct {
+	Version string        `json:"version"`
+	Uptime  string        `json:"uptime"` // as Go writes a duration, whole seconds
+	Config  ConfigStatus  `json:"config"`
+	Store   StoreStatus   `json:"store"`
+	Routes  []RouteStatus `json:"routes"` // in the order of the config, those that have gone last
+}
+
+// ConfigStatus is the running config.
+type ConfigStatus struct {
+	Path     string    `json:"path"`
+	Hash     string    `json:"hash"`
+	LoadedAt time.Time `json:"loaded_at"`
+	Error    *string   `json:"error"` // why the file as it is now is not the running config
+}
+
+// StoreStatus is how the store fares, in bytes.
+type StoreStatus struct {
+	Bytes     int64   `json:"bytes"`
+	Free      int64   `json:"free"`
+	Accepting bool    `json:"accepting"`
+	Reason    *string `json:"reason"` // why not
+}
+
+// RouteStatus is how one route fares. POST /routes/{name}/pause and /resume
+// answer with it, too.
+type RouteStatus struct {
+	Name        string           `json:"name"`
+	State       queue.RouteState `json:"state"`
+	Pending     int64            `json:"pending"`
+	Held        int64            `json:"held"`
+	Dead        int64            `json:"dead"`
+	OldestDue   *time.Time       `json:"oldest_due"`
+	LastSuccess *time.Time       `json:"last_success"`
+	LastError   *string          `json:"last_error"`
+	Target      *string          `json:"target"` // scheme://host; nil when the route has gone
+}
