@@ -860,7 +860,7 @@ func TestParameters(t *testing.T) {
 		a.problem(t)
 	}
 	for _, query := range []string{
-		"/log?since=7d&until=0s", "/log?since=1d12h", "/log?since=2026-04-29T14:31:08%2B02:00", "/log?status=503&limit=1000", "/log?route=Nope", "/deliveries?since=15m",
+		"/log?since=7d&until=0s", "/log?since=1d12h", "/log?since=1.5d", "/log?since=2026-04-29T14:31:08%2B02:00", "/log?status=503&limit=1000", "/log?route=Nope", "/deliveries?since=15m",
 	} {
 		if a := s.do("GET", query, ""); a.status != 200 {
 			t.Errorf("GET %s: %s", query, a)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/units"
 	"signalpost/queue"
 )
 
@@ -94,30 +95,10 @@ func (q query) instant(name string) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
 		return t, nil
 	}
-	if back, ok := duration(v); ok && back >= 0 {
+	if back, ok := units.ParseDuration(v); ok && back >= 0 {
 		return time.Now().Add(-back), nil
 	}
 	return time.Time{}, q.malformed(name, `a time such as 2026-04-29T14:31:08Z, or a duration back such as 15m, 24h or 7d`)
-}
-
-// duration reads a duration as Go writes it, which may begin with whole days: 7d, 1d12h.
-func duration(s string) (time.Duration, bool) {
-	const day = 24 * time.Hour
-	days, rest, found := strings.Cut(s, "d")
-	if !found {
-		d, err := time.ParseDuration(s)
-		return d, err == nil
-	}
-	n, err := strconv.ParseUint(days, 10, 16)
-	if err != nil {
-		return 0, false
-	}
-	whole := time.Duration(n) * day
-	if rest == "" {
-		return whole, true
-	}
-	d, err := time.ParseDuration(rest)
-	return whole + d, err == nil && d >= 0
 }
 
 // id reads an id of a signal or delivery into dst, if it is given.

@@ -88,12 +88,7 @@ func (t *table) queueRoutes() []queue.Route {
 			Concurrency: r.Concurrency,
 			Rate:        r.Rate,
 			Paused:      r.Paused,
-			Schedule: queue.Schedule{
-				Attempts: r.Retry.Attempts,
-				First:    r.Retry.First,
-				Window:   r.Retry.Window,
-				Jitter:   r.Retry.Jitter,
-			},
+			Schedule:    r.Retry,
 			// The queue only compares it, so it need not know the URL, a credential.
 			Target: fmt.Sprintf("%x", sha256.Sum256([]byte(r.URL.Reveal()))),
 		}

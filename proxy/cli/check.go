@@ -84,7 +84,7 @@ func report(path string, cfg *config.Config, err error) checked {
 		for i := range cfg.Routes {
 			route := &cfg.Routes[i]
 			gaps := []float64{}
-			for _, gap := range schedule(route).Gaps() {
+			for _, gap := range route.Retry.Gaps() {
 				gaps = append(gaps, gap.Seconds())
 			}
 			r.Routes = append(r.Routes, checkedRoute{route.Name, route.Target, route.Retry.Attempts, gaps, signatures(route)})
@@ -99,10 +99,6 @@ func places(faults []config.Fault) []placed {
 		list = append(list, placed{f.Line, f.Column, f.Route, f.Msg})
 	}
 	return list
-}
-
-func schedule(r *config.Route) queue.Schedule {
-	return queue.Schedule{Attempts: r.Retry.Attempts, First: r.Retry.First, Window: r.Retry.Window, Jitter: r.Retry.Jitter}
 }
 
 // signatures are the presets a route signs with: none without a secret.
@@ -136,7 +132,7 @@ func (p page) config(cfg *config.Config) {
 		} else {
 			p.field("signs", "nothing")
 		}
-		p.field("tries", tries(schedule(r)))
+		p.field("tries", tries(r.Retry))
 	}
 	for i, w := range cfg.Warnings {
 		if i == 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"signalpost/proxy/sign"
+	"signalpost/queue"
 	"signalpost/transform"
 )
 
@@ -69,8 +70,8 @@ type Route struct {
 	BasicAuth   *BasicAuth        // nil: none
 	BearerToken Secret            // zero: none; never beside BasicAuth
 
-	Timeout     time.Duration // of one attempt
-	Retry       Retry
+	Timeout     time.Duration  // of one attempt
+	Retry       queue.Schedule // with a factor of at least 1
 	GiveUpOn    []int
 	Concurrency int
 	Rate        float64 // attempts a second; 0: no limit
@@ -86,15 +87,6 @@ type Route struct {
 type BasicAuth struct {
 	Username string
 	Password Secret
-}
-
-// Retry is a route's schedule. The gaps between attempts grow by one factor,
-// at least 1, from First so that they add up to Window; with two attempts the
-// gap is First.
-type Retry struct {
-	Attempts      int // at least 1
-	First, Window time.Duration
-	Jitter        float64 // at least 0, below 1
 }
 
 // TLS is a route's side of TLS.

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"signalpost/queue"
 )
 
 const minimal = `[[route]]
@@ -75,7 +77,7 @@ func TestDefaultsOfTheContract(t *testing.T) {
 	check(t, "name, target", []string{r.Name, r.Target}, []string{"crm", "https://crm.example.com"})
 	check(t, "url", r.URL.Reveal(), "https://crm.example.com/hooks/CANARY")
 	check(t, "timeout", r.Timeout, 15*time.Second)
-	check(t, "retry", r.Retry, Retry{10, 5 * time.Second, 24 * time.Hour, 0.1})
+	check(t, "retry", r.Retry, queue.Schedule{Attempts: 10, First: 5 * time.Second, Window: 24 * time.Hour, Jitter: 0.1})
 	check(t, "lists", [][]string{r.SignalTypes, r.Signatures}, [][]string{nil, {"beton", "standard"}})
 	check(t, "give up on", r.GiveUpOn, []int{410})
 	check(t, "limits", []any{r.Concurrency, r.Rate, r.RateText}, []any{8, 0.0, ""})
@@ -152,7 +154,7 @@ first = "30d"
 	check(t, "types", r.SignalTypes, []string{"a_*", "b?", "[x]"})
 	check(t, "sources", []string{r.WhereSource, r.TransformSource}, []string{".a", ".b"})
 	check(t, "secrets", reveal(r.Secrets), []string{canary})
-	check(t, "retry", r.Retry, Retry{2, time.Minute, time.Second, 0})
+	check(t, "retry", r.Retry, queue.Schedule{Attempts: 2, First: time.Minute, Window: time.Second, Jitter: 0})
 	check(t, "give up on", r.GiveUpOn, []int{404, 410})
 	check(t, "limits", []any{r.Concurrency, r.Rate, r.RateText, r.Timeout}, []any{1000, 1.5, "90/m", 100 * time.Millisecond})
 	check(t, "headers", []string{r.Headers["X-Api-Key"].Reveal(), r.Headers["X-Team"].Reveal(), r.Headers["Authorization"].Reveal()}, []string{canary, "growth", "x"})
@@ -168,7 +170,7 @@ first = "30d"
 	check(t, "give up on", r.GiveUpOn, []int{})
 	r = c.Routes[2]
 	check(t, "bearer", r.BearerToken.Reveal(), "abc")
-	check(t, "retry", r.Retry, Retry{1, 30 * 24 * time.Hour, 24 * time.Hour, 0.1})
+	check(t, "retry", r.Retry, queue.Schedule{Attempts: 1, First: 30 * 24 * time.Hour, Window: 24 * time.Hour, Jitter: 0.1})
 	if r.Where != nil || r.Signer != nil {
 		t.Errorf("not empty: %+v", r)
 	}
@@ -205,7 +207,7 @@ headers = { x-b = "2", X-C = "2" }
 		Types, Secrets  []string
 		Bearer          string
 		Basic, HasWhere bool
-		Retry           Retry
+		Retry           queue.Schedule
 		Headers         map[string]string
 	}
 	var got []row
@@ -218,9 +220,9 @@ headers = { x-b = "2", X-C = "2" }
 	}
 	check(t, "routes", got, []row{
 		{time.Second, []string{"a", "b"}, []string{"one"}, "tok", false, true,
-			Retry{3, time.Second, 24 * time.Hour, 0.1}, map[string]string{"X-A": "1", "X-B": "1"}},
+			queue.Schedule{Attempts: 3, First: time.Second, Window: 24 * time.Hour, Jitter: 0.1}, map[string]string{"X-A": "1", "X-B": "1"}},
 		{2 * time.Second, []string{"c"}, []string{"two", "three"}, "", true, false,
-			Retry{3, 2 * time.Second, 24 * time.Hour, 0.1}, map[string]string{"X-A": "1", "X-B": "2", "X-C": "2"}},
+			queue.Schedule{Attempts: 3, First: 2 * time.Second, Window: 24 * time.Hour, Jitter: 0.1}, map[string]string{"X-A": "1", "X-B": "2", "X-C": "2"}},
 	})
 }
 
@@ -437,7 +439,7 @@ func TestExample(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []schema{retryKeys(new(Retry)), basicAuthKeys(new(BasicAuth)), tlsKeys(new(TLS))} {
+	for _, s := range []schema{retryKeys(new(queue.Schedule)), basicAuthKeys(new(BasicAuth)), tlsKeys(new(TLS))} {
 		for key := range s {
 			if !strings.Contains(string(data), " "+key+" = ") {
 				t.Errorf("the example has no %s", key)

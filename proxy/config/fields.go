@@ -2,9 +2,7 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"math"
 	"net"
 	"net/netip"
 	"regexp"
@@ -16,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"signalpost/proxy/sign"
+	"signalpost/proxy/units"
 	"signalpost/transform"
 )
 
@@ -73,61 +72,20 @@ func fraction(dst *float64) field {
 
 func duration(dst *time.Duration, least, most time.Duration) field {
 	return func(d *decoder, key string, v *value) {
-		text, ok := str(d, key, v, `a duration such as "15s", "24h" or "7d"`)
+		text, ok := str(d, key, v, units.DurationForm)
 		if !ok {
 			return
 		}
-		n, ok := parseDuration(text)
+		n, ok := units.ParseDuration(text)
 		switch {
 		case !ok:
-			d.fault(v.at, `%s: expected a duration such as "15s", "24h" or "7d", not %s`, key, v.show())
+			d.fault(v.at, "%s: expected %s, not %s", key, units.DurationForm, v.show())
 		case n < least || n > most:
-			d.fault(v.at, "%s: expected a duration from %s to %s, not %s", key, shortDuration(least), shortDuration(most), v.show())
+			d.fault(v.at, "%s: expected a duration from %s to %s, not %s", key, units.FormatDuration(least), units.FormatDuration(most), v.show())
 		default:
 			*dst = n
 		}
 	}
-}
-
-// parseDuration reads a duration as Go writes it, which may begin with a
-// number of days (of 24 hours): 1d12h.
-func parseDuration(text string) (time.Duration, bool) {
-	days, rest, ok := strings.Cut(text, "d")
-	if !ok {
-		n, err := time.ParseDuration(text)
-		return n, err == nil
-	}
-	if !dayCount.MatchString(days) {
-		return 0, false
-	}
-	count, err := strconv.ParseFloat(days, 64)
-	if err != nil || count > math.MaxInt64/float64(2*day) {
-		return 0, false
-	}
-	whole := time.Duration(count * float64(day))
-	if rest == "" {
-		return whole, true
-	}
-	n, err := time.ParseDuration(rest)
-	if err != nil || n < 0 || rest[0] == '+' || n > math.MaxInt64-whole {
-		return 0, false
-	}
-	return whole + n, true
-}
-
-var dayCount = regexp.MustCompile(`^([0-9]+(\.[0-9]*)?|\.[0-9]+)$`)
-
-// shortDuration writes a duration as the file would.
-func shortDuration(n time.Duration) string {
-	switch {
-	case n >= 2*day && n%day == 0:
-		return fmt.Sprintf("%dd", n/day)
-	case n >= time.Hour && n%time.Hour == 0:
-		return fmt.Sprintf("%dh", n/time.Hour)
-	case n >= time.Minute && n%time.Minute == 0:
-		return fmt.Sprintf("%dm", n/time.Minute)
-	}
-	return n.String()
 }
 
 func size(dst *int64, least, most int64) field {
@@ -136,43 +94,16 @@ func size(dst *int64, least, most int64) field {
 		if !ok {
 			return
 		}
-		n, ok := parseSize(text)
+		n, ok := units.ParseSize(text)
 		switch {
 		case !ok:
-			d.fault(v.at, `%s: expected a size, a whole number with B, KiB, MiB, GiB or TiB such as "512KiB", not %s`, key, v.show())
+			d.fault(v.at, "%s: expected %s, not %s", key, units.SizeForm, v.show())
 		case n < least || n > most:
-			d.fault(v.at, "%s: expected a size from %s to %s, not %s", key, shortSize(least), shortSize(most), v.show())
+			d.fault(v.at, "%s: expected a size from %s to %s, not %s", key, units.FormatSize(least), units.FormatSize(most), v.show())
 		default:
 			*dst = n
 		}
 	}
-}
-
-var (
-	sizeForm  = regexp.MustCompile(`^([0-9]+)(B|KiB|MiB|GiB|TiB)$`)
-	sizeUnits = []string{"B", "KiB", "MiB", "GiB", "TiB"}
-)
-
-func parseSize(text string) (int64, bool) {
-	m := sizeForm.FindStringSubmatch(text)
-	if m == nil {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(m[1], 10, 64)
-	shift := 10 * slices.Index(sizeUnits, m[2])
-	if err != nil || n > math.MaxInt64>>shift {
-		return 0, false
-	}
-	return n << shift, true
-}
-
-// shortSize writes a size as the file would.
-func shortSize(n int64) string {
-	unit := 0
-	for n > 0 && n%1024 == 0 && unit < len(sizeUnits)-1 {
-		n, unit = n/1024, unit+1
-	}
-	return fmt.Sprintf("%d%s", n, sizeUnits[unit])
 }
 
 var rateForm = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)/([smh])$`)

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"signalpost/proxy/units"
 )
 
 // The most a config file, and a file that a secret or certificate names, may hold.
@@ -75,7 +77,7 @@ func readRegular(path string) ([]byte, error) {
 func readAll(f io.Reader) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(data) > maxFile {
-		err = errors.New("larger than " + shortSize(maxFile))
+		err = errors.New("larger than " + units.FormatSize(maxFile))
 	}
 	return data, err
 }

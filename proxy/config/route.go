@@ -13,6 +13,8 @@ import (
 	"unicode"
 
 	"signalpost/proxy/sign"
+	"signalpost/proxy/units"
+	"signalpost/queue"
 )
 
 // What holds between the keys of a route.
@@ -316,7 +318,7 @@ func basicAuth(dst **BasicAuth) field {
 }
 
 // retry needs gaps that do not shrink.
-func retry(dst *Retry) field {
+func retry(dst *queue.Schedule) field {
 	return func(d *decoder, key string, v *value) {
 		if !d.inline(key, v, retryKeys(dst)) || d.partial {
 			return
@@ -329,7 +331,7 @@ func retry(dst *Retry) field {
 				}
 			}
 			d.fault(d.own(ats...), "%s: %d gaps of at least %s do not fit into a window of %s: gaps grow, never shrink; raise window, or lower attempts or first",
-				key, gaps, shortDuration(dst.First), shortDuration(dst.Window))
+				key, gaps, units.FormatDuration(dst.First), units.FormatDuration(dst.Window))
 		}
 	}
 }

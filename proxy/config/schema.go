@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"signalpost/proxy/units"
+	"signalpost/queue"
 )
 
 // The schema: every key a config can have, where it goes and how it is read.
@@ -15,7 +18,7 @@ import (
 var sectionLine = regexp.MustCompile(`(?m)^[ \t]*(\[(server|queue|log|defaults)\]|\[\[route\]\])[ \t]*(#.*)?\r?$`)
 
 const (
-	day = 24 * time.Hour
+	day = units.Day
 	mib = 1 << 20
 	gib = 1 << 30
 	tib = 1 << 40
@@ -34,7 +37,7 @@ func defaultRoute() Route {
 	return Route{
 		Signatures:  []string{"beton", "standard"},
 		Timeout:     15 * time.Second,
-		Retry:       Retry{Attempts: 10, First: 5 * time.Second, Window: 24 * time.Hour, Jitter: 0.1},
+		Retry:       queue.Schedule{Attempts: 10, First: 5 * time.Second, Window: 24 * time.Hour, Jitter: 0.1},
 		GiveUpOn:    []int{410},
 		Concurrency: 8,
 	}
@@ -113,7 +116,7 @@ func routeKeys(r *Route) schema {
 	}
 }
 
-func retryKeys(r *Retry) schema {
+func retryKeys(r *queue.Schedule) schema {
 	return schema{
 		"attempts": integer(&r.Attempts, 1, 1000),
 		"first":    duration(&r.First, time.Millisecond, 365*day),
@@ -160,7 +163,7 @@ func homes() []home {
 		{"[log]", keys(logKeys(new(Log)))},
 		{"[[route]]", keys(identityKeys(new(Route)))},
 		{"[[route]] or [defaults]", keys(routeKeys(new(Route)))},
-		{"retry = { … }", keys(retryKeys(new(Retry)))},
+		{"retry = { … }", keys(retryKeys(new(queue.Schedule)))},
 		{"basic_auth = { … }", keys(basicAuthKeys(new(BasicAuth)))},
 		{"tls = { … }", keys(tlsKeys(new(TLS)))},
 	}
