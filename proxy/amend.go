@@ -44,7 +44,7 @@ func (p *Proxy) postRetryOne(w http.ResponseWriter, r *http.Request) error {
 	if _, err := p.readJSON(r, maxWish, &body, "reshape"); err != nil {
 		return err
 	}
-	if err := p.queue.Retry(id, body.Reshape, p.table.Load().reshape); err != nil {
+	if err := p.queue.Retry(id, body.Reshape, p.table.Load().Reshape); err != nil {
 		return err
 	}
 	return p.writeDelivery(w, id)
@@ -82,7 +82,7 @@ func (p *Proxy) postRetry(w http.ResponseWriter, r *http.Request) error {
 		f.State = queue.StateDead
 	}
 	p.takesLong(w)
-	n, err := p.queue.RetryAll(r.Context(), f, v.Reshape, p.table.Load().reshape, v.DryRun)
+	n, err := p.queue.RetryAll(r.Context(), f, v.Reshape, p.table.Load().Reshape, v.DryRun)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (p *Proxy) routes() http.Handler {
 			ready.ServeHTTP(w, r)
 			return
 		}
-		if no := guard(r, &p.table.Load().cfg.Server); no != nil {
+		if no := guard(r, &p.table.Load().Config.Server); no != nil {
 			if r.Method == http.MethodPost && r.URL.Path == "/signals" {
 				p.metrics.refused.Inc()
 			}

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/table"
 	"signalpost/queue"
 	"signalpost/transform"
 )
@@ -83,7 +84,7 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 
 	buf := buffers.Get().(*bodyBuffer)
 	defer buf.free()
-	max := t.cfg.Server.MaxBody
+	max := t.Config.Server.MaxBody
 	if err := buf.read(r, max, p.times.room); err != nil {
 		return nil, false, readProblem(err, "the body is larger than server.max_body, %d bytes unpacked; send less at once, or raise it", max)
 	}
@@ -111,7 +112,7 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 	defer done()
 	var elements []element
 	batch := false
-	if e, ok := t.single(buf.b, lines); ok {
+	if e, ok := single(t, buf.b, lines); ok {
 		elements = []element{e}
 	} else if elements, batch, err = split(buf.b, lines); err != nil {
 		return nil, false, err
@@ -134,9 +135,9 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 }
 
 // shapeAll makes signals of the elements and offers each to the routes. Once
-// that has taken slowAfter the rest are shaped side by side: a batch that meets
+// that has taken table.SlowAfter the rest are shaped side by side: a batch that meets
 // a runaway expression must not wait for it once a signal.
-func (p *Proxy) shapeAll(t *table, elements []element, only, traceparent string) (accepted []queue.Accepted, matched []bool, _ *api.Problem) {
+func (p *Proxy) shapeAll(t *table.Table, elements []element, only, traceparent string) (accepted []queue.Accepted, matched []bool, _ *api.Problem) {
 	accepted = make([]queue.Accepted, len(elements))
 	matched = make([]bool, len(elements))
 	failed := make([]*api.Problem, len(elements))
@@ -147,17 +148,17 @@ func (p *Proxy) shapeAll(t *table, elements []element, only, traceparent string)
 	shape := func(i int) {
 		s := &accepted[i].Signal
 		doc := elements[i].doc
-		if doc == nil && t.decodes() {
+		if doc == nil && t.Decodes() {
 			var err error
 			if doc, err = transform.Parse(s.Body); err != nil {
 				failed[i] = api.Refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err).At(i)
 				return
 			}
 		}
-		accepted[i].Deliveries, matched[i] = t.shape(s, s.ID.Time(), doc, only)
+		accepted[i].Deliveries, matched[i] = t.Offer(s, doc, only)
 	}
 	next := 0
-	for began := time.Now(); next < len(elements) && (next == 0 || time.Since(began) < slowAfter); next++ {
+	for began := time.Now(); next < len(elements) && (next == 0 || time.Since(began) < table.SlowAfter); next++ {
 		shape(next)
 	}
 	if next < len(elements) {
@@ -213,7 +214,7 @@ func beginDecoding(ctx context.Context, size int) (done func(), err error) {
 }
 
 // onlyRoute reads the query, which may name one route to offer the signal to.
-func onlyRoute(query string, t *table) (string, error) {
+func onlyRoute(query string, t *table.Table) (string, error) {
 	if query == "" {
 		return "", nil
 	}
@@ -222,20 +223,10 @@ func onlyRoute(query string, t *table) (string, error) {
 		return "", err
 	}
 	name := q["route"]
-	if t.route(name) == nil {
-		return "", t.noRoute(name)
+	if t.Route(name) == nil {
+		return "", t.NoRoute(name)
 	}
 	return name, nil
-}
-
-// decodes tells whether any route looks into a signal.
-func (t *table) decodes() bool {
-	for _, r := range t.routes {
-		if r.Where != nil || r.Transform != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // contentType tells a JSON body from lines of JSON (NDJSON), and refuses all

@@ -34,7 +34,7 @@ func FuzzIngest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, lines bool) {
 		before := bytes.Clone(body)
 		elements, batch, err := split(body, lines)
-		if e, ok := table.single(body, lines); ok != (err == nil && !batch) {
+		if e, ok := single(table, body, lines); ok != (err == nil && !batch) {
 			t.Errorf("single takes it: %t, split: %v", ok, err)
 		} else if ok && (e.signalType != elements[0].signalType || !bytes.Equal(e.raw, elements[0].raw)) {
 			t.Errorf("single has %q of type %q, split %q of type %q", e.raw, e.signalType, elements[0].raw, elements[0].signalType)
@@ -238,6 +238,6 @@ func BenchmarkIngest(b *testing.B) {
 		if err := p.close(); err != nil {
 			b.Fatal(err)
 		}
-		p.table.Load().retire(nil)
+		p.table.Load().Retire(nil)
 	}
 }

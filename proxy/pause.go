@@ -2,9 +2,7 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
-	"strings"
 
 	"signalpost/proxy/api"
 	"signalpost/queue"
@@ -16,7 +14,7 @@ func (p *Proxy) postPause(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Proxy) postResume(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
-	if route := p.table.Load().route(name); route != nil && route.Paused {
+	if route := p.table.Load().Route(name); route != nil && route.Paused {
 		return api.Refuse(http.StatusConflict, "route %q is paused by the config: set paused = false there", name)
 	}
 	return p.setPaused(w, r, false)
@@ -28,29 +26,15 @@ func (p *Proxy) setPaused(w http.ResponseWriter, r *http.Request, paused bool) e
 	t := p.table.Load()
 	err := p.queue.SetPaused(name, paused)
 	if errors.Is(err, queue.ErrNotFound) {
-		return t.noRoute(name)
+		return t.NoRoute(name)
 	}
 	if err != nil {
 		return err
 	}
 	for _, rs := range p.queue.Status().Routes {
 		if rs.Name == name {
-			return api.Write(w, http.StatusOK, t.routeStatus(&rs))
+			return api.Write(w, http.StatusOK, routeStatus(t, &rs))
 		}
 	}
-	return t.noRoute(name)
-}
-
-// noRoute refuses a name that no route of the config has.
-func (t *table) noRoute(name string) error {
-	const most = 20
-	var names []string
-	for _, r := range t.routes[:min(most, len(t.routes))] {
-		names = append(names, r.Name)
-	}
-	list := strings.Join(names, ", ")
-	if more := len(t.routes) - most; more > 0 {
-		list += fmt.Sprintf(" and %d more", more)
-	}
-	return api.Refuse(http.StatusNotFound, "there is no route %q; the config has %s", api.Clip(name), list)
+	return t.NoRoute(name)
 }

@@ -17,6 +17,7 @@ import (
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/h1"
+	"signalpost/proxy/table"
 	"signalpost/queue"
 )
 
@@ -40,8 +41,8 @@ type Proxy struct {
 	times   times // set before Serve
 	queue   *queue.Queue
 	metrics *metrics
-	table   atomic.Pointer[table] // never nil
-	fault   atomic.Pointer[error] // why the config was not reloaded the last time; nil if it was
+	table   atomic.Pointer[table.Table] // never nil
+	fault   atomic.Pointer[error]       // why the config was not reloaded the last time; nil if it was
 
 	reloading sync.Mutex // one Reload at a time
 	stopping  atomic.Bool
@@ -65,28 +66,29 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 		store:   cfg.Queue.Path,
 		times:   usualTimes,
 	}
-	t, err := newTable(cfg, p.userAgent(), nil)
+	t, err := table.New(cfg, p.userAgent(), nil)
 	if err != nil {
 		return nil, err
 	}
 	p.table.Store(t)
 	p.metrics = newMetrics(func() queue.Status { return p.queue.Status() }, func() (bool, time.Time) {
 		loaded, err := p.reloadState()
-		return err == nil, loaded.loaded
+		return err == nil, loaded.Loaded
 	})
+	limits, routes := t.Queue()
 	p.queue, err = queue.Open(queue.Options{
 		Path:    p.store,
 		Courier: p,
 		Log:     log,
 		Observe: p.observe,
-		Limits:  t.queueLimits(),
+		Limits:  limits,
 	})
 	if err != nil {
-		t.retire(nil)
+		t.Retire(nil)
 		return nil, err
 	}
-	if err := p.queue.Configure(t.queueLimits(), t.queueRoutes()); err != nil {
-		t.retire(nil)
+	if err := p.queue.Configure(limits, routes); err != nil {
+		t.Retire(nil)
 		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
@@ -97,8 +99,8 @@ func (p *Proxy) userAgent() string { return "signalpost/" + p.version }
 // Deliver makes one attempt, by the table of this moment: it is the queue's
 // Courier.
 func (p *Proxy) Deliver(ctx context.Context, d queue.Delivery, attempt int) (queue.Outcome, error) {
-	if r := p.table.Load().route(d.Route); r != nil {
-		return r.endpoint.Attempt(ctx, d, attempt)
+	if r := p.table.Load().Route(d.Route); r != nil {
+		return r.Endpoint.Attempt(ctx, d, attempt)
 	}
 	// A reload took the route away just after the queue took the delivery up,
 	// and is telling the queue, which holds it then.
@@ -120,31 +122,31 @@ func (p *Proxy) Reload() error {
 	// From here on nothing fails that would have to be undone.
 	p.fault.Store(nil)
 	p.table.Store(t)
-	if err := p.queue.Configure(t.queueLimits(), t.queueRoutes()); err != nil {
+	if err := p.queue.Configure(t.Queue()); err != nil {
 		// It has them nonetheless, for when the store can be written again.
 		p.log.Warn("the queue takes up the new config when its store works again", "err", err)
 	}
-	old.retire(t)
+	old.Retire(t)
 	if h, ok := p.log.Handler().(*logHandler); ok {
-		h.set.apply(t.cfg.Log)
+		h.set.apply(t.Config.Log)
 	}
-	if t.cfg.Server.Listen != p.listen {
-		p.log.Warn(fmt.Sprintf("server.listen is now %s, but the sidecar goes on listening on %s: restart it to change that; all else is applied", t.cfg.Server.Listen, p.listen))
+	if t.Config.Server.Listen != p.listen {
+		p.log.Warn(fmt.Sprintf("server.listen is now %s, but the sidecar goes on listening on %s: restart it to change that; all else is applied", t.Config.Server.Listen, p.listen))
 	}
-	if t.cfg.Queue.Path != p.store {
-		p.log.Warn(fmt.Sprintf("queue.path is now %s, but the store stays at %s: restart the sidecar to change that; all else is applied", t.cfg.Queue.Path, p.store))
+	if t.Config.Queue.Path != p.store {
+		p.log.Warn(fmt.Sprintf("queue.path is now %s, but the store stays at %s: restart the sidecar to change that; all else is applied", t.Config.Queue.Path, p.store))
 	}
-	p.log.Info(fmt.Sprintf("config reloaded: %s, %s", t.cfg.Hash, count(len(t.routes), "route")))
+	p.log.Info(fmt.Sprintf("config reloaded: %s, %s", t.Config.Hash, count(len(t.Routes), "route")))
 	return nil
 }
 
 // load does everything of a reload that can fail.
-func (p *Proxy) load(old *table) (*table, error) {
+func (p *Proxy) load(old *table.Table) (*table.Table, error) {
 	cfg, err := config.Load(p.path)
 	if err != nil {
 		return nil, err
 	}
-	return newTable(cfg, p.userAgent(), old)
+	return table.New(cfg, p.userAgent(), old)
 }
 
 // reload is Reload for those who have nobody to return an error to.
@@ -156,7 +158,7 @@ func (p *Proxy) reload() {
 
 // reloadState returns the running table and why it is not that of the file:
 // the faults of the last reload, or nil.
-func (p *Proxy) reloadState() (*table, error) {
+func (p *Proxy) reloadState() (*table.Table, error) {
 	if fault := p.fault.Load(); fault != nil {
 		return p.table.Load(), *fault
 	}
@@ -208,7 +210,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	var tasks sync.WaitGroup
 	defer func() {
 		tasks.Wait()
-		p.table.Load().retire(nil)
+		p.table.Load().Retire(nil)
 	}()
 	l, err := listen(p.listen)
 	if err != nil {

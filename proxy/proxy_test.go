@@ -199,7 +199,7 @@ func TestServeWatches(t *testing.T) {
 	r.write("[[route]]\nname = 'b'\nurl = '" + base + "'\nsecret = { file = 'key' }\n")
 	r.until("the missing file to be logged", func() bool { return strings.Count(r.log.String(), "config not reloaded") == 2 })
 	writeFile(t, filepath.Join(filepath.Dir(r.path), "key"), "secret")
-	r.until("the new route", func() bool { return r.table.Load().route("b") != nil })
+	r.until("the new route", func() bool { return r.table.Load().Route("b") != nil })
 	// The line comes last, once the queue has the new routes.
 	r.until("the reload to be logged", func() bool { return strings.Contains(r.log.String(), "config reloaded") })
 	if n := strings.Count(r.log.String(), `"level":"ERROR"`); n != 2 {

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"net/http"
-	"strings"
 
 	"signalpost/proxy/api"
 	"signalpost/queue"
@@ -116,21 +115,6 @@ func (p *Proxy) getDeliveries(w http.ResponseWriter, r *http.Request) error {
 
 var reasons = []string{string(queue.Gone), string(queue.Exhausted), string(queue.Transform), string(queue.Filtered), string(queue.TooOld), string(queue.Discarded)}
 
-// request is the request an attempt of the delivery makes under this table;
-// nil if its route has gone.
-func (t *table) request(d *queue.Delivery, attempt int) *api.Request {
-	r := t.route(d.Route)
-	if r == nil {
-		return nil
-	}
-	method, target, header := r.endpoint.Describe(*d, attempt)
-	headers := make(map[string]string, len(header))
-	for name, values := range header {
-		headers[name] = strings.Join(values, ", ")
-	}
-	return &api.Request{Method: method, Target: target, Headers: headers}
-}
-
 func (p *Proxy) getDelivery(w http.ResponseWriter, r *http.Request) error {
 	id, err := queue.ParseDeliveryID(r.PathValue("id"))
 	if err != nil {
@@ -146,7 +130,7 @@ func (p *Proxy) getDelivery(w http.ResponseWriter, r *http.Request) error {
 		if d.State == queue.StatePending && d.Attempts > 0 {
 			attempt++ // the next one
 		}
-		request = p.table.Load().request(&queue.Delivery{
+		request = p.table.Load().Request(&queue.Delivery{
 			ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent, Body: d.Body,
 		}, attempt)
 	}

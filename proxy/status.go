@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/table"
 	"signalpost/queue"
 )
 
@@ -16,7 +17,7 @@ func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 	s := api.Status{
 		Version: p.version,
 		Uptime:  time.Since(p.started).Truncate(time.Second).String(),
-		Config:  api.ConfigStatus{Path: t.cfg.Path, Hash: t.cfg.Hash, LoadedAt: t.loaded.UTC()},
+		Config:  api.ConfigStatus{Path: t.Config.Path, Hash: t.Config.Hash, LoadedAt: t.Loaded.UTC()},
 		Store:   api.StoreStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
 		Routes:  make([]api.RouteStatus, 0, len(q.Routes)),
 	}
@@ -27,10 +28,10 @@ func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 		s.Store.Accepting, s.Store.Reason = false, text(err.Error())
 	}
 	for _, rs := range q.Routes {
-		s.Routes = append(s.Routes, t.routeStatus(&rs))
+		s.Routes = append(s.Routes, routeStatus(t, &rs))
 	}
-	place := make(map[string]int, len(t.routes))
-	for i, r := range t.routes {
+	place := make(map[string]int, len(t.Routes))
+	for i, r := range t.Routes {
 		place[r.Name] = i + 1
 	}
 	slices.SortStableFunc(s.Routes, func(a, b api.RouteStatus) int {
@@ -47,12 +48,12 @@ func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 }
 
 // routeStatus is the queue's view of a route with what the table knows of it.
-func (t *table) routeStatus(q *queue.RouteStatus) api.RouteStatus {
+func routeStatus(t *table.Table, q *queue.RouteStatus) api.RouteStatus {
 	s := api.RouteStatus{
 		Name: q.Name, State: q.State, Pending: q.Pending, Held: q.Held, Dead: q.Dead,
 		OldestDue: instant(q.OldestDue), LastSuccess: instant(q.LastSuccess), LastError: text(q.LastError),
 	}
-	if r := t.route(q.Name); r != nil {
+	if r := t.Route(q.Name); r != nil {
 		s.Target = text(r.Target)
 	}
 	return s

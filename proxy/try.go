@@ -1,15 +1,14 @@
 package proxy
 
 import (
-	"encoding/json"
-	"errors"
+	"context"
 	"net/http"
-	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
+	"signalpost/proxy/table"
 	"signalpost/queue"
 	"signalpost/transform"
 )
@@ -18,14 +17,14 @@ import (
 // only, unless empty, names the one route to ask. Nothing is stored or sent.
 // The error says why the body is no signal, or that there is no such route.
 func Try(cfg *config.Config, version string, body []byte, only string) ([]api.Trial, error) {
-	t, err := newTable(cfg, "signalpost/"+version, nil)
+	t, err := table.New(cfg, "signalpost/"+version, nil)
 	if err != nil {
 		return nil, err
 	}
-	defer t.retire(nil)
+	defer t.Retire(nil)
 	var id queue.SignalID
 	copy(id[:13], ulid.Make().Bytes()) // of nothing that exists
-	return t.tryAll(id, body, only, nil, nil)
+	return try(context.Background(), t, id, body, only, nil, nil)
 }
 
 // postTry answers POST /try: the same under the running config, with other
@@ -33,7 +32,7 @@ func Try(cfg *config.Config, version string, body []byte, only string) ([]api.Tr
 func (p *Proxy) postTry(w http.ResponseWriter, r *http.Request) error {
 	var v api.TryRequest
 	t := p.table.Load()
-	if _, err := p.readJSON(r, t.cfg.Server.MaxBody+maxWish, &v, "signal", "route", "where", "transform"); err != nil {
+	if _, err := p.readJSON(r, t.Config.Server.MaxBody+maxWish, &v, "signal", "route", "where", "transform"); err != nil {
 		return err
 	}
 	if v.Signal == nil {
@@ -45,18 +44,17 @@ func (p *Proxy) postTry(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	trials, err := t.tryAll(p.queue.NewSignalID(), v.Signal, v.Route, v.Where, v.Transform)
+	trials, err := try(r.Context(), t, p.queue.NewSignalID(), v.Signal, v.Route, v.Where, v.Transform)
 	if err != nil {
 		return err
 	}
 	return api.Write(w, http.StatusOK, api.Trials{Routes: trials})
 }
 
-// tryAll offers a signal to all routes, or to the one named. where and shape,
-// unless nil, stand in for the routes' own expressions; "" stands for none.
-func (t *table) tryAll(id queue.SignalID, body []byte, only string, where, shape *string) ([]api.Trial, error) {
-	if only != "" && t.route(only) == nil {
-		return nil, t.noRoute(only)
+// try offers the one signal in body to the routes of a table: see table.Try.
+func try(ctx context.Context, t *table.Table, id queue.SignalID, body []byte, only string, where, shape *string) ([]api.Trial, error) {
+	if only != "" && t.Route(only) == nil {
+		return nil, t.NoRoute(only)
 	}
 	elements, batch, err := split(body, false)
 	if err != nil {
@@ -65,63 +63,9 @@ func (t *table) tryAll(id queue.SignalID, body []byte, only string, where, shape
 	if batch {
 		return nil, api.Refuse(http.StatusUnprocessableEntity, "one signal can be tried at a time; found an array")
 	}
-	s := queue.Signal{ID: id, Type: elements[0].signalType, Body: body}
-	decoded, err := transform.Parse(body)
+	doc, err := transform.Parse(body)
 	if err != nil {
 		return nil, api.Refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err)
 	}
-	whereErr, shapeErr := error(nil), error(nil)
-	var otherWhere, otherShape *transform.Program
-	if where != nil && *where != "" {
-		otherWhere, whereErr = transform.Compile(*where)
-	}
-	if shape != nil && *shape != "" {
-		otherShape, shapeErr = transform.Compile(*shape)
-	}
-	trials := []api.Trial{}
-	for _, r := range t.routes {
-		if only != "" && r.Name != only {
-			continue
-		}
-		if err := errors.Join(named("where", whereErr), named("transform", shapeErr)); err != nil {
-			trials = append(trials, api.Trial{
-				Route: r.Name, Why: "an expression does not compile", Bodies: []json.RawMessage{}, Error: text(err.Error()),
-			})
-			continue
-		}
-		w, s2 := r.Where, r.Transform
-		if where != nil {
-			w = otherWhere
-		}
-		if shape != nil {
-			s2 = otherShape
-		}
-		trials = append(trials, t.tell(r.try(w, s2, &s, time.Now().UTC(), decoded), &s))
-	}
-	return trials, nil
-}
-
-// named says which expression an error is about.
-func named(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return errors.New(what + ": " + err.Error())
-}
-
-// tell puts a trial into words for the outside.
-func (t *table) tell(tried trial, s *queue.Signal) api.Trial {
-	out := api.Trial{Route: tried.route.Name, Matches: tried.matches, Why: tried.why, Bodies: make([]json.RawMessage, len(tried.bodies))}
-	if tried.err != nil {
-		out.Error = text(tried.err.Error())
-	}
-	for i, b := range tried.bodies {
-		out.Bodies[i] = b
-	}
-	if len(tried.bodies) > 0 {
-		out.Request = t.request(&queue.Delivery{
-			ID: s.ID.Delivery(1), Signal: s.ID, Route: out.Route, Type: s.Type, Body: tried.bodies[0],
-		}, 1)
-	}
-	return out
+	return t.Try(ctx, &queue.Signal{ID: id, Type: elements[0].signalType, Body: body}, doc, only, where, shape)
 }

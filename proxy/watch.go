@@ -36,15 +36,15 @@ func (p *Proxy) watch(ctx context.Context) {
 		files: func() []string {
 			if _, fault := p.reloadState(); fault != nil {
 				// A file that only the bad config names may be what is to be mended.
-				return union(p.table.Load().cfg.Files, config.FilesOf(p.path))
+				return union(p.table.Load().Config.Files, config.FilesOf(p.path))
 			}
-			return p.table.Load().cfg.Files
+			return p.table.Load().Config.Files
 		},
 		// Between the reading of the config and the watching lies the opening
 		// of the store, which may take a while.
 		stale: func(path string, at place, holds string) bool {
-			if path == running.cfg.Files[0] {
-				return len(holds) == 2*sha256.Size && !strings.HasPrefix(holds, running.cfg.Hash)
+			if path == running.Config.Files[0] {
+				return len(holds) == 2*sha256.Size && !strings.HasPrefix(holds, running.Config.Hash)
 			}
 			return at.modified.After(p.started)
 		},
