@@ -190,7 +190,7 @@ func BenchmarkIngest(b *testing.B) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			b.Fatal(err)
 		}
-		cfg, err := config.Load(path)
+		cfg, err := config.Load(b.Context(), path)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -109,14 +109,16 @@ func (p *Proxy) Deliver(ctx context.Context, d queue.Delivery, attempt int) (que
 
 // Reload reads the config file again and applies it, or changes nothing and
 // returns why. It loses and repeats nothing: a signal or attempt under way ends with
-// the table it began with.
-func (p *Proxy) Reload() error {
+// the table it began with. It waits for files no longer than until ctx ends.
+func (p *Proxy) Reload(ctx context.Context) error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
 	old := p.table.Load()
-	t, err := p.load(old)
+	t, err := p.load(ctx, old)
 	if err != nil {
-		p.fault.Store(&err)
+		if ctx.Err() == nil {
+			p.fault.Store(&err)
+		}
 		return err
 	}
 	// From here on nothing fails that would have to be undone.
@@ -141,8 +143,8 @@ func (p *Proxy) Reload() error {
 }
 
 // load does everything of a reload that can fail.
-func (p *Proxy) load(old *table.Table) (*table.Table, error) {
-	cfg, err := config.Load(p.path)
+func (p *Proxy) load(ctx context.Context, old *table.Table) (*table.Table, error) {
+	cfg, err := config.Load(ctx, p.path)
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +152,8 @@ func (p *Proxy) load(old *table.Table) (*table.Table, error) {
 }
 
 // reload is Reload for those who have nobody to return an error to.
-func (p *Proxy) reload() {
-	if err := p.Reload(); err != nil {
+func (p *Proxy) reload(ctx context.Context) {
+	if err := p.Reload(ctx); err != nil && ctx.Err() == nil {
 		p.log.Error("config not reloaded, the running one stays", "err", err)
 	}
 }

@@ -59,7 +59,7 @@ func run(t testing.TB, text string, change ...func(*Proxy)) *running {
 	t.Helper()
 	r := &running{t: t, path: filepath.Join(t.TempDir(), "signalpost.toml"), log: &lines{}}
 	r.write(text)
-	cfg, err := config.Load(r.path)
+	cfg, err := config.Load(t.Context(), r.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestReload(t *testing.T) {
 	r.until("a delivery to the first URL", func() bool { return got("/one") == 1 })
 
 	r.write("[log]\nlevel = 'debug'\n[[route]]\nname = 'a'\nurl = '" + base + "/two'\n")
-	if err := r.Reload(); err != nil {
+	if err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.send()
@@ -154,7 +154,7 @@ func TestReload(t *testing.T) {
 
 	before := r.table.Load()
 	r.write("[[route]]\nname = 'a'\nurl = 'nonsense'\n[[route]]\nname = 'B'\nurl = '" + base + "'\n")
-	err := r.Reload()
+	err := r.Reload(t.Context())
 	if err == nil {
 		t.Fatal("a bad config was applied")
 	}
@@ -168,14 +168,14 @@ func TestReload(t *testing.T) {
 		t.Errorf("after a bad reload: table changed: %t, fault %v", table != before, fault)
 	}
 	r.write("")
-	if err := r.Reload(); err == nil {
+	if err := r.Reload(t.Context()); err == nil {
 		t.Error("a config without a route was applied")
 	}
 	r.send()
 	r.until("deliveries to go on", func() bool { return got("/two") == 2 })
 
 	r.write("[server]\nlisten = '127.0.0.1:1'\n[queue]\npath = 'elsewhere'\n[[route]]\nname = 'a'\nurl = '" + base + "/three'\n")
-	if err := r.Reload(); err != nil {
+	if err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, fault := r.reloadState(); fault != nil {
@@ -219,7 +219,7 @@ func TestRouteGoneAndBack(t *testing.T) {
 	r.send()
 	r.until("an attempt", func() bool { return got("/500") >= 1 })
 	r.write(b)
-	if err := r.Reload(); err != nil {
+	if err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	held := func() int64 {
@@ -232,7 +232,7 @@ func TestRouteGoneAndBack(t *testing.T) {
 	}
 	r.until("the delivery to be held", func() bool { return held() == 1 })
 	r.write(b + fmt.Sprintf(a, "back"))
-	if err := r.Reload(); err != nil {
+	if err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.until("the delivery at the new URL", func() bool { return got("/back") == 1 })
@@ -264,7 +264,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	go func() { all.Wait(); close(sent) }()
 	for i := 1; ; i++ {
 		r.write(configs[i%2])
-		if err := r.Reload(); err != nil {
+		if err := r.Reload(t.Context()); err != nil {
 			t.Error(err)
 		}
 		select {
@@ -508,7 +508,7 @@ func TestListenInUse(t *testing.T) {
 	defer l.Close()
 	path := filepath.Join(t.TempDir(), "signalpost.toml")
 	writeFile(t, path, "[server]\nlisten = '"+l.Addr().String()+"'\n"+routesOf("a"))
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ Nothing is sent, and the store is not touched.`,
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		file := configPath(*path)
 		out := newPage(c.OutOrStdout())
-		cfg, err := config.Load(file)
+		cfg, err := config.Load(c.Context(), file)
 		if *asJSON {
 			if printErr := printJSON(out, report(file, cfg, err)); printErr != nil {
 				return printErr

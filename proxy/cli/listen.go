@@ -61,7 +61,7 @@ config file.`,
 		about := ""
 		if len(o.Secrets) == 0 {
 			var err error
-			if o.Secrets, about, err = configSecrets(*path); err != nil {
+			if o.Secrets, about, err = configSecrets(c.Context(), *path); err != nil {
 				return err
 			}
 		}
@@ -90,9 +90,9 @@ config file.`,
 
 // configSecrets are the secrets of the routes of a config file, and a sentence
 // about them. A file that nobody named need not be there, nor be right.
-func configSecrets(flag string) (secrets []string, about string, err error) {
+func configSecrets(ctx context.Context, flag string) (secrets []string, about string, err error) {
 	path := configPath(flag)
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(ctx, path)
 	if err != nil {
 		if flag != "" || os.Getenv("SIGNALPOST_CONFIG") != "" {
 			return nil, "", fmt.Errorf("%w\nlisten verifies with its secrets; mend it, or name a secret with --secret", err)

@@ -34,9 +34,9 @@ expression does.`,
 	asJSON := jsonFlag(c)
 	route := c.Flags().String("route", "", "try the route `NAME` alone")
 	headers := c.Flags().Bool("headers", false, "print the request's headers too")
-	c.RegisterFlagCompletionFunc("route", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	c.RegisterFlagCompletionFunc("route", func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		var names []string
-		if cfg, err := config.Load(configPath(*path)); err == nil {
+		if cfg, err := config.Load(c.Context(), configPath(*path)); err == nil {
 			for _, r := range cfg.Routes {
 				names = append(names, r.Name)
 			}
@@ -45,7 +45,7 @@ expression does.`,
 	})
 	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault) // files
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cfg, err := config.Load(configPath(*path))
+		cfg, err := config.Load(c.Context(), configPath(*path))
 		if err != nil {
 			return err
 		}
