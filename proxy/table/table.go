@@ -103,7 +103,6 @@ func (t *Table) Queue() (queue.Limits, []queue.Route) {
 			Concurrency: r.Concurrency,
 			Rate:        r.Rate,
 			Paused:      r.Paused,
-			Schedule:    r.Retry,
 			// The queue only compares it, so it need not know the URL, a credential.
 			Target: fmt.Sprintf("%x", sha256.Sum256([]byte(r.URL.Reveal()))),
 		}
