@@ -163,7 +163,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("the error lacks %q: %s", want, err)
 		}
 	}
-	table, fault := r.reloadState()
+	table, fault := r.table.Load(), r.configError()
 	if table != before || fault == nil || fault.Error() != err.Error() {
 		t.Errorf("after a bad reload: table changed: %t, fault %v", table != before, fault)
 	}
@@ -178,7 +178,7 @@ func TestReload(t *testing.T) {
 	if err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, fault := r.reloadState(); fault != nil {
+	if fault := r.configError(); fault != nil {
 		t.Errorf("the fault stays: %v", fault)
 	}
 	r.send()
@@ -398,49 +398,6 @@ func TestStop(t *testing.T) {
 	}
 	r.leavesNothing()
 }
-
-func TestFollowerThatDoesNotRead(t *testing.T) {
-	server, client := net.Pipe()
-	defer client.Close()
-	l := oneConn{make(chan net.Conn, 1)}
-	l.conns <- server
-	ended := make(chan error, 1)
-	d := &door{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for {
-			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
-				ended <- err
-				return
-			}
-			if err := http.NewResponseController(w).Flush(); err != nil {
-				ended <- err
-				return
-			}
-		}
-	}), readerTime: 50 * time.Millisecond}
-	s := &http.Server{Handler: d}
-	go s.Serve(l)
-	defer s.Close()
-	fmt.Fprint(client, "GET /log?follow=true HTTP/1.1\r\nHost: x\r\n\r\n")
-	select {
-	case <-ended:
-	case <-time.After(10 * time.Second):
-		t.Error("a follower that does not read holds its request for ever")
-	}
-	d.wait()
-}
-
-// A oneConn is a listener with what connections it is given.
-type oneConn struct{ conns chan net.Conn }
-
-func (l oneConn) Accept() (net.Conn, error) {
-	c, ok := <-l.conns
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return c, nil
-}
-func (l oneConn) Close() error   { close(l.conns); return nil }
-func (l oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
 func TestListenUnix(t *testing.T) {
 	dir, err := os.MkdirTemp("", "sp") // a socket's path must be short

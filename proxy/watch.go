@@ -36,8 +36,8 @@ func (p *Proxy) watch(ctx context.Context) {
 	running := p.table.Load()
 	w := watcher{
 		files: func() []string {
-			t, fault := p.reloadState()
-			if bad, ok := errors.AsType[*config.LoadError](fault); ok {
+			t := p.table.Load()
+			if bad, ok := errors.AsType[*config.LoadError](p.configError()); ok {
 				// A file that only the bad config names may be what is to be mended.
 				return union(t.Config.Files, bad.Files)
 			}

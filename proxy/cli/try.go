@@ -53,7 +53,7 @@ expression does.`,
 		if err != nil {
 			return err
 		}
-		trials, err := proxy.Try(cfg, version, body, *route)
+		trials, err := proxy.Try(c.Context(), cfg, version, body, *route)
 		if err != nil {
 			return err
 		}

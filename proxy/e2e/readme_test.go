@@ -343,7 +343,7 @@ func TestReadmeRecipes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		trials, err := proxy.Try(cfg, "test", []byte(signal), "")
+		trials, err := proxy.Try(t.Context(), cfg, "test", []byte(signal), "")
 		if err != nil || len(trials) != 1 || trials[0].Error != nil {
 			t.Fatalf("%v, %+v", err, trials)
 		}

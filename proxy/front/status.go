@@ -1,6 +1,7 @@
-package proxy
+package front
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,38 +12,30 @@ import (
 	"signalpost/queue"
 )
 
-func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
-	t, fault := p.reloadState()
-	q := p.queue.Status()
+func (f *Front) getStatus(w http.ResponseWriter, _ *http.Request, _ query) error {
+	t, q := f.Table(), f.Queue.Status()
 	s := api.Status{
-		Version: p.version,
-		Uptime:  time.Since(p.started).Truncate(time.Second).String(),
+		Version: f.Version,
+		Uptime:  time.Since(f.Started).Truncate(time.Second).String(),
 		Config:  api.ConfigStatus{Path: t.Config.Path, Hash: t.Config.Hash, LoadedAt: t.Loaded.UTC()},
 		Store:   api.StoreStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
 		Routes:  make([]api.RouteStatus, 0, len(q.Routes)),
 	}
-	if fault != nil {
-		s.Config.Error = text(fault.Error())
+	if err := f.ConfigError(); err != nil {
+		s.Config.Error = text(err.Error())
 	}
-	if err := p.ready(); err != nil && s.Store.Accepting {
+	if err := f.Ready(); err != nil && s.Store.Accepting {
 		s.Store.Accepting, s.Store.Reason = false, text(err.Error())
 	}
 	for _, rs := range q.Routes {
 		s.Routes = append(s.Routes, routeStatus(t, &rs))
 	}
-	place := make(map[string]int, len(t.Routes))
+	order := make(map[string]int, len(t.Routes)) // of the config, from the end: what has gone is 0 and last
 	for i, r := range t.Routes {
-		place[r.Name] = i + 1
+		order[r.Name] = len(t.Routes) - i
 	}
-	slices.SortStableFunc(s.Routes, func(a, b api.RouteStatus) int {
-		i, j := place[a.Name], place[b.Name]
-		if i == 0 && j == 0 {
-			return strings.Compare(a.Name, b.Name)
-		}
-		if i == 0 || j == 0 {
-			return j - i // what has a place comes first
-		}
-		return i - j
+	slices.SortFunc(s.Routes, func(a, b api.RouteStatus) int {
+		return cmp.Or(order[b.Name]-order[a.Name], strings.Compare(a.Name, b.Name))
 	})
 	return api.Write(w, http.StatusOK, s)
 }
@@ -51,7 +44,9 @@ func (p *Proxy) getStatus(w http.ResponseWriter, r *http.Request) error {
 func routeStatus(t *table.Table, q *queue.RouteStatus) api.RouteStatus {
 	s := api.RouteStatus{
 		Name: q.Name, State: q.State, Pending: q.Pending, Held: q.Held, Dead: q.Dead,
-		OldestDue: instant(q.OldestDue), LastSuccess: instant(q.LastSuccess), LastError: text(q.LastError),
+		OldestDue:   instant(q.OldestDue),
+		LastSuccess: instant(q.LastSuccess),
+		LastError:   text(q.LastError),
 	}
 	if r := t.Route(q.Name); r != nil {
 		s.Target = text(r.Target)
@@ -76,13 +71,13 @@ func instant(t time.Time) *time.Time {
 	return &t
 }
 
-func (p *Proxy) getHealth(w http.ResponseWriter, r *http.Request) error {
+func getHealth(w http.ResponseWriter, _ *http.Request, _ query) error {
 	api.WriteText(w, "ok\n")
 	return nil
 }
 
-func (p *Proxy) getReady(w http.ResponseWriter, r *http.Request) error {
-	if err := p.ready(); err != nil {
+func (f *Front) getReady(w http.ResponseWriter, _ *http.Request, _ query) error {
+	if err := f.Ready(); err != nil {
 		return err
 	}
 	api.WriteText(w, "ready\n")
