@@ -30,7 +30,8 @@ type lane struct {
 
 	mu      sync.Mutex
 	route   Route
-	known   bool // the config has the route
+	gaps    []time.Duration // of route.Schedule
+	known   bool            // the config has the route
 	stopped bool
 
 	shown counts // counts as of the last batch that was applied
@@ -136,6 +137,7 @@ func (l *lane) configure(r *Route) {
 	if r.Target != l.route.Target {
 		l.clearFailing()
 	}
+	l.gaps = r.Schedule.Gaps()
 	switch {
 	case r.Rate <= 0:
 		l.limiter = nil

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy/config"
-	"signalpost/proxy/receiver"
+	"signalpost/proxy/term"
 	"signalpost/queue"
 )
 
@@ -19,29 +19,28 @@ func checkCommand() *cobra.Command {
 		Long: `Read the config as run would, with the secrets it names, and print every fault
 with its place, or the routes, their schedules and what is probably not meant.
 Nothing is sent, and the store is not touched.`,
-		Example: examples(
-			"signalpost check",
-			"signalpost check --config /etc/signalpost/signalpost.toml"),
+		Example: `  signalpost check
+  signalpost check --config /etc/signalpost/signalpost.toml`,
 	}
-	path := configFlag(c)
-	asJSON := jsonFlag(c)
+	ConfigFlag(c)
+	jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		file := configPath(*path)
-		out := newPage(c.OutOrStdout())
-		cfg, err := config.Load(c.Context(), file)
-		if *asJSON {
-			if printErr := printJSON(out, report(file, cfg, err)); printErr != nil {
+		path, _ := ConfigPath(c)
+		cfg, err := config.Load(path)
+		out := newOutput(c)
+		if out.json {
+			if printErr := out.JSON(report(path, cfg, err), "  "); printErr != nil {
 				return printErr
 			}
 			if err != nil {
-				return fmt.Errorf("config %s: not valid", file)
+				return fmt.Errorf("config %s: not valid", path)
 			}
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		out.config(cfg)
+		printConfig(out.Page, cfg)
 		return nil
 	}
 	return c
@@ -73,22 +72,20 @@ type checkedRoute struct {
 
 func report(path string, cfg *config.Config, err error) checked {
 	r := checked{Path: path, OK: err == nil, Faults: []placed{}, Warnings: []placed{}, Routes: []checkedRoute{}}
-	var faults config.Faults
-	switch {
-	case errors.As(err, &faults):
+	if faults := (config.Faults)(nil); errors.As(err, &faults) {
 		r.Faults = places(faults)
-	case err != nil:
-		r.Faults = []placed{{Message: err.Error()}}
-	default:
-		r.Warnings = places(cfg.Warnings)
-		for i := range cfg.Routes {
-			route := &cfg.Routes[i]
-			gaps := []float64{}
-			for _, gap := range route.Retry.Gaps() {
-				gaps = append(gaps, gap.Seconds())
-			}
-			r.Routes = append(r.Routes, checkedRoute{route.Name, route.Target, route.Retry.Attempts, gaps, signatures(route)})
+	}
+	if err != nil {
+		return r
+	}
+	r.Warnings = places(cfg.Warnings)
+	for i := range cfg.Routes {
+		route := &cfg.Routes[i]
+		gaps := []float64{}
+		for _, gap := range route.Retry.Gaps() {
+			gaps = append(gaps, gap.Seconds())
 		}
+		r.Routes = append(r.Routes, checkedRoute{route.Name, route.Target, route.Retry.Attempts, gaps, signatures(route)})
 	}
 	return r
 }
@@ -109,13 +106,20 @@ func signatures(r *config.Route) []string {
 	return r.Signatures
 }
 
-// config prints a config that is valid.
-func (p page) config(cfg *config.Config) {
-	p.printf("%s\n", wrap(fmt.Sprintf("%s is valid: %s, listening on %s, store in %s",
-		receiver.Escape(cfg.Path), count(len(cfg.Routes), "route"), receiver.Escape(cfg.Server.Listen), receiver.Escape(cfg.Queue.Path)), 0))
+// printConfig prints a config that is valid.
+func printConfig(p term.Page, cfg *config.Config) {
+	p.Printf("%s\n", term.Wrap(fmt.Sprintf("%s is valid: %s, listening on %s, store in %s",
+		cfg.Path, term.Count(len(cfg.Routes), "route"), cfg.Server.Listen, cfg.Queue.Path), 0))
+	field := func(name, text string) {
+		p.Printf("  %s%s\n", p.In(term.Dim, term.Fit(name, 8)), term.Wrap(text, 10))
+	}
 	for i := range cfg.Routes {
 		r := &cfg.Routes[i]
-		p.printf("\n%s  %s%s\n", p.in(bold, r.Name), receiver.Escape(r.Target), p.in(yellow, paused(r)))
+		paused := ""
+		if r.Paused {
+			paused = "  paused"
+		}
+		p.Printf("\n%s  %s%s\n", p.In(term.Bold, r.Name), r.Target, p.In(term.Yellow, paused))
 		takes := "every signal"
 		if len(r.SignalTypes) > 0 {
 			takes = strings.Join(r.SignalTypes, ", ")
@@ -123,55 +127,42 @@ func (p page) config(cfg *config.Config) {
 		if r.Where != nil {
 			takes += ", where " + oneLine(r.WhereSource)
 		}
-		p.field("takes", takes)
+		field("takes", takes)
 		if r.Transform != nil {
-			p.field("shapes", oneLine(r.TransformSource))
+			field("shapes", oneLine(r.TransformSource))
 		}
+		signs := "nothing"
 		if signed := signatures(r); len(signed) > 0 {
-			p.field("signs", strings.Join(signed, ", "))
-		} else {
-			p.field("signs", "nothing")
+			signs = strings.Join(signed, ", ")
 		}
-		p.field("tries", tries(r.Retry))
+		field("signs", signs)
+		field("tries", tries(r.Retry))
 	}
-	for i, w := range cfg.Warnings {
-		if i == 0 {
-			p.printf("\n")
-		}
-		p.printf("%s %s\n", p.in(yellow, "warning:"), receiver.Escape(strings.TrimPrefix(w.Error(), "config ")))
+	if len(cfg.Warnings) > 0 {
+		p.Printf("\n")
 	}
-}
-
-func paused(r *config.Route) string {
-	if r.Paused {
-		return "  paused"
+	for _, w := range cfg.Warnings {
+		p.Printf("%s %s\n", p.In(term.Yellow, "warning:"), strings.TrimPrefix(w.Error(), "config "))
 	}
-	return ""
-}
-
-// field prints a named text of a route.
-func (p page) field(name, text string) {
-	p.printf("  %s%s\n", p.in(dim, fit(name, 8)), strings.TrimPrefix(wrap(receiver.Escape(text), 10), strings.Repeat(" ", 10)))
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // tries says when the attempts of a schedule are made.
 func tries(s queue.Schedule) string {
-	gaps := s.Gaps()
-	if len(gaps) == 0 {
-		return "once"
-	}
-	text := make([]string, len(gaps))
-	for i, g := range gaps {
-		text[i] = span(g)
+	var gaps []string
+	for _, g := range s.Gaps() {
+		gaps = append(gaps, term.Span(g))
 	}
 	jitter := ""
 	if s.Jitter > 0 {
 		jitter = fmt.Sprintf(" (±%g %%)", s.Jitter*100)
 	}
-	if len(gaps) == 1 {
-		return fmt.Sprintf("twice, with a gap of %s%s", text[0], jitter)
+	switch len(gaps) {
+	case 0:
+		return "once"
+	case 1:
+		return fmt.Sprintf("twice, with a gap of %s%s", gaps[0], jitter)
 	}
-	return fmt.Sprintf("%d times over %s, with gaps of %s%s", s.Attempts, span(s.Window), strings.Join(text, ", "), jitter)
+	return fmt.Sprintf("%d times over %s, with gaps of %s%s", s.Attempts, term.Span(s.Window), strings.Join(gaps, ", "), jitter)
 }

@@ -23,39 +23,34 @@ import (
 	"signalpost/proxy"
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
-	"signalpost/proxy/receiver"
 	"signalpost/proxy/sign"
+	"signalpost/proxy/term"
 	"signalpost/queue"
 )
 
-// run runs a command as main does, and returns what it prints and its exit code.
+// command is the program with these arguments, but for run.
+func command(ctx context.Context, stdout, stderr io.Writer, args ...string) *cobra.Command {
+	root := &cobra.Command{Use: "signalpost", Version: "test"}
+	Add(root, &cobra.Command{Use: "run"}, "test")
+	root.SetContext(ctx)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetArgs(args)
+	return root
+}
+
+// run runs a command as main does, and returns what it prints and its exit
+// code; the error is what it says on standard error.
 func run(t testing.TB, stdin string, args ...string) (stdout string, code int, err error) {
 	t.Helper()
-	root := &cobra.Command{Use: "signalpost", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(Commands("test")...)
-	var out safeBuffer
-	root.SetOut(&out)
-	root.SetErr(&out)
-	root.SetIn(strings.NewReader(stdin))
-	root.SetArgs(args)
-	began := false
-	for _, c := range root.Commands() {
-		if work := c.RunE; work != nil {
-			c.RunE = func(c *cobra.Command, args []string) error { began = true; return work(c, args) }
-		}
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err = root.ExecuteContext(ctx)
-	var coded interface{ ExitCode() int }
-	switch {
-	case err == nil:
-	case errors.As(err, &coded):
-		code = coded.ExitCode()
-	case began:
-		code = 1
-	default:
-		code = 2
+	var out, stderr safeBuffer
+	root := command(ctx, &out, &stderr, args...)
+	root.SetIn(strings.NewReader(stdin))
+	code = Execute(root)
+	if stderr.String() != "" {
+		err = errors.New(stderr.String())
 	}
 	return out.String(), code, err
 }
@@ -116,7 +111,7 @@ transform = '.confidence | error'
 			t.Fatal(err)
 		}
 	}
-	cfg, err := config.Load(t.Context(), path)
+	cfg, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,14 +263,10 @@ func TestCommandsOnASidecar(t *testing.T) {
 		}
 	})
 	t.Run("log -f", func(t *testing.T) {
-		root := &cobra.Command{SilenceErrors: true, SilenceUsage: true}
-		root.AddCommand(Commands("test")...)
 		r, w := io.Pipe()
-		root.SetOut(w)
-		root.SetArgs([]string{"log", "-f", "-n", "0", "--json"})
 		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- root.ExecuteContext(ctx) }()
+		ended := make(chan int, 1)
+		go func() { ended <- Execute(command(ctx, w, os.Stderr, "log", "-f", "-n", "0", "--json")) }()
 		d := json.NewDecoder(r)
 		// It says nothing until something happens, so something happens until it speaks.
 		sending, sent := context.WithCancel(ctx)
@@ -294,8 +285,8 @@ func TestCommandsOnASidecar(t *testing.T) {
 		sender.Wait()
 		stop()
 		go io.Copy(io.Discard, r)
-		if err := <-ended; err != nil {
-			t.Errorf("interrupted, it ends with %v", err)
+		if code := <-ended; code != 0 {
+			t.Errorf("interrupted, it ends with %d", code)
 		}
 	})
 	// The sidecar can be asked what is wrong while its config is broken.
@@ -370,7 +361,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("%d lines", len(lines))
 	}
 	for _, line := range lines {
-		if n := utf8.RuneCountInString(strings.ReplaceAll(line, scratch, "/tmp")); n > columns {
+		if n := utf8.RuneCountInString(strings.ReplaceAll(line, scratch, "/tmp")); n > term.Columns {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
@@ -446,14 +437,13 @@ func TestVerify(t *testing.T) {
 }
 
 func TestListen(t *testing.T) {
-	root := &cobra.Command{SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(Commands("test")...)
 	r, w := io.Pipe()
-	root.SetOut(w)
-	root.SetArgs([]string{"listen", "--addr", "127.0.0.1:0", "--status", "418"})
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- root.ExecuteContext(ctx); w.Close() }()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Execute(command(ctx, w, os.Stderr, "listen", "--addr", "127.0.0.1:0", "--status", "418"))
+		w.Close()
+	}()
 	first := make([]byte, 200)
 	n, _ := r.Read(first)
 	url := regexp.MustCompile(`http://[0-9.:]+`).FindString(string(first[:n]))
@@ -468,8 +458,8 @@ func TestListen(t *testing.T) {
 		t.Errorf("answered %d", resp.StatusCode)
 	}
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	if code := <-ended; code != 0 {
+		t.Errorf("interrupted, it ends with %d", code)
 	}
 	if text := <-printed; !strings.Contains(text, "POST /hook 418") || strings.Contains(text, "\x1b") {
 		t.Errorf("%q", text)
@@ -501,7 +491,7 @@ func TestStatus(t *testing.T) {
 		"two faults":      {api.Status{Config: api.ConfigStatus{Error: text("config a.toml:1:1: no\nconfig a.toml:2:1: \x1b[31mneither")}}, "\n        not reloaded: config a.toml:1:1: no\n        config a.toml:2:1: \\x1b[31mneither\nstore "},
 	} {
 		var out bytes.Buffer
-		newPage(&out).status(test.s, time.Now())
+		printStatus(term.NewPage(&out), test.s, time.Now())
 		if !strings.Contains(out.String(), test.want) || strings.Contains(out.String(), "\x1b") {
 			t.Errorf("%s: lacks %q:\n%s", name, test.want, out.String())
 		}
@@ -510,38 +500,17 @@ func TestStatus(t *testing.T) {
 
 // Every command has help with an example, and reads well in 80 columns.
 func TestHelp(t *testing.T) {
-	for _, c := range Commands("test") {
+	for _, c := range command(t.Context(), nil, nil).Commands() {
+		if c.Name() == "run" || c.Name() == "version" {
+			continue
+		}
 		if c.Short == "" || c.Example == "" || strings.HasSuffix(c.Short, ".") {
 			t.Errorf("%s: short %q, example %q", c.Name(), c.Short, c.Example)
 		}
 		for line := range strings.Lines(c.Long + "\n" + c.Example) {
-			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > columns+2 {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > term.Columns+2 {
 				t.Errorf("%s: %d columns: %s", c.Name(), n, line)
 			}
-		}
-	}
-}
-
-func TestPrint(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0s", 300 * time.Microsecond: "0.3ms", 12 * time.Millisecond: "12ms", 5 * time.Second: "5s", 1500 * time.Millisecond: "1.5s",
-		52 * time.Second: "52s", 169 * time.Second: "2m49s", time.Hour: "1h", 16*time.Hour + 35*time.Minute: "16h35m", 24 * time.Hour: "24h", 168 * time.Hour: "7d",
-		50 * time.Hour: "2d2h", -5 * time.Second: "-5s",
-	} {
-		if got := span(d); got != want {
-			t.Errorf("span(%v) is %s, want %s", d, got, want)
-		}
-	}
-	for text, want := range map[string]string{
-		"plain é ✓": "plain é ✓", "a\x1b[31mb": `a\x1b[31mb`, "a\nb\tc": `a\nb\tc`, "\u202e": `\u202e`, "\xff": `\xff`, "\ufffd": "\ufffd", "\x00\x7f": `\x00\x7f`,
-	} {
-		if got := receiver.Escape(text); got != want {
-			t.Errorf("receiver.Escape(%q) is %s, want %s", text, got, want)
-		}
-	}
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 10 << 30: "10.0 GiB", 500 << 30: "500 GiB"} {
-		if got := size(n); got != want {
-			t.Errorf("size(%d) is %s, want %s", n, got, want)
 		}
 	}
 }

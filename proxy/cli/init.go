@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"crypto/rand"
 	"embed"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"signalpost/proxy/receiver"
+	"signalpost/proxy/term"
 )
 
 // kinds holds the part of a config that is about one kind of receiver, and
@@ -32,60 +35,66 @@ func initCommand() *cobra.Command {
 zapier, make or generic. It is complete, has a secret of its own, and sends to
 signalpost listen on this machine until the real URL is put in: a comment says
 where. A file that is there is left alone; - for FILE prints the config.`,
-		Example: examples(
-			"signalpost init slack",
-			"signalpost init n8n --config /etc/signalpost/signalpost.toml",
-			"signalpost init generic --config -             # print it"),
-		Args:              cobra.MatchAll(takes(1, 1, "one kind of receiver: "+strings.Join(kindNames, ", ")), knownKind),
+		Example: `  signalpost init slack
+  signalpost init n8n --config /etc/signalpost/signalpost.toml
+  signalpost init generic --config -             # print it`,
+		Args: cobra.MatchAll(takes(1, 1, "one kind of receiver: "+strings.Join(kindNames, ", ")), func(_ *cobra.Command, args []string) error {
+			if !slices.Contains(kindNames, args[0]) {
+				return fmt.Errorf("unknown kind %q; the kinds are %s", args[0], strings.Join(kindNames, ", "))
+			}
+			return nil
+		}),
 		ValidArgsFunction: cobra.FixedCompletions(kindNames, cobra.ShellCompDirectiveNoFileComp),
 	}
-	path := configFlag(c)
+	ConfigFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		text, err := newConfig(args[0])
 		if err != nil {
 			return err
 		}
-		out := newPage(c.OutOrStdout())
-		file := configPath(*path)
+		out := newOutput(c)
+		file, _ := ConfigPath(c)
 		if file == "-" {
-			_, err := out.Write([]byte(text))
+			_, err := io.WriteString(out, text)
 			return err
 		}
-		if err := create(file, text); errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("%s is there already and was left alone; write elsewhere with --config FILE, or print with --config -", receiver.Escape(file))
-		} else if err != nil {
+		switch err := create(file, text); {
+		case errors.Is(err, fs.ErrExist):
+			return fmt.Errorf("%s is there already and was left alone; write elsewhere with --config FILE, or print with --config -", file)
+		case err != nil:
 			where := ""
 			if filepath.Dir(file) == "." {
 				where = " into the current folder"
 			}
-			return fmt.Errorf("init cannot write %s%s: %w; write elsewhere with --config FILE, or print with --config -", receiver.Escape(file), where, reason(err))
+			return fmt.Errorf("init cannot write %s%s: %w; write elsewhere with --config FILE, or print with --config -", file, where, reason(err))
 		}
-		out.nextSteps(args[0], file, *path)
+		flag := ""
+		if c.Flags().Changed("config") {
+			flag = " --config " + quoteShell(file)
+		}
+		printNextSteps(out.Page, file, flag)
 		return nil
 	}
 	return c
 }
 
-func knownKind(_ *cobra.Command, args []string) error {
-	if !slices.Contains(kindNames, args[0]) {
-		return fmt.Errorf("unknown kind %q; the kinds are %s", args[0], strings.Join(kindNames, ", "))
-	}
-	return nil
-}
-
 // newConfig is the config for a kind, with a new secret and token.
 func newConfig(kind string) (string, error) {
-	head, err := kinds.ReadFile("kinds/head.toml")
-	if err != nil {
-		return "", err
-	}
-	route, err := kinds.ReadFile("kinds/" + kind + ".toml")
-	if err != nil {
-		return "", err
-	}
+	head, err1 := kinds.ReadFile("kinds/head.toml")
+	route, err2 := kinds.ReadFile("kinds/" + kind + ".toml")
 	return strings.NewReplacer("KIND", kind, `"SECRET"`, `"`+newSecret()+`"`, `"TOKEN"`, `"`+newToken()+`"`).
-		Replace(string(head) + string(route)), nil
+		Replace(string(head) + string(route)), errors.Join(err1, err2)
 }
+
+// newSecret is a secret in the form of Standard Webhooks.
+func newSecret() string {
+	var b [32]byte
+	rand.Read(b[:])
+	return "whsec_" + base64.StdEncoding.EncodeToString(b[:])
+}
+
+// newToken is a token that no header, shell or form has to quote.
+func newToken() string { return strings.ToLower(rand.Text()) }
 
 // create writes a file that was not there, for its owner alone: it holds
 // secrets.
@@ -101,22 +110,19 @@ func create(path, text string) error {
 	return err
 }
 
-// nextSteps says what to type after init. The commands take the flag --config if
-// init was given it.
-func (p page) nextSteps(kind, file, flag string) {
-	if flag != "" {
-		flag = " --config " + quoteShell(flag)
-	}
-	p.printf("%s is written, with one route that sends to this machine for now.\n\n", receiver.Escape(file))
+// printNextSteps says what to type after init; flag is what the commands need
+// to find the file.
+func printNextSteps(p term.Page, file, flag string) {
+	p.Printf("%s is written, with one route that sends to this machine for now.\n\n", file)
 	for _, step := range [][2]string{
 		{"signalpost try" + flag, "what would be sent for a sample signal"},
 		{"signalpost listen" + flag, "in a terminal: receives, verifies, prints"},
 		{"signalpost run" + flag, "in another: the sidecar"},
 		{"signalpost send" + flag, "in a third: the sample signal goes out"},
 	} {
-		p.printf("  %s %s\n", fit(step[0], max(24, width(step[0]))), p.in(dim, step[1]))
+		p.Printf("  %s %s\n", term.Fit(step[0], max(24, term.Width(term.Escape(step[0])))), p.In(term.Dim, step[1]))
 	}
-	p.printf("\nThen put the URL of the real receiver in: see url in %s.\n", receiver.Escape(filepath.Base(file)))
+	p.Printf("\nThen put the URL of the real receiver in: see url in %s.\n", filepath.Base(file))
 }
 
 // quoteShell quotes text for a shell where it must be.
@@ -124,7 +130,7 @@ func quoteShell(text string) string {
 	if strings.ContainsFunc(text, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=@%+,", r))
 	}) {
-		return "'" + strings.ReplaceAll(receiver.Escape(text), "'", `'\''`) + "'"
+		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 	}
 	return text
 }

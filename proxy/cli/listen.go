@@ -16,16 +16,17 @@ import (
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/receiver"
+	"signalpost/proxy/term"
 )
 
 // secretFlag adds --secret, for who checks signatures.
-func secretFlag(c *cobra.Command) func() []string {
-	secrets := c.Flags().StringArray("secret", nil, "`SECRET` to verify signatures with; several while one is rotated (default SIGNALPOST_SECRET)")
+func secretFlag(c *cobra.Command) (secrets func() []string) {
+	given := c.Flags().StringArray("secret", nil, "`SECRET` to verify signatures with; several while one is rotated (default SIGNALPOST_SECRET)")
 	return func() []string {
-		if env := os.Getenv("SIGNALPOST_SECRET"); len(*secrets) == 0 && env != "" {
+		if env := os.Getenv("SIGNALPOST_SECRET"); len(*given) == 0 && env != "" {
 			return []string{env}
 		}
-		return *secrets
+		return *given
 	}
 }
 
@@ -39,64 +40,67 @@ method is taken. It runs until it is interrupted.
 
 Signatures are verified with --secret, or with the secrets of all routes of the
 config file.`,
-		Example: examples(
-			"signalpost listen                              # the secrets of signalpost.toml",
-			"signalpost listen --secret whsec_… --addr 127.0.0.1:9001",
-			"signalpost listen --status 503                 # always down",
-			"signalpost listen --fail 0.3 --latency 2s      # slow, and down now and then"),
+		Example: `  signalpost listen                              # the secrets of signalpost.toml
+  signalpost listen --secret whsec_… --addr 127.0.0.1:9001
+  signalpost listen --status 503                 # always down
+  signalpost listen --fail 0.3 --latency 2s      # slow, and down now and then`,
 	}
-	addr := c.Flags().String("addr", "127.0.0.1:9000", "`HOST:PORT` to listen on; port 0 takes a free one")
-	path := configFlag(c)
+	ConfigFlag(c)
 	secrets := secretFlag(c)
 	var o receiver.Options
-	c.Flags().IntVar(&o.Status, "status", 200, "`CODE` of the answers")
-	c.Flags().Float64Var(&o.Fail, "fail", 0, "`SHARE` of the requests, 0 to 1, that fail")
-	c.Flags().IntVar(&o.FailStatus, "fail-status", 503, "`CODE` of the answers that fail")
-	c.Flags().DurationVar(&o.RetryAfter, "retry-after", 0, "Retry-After of answers that fail, a `DURATION`")
-	c.Flags().DurationVar(&o.Latency, "latency", 0, "wait so long before each answer, a `DURATION`")
-	c.Flags().BoolVar(&o.Hang, "hang", false, "never answer")
+	f := c.Flags()
+	addr := f.String("addr", "127.0.0.1:9000", "`HOST:PORT` to listen on; port 0 takes a free one")
+	f.IntVar(&o.Status, "status", 200, "`CODE` of the answers")
+	f.Float64Var(&o.Fail, "fail", 0, "`SHARE` of the requests, 0 to 1, that fail")
+	f.IntVar(&o.FailStatus, "fail-status", 503, "`CODE` of the answers that fail")
+	durationFlag(c, &o.RetryAfter, "retry-after", "Retry-After of answers that fail, a `DURATION`")
+	durationFlag(c, &o.Latency, "latency", "wait so long before each answer, a `DURATION`")
+	f.BoolVar(&o.Hang, "hang", false, "never answer")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		out := newPage(c.OutOrStdout())
+		out := newOutput(c)
 		o.Secrets = secrets()
 		about := ""
 		if len(o.Secrets) == 0 {
 			var err error
-			if o.Secrets, about, err = configSecrets(c.Context(), *path); err != nil {
+			if o.Secrets, about, err = configSecrets(c); err != nil {
 				return err
 			}
 		}
 		var printing error
 		o.Seen = func(r receiver.Request) {
-			if err := receiver.Print(out, r, out.colour); err != nil {
+			if err := receiver.Print(out.Page, r); err != nil {
 				printing = err
 			}
 		}
 		if err := o.Check(); err != nil {
-			return &UsageError{err}
+			return usageError{err}
 		}
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
-		err := serveReceiver(ctx, *addr, receiver.New(o), func(addr string) {
-			out.printf("listening on http://%s; url = \"http://%s/\" in a route sends here\n", addr, addr)
-			if about != "" {
-				out.printf("%s\n", wrap(about, 0))
-			}
-			out.printf("\n")
-		})
-		return errors.Join(err, printing)
+		l, err := net.Listen("tcp", *addr)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w; choose another with --addr", *addr, err)
+		}
+		out.Printf("listening on http://%[1]s; url = \"http://%[1]s/\" in a route sends here\n", l.Addr())
+		if about != "" {
+			out.Printf("%s\n", term.Wrap(about, 0))
+		}
+		out.Printf("\n")
+		rc := receiver.New(o)
+		return errors.Join(serve(ctx, l, rc, rc.Close), printing)
 	}
 	return c
 }
 
 // configSecrets are the secrets of the routes of a config file, and a sentence
 // about them. A file that nobody named need not be there, nor be right.
-func configSecrets(ctx context.Context, flag string) (secrets []string, about string, err error) {
-	path := configPath(flag)
-	cfg, err := config.Load(ctx, path)
+func configSecrets(c *cobra.Command) (secrets []string, about string, err error) {
+	path, named := ConfigPath(c)
+	cfg, err := config.Load(path)
+	if err != nil && named {
+		return nil, "", fmt.Errorf("%w\nlisten verifies with its secrets; mend it, or name a secret with --secret", err)
+	}
 	if err != nil {
-		if flag != "" || os.Getenv("SIGNALPOST_CONFIG") != "" {
-			return nil, "", fmt.Errorf("%w\nlisten verifies with its secrets; mend it, or name a secret with --secret", err)
-		}
 		if _, err := os.Stat(path); err == nil {
 			about = path + " has a fault (signalpost check says which), so no signature is verified"
 		}
@@ -110,28 +114,23 @@ func configSecrets(ctx context.Context, flag string) (secrets []string, about st
 		}
 	}
 	if len(secrets) > 0 {
-		about = fmt.Sprintf("verifying with %s of %s", count(len(secrets), "secret"), receiver.Escape(path))
+		about = fmt.Sprintf("verifying with %s of %s", term.Count(len(secrets), "secret"), path)
 	}
 	return secrets, about, nil
 }
 
-// serveReceiver serves a receiver until ctx ends. ready is called with the
-// address once it listens.
-func serveReceiver(ctx context.Context, addr string, r *receiver.Receiver, ready func(addr string)) error {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w; choose another with --addr", addr, err)
-	}
-	server := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
+// serve answers what comes to l until ctx ends; then release has the requests
+// under way end.
+func serve(ctx context.Context, l net.Listener, h http.Handler, release func()) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
-	ready(l.Addr().String())
 	select {
 	case <-ctx.Done():
 	case err := <-ended:
 		return err
 	}
-	r.Close()
+	release()
 	stopping, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if server.Shutdown(stopping) != nil {

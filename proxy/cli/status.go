@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -10,151 +11,129 @@ import (
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy/api"
-	"signalpost/proxy/receiver"
+	"signalpost/proxy/client"
+	"signalpost/proxy/term"
 	"signalpost/queue"
 )
 
 func statusCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:     "status",
-		Short:   "Show how the running sidecar and each of its routes fare",
-		Example: examples("signalpost status", "signalpost status --json | jq '.routes[] | select(.dead > 0)'"),
-	}
-	r := remoteFlags(c)
-	asJSON := jsonFlag(c)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		api, err := r.client()
-		if err != nil {
+	return remote(&cobra.Command{
+		Use:   "status",
+		Short: "Show how the running sidecar and each of its routes fare",
+		Example: `  signalpost status
+  signalpost status --json | jq '.routes[] | select(.dead > 0)'`,
+	}, func(ctx context.Context, sidecar *client.Client, out output, _ []string) error {
+		var s api.Status
+		if err := sidecar.Get(ctx, "/status", &s); err != nil {
 			return err
 		}
-		s, err := api.Status(c.Context())
-		if err != nil {
-			return err
-		}
-		out := newPage(c.OutOrStdout())
-		if *asJSON {
-			return printJSON(out, s)
-		}
-		out.status(s, time.Now())
-		return nil
-	}
-	return c
+		return out.show(s, func() { printStatus(out.Page, s, time.Now()) })
+	})
 }
 
 func healthCommand() *cobra.Command {
-	c := &cobra.Command{
+	return remote(&cobra.Command{
 		Use:   "health",
 		Short: "Exit 0 when the running sidecar is ready: for container probes",
 		Long: `Ask the running sidecar whether it accepts signals. Exit 0 if it does, else 1 and
 say why not. The answer takes 5 seconds at most.`,
-		Example: examples("signalpost health", "signalpost health --server http://127.0.0.1:8787"),
-	}
-	r := remoteFlags(c)
-	asJSON := jsonFlag(c)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		api, err := r.client()
-		if err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second)
+		Example: `  signalpost health
+  signalpost health --server http://127.0.0.1:8787`,
+	}, func(ctx context.Context, sidecar *client.Client, out output, _ []string) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		err = api.Ready(ctx)
-		out := newPage(c.OutOrStdout())
-		switch {
-		case *asJSON:
-			health := struct {
-				Ready  bool   `json:"ready"`
-				Reason string `json:"reason,omitempty"`
-			}{Ready: err == nil}
-			if err != nil {
-				health.Reason = err.Error()
-			}
-			if printErr := printJSON(out, health); printErr != nil {
-				return printErr
-			}
-		case err == nil:
-			out.printf("ready\n")
+		err := sidecar.Get(ctx, "/readyz", nil)
+		health := struct {
+			Ready  bool   `json:"ready"`
+			Reason string `json:"reason,omitempty"`
+		}{Ready: err == nil}
+		if err != nil {
+			health.Reason = err.Error()
 		}
-		return err
-	}
-	return c
+		return cmp.Or(out.show(health, func() {
+			if err == nil {
+				out.Printf("ready\n")
+			}
+		}), err)
+	})
 }
 
-var stateShade = map[queue.RouteState]shade{
-	queue.RouteOK: green, queue.RouteFailing: red, queue.RoutePaused: yellow, queue.RouteGone: dim,
+var stateShade = map[queue.RouteState]term.Shade{
+	queue.RouteOK: term.Green, queue.RouteFailing: term.Red, queue.RoutePaused: term.Yellow, queue.RouteGone: term.Dim,
 }
 
-// status prints GET /status.
-func (p page) status(s api.Status, now time.Time) {
-	accepting := p.in(green, "accepting signals")
+// printStatus prints GET /status, and what to do.
+func printStatus(p term.Page, s api.Status, now time.Time) {
+	accepting := p.In(term.Green, "accepting signals")
 	if !s.Store.Accepting {
-		accepting = p.in(red, "refusing signals")
+		accepting = p.In(term.Red, "refusing signals")
 	}
-	p.printf("signalpost %s, up %s, %s\n", receiver.Escape(s.Version), receiver.Escape(s.Uptime), accepting)
+	p.Printf("signalpost %s, up %s, %s\n", s.Version, s.Uptime, accepting)
 	if s.Store.Reason != nil {
-		p.printf("%s\n", wrap(receiver.Escape(*s.Store.Reason), 8))
+		p.Printf("        %s\n", term.Wrap(*s.Store.Reason, 8))
 	}
-	p.printf("config  %s\n", trimMargin(wrap(fmt.Sprintf("%s (%s), loaded %s", receiver.Escape(s.Config.Path), receiver.Escape(s.Config.Hash), ago(&s.Config.LoadedAt, now)), 8)))
+	p.Printf("config  %s\n", term.Wrap(fmt.Sprintf("%s (%s), loaded %s", s.Config.Path, s.Config.Hash, term.Ago(&s.Config.LoadedAt, now)), 8))
 	if s.Config.Error != nil {
 		for i, fault := range strings.Split(*s.Config.Error, "\n") { // all of a file are reported at once
 			if i == 0 {
 				fault = "not reloaded: " + fault
 			}
-			p.printf("%s\n", p.in(red, wrap(receiver.Escape(fault), 8)))
+			p.Printf("        %s\n", p.In(term.Red, term.Wrap(fault, 8)))
 		}
 	}
-	p.printf("store   %s, %s free\n\n", size(s.Store.Bytes), size(s.Store.Free))
-	rows := make([][]string, 0, len(s.Routes))
+	p.Printf("store   %s, %s free\n\n", term.Size(s.Store.Bytes), term.Size(s.Store.Free))
+	printRoutes(p, s.Routes, now)
 	for _, r := range s.Routes {
-		due := "-"
-		if r.OldestDue != nil {
-			due = span(max(0, now.Sub(*r.OldestDue)))
+		if r.LastError != nil && r.State != queue.RouteOK {
+			p.Printf("\n%s\n  %s\n", p.In(stateShade[r.State], r.Name+" failed last with"), term.Wrap(*r.LastError, 2))
 		}
-		target := "-"
+	}
+	printAdvice(p, s.Routes)
+}
+
+func printRoutes(p term.Page, routes []api.RouteStatus, now time.Time) {
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	var rows [][]string
+	for _, r := range routes {
+		due, target := "-", "-"
+		if r.OldestDue != nil {
+			due = term.Span(max(0, now.Sub(*r.OldestDue)))
+		}
 		if r.Target != nil {
 			target = *r.Target
 		}
 		rows = append(rows, []string{
-			receiver.Escape(r.Name), string(r.State), number(r.Pending), number(r.Held), number(r.Dead), due, ago(r.LastSuccess, now), receiver.Escape(target),
+			r.Name, string(r.State), number(r.Pending), number(r.Held), number(r.Dead), due, term.Ago(r.LastSuccess, now), target,
 		})
 	}
-	p.table([]string{"ROUTE", "STATE", "PENDING", "HELD", "DEAD", "OLDEST DUE", "DELIVERED", "TARGET"},
-		map[int]bool{2: true, 3: true, 4: true, 5: true}, rows)
+	p.Table([]term.Column{{Name: "ROUTE"}, {Name: "STATE"}, {Name: "PENDING", Number: true}, {Name: "HELD", Number: true},
+		{Name: "DEAD", Number: true}, {Name: "OLDEST DUE", Number: true}, {Name: "DELIVERED"}, {Name: "TARGET"}}, rows)
+}
+
+// printAdvice says what to do about dead deliveries.
+func printAdvice(p term.Page, routes []api.RouteStatus) {
 	var dead int64
 	var with, gone []string // the routes that have dead ones
-	for _, r := range s.Routes {
-		if r.LastError != nil && r.State != queue.RouteOK {
-			p.printf("\n%s\n%s\n", p.in(stateShade[r.State], r.Name+" failed last with"), wrap(receiver.Escape(*r.LastError), 2))
-		}
+	for _, r := range routes {
 		dead += r.Dead
 		switch {
 		case r.Dead > 0 && r.State == queue.RouteGone:
-			gone = append(gone, receiver.Escape(r.Name))
+			gone = append(gone, r.Name)
 		case r.Dead > 0:
-			with = append(with, receiver.Escape(r.Name))
+			with = append(with, r.Name)
 		}
 	}
 	if dead > 0 {
-		p.printf("\n%s dead. Why: signalpost log --verdict dead\n", count(int(dead), "delivery"))
+		p.Printf("\n%s dead. Why: signalpost log --verdict dead\n", term.Count(int(dead), "delivery"))
 	}
-	if len(with) > 0 {
-		which := "--state dead"
-		if len(with) == 1 {
-			which = "--route " + with[0]
-		}
-		p.printf("Once that is mended:   signalpost retry %s\n", which)
+	switch len(with) {
+	case 0:
+	case 1:
+		p.Printf("Once that is mended:   signalpost retry --route %s\n", with[0])
+	default:
+		p.Printf("Once that is mended:   signalpost retry --state dead\n")
 	}
 	for _, name := range gone {
-		p.printf("%s\n", wrap(fmt.Sprintf("Route %s has gone. Once it is back in the config: signalpost retry --route %s", name, name), 0))
+		p.Printf("%s\n", term.Wrap(fmt.Sprintf("Route %s has gone. Once it is back in the config: signalpost retry --route %s", name, name), 0))
 	}
 }
-
-// trimMargin takes the indent off the first line.
-func trimMargin(text string) string {
-	for len(text) > 0 && text[0] == ' ' {
-		text = text[1:]
-	}
-	return text
-}
-
-func number(n int64) string { return strconv.FormatInt(n, 10) }

@@ -13,7 +13,7 @@ import (
 	"signalpost/proxy"
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
-	"signalpost/proxy/receiver"
+	"signalpost/proxy/term"
 )
 
 func tryCommand(version string) *cobra.Command {
@@ -24,28 +24,27 @@ func tryCommand(version string) *cobra.Command {
 and headers it would be sent with, secret ones redacted. Nothing is sent, and no
 sidecar need run. With no FILE the sample signal is tried. It fails if an
 expression does.`,
-		Example: examples(
-			"signalpost try",
-			"signalpost try signal.json --route crm",
-			`echo '{"signal_type":"test"}' | signalpost try -`),
-		Args: takes(0, 1, signalFile),
+		Example: `  signalpost try
+  signalpost try signal.json --route crm
+  echo '{"signal_type":"test"}' | signalpost try -`,
 	}
-	path := configFlag(c)
-	asJSON := jsonFlag(c)
+	ConfigFlag(c)
+	jsonFlag(c)
+	takesSignal(c)
 	route := c.Flags().String("route", "", "try the route `NAME` alone")
 	headers := c.Flags().Bool("headers", false, "print the request's headers too")
-	c.RegisterFlagCompletionFunc("route", func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		var names []string
-		if cfg, err := config.Load(c.Context(), configPath(*path)); err == nil {
-			for _, r := range cfg.Routes {
-				names = append(names, r.Name)
+	c.RegisterFlagCompletionFunc("route", func(c *cobra.Command, _ []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+		path, _ := ConfigPath(c)
+		if cfg, err := config.Load(path); err == nil {
+			for i := range cfg.Routes {
+				names = append(names, cfg.Routes[i].Name)
 			}
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	})
-	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault) // files
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cfg, err := config.Load(c.Context(), configPath(*path))
+		path, _ := ConfigPath(c)
+		cfg, err := config.Load(path)
 		if err != nil {
 			return err
 		}
@@ -53,63 +52,52 @@ expression does.`,
 		if err != nil {
 			return err
 		}
-		trials, err := proxy.Try(c.Context(), cfg, version, body, *route)
+		trials, err := proxy.Try(cfg, version, body, *route)
 		if err != nil {
 			return err
 		}
-		out := newPage(c.OutOrStdout())
-		if *asJSON {
-			err = printJSON(out, map[string]any{"routes": trials})
-		} else {
+		out := newOutput(c)
+		err = out.show(api.Trials{Routes: trials}, func() {
 			for _, t := range trials {
-				out.trial(t, *headers)
+				printTrial(out.Page, t, *headers)
 			}
-		}
-		for _, t := range trials {
-			if err == nil && t.Error != nil {
-				err = errors.New("an expression failed; such a delivery would be dead, reason transform")
-			}
+		})
+		if err == nil && slices.ContainsFunc(trials, func(t api.Trial) bool { return t.Error != nil }) {
+			return errors.New("an expression failed; such a delivery would be dead, reason transform")
 		}
 		return err
 	}
 	return c
 }
 
-// trial prints what one route would do.
-func (p page) trial(t api.Trial, headers bool) {
-	mark := p.in(dim, "-")
+// printTrial prints what one route would do.
+func printTrial(p term.Page, t api.Trial, headers bool) {
+	mark := p.In(term.Dim, "-")
 	switch {
 	case t.Error != nil:
-		mark = p.in(red, "✗")
+		mark = p.In(term.Red, "✗")
 	case len(t.Bodies) > 0:
-		mark = p.in(green, "✓")
+		mark = p.In(term.Green, "✓")
 	}
-	p.printf("%s %s  %s\n", mark, p.in(bold, receiver.Escape(t.Route)), receiver.Escape(t.Why))
+	p.Printf("%s %s  %s\n", mark, p.In(term.Bold, t.Route), t.Why)
 	if t.Error != nil {
-		p.printf("%s\n", wrap(receiver.Escape(*t.Error), 4))
+		p.Printf("    %s\n", term.Wrap(*t.Error, 4))
 	}
 	if t.Request != nil {
-		p.printf("    %s %s\n", t.Request.Method, receiver.Escape(t.Request.Target))
+		p.Printf("    %s %s\n", t.Request.Method, t.Request.Target)
 		if headers {
 			for _, name := range slices.Sorted(maps.Keys(t.Request.Headers)) {
-				p.printf("    %s\n", p.in(dim, receiver.Escape(name+": "+t.Request.Headers[name])))
+				p.Printf("    %s\n", p.In(term.Dim, name+": "+t.Request.Headers[name]))
 			}
 		}
 	}
 	for _, body := range t.Bodies {
-		p.json(body, 4)
-	}
-}
-
-// json prints JSON, indented, with so many spaces before each line.
-func (p page) json(body []byte, indent int) {
-	margin := strings.Repeat(" ", indent)
-	var b bytes.Buffer
-	if json.Indent(&b, body, margin, "  ") != nil {
-		b.Reset()
-		b.Write(body)
-	}
-	for line := range strings.Lines(strings.TrimSpace(b.String())) {
-		p.printf("%s%s\n", margin, receiver.Escape(strings.TrimPrefix(strings.TrimRight(line, "\n"), margin)))
+		var b bytes.Buffer
+		if json.Indent(&b, body, "", "  ") != nil {
+			b.Write(body)
+		}
+		for line := range strings.Lines(strings.TrimSpace(b.String())) {
+			p.Printf("    %s\n", strings.TrimRight(line, "\n"))
+		}
 	}
 }

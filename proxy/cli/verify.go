@@ -2,19 +2,17 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
+	"net/textproto"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"signalpost/proxy/receiver"
 	"signalpost/proxy/sign"
+	"signalpost/proxy/term"
 )
 
 func verifyCommand() *cobra.Command {
@@ -28,16 +26,16 @@ must be right, or the one of --preset. It exits 0 if they are, else 1, and says
 why.
 
 How old a delivery is does not count, unless --tolerance says how old it may be.`,
-		Example: examples(
-			"signalpost verify --headers headers.txt --body body.json --secret whsec_…",
-			"signalpost verify --headers h --body b --preset stripe --tolerance 5m"),
+		Example: `  signalpost verify --headers headers.txt --body body.json --secret whsec_…
+  signalpost verify --headers h --body b --preset stripe --tolerance 5m`,
 	}
 	headers := c.Flags().String("headers", "", "`FILE` of the headers, - for standard input")
 	body := c.Flags().String("body", "", "`FILE` of the body, - for standard input")
 	preset := c.Flags().String("preset", "", "the `PRESET` to check (default all that the headers carry)")
-	tolerance := c.Flags().Duration("tolerance", 0, "how far the signed time may be from now, a `DURATION` (default any)")
+	var tolerance time.Duration
+	durationFlag(c, &tolerance, "tolerance", "how far the signed time may be from now, a `DURATION` (default any)")
 	secrets := secretFlag(c)
-	asJSON := jsonFlag(c)
+	jsonFlag(c)
 	oneOf(c, "preset", sign.Presets()...)
 	c.MarkFlagFilename("headers")
 	c.MarkFlagFilename("body")
@@ -69,7 +67,19 @@ How old a delivery is does not count, unless --tolerance says how old it may be.
 		if len(presets) == 0 {
 			return fmt.Errorf("%s: no signature header; the presets are %s", *headers, strings.Join(sign.Presets(), ", "))
 		}
-		return verify(newPage(c.OutOrStdout()), *asJSON, presets, secrets(), h, payload, *tolerance)
+		if tolerance == 0 {
+			tolerance = -1 // any
+		}
+		verdicts := []verdict{}
+		for _, preset := range presets {
+			v := verdict{Preset: preset, OK: true}
+			if err := sign.Verify(preset, secrets(), h, payload, time.Now(), tolerance); err != nil {
+				text := err.Error()
+				v.OK, v.Error = false, &text
+			}
+			verdicts = append(verdicts, v)
+		}
+		return printVerdicts(newOutput(c), verdicts)
 	}
 	return c
 }
@@ -81,81 +91,45 @@ type verdict struct {
 	Error  *string `json:"error"`
 }
 
-func verify(out page, asJSON bool, presets, secrets []string, h http.Header, body []byte, tolerance time.Duration) error {
-	if tolerance == 0 {
-		tolerance = -1
-	}
-	var verdicts []verdict
+// printVerdicts prints them, and is an error unless all are good.
+func printVerdicts(out output, verdicts []verdict) error {
 	bad := 0
-	for _, preset := range presets {
-		v := verdict{Preset: preset, OK: true}
-		if err := sign.Verify(preset, secrets, h, body, time.Now(), tolerance); err != nil {
-			text := err.Error()
-			v.OK, v.Error = false, &text
+	for _, v := range verdicts {
+		if !v.OK {
 			bad++
 		}
-		verdicts = append(verdicts, v)
 	}
-	if asJSON {
-		if err := printJSON(out, map[string]any{"signatures": verdicts}); err != nil {
-			return err
-		}
-	} else {
+	err := out.show(map[string]any{"signatures": verdicts}, func() {
 		for _, v := range verdicts {
 			if v.OK {
-				out.printf("%s %s\n", out.in(green, "✓"), receiver.Escape(v.Preset))
+				out.Printf("%s %s\n", out.In(term.Green, "✓"), v.Preset)
 			} else {
-				out.printf("%s %s\n", out.in(red, "✗"), trimMargin(wrap(receiver.Escape(v.Preset+": "+*v.Error), 2)))
+				out.Printf("%s %s\n", out.In(term.Red, "✗"), term.Wrap(v.Preset+": "+*v.Error, 2))
 			}
 		}
+	})
+	if err == nil && bad > 0 {
+		return fmt.Errorf("%d of %s not verified", bad, term.Count(len(verdicts), "signature"))
 	}
-	if bad > 0 {
-		return fmt.Errorf("%d of %s not verified", bad, count(len(presets), "signature"))
-	}
-	return nil
-}
-
-func readFile(c *cobra.Command, name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(c.InOrStdin())
-	}
-	return os.ReadFile(name)
+	return err
 }
 
 // parseHeaders reads header lines, whatever tool wrote them: a request or
 // status line and the marks of curl -v are passed over, and so is all after a
 // blank line.
 func parseHeaders(text []byte) (http.Header, error) {
-	h := http.Header{}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		line := strings.TrimRight(lines.Text(), "\r")
-		if rest, ok := strings.CutPrefix(line, "> "); ok {
-			line = rest
-		} else if rest, ok := strings.CutPrefix(line, "< "); ok {
-			line = rest
-		}
-		if strings.TrimSpace(line) == "" || line == ">" || line == "<" {
-			if len(h) == 0 {
-				continue
-			}
-			break
-		}
-		name, value, ok := strings.Cut(line, ":")
+	lines := ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(strings.TrimLeft(line, "<>"))
 		switch {
-		case strings.HasPrefix(line, "HTTP/"), strings.Contains(line, " HTTP/") && len(h) == 0, strings.HasPrefix(line, "* "):
-			continue
-		case !ok || name == "" || strings.ContainsAny(name, " \t"):
-			return nil, fmt.Errorf("%q is no header line; expected Name: value", cut(receiver.Escape(line), 60))
+		case line == "" && lines == "", strings.HasPrefix(line, "* "), strings.HasPrefix(line, "HTTP/"), strings.Contains(line, " HTTP/") && lines == "":
+		default:
+			lines += line + "\n"
 		}
-		h.Add(name, strings.TrimSpace(value))
 	}
-	if err := lines.Err(); err != nil {
-		return nil, err
+	h, err := textproto.NewReader(bufio.NewReader(strings.NewReader(lines + "\n"))).ReadMIMEHeader()
+	if err != nil || len(h) == 0 {
+		return nil, errors.Join(err, errors.New("expected lines of Name: value"))
 	}
-	if len(h) == 0 {
-		return nil, errors.New("no header in it; expected lines of Name: value")
-	}
-	return h, nil
+	return http.Header(h), nil
 }

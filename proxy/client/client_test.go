@@ -47,7 +47,7 @@ func TestFromConfig(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		if err := c.Ready(t.Context()); err != nil || got != want {
+		if err := c.Get(t.Context(), "/readyz", nil); err != nil || got != want {
 			t.Errorf("%s: %v; sent %q, want %q", text, err, got, want)
 		}
 		if shown := fmt.Sprintf("%+v %#v %s", c, c, c.Server()); strings.Contains(shown, "written") || strings.Contains(shown, "fromfile") {
@@ -80,15 +80,15 @@ func TestErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.Status(t.Context())
+	err = c.Get(t.Context(), "/status", new(api.Status))
 	var refused *api.Problem
 	if !errors.As(err, &refused) || refused.Status != 422 || err.Error() != "signal 2 of the batch (from 0): no good" {
 		t.Errorf("%v", err)
 	}
-	if _, err := c.Log(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "302 Found: is it a Signalpost?") {
+	if err := c.Get(t.Context(), "/log", new(api.LogPage)); err == nil || !strings.Contains(err.Error(), "302 Found: is it a Signalpost?") {
 		t.Errorf("%v", err)
 	}
-	if _, err := c.Pause(t.Context(), "a/b"); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+	if err := c.Post(t.Context(), "/routes/a%2Fb/pause", nil, new(api.RouteStatus)); err == nil || !strings.Contains(err.Error(), "cannot be read") {
 		t.Errorf("%v", err)
 	}
 	for _, server := range []string{"", "unix:", "ftp://x", "http://", "http://a:b@c", "http://x?y"} {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"signalpost/proxy/config"
 )
 
 // FromConfig returns a client of the sidecar that runs with this config file.
@@ -17,8 +19,7 @@ import (
 func FromConfig(path, fallback string) (*Client, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		var inner *os.PathError
-		if errors.As(err, &inner) {
+		if inner := (*os.PathError)(nil); errors.As(err, &inner) {
 			err = inner.Err
 		}
 		return nil, fmt.Errorf("config %s: %w; name the file with --config, or the sidecar with --server", path, err)
@@ -29,16 +30,20 @@ func FromConfig(path, fallback string) (*Client, error) {
 			Token  any    `toml:"token"`
 		} `toml:"server"`
 	}
+	file.Server.Listen = config.DefaultListen
 	if err := toml.Unmarshal(text, &file); err != nil {
 		// It may quote the file, and with it a secret.
 		return nil, fmt.Errorf("config %s cannot be read: find out why with signalpost check, or name the sidecar with --server", path)
 	}
-	listen := file.Server.Listen
-	if listen == "" {
-		listen = "127.0.0.1:8787"
+	below := func(name string) string {
+		if filepath.IsAbs(name) {
+			return name
+		}
+		return filepath.Join(filepath.Dir(path), name)
 	}
-	if socket, ok := strings.CutPrefix(listen, "unix:"); ok && !filepath.IsAbs(socket) {
-		listen = "unix:" + filepath.Join(filepath.Dir(path), socket)
+	listen := file.Server.Listen
+	if socket, ok := strings.CutPrefix(listen, "unix:"); ok {
+		listen = "unix:" + below(socket)
 	}
 	token := fallback
 	switch v := file.Server.Token.(type) {
@@ -49,10 +54,7 @@ func FromConfig(path, fallback string) (*Client, error) {
 			token = os.Getenv(name)
 		}
 		if name, ok := v["file"].(string); ok {
-			if !filepath.IsAbs(name) {
-				name = filepath.Join(filepath.Dir(path), name)
-			}
-			if b, err := os.ReadFile(name); err == nil {
+			if b, err := os.ReadFile(below(name)); err == nil {
 				token = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 			}
 		}

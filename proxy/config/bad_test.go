@@ -1,7 +1,6 @@
 package config
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"net/http"
@@ -28,7 +27,7 @@ func testOutside() outside {
 	}
 	return outside{
 		env:      func(name string) (string, bool) { v, ok := env[name]; return v, ok },
-		readFile: func(path string, most int64) ([]byte, error) { return ReadFile(context.Background(), path, most) },
+		readFile: readRegular,
 		proxy:    func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
 }

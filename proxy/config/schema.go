@@ -24,9 +24,12 @@ const (
 	tib = 1 << 40
 )
 
+// DefaultListen is where a sidecar listens whose config does not say where.
+const DefaultListen = "127.0.0.1:8787"
+
 func defaultConfig() Config {
 	return Config{
-		Server: Server{Listen: "127.0.0.1:8787", MaxBody: 1 * mib},
+		Server: Server{Listen: DefaultListen, MaxBody: 1 * mib},
 		Queue: Queue{Path: "data", MaxSize: 10 * gib, MinFree: 256 * mib,
 			MaxAge: 7 * day, Retention: 72 * time.Hour, DedupWindow: 24 * time.Hour},
 		Log: Log{Level: slog.LevelInfo, Format: "auto"},

@@ -319,7 +319,7 @@ func TestReadmeConfigs(t *testing.T) {
 		if !strings.Contains(b.text, "[[route]]") {
 			t.Errorf("a fragment without a route loads nowhere:\n%s", b.text)
 		}
-		if _, err := config.Load(t.Context(), outside(t, b.text)); err != nil {
+		if _, err := config.Load(outside(t, b.text)); err != nil {
 			t.Errorf("%v\n%s", err, b.text)
 		}
 	}
@@ -339,11 +339,11 @@ func TestReadmeRecipes(t *testing.T) {
 		if all[i].language != "toml" || all[i+1].language != "json" {
 			t.Fatalf("a recipe is a config and what comes of it; found %s and %s:\n%s", all[i].language, all[i+1].language, all[i].text)
 		}
-		cfg, err := config.Load(t.Context(), outside(t, all[i].text))
+		cfg, err := config.Load(outside(t, all[i].text))
 		if err != nil {
 			t.Fatal(err)
 		}
-		trials, err := proxy.Try(t.Context(), cfg, "test", []byte(signal), "")
+		trials, err := proxy.Try(cfg, "test", []byte(signal), "")
 		if err != nil || len(trials) != 1 || trials[0].Error != nil {
 			t.Fatalf("%v, %+v", err, trials)
 		}
@@ -383,13 +383,11 @@ func TestReadmeRecipes(t *testing.T) {
 // cliSample is the sample signal of the program.
 func cliSample(t *testing.T) string {
 	t.Helper()
-	b, err := os.ReadFile("../cli/cli.go")
+	b, err := os.ReadFile("../cli/sample.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, _ := strings.Cut(string(b), "const sample = `")
-	text, _, _ = strings.Cut(text, "`")
-	return text
+	return string(b)
 }
 
 func canonical(t *testing.T, body []byte) string {

@@ -5,130 +5,89 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"signalpost/proxy/term"
 )
 
 // How much of a request Print shows: enough to read, and never so much that a
 // hostile body fills the terminal or the memory.
 const (
-	columns    = 80        // of all but the body's lines, which a terminal wraps so that they can be copied
-	lineRunes  = 1000      // of a line of the body
+	lineRunes  = 1000      // of a line of the body, which a terminal wraps so that it can be copied
 	bodyLines  = 200       // of the body
 	prettySize = 256 << 10 // bytes; a longer body is shown as it came
 	prettyDeep = 64        // levels; a deeper body is shown as it came
 )
 
-// Colours, as a terminal knows them.
-const (
-	plain  = ""
-	bold   = "\x1b[1m"
-	dim    = "\x1b[2m"
-	red    = "\x1b[31m"
-	green  = "\x1b[32m"
-	yellow = "\x1b[33m"
-)
-
 // Print writes the request for people, in one Write, with a blank line after
 // it: when it came, what was asked and answered, the verdict on each signature
-// and the body, indented if it is JSON. Characters that would steer a terminal
-// or reorder its text are escaped; numbers and strings are shown as they came.
-func Print(w io.Writer, r Request, colour bool) error {
-	p := printer{colour: colour}
-
-	answer, shade := strconv.Itoa(r.Status), red
-	switch {
-	case r.Status == 0:
-		answer = "no answer"
-	case r.Status/100 == 2:
-		shade = green
-	}
-	rest := ""
-	if r.ID != "" {
-		rest += " " + cut(Escape(r.ID), 32)
-	}
-	if r.Attempt > 0 {
-		rest += fmt.Sprintf(" attempt %d", r.Attempt)
-	}
-	rest = cut(rest, 44) // so that at least 8 columns are left to the path
-	clock, method := r.Time.Format("15:04:05"), cut(Escape(r.Method), 8)
-	room := columns - width(clock+" "+method+"  "+answer+rest)
-	p.put(dim, clock)
-	p.put(bold, " "+method+" "+cut(Escape(r.Path), room))
-	p.put(shade, " "+answer)
-	p.put(dim, rest+"\n")
-
-	if r.SignalType != "" || r.SignalID != "" {
-		p.put(dim, "  "+cut(strings.TrimSpace(Escape(r.SignalType+" "+r.SignalID)), columns-2)+"\n")
-	}
+// and the body, indented if it is JSON. Numbers and strings are shown as they came.
+func Print(to term.Page, r Request) error {
+	var out bytes.Buffer
+	p := term.Page{Writer: &out, Shaded: to.Shaded}
+	head(p, r)
 	if r.Duplicate {
-		p.put(yellow, "  ! delivered before: at least once means that an id can come again\n")
+		p.Printf("%s\n", p.In(term.Yellow, "  ! delivered before: at least once means that an id can come again"))
 	}
-	if r.Err != nil {
-		p.verdict(red, "✗", r.Err.Error())
-		return p.flush(w)
+	verdict := func(shade term.Shade, mark string, text string) {
+		p.Printf("%s %s\n", p.In(shade, "  "+mark), term.Wrap(text, 4))
 	}
-	if len(r.Signatures) == 0 {
-		p.verdict(yellow, "-", "no signature")
+	switch {
+	case r.Err != nil:
+		verdict(term.Red, "✗", r.Err.Error())
+	case len(r.Signatures) == 0:
+		verdict(term.Yellow, "-", "no signature")
 	}
 	for _, s := range r.Signatures {
 		switch {
 		case s.Err == nil:
-			p.verdict(green, "✓", s.Preset)
+			verdict(term.Green, "✓", s.Preset)
 		case errors.Is(s.Err, ErrNoSecret):
-			p.verdict(yellow, "?", s.Preset+": "+s.Err.Error())
+			verdict(term.Yellow, "?", s.Preset+": "+s.Err.Error())
 		default:
-			p.verdict(red, "✗", s.Preset+": "+s.Err.Error())
+			verdict(term.Red, "✗", s.Preset+": "+s.Err.Error())
 		}
 	}
-	p.body(r)
-	return p.flush(w)
-}
-
-type printer struct {
-	out    bytes.Buffer
-	colour bool
-}
-
-func (p *printer) flush(w io.Writer) error {
-	p.out.WriteByte('\n')
-	_, err := w.Write(p.out.Bytes())
+	if r.Err == nil {
+		body(p, r)
+	}
+	p.Printf("\n")
+	_, err := to.Write(out.Bytes())
 	return err
 }
 
-// put writes text that is safe to print.
-func (p *printer) put(shade, text string) {
-	if !p.colour || shade == plain || text == "" {
-		p.out.WriteString(text)
-		return
+// head prints when a request came, what it was and what it was answered.
+func head(p term.Page, r Request) {
+	answer, shade := fmt.Sprint(r.Status), term.Red
+	switch {
+	case r.Status == 0:
+		answer = "no answer"
+	case r.Status/100 == 2:
+		shade = term.Green
 	}
-	body := strings.TrimSuffix(text, "\n")
-	p.out.WriteString(shade + body + "\x1b[0m" + text[len(body):])
+	rest := ""
+	if r.ID != "" {
+		rest += " " + string(term.Cut(r.ID, 32))
+	}
+	if r.Attempt > 0 {
+		rest += fmt.Sprintf(" attempt %d", r.Attempt)
+	}
+	rest = string(term.Cut(rest, 44)) // so that at least 8 columns are left to the path
+	clock, method := r.Time.Format("15:04:05"), term.Cut(r.Method, 8)
+	path := term.Cut(r.Path, term.Columns-term.Width(clock+" "+string(method)+"  "+answer+rest))
+	p.Printf("%s%s%s%s\n", p.In(term.Dim, clock), p.In(term.Bold, " "+method+" "+path), p.In(shade, " "+answer), p.In(term.Dim, rest))
+	if r.SignalType != "" || r.SignalID != "" {
+		p.Printf("%s\n", p.In(term.Dim, "  "+term.Cut(strings.TrimSpace(r.SignalType+" "+r.SignalID), term.Columns-2)))
+	}
 }
 
-// verdict writes a sentence behind a mark, wrapped between words.
-func (p *printer) verdict(shade, mark, text string) {
-	p.put(shade, "  "+mark)
-	column := 3
-	for i, word := range strings.Fields(Escape(text)) {
-		if i > 0 && column+1+width(word) > columns {
-			p.put(plain, "\n   ")
-			column = 3
-		}
-		p.put(plain, " "+word)
-		column += 1 + width(word)
-	}
-	p.put(plain, "\n")
-}
-
-// body writes the body, each line of text two columns in.
-func (p *printer) body(r Request) {
+// body prints the body, each line of text two columns in.
+func body(p term.Page, r Request) {
 	if len(r.Body) == 0 {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			p.put(dim, "  (no body)\n")
+			p.Printf("%s\n", p.In(term.Dim, "  (no body)"))
 		}
 		return
 	}
@@ -142,11 +101,11 @@ func (p *printer) body(r Request) {
 	text = bytes.TrimSuffix(text, []byte("\n"))
 	for n := 0; ; n++ {
 		if n == bodyLines {
-			p.put(dim, fmt.Sprintf("  … %d bytes more\n", len(text)))
+			p.Printf("%s\n", p.In(term.Dim, fmt.Sprintf("  … %d bytes more", len(text))))
 			return
 		}
 		line, after, more := bytes.Cut(text, []byte("\n"))
-		p.line(bytes.TrimSuffix(line, []byte("\r")))
+		bodyLine(p, bytes.TrimSuffix(line, []byte("\r")))
 		if !more {
 			return
 		}
@@ -154,20 +113,20 @@ func (p *printer) body(r Request) {
 	}
 }
 
-func (p *printer) line(line []byte) {
+func bodyLine(p term.Page, line []byte) {
 	if len(line) > 0 {
-		p.put(plain, "  ")
+		p.Printf("  ")
 	}
 	shown := 0
 	for range lineRunes {
 		_, n := utf8.DecodeRune(line[shown:])
 		shown += n
 	}
-	p.put(plain, Escape(string(line[:shown])))
+	p.Printf("%s", string(line[:shown]))
 	if left := len(line) - shown; left > 0 {
-		p.put(dim, fmt.Sprintf("… %d bytes more", left))
+		p.Printf("%s", p.In(term.Dim, fmt.Sprintf("… %d bytes more", left)))
 	}
-	p.put(plain, "\n")
+	p.Printf("\n")
 }
 
 // depth returns how deep valid JSON nests.
@@ -192,37 +151,3 @@ func depth(text []byte) int {
 	}
 	return deepest
 }
-
-// Escape makes text from the network safe for a terminal: what is not a
-// letter, mark, number, punctuation, symbol or space is written \x1b, \u202e
-// and the like, and so are bytes that are not UTF-8.
-func Escape(text string) string {
-	var b strings.Builder
-	for i, r := range text {
-		switch {
-		case r == utf8.RuneError && isByte(text[i:]):
-			fmt.Fprintf(&b, `\x%02x`, text[i])
-		case strconv.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
-}
-
-// isByte reports whether the text begins with a byte that is not UTF-8.
-func isByte(text string) bool {
-	_, n := utf8.DecodeRuneInString(text)
-	return n == 1
-}
-
-// cut shortens text to at most so many columns.
-func cut(text string, most int) string {
-	if width(text) <= most {
-		return text
-	}
-	return string([]rune(text)[:most-1]) + "…"
-}
-
-func width(text string) int { return utf8.RuneCountInString(text) }

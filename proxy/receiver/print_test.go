@@ -16,6 +16,7 @@ import (
 
 	"signalpost/proxy/receiver"
 	"signalpost/proxy/sign"
+	"signalpost/proxy/term"
 )
 
 var update = flag.Bool("update", false, "write testdata anew")
@@ -83,7 +84,7 @@ func TestPrint(t *testing.T) {
 			r := example()
 			tt.change(&r)
 			var out writes
-			if err := receiver.Print(&out, r, tt.colour); err != nil {
+			if err := receiver.Print(term.Page{Writer: &out, Shaded: tt.colour}, r); err != nil {
 				t.Fatal(err)
 			}
 			if out.n != 1 {
@@ -144,7 +145,7 @@ func TestPrintDeep(t *testing.T) {
 		r.Body = []byte(body)
 		n := testing.AllocsPerRun(1, func() {
 			var out bytes.Buffer
-			if err := receiver.Print(&out, r, false); err != nil {
+			if err := receiver.Print(term.Page{Writer: &out}, r); err != nil {
 				t.Fatal(err)
 			}
 			if out.Len() > 16<<10 {
@@ -160,7 +161,7 @@ func TestPrintDeep(t *testing.T) {
 func TestPrintError(t *testing.T) {
 	r, w := io.Pipe()
 	r.CloseWithError(io.ErrShortWrite)
-	if err := receiver.Print(w, example(), false); !errors.Is(err, io.ErrShortWrite) {
+	if err := receiver.Print(term.Page{Writer: w}, example()); !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -177,7 +178,7 @@ func FuzzPrint(f *testing.F) {
 			Signatures: []receiver.Signature{{Preset: "beton"}},
 		}
 		var out bytes.Buffer
-		if err := receiver.Print(&out, r, false); err != nil {
+		if err := receiver.Print(term.Page{Writer: &out}, r); err != nil {
 			t.Fatal(err)
 		}
 		checkSafe(t, out.String())
@@ -203,7 +204,7 @@ func BenchmarkPrint(b *testing.B) {
 	r := example()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := receiver.Print(io.Discard, r, true); err != nil {
+		if err := receiver.Print(term.Page{Writer: io.Discard, Shaded: true}, r); err != nil {
 			b.Fatal(err)
 		}
 	}

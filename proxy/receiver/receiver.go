@@ -168,8 +168,8 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		SignalID:   r.Header.Get("X-Beton-Signal-Id"),
 		SignalType: r.Header.Get("X-Beton-Signal-Type"),
 	}
-	if n, err := strconv.Atoi(r.Header.Get("X-Beton-Attempt")); err == nil && n > 0 {
-		req.Attempt = n
+	if n, err := strconv.Atoi(r.Header.Get("X-Beton-Attempt")); err == nil {
+		req.Attempt = max(n, 0)
 	}
 	if err != nil {
 		rc.refuse(w, req, err)
@@ -199,14 +199,10 @@ func (rc *Receiver) refuse(w http.ResponseWriter, req Request, err error) {
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		req.Status, req.Err = http.StatusRequestEntityTooLarge, fmt.Errorf("its body is over %d MiB", MaxBody>>20)
 	}
-	rc.show(req)
-	http.Error(w, req.Err.Error(), req.Status)
-}
-
-func (rc *Receiver) show(req Request) {
 	rc.mu.Lock()
-	defer rc.mu.Unlock()
 	rc.opts.Seen(req)
+	rc.mu.Unlock()
+	http.Error(w, req.Err.Error(), req.Status)
 }
 
 // see decides the answer, shows the request, and returns the status.
@@ -228,28 +224,21 @@ func (rc *Receiver) see(req *Request) int {
 // wait lets the latency pass, or for ever when the receiver hangs. It reports
 // false if the request or the Receiver ended before.
 func (rc *Receiver) wait(r *http.Request) bool {
-	var done <-chan time.Time
-	switch {
-	case rc.opts.Hang:
-	case rc.opts.Latency > 0:
-		timer := time.NewTimer(rc.opts.Latency)
-		defer timer.Stop()
-		done = timer.C
-	default:
-		select {
-		case <-rc.closed:
-			return false
-		default:
-			return true
-		}
+	var done <-chan time.Time // nil: never
+	if !rc.opts.Hang {
+		done = time.After(rc.opts.Latency)
 	}
 	select {
 	case <-done:
-		return true
 	case <-r.Context().Done():
 	case <-rc.closed:
 	}
-	return false
+	select {
+	case <-rc.closed:
+		return false
+	default:
+		return r.Context().Err() == nil
+	}
 }
 
 // answer tells nothing of the request: who sends one may be a browser.

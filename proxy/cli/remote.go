@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/client"
+	"signalpost/proxy/config"
+)
+
+// remote makes c a command that asks the running sidecar.
+func remote(c *cobra.Command, ask func(ctx context.Context, sidecar *client.Client, out output, args []string) error) *cobra.Command {
+	f := c.Flags()
+	f.StringP("config", "c", "", "find the sidecar by its config `FILE` (default signalpost.toml, or SIGNALPOST_CONFIG)")
+	f.String("server", "", "find the sidecar at `URL`: http://HOST:PORT or unix:PATH; token from SIGNALPOST_TOKEN")
+	jsonFlag(c)
+	c.MarkFlagFilename("config", "toml")
+	if f.Lookup("route") != nil {
+		c.RegisterFlagCompletionFunc("route", completeRoutes)
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		sidecar, err := connect(c)
+		if err != nil {
+			return err
+		}
+		return ask(c.Context(), sidecar, newOutput(c), args)
+	}
+	return c
+}
+
+// connect finds the sidecar. Where nothing says where it is, it is taken to be
+// where it is by default.
+func connect(c *cobra.Command) (*client.Client, error) {
+	token := os.Getenv("SIGNALPOST_TOKEN")
+	server, _ := c.Flags().GetString("server")
+	path, named := ConfigPath(c)
+	switch {
+	case server != "" && c.Flags().Changed("config"):
+		return nil, usage("--server and --config both say where the sidecar is; give one of them")
+	case server != "":
+		sidecar, err := client.New(server, token)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return sidecar, nil
+	}
+	sidecar, err := client.FromConfig(path, token)
+	if !named && errors.Is(err, fs.ErrNotExist) {
+		return client.FromListen(config.DefaultListen, token)
+	}
+	return sidecar, err
+}
+
+// completeRoutes offers the names of the running sidecar's routes.
+func completeRoutes(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	none := cobra.ShellCompDirectiveNoFileComp
+	sidecar, err := connect(c)
+	if err != nil {
+		return nil, none
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var s api.Status
+	if sidecar.Get(ctx, "/status", &s) != nil {
+		return nil, none
+	}
+	names := make([]string, len(s.Routes))
+	for i, route := range s.Routes {
+		names[i] = route.Name + "\t" + string(route.State)
+	}
+	return names, none
+}
+
+// asUsage makes a usage error of what the sidecar calls a malformed request,
+// where all of the request comes from flags.
+func asUsage(err error) error {
+	if refused := (*api.Problem)(nil); errors.As(err, &refused) && refused.Status == http.StatusBadRequest {
+		return usageError{err}
+	}
+	return err
+}
