@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -73,7 +74,7 @@ func run(c *cobra.Command, _ []string) error {
 	stdlog.SetOutput(io.Discard)
 
 	path, _ := cli.ConfigPath(c)
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(context.Background(), path)
 	if err != nil {
 		return err
 	}
@@ -85,6 +86,8 @@ func run(c *cobra.Command, _ []string) error {
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	var reloads sync.WaitGroup // which end with ctx, even if a file cannot be read
+	defer reloads.Wait()
 	ended := make(chan error, 1)
 	listening := make(chan string, 1)
 	go func() { ended <- p.Serve(ctx, func(addr string) { listening <- addr }) }()
@@ -97,11 +100,15 @@ func run(c *cobra.Command, _ []string) error {
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP && ctx.Err() == nil:
-				notify(log, daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
-				if err := p.Reload(); err != nil {
-					log.Error("config not reloaded, the running one stays", "err", err)
-				}
-				notify(log, daemon.SdNotifyReady)
+				reloads.Go(func() {
+					notify(log, daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
+					if err := p.Reload(ctx); err != nil && ctx.Err() == nil {
+						log.Error("config not reloaded, the running one stays", "err", err)
+					}
+					if ctx.Err() == nil {
+						notify(log, daemon.SdNotifyReady)
+					}
+				})
 			case s == syscall.SIGHUP:
 			case ctx.Err() == nil:
 				notify(log, daemon.SdNotifyStopping, "STATUS=Finishing the attempts under way")

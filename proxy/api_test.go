@@ -45,7 +45,7 @@ func start(t testing.TB, text string, receiver http.Handler) *sidecar {
 	t.Cleanup(server.Close)
 	s := &sidecar{t: t, config: filepath.Join(t.TempDir(), "signalpost.toml")}
 	s.write(strings.ReplaceAll(text, "%s", server.URL))
-	cfg, err := config.Load(s.config)
+	cfg, err := config.Load(context.Background(), s.config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func (s *sidecar) reload(edit func(string) string) {
 	if err := os.WriteFile(s.config, []byte(edit(string(text))), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.proxy.Reload(); err != nil {
+	if err := s.proxy.Reload(context.Background()); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -1091,7 +1091,7 @@ transform = '.n | error'
 	})
 	t.Run("status of a bad config", func(t *testing.T) {
 		os.WriteFile(s.config, []byte("nope = 1\n"), 0o600)
-		if s.proxy.Reload() == nil {
+		if s.proxy.Reload(t.Context()) == nil {
 			t.Fatal("a bad config was loaded")
 		}
 		var got struct{ Config struct{ Error *string } }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/table"
 	"signalpost/queue"
 	"signalpost/transform"
 )
@@ -32,11 +33,10 @@ const (
 
 // ingest answers POST /signals. What can be refused by the headers is refused
 // before the body is read; nothing is stored of what is refused.
-func (p *Proxy) ingest(w http.ResponseWriter, r *http.Request) error {
+func (p *Proxy) ingest(w http.ResponseWriter, r *http.Request, only string) error {
 	began := time.Now()
-	answer, replayed, err := p.accept(r)
+	answer, replayed, err := p.accept(r, only)
 	if err != nil {
-		p.metrics.refused.Inc()
 		return err
 	}
 	h := w.Header()
@@ -61,11 +61,10 @@ var (
 
 // accept takes a request in, and returns the body of its 202 when everything
 // in it is safe on disk, or that of an earlier request with the same key.
-func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error) {
+func (p *Proxy) accept(r *http.Request, only string) (answer []byte, replayed bool, err error) {
 	t := p.table.Load()
-	only, err := onlyRoute(r.URL.RawQuery, t)
-	if err != nil {
-		return nil, false, err
+	if only != "" && t.Route(only) == nil {
+		return nil, false, t.NoRoute(only)
 	}
 	lines, err := contentType(r.Header)
 	if err != nil {
@@ -83,8 +82,8 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 
 	buf := buffers.Get().(*bodyBuffer)
 	defer buf.free()
-	max := t.cfg.Server.MaxBody
-	if err := buf.read(r, max, p.times.room); err != nil {
+	max := t.Config.Server.MaxBody
+	if err := buf.read(r, max, p.timeouts.room); err != nil {
 		return nil, false, readProblem(err, "the body is larger than server.max_body, %d bytes unpacked; send less at once, or raise it", max)
 	}
 	var claim *queue.Claim
@@ -99,10 +98,10 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 		defer claim.Release()
 	}
 	// Its body may have taken a while to come.
-	if err := p.enter(); err != nil {
+	if err := p.beginSignal(); err != nil {
 		return nil, false, err
 	}
-	defer p.leave()
+	defer p.endSignal()
 
 	done, err := beginDecoding(r.Context(), len(buf.b))
 	if err != nil {
@@ -111,7 +110,7 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 	defer done()
 	var elements []element
 	batch := false
-	if e, ok := t.single(buf.b, lines); ok {
+	if e, ok := single(t, buf.b, lines); ok {
 		elements = []element{e}
 	} else if elements, batch, err = split(buf.b, lines); err != nil {
 		return nil, false, err
@@ -134,9 +133,9 @@ func (p *Proxy) accept(r *http.Request) (answer []byte, replayed bool, err error
 }
 
 // shapeAll makes signals of the elements and offers each to the routes. Once
-// that has taken slowAfter the rest are shaped side by side: a batch that meets
+// that has taken table.SlowAfter the rest are shaped side by side: a batch that meets
 // a runaway expression must not wait for it once a signal.
-func (p *Proxy) shapeAll(t *table, elements []element, only, traceparent string) (accepted []queue.Accepted, matched []bool, _ *api.Problem) {
+func (p *Proxy) shapeAll(t *table.Table, elements []element, only, traceparent string) (accepted []queue.Accepted, matched []bool, _ *api.Problem) {
 	accepted = make([]queue.Accepted, len(elements))
 	matched = make([]bool, len(elements))
 	failed := make([]*api.Problem, len(elements))
@@ -147,17 +146,17 @@ func (p *Proxy) shapeAll(t *table, elements []element, only, traceparent string)
 	shape := func(i int) {
 		s := &accepted[i].Signal
 		doc := elements[i].doc
-		if doc == nil && t.decodes() {
+		if doc == nil && t.Decodes() {
 			var err error
 			if doc, err = transform.Parse(s.Body); err != nil {
 				failed[i] = api.Refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err).At(i)
 				return
 			}
 		}
-		accepted[i].Deliveries, matched[i] = t.shape(s, s.ID.Time(), doc, only)
+		accepted[i].Deliveries, matched[i] = t.Offer(s, doc, only)
 	}
 	next := 0
-	for began := time.Now(); next < len(elements) && (next == 0 || time.Since(began) < slowAfter); next++ {
+	for began := time.Now(); next < len(elements) && (next == 0 || time.Since(began) < table.SlowAfter); next++ {
 		shape(next)
 	}
 	if next < len(elements) {
@@ -210,32 +209,6 @@ func beginDecoding(ctx context.Context, size int) (done func(), err error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// onlyRoute reads the query, which may name one route to offer the signal to.
-func onlyRoute(query string, t *table) (string, error) {
-	if query == "" {
-		return "", nil
-	}
-	q, err := readQuery(query, "route")
-	if err != nil {
-		return "", err
-	}
-	name := q["route"]
-	if t.route(name) == nil {
-		return "", t.noRoute(name)
-	}
-	return name, nil
-}
-
-// decodes tells whether any route looks into a signal.
-func (t *table) decodes() bool {
-	for _, r := range t.routes {
-		if r.Where != nil || r.Transform != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // contentType tells a JSON body from lines of JSON (NDJSON), and refuses all
@@ -403,7 +376,7 @@ func (buf *bodyBuffer) makeRoom(ctx context.Context, most int64, wait time.Durat
 	room := min(most, arrivingBytes)
 	if err := arriving.Acquire(ctx, room); err != nil {
 		return api.Refuse(http.StatusServiceUnavailable, "too many large bodies arrive at once; send it again in a moment").
-			With("Retry-After", waitSeconds).With("Connection", "close")
+			With("Retry-After", "5").With("Connection", "close")
 	}
 	buf.room = room
 	return nil
@@ -461,6 +434,36 @@ func (buf *bodyBuffer) read(r *http.Request, max int64, wait time.Duration) erro
 			}
 		}
 	}
+}
+
+// readBody reads the body of a request, of so many bytes at most; done gives
+// it back.
+func (p *Proxy) readBody(r *http.Request, most int64) (body []byte, done func(), err error) {
+	buf := buffers.Get().(*bodyBuffer)
+	if err := buf.read(r, most, p.timeouts.room); err != nil {
+		buf.free()
+		return nil, nil, readProblem(err, "the body is larger than %d bytes", most)
+	}
+	return buf.b, buf.free, nil
+}
+
+// readSignal reads a body that is one signal, to be tried.
+func readSignal(ctx context.Context, body []byte) (signalType string, doc any, done func(), err error) {
+	elements, batch, err := split(body, false)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	if batch {
+		return "", nil, nil, api.Refuse(http.StatusUnprocessableEntity, "one signal can be tried at a time; found an array")
+	}
+	if done, err = beginDecoding(ctx, len(body)); err != nil {
+		return "", nil, nil, err
+	}
+	if doc, err = transform.Parse(body); err != nil {
+		done()
+		return "", nil, nil, api.Refuse(http.StatusBadRequest, "the signal cannot be read as JSON: %s", err)
+	}
+	return elements[0].signalType, doc, done, nil
 }
 
 // readProblem says what an error in reading a body means; tooLarge, with the

@@ -2,11 +2,9 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -34,7 +32,7 @@ func FuzzIngest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, lines bool) {
 		before := bytes.Clone(body)
 		elements, batch, err := split(body, lines)
-		if e, ok := table.single(body, lines); ok != (err == nil && !batch) {
+		if e, ok := single(table, body, lines); ok != (err == nil && !batch) {
 			t.Errorf("single takes it: %t, split: %v", ok, err)
 		} else if ok && (e.signalType != elements[0].signalType || !bytes.Equal(e.raw, elements[0].raw)) {
 			t.Errorf("single has %q of type %q, split %q of type %q", e.raw, e.signalType, elements[0].raw, elements[0].signalType)
@@ -114,32 +112,6 @@ func TestOffsets(t *testing.T) {
 	}
 }
 
-func TestHostname(t *testing.T) {
-	for host, want := range map[string]string{
-		"localhost": "localhost", "LocalHost:80": "localhost", "localhost.:80": "localhost", "[::1]:80": "::1", "[::1]": "::1", "::1": "::1",
-		"a.b:1": "a.b", "": "", ":80": "", "[::1]x": "[::1]x", "[": "[",
-	} {
-		if got := hostname(host); got != want {
-			t.Errorf("hostname(%q) is %q, want %q", host, got, want)
-		}
-	}
-}
-
-// Over a Unix socket any Host is ours; browsers do not come that way.
-func TestGuardUnixSocket(t *testing.T) {
-	r, _ := http.NewRequest("GET", "http://any.example/status", nil)
-	if no := guard(r, &config.Server{}); no == nil || no.Status != http.StatusForbidden {
-		t.Errorf("over TCP: %v", no)
-	}
-	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.UnixAddr{Net: "unix", Name: "sock"}))
-	if no := guard(r, &config.Server{}); no != nil {
-		t.Errorf("over a socket: %v", no)
-	}
-	if no := guard(r, &config.Server{Token: config.NewSecret("x")}); no == nil || no.Status != http.StatusUnauthorized {
-		t.Errorf("without the token: %v", no)
-	}
-}
-
 // discard is a ResponseWriter that keeps the last answer.
 type discard struct {
 	header http.Header
@@ -190,7 +162,7 @@ func BenchmarkIngest(b *testing.B) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			b.Fatal(err)
 		}
-		cfg, err := config.Load(path)
+		cfg, err := config.Load(b.Context(), path)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -198,7 +170,7 @@ func BenchmarkIngest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		h := p.routes()
+		h := p.front()
 		post := func(b *testing.B, w *discard, body *bytes.Reader, r *http.Request) {
 			body.Reset([]byte(documented))
 			r.Body = io.NopCloser(body)
@@ -238,6 +210,6 @@ func BenchmarkIngest(b *testing.B) {
 		if err := p.close(); err != nil {
 			b.Fatal(err)
 		}
-		p.table.Load().retire(nil)
+		p.table.Load().Retire(nil)
 	}
 }

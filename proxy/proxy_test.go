@@ -59,7 +59,7 @@ func run(t testing.TB, text string, change ...func(*Proxy)) *running {
 	t.Helper()
 	r := &running{t: t, path: filepath.Join(t.TempDir(), "signalpost.toml"), log: &lines{}}
 	r.write(text)
-	cfg, err := config.Load(r.path)
+	cfg, err := config.Load(t.Context(), r.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestReload(t *testing.T) {
 	r.until("a delivery to the first URL", func() bool { return got("/one") == 1 })
 
 	r.write("[log]\nlevel = 'debug'\n[[route]]\nname = 'a'\nurl = '" + base + "/two'\n")
-	if err := r.Reload(); err != nil {
+	if err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.send()
@@ -154,7 +154,7 @@ func TestReload(t *testing.T) {
 
 	before := r.table.Load()
 	r.write("[[route]]\nname = 'a'\nurl = 'nonsense'\n[[route]]\nname = 'B'\nurl = '" + base + "'\n")
-	err := r.Reload()
+	err := r.Reload(t.Context())
 	if err == nil {
 		t.Fatal("a bad config was applied")
 	}
@@ -163,22 +163,22 @@ func TestReload(t *testing.T) {
 			t.Errorf("the error lacks %q: %s", want, err)
 		}
 	}
-	table, fault := r.reloadState()
+	table, fault := r.table.Load(), r.configError()
 	if table != before || fault == nil || fault.Error() != err.Error() {
 		t.Errorf("after a bad reload: table changed: %t, fault %v", table != before, fault)
 	}
 	r.write("")
-	if err := r.Reload(); err == nil {
+	if err := r.Reload(t.Context()); err == nil {
 		t.Error("a config without a route was applied")
 	}
 	r.send()
 	r.until("deliveries to go on", func() bool { return got("/two") == 2 })
 
 	r.write("[server]\nlisten = '127.0.0.1:1'\n[queue]\npath = 'elsewhere'\n[[route]]\nname = 'a'\nurl = '" + base + "/three'\n")
-	if err := r.Reload(); err != nil {
+	if err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, fault := r.reloadState(); fault != nil {
+	if fault := r.configError(); fault != nil {
 		t.Errorf("the fault stays: %v", fault)
 	}
 	r.send()
@@ -199,7 +199,7 @@ func TestServeWatches(t *testing.T) {
 	r.write("[[route]]\nname = 'b'\nurl = '" + base + "'\nsecret = { file = 'key' }\n")
 	r.until("the missing file to be logged", func() bool { return strings.Count(r.log.String(), "config not reloaded") == 2 })
 	writeFile(t, filepath.Join(filepath.Dir(r.path), "key"), "secret")
-	r.until("the new route", func() bool { return r.table.Load().route("b") != nil })
+	r.until("the new route", func() bool { return r.table.Load().Route("b") != nil })
 	// The line comes last, once the queue has the new routes.
 	r.until("the reload to be logged", func() bool { return strings.Contains(r.log.String(), "config reloaded") })
 	if n := strings.Count(r.log.String(), `"level":"ERROR"`); n != 2 {
@@ -219,7 +219,7 @@ func TestRouteGoneAndBack(t *testing.T) {
 	r.send()
 	r.until("an attempt", func() bool { return got("/500") >= 1 })
 	r.write(b)
-	if err := r.Reload(); err != nil {
+	if err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	held := func() int64 {
@@ -232,7 +232,7 @@ func TestRouteGoneAndBack(t *testing.T) {
 	}
 	r.until("the delivery to be held", func() bool { return held() == 1 })
 	r.write(b + fmt.Sprintf(a, "back"))
-	if err := r.Reload(); err != nil {
+	if err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.until("the delivery at the new URL", func() bool { return got("/back") == 1 })
@@ -264,7 +264,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	go func() { all.Wait(); close(sent) }()
 	for i := 1; ; i++ {
 		r.write(configs[i%2])
-		if err := r.Reload(); err != nil {
+		if err := r.Reload(t.Context()); err != nil {
 			t.Error(err)
 		}
 		select {
@@ -399,49 +399,6 @@ func TestStop(t *testing.T) {
 	r.leavesNothing()
 }
 
-func TestFollowerThatDoesNotRead(t *testing.T) {
-	server, client := net.Pipe()
-	defer client.Close()
-	l := oneConn{make(chan net.Conn, 1)}
-	l.conns <- server
-	ended := make(chan error, 1)
-	d := &door{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for {
-			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
-				ended <- err
-				return
-			}
-			if err := http.NewResponseController(w).Flush(); err != nil {
-				ended <- err
-				return
-			}
-		}
-	}), readerTime: 50 * time.Millisecond}
-	s := &http.Server{Handler: d}
-	go s.Serve(l)
-	defer s.Close()
-	fmt.Fprint(client, "GET /log?follow=true HTTP/1.1\r\nHost: x\r\n\r\n")
-	select {
-	case <-ended:
-	case <-time.After(10 * time.Second):
-		t.Error("a follower that does not read holds its request for ever")
-	}
-	d.wait()
-}
-
-// A oneConn is a listener with what connections it is given.
-type oneConn struct{ conns chan net.Conn }
-
-func (l oneConn) Accept() (net.Conn, error) {
-	c, ok := <-l.conns
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return c, nil
-}
-func (l oneConn) Close() error   { close(l.conns); return nil }
-func (l oneConn) Addr() net.Addr { return &net.TCPAddr{} }
-
 func TestListenUnix(t *testing.T) {
 	dir, err := os.MkdirTemp("", "sp") // a socket's path must be short
 	if err != nil {
@@ -508,7 +465,7 @@ func TestListenInUse(t *testing.T) {
 	defer l.Close()
 	path := filepath.Join(t.TempDir(), "signalpost.toml")
 	writeFile(t, path, "[server]\nlisten = '"+l.Addr().String()+"'\n"+routesOf("a"))
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/table"
 	"signalpost/transform"
 )
 
@@ -27,8 +28,8 @@ type element struct {
 // single is what split makes of a body that is one good signal, where routes
 // look into it: parsing it for them checks it as well. Whatever else a body
 // can be, split says.
-func (t *table) single(body []byte, lines bool) (e element, ok bool) {
-	if lines || !t.decodes() || !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
+func single(t *table.Table, body []byte, lines bool) (e element, ok bool) {
+	if lines || !t.Decodes() || !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
 		return element{}, false
 	}
 	doc, err := transform.Parse(body)

@@ -20,12 +20,12 @@ import (
 )
 
 // hurried are short times for clients, for tests that exhaust them.
-var hurried = times{
+var hurried = timeouts{
 	header: 2 * time.Second, request: 2 * time.Second, room: time.Second, answer: 4 * time.Second,
-	long: 4 * time.Second, reader: time.Second, idle: time.Second,
+	long: 4 * time.Second, follower: time.Second, idle: time.Second,
 }
 
-func hurry(p *Proxy) { p.times = hurried }
+func hurry(p *Proxy) { p.timeouts = hurried }
 
 // head is the beginning of a request, whose body it announces with the headers.
 func head(path string, headers ...string) string {
@@ -184,7 +184,7 @@ func TestHostileSenders(t *testing.T) {
 // However many clients send large bodies and never end, the memory they take
 // has a bound, and small signals are taken at once. When they have gone, large ones are again.
 func TestLargeBodiesHaveABound(t *testing.T) {
-	r := run(t, routesOf("a\npaused = true"), func(p *Proxy) { p.times.room = 50 * time.Millisecond })
+	r := run(t, routesOf("a\npaused = true"), func(p *Proxy) { p.timeouts.room = 50 * time.Millisecond })
 	heap := func() int {
 		var m runtime.MemStats
 		runtime.GC()

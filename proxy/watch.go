@@ -3,8 +3,8 @@ package proxy
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,6 +25,8 @@ const (
 	rest      = 100 * time.Millisecond // files are read once they have not changed for so long
 	gather    = 50 * time.Millisecond  // one edit is several events, and a log beside the config has many
 
+	lookTime = time.Second // that a file system may take to answer; the rest is the reload's to tell
+
 	clockSlack = 20 * time.Millisecond // by which a file's time may be behind the clock
 )
 
@@ -34,21 +36,22 @@ func (p *Proxy) watch(ctx context.Context) {
 	running := p.table.Load()
 	w := watcher{
 		files: func() []string {
-			if _, fault := p.reloadState(); fault != nil {
+			t := p.table.Load()
+			if bad, ok := errors.AsType[*config.LoadError](p.configError()); ok {
 				// A file that only the bad config names may be what is to be mended.
-				return union(p.table.Load().cfg.Files, config.FilesOf(p.path))
+				return union(t.Config.Files, bad.Files)
 			}
-			return p.table.Load().cfg.Files
+			return t.Config.Files
 		},
 		// Between the reading of the config and the watching lies the opening
 		// of the store, which may take a while.
 		stale: func(path string, at place, holds string) bool {
-			if path == running.cfg.Files[0] {
-				return len(holds) == 2*sha256.Size && !strings.HasPrefix(holds, running.cfg.Hash)
+			if path == running.Config.Files[0] {
+				return len(holds) == 2*sha256.Size && !strings.HasPrefix(holds, running.Config.Hash)
 			}
 			return at.modified.After(p.started)
 		},
-		changed: p.reload,
+		changed: func() { p.reload(ctx) },
 	}
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -89,9 +92,9 @@ type place struct {
 // run watches until ctx ends.
 func (w *watcher) run(ctx context.Context) {
 	paths := w.files()
-	w.follow(paths)
-	known := hold(paths)
-	seen := look(paths) // after it, so that what is written in between is seen here or later
+	w.follow(ctx, paths)
+	known := hold(ctx, paths)
+	seen := look(ctx, paths) // after it, so that what is written in between is seen here or later
 	for i, path := range paths {
 		if w.stale(path, seen[i], known[i]) {
 			known[i] = "" // which no file holds
@@ -103,8 +106,8 @@ func (w *watcher) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.follow(paths)
-		if !touched && slices.Equal(seen, look(paths)) {
+		w.follow(ctx, paths)
+		if !touched && slices.Equal(seen, look(ctx, paths)) {
 			continue
 		}
 		var holds []string
@@ -119,8 +122,8 @@ func (w *watcher) run(ctx context.Context) {
 		// What has become of the files since they rested is still to be seen.
 		// Files that are new to the list have been read since it began.
 		next := w.files()
-		held := hold(next)
-		at := look(next) // after it, so that what is written in between is seen here or later
+		held := hold(ctx, next)
+		at := look(ctx, next) // after it, so that what is written in between is seen here or later
 		for i, path := range next {
 			if j := slices.Index(paths, path); j >= 0 {
 				at[i], held[i] = seen[j], holds[j]
@@ -162,20 +165,22 @@ func (w *watcher) wait(ctx context.Context, tick <-chan time.Time, paths []strin
 
 // follow has the folders watched in which the paths and what they lead to
 // stand, as far as they exist.
-func (w *watcher) follow(paths []string) {
+func (w *watcher) follow(ctx context.Context, paths []string) {
 	if w.events == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
 	want := map[string]fs.FileInfo{}
 	for _, path := range paths {
 		want[filepath.Dir(path)] = nil
-		if real, err := filepath.EvalSymlinks(path); err == nil {
+		if real, err := realPath(ctx, path); err == nil {
 			want[filepath.Dir(real)] = nil
 		}
 	}
 	watched := w.events.WatchList() // a folder that is deleted drops out
 	for folder, then := range w.folders {
-		now, err := os.Stat(folder)
+		now, err := stat(ctx, folder)
 		_, wanted := want[folder]
 		if wanted && err == nil && os.SameFile(then, now) && slices.Contains(watched, folder) {
 			want[folder] = then
@@ -187,9 +192,9 @@ func (w *watcher) follow(paths []string) {
 		if then != nil {
 			continue
 		}
-		now, err := os.Stat(folder)
+		now, err := stat(ctx, folder)
 		if err == nil {
-			err = w.events.Add(folder)
+			_, err = config.Interruptible(ctx, folder, func() (any, error) { return nil, w.events.Add(folder) })
 		}
 		if err != nil { // looking goes on, and it is tried again each time
 			delete(want, folder)
@@ -203,15 +208,15 @@ func (w *watcher) follow(paths []string) {
 // settle returns where the paths lead to and what is there, once neither has
 // changed for as long as files must rest, or when ctx ends.
 func settle(ctx context.Context, paths []string) (at []place, holds []string) {
-	holds = hold(paths)
-	at = look(paths)
+	holds = hold(ctx, paths)
+	at = look(ctx, paths)
 	for {
 		select {
 		case <-ctx.Done():
 			return at, holds
 		case <-time.After(rest):
 		}
-		atNow, holdsNow := look(paths), hold(paths)
+		atNow, holdsNow := look(ctx, paths), hold(ctx, paths)
 		if slices.Equal(at, atNow) && slices.Equal(holds, holdsNow) {
 			return at, holds
 		}
@@ -220,14 +225,16 @@ func settle(ctx context.Context, paths []string) (at []place, holds []string) {
 }
 
 // look returns where each path leads to.
-func look(paths []string) []place {
+func look(ctx context.Context, paths []string) []place {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
 	at := make([]place, len(paths))
 	for i, path := range paths {
-		real, err := filepath.EvalSymlinks(path)
+		real, err := realPath(ctx, path)
 		if err != nil {
 			continue
 		}
-		if info, err := os.Stat(real); err == nil {
+		if info, err := stat(ctx, real); err == nil {
 			at[i] = place{real: real, size: info.Size(), modified: info.ModTime()}
 			if s, ok := info.Sys().(*syscall.Stat_t); ok {
 				at[i].inode = s.Ino
@@ -237,37 +244,28 @@ func look(paths []string) []place {
 	return at
 }
 
+func realPath(ctx context.Context, path string) (string, error) {
+	return config.Interruptible(ctx, path, func() (string, error) { return filepath.EvalSymlinks(path) })
+}
+
+func stat(ctx context.Context, path string) (fs.FileInfo, error) {
+	return config.Interruptible(ctx, path, func() (fs.FileInfo, error) { return os.Stat(path) })
+}
+
 // hold returns for each path the digest of what the file holds, in hex, or why
 // it cannot be read. A digest, because the content may be a secret.
-func hold(paths []string) []string {
+func hold(ctx context.Context, paths []string) []string {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
 	holds := make([]string, len(paths))
 	for i, path := range paths {
-		var err error
-		if holds[i], err = digestOf(path); err != nil {
+		if data, err := config.ReadFile(ctx, path, config.MaxFile); err != nil {
 			holds[i] = err.Error()
+		} else {
+			holds[i] = fmt.Sprintf("%x", sha256.Sum256(data))
 		}
 	}
 	return holds
-}
-
-func digestOf(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() { // to open a pipe might wait for ever
-		return "", fmt.Errorf("%s is no regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
 // union returns the elements of a, and those of b that a lacks.

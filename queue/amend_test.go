@@ -45,8 +45,6 @@ func (r *rig) discard(f Filter, want int) {
 }
 
 func TestRetryStartsTheScheduleAnew(t *testing.T) {
-	crm := route("crm")
-	crm.Schedule = Schedule{Attempts: 3, First: time.Second, Window: 3 * time.Second}
 	tests := []struct {
 		name string
 		make func(r *rig) DeliveryID // leaves it after two attempts or three
@@ -86,7 +84,8 @@ func TestRetryStartsTheScheduleAnew(t *testing.T) {
 	}
 	for _, test := range tests {
 		bubble(t, test.name, func(t *testing.T) {
-			r := newRig(t, crm)
+			r := newRig(t, route("crm"))
+			r.schedule("crm", Schedule{Attempts: 3, First: time.Second, Window: 3 * time.Second})
 			r.set(0, always(no404))
 			id := test.make(r)
 			body := r.detail(id).Body
@@ -111,7 +110,7 @@ func TestRetryStartsTheScheduleAnew(t *testing.T) {
 		})
 	}
 	bubble(t, "again and again, as it waits", func(t *testing.T) {
-		r := newRig(t, crm)
+		r := newRig(t, route("crm"))
 		r.SetPaused("crm", true)
 		id := r.put("crm").Delivery(1)
 		for range 10 {
@@ -129,7 +128,7 @@ func TestRetryStartsTheScheduleAnew(t *testing.T) {
 		once(t, r.taken(), []DeliveryID{id})
 	})
 	bubble(t, "what is under way is left to itself", func(t *testing.T) {
-		r := newRig(t, crm)
+		r := newRig(t, route("crm"))
 		r.set(time.Second, nil)
 		id := r.put("crm").Delivery(1)
 		synctest.Wait()
@@ -139,7 +138,7 @@ func TestRetryStartsTheScheduleAnew(t *testing.T) {
 		r.wantState(id, StateDelivered, "")
 	})
 	bubble(t, "not of a route that is gone", func(t *testing.T) {
-		r := newRig(t, crm)
+		r := newRig(t, route("crm"))
 		id := r.put("crm").Delivery(1)
 		synctest.Wait()
 		r.configure(route("other"))
@@ -701,8 +700,8 @@ func TestDiscardUnderWayIsKept(t *testing.T) {
 func TestAmendmentsRaceAttempts(t *testing.T) {
 	crm := route("crm")
 	crm.Concurrency = 16
-	crm.Schedule = Schedule{Attempts: 4, First: time.Millisecond, Window: 10 * time.Millisecond, Jitter: 0.5}
 	r := newRigOn(t, vfs.NewMem(), Limits{}, crm)
+	r.schedule("crm", Schedule{Attempts: 4, First: time.Millisecond, Window: 10 * time.Millisecond, Jitter: 0.5})
 	r.set(0, func(shot) (Outcome, error) {
 		time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond)
 		return []Outcome{ok200, no404, no404, no410}[rand.IntN(4)], nil

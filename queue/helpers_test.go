@@ -3,10 +3,11 @@ package queue
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"encoding/hex"
 	"errors"
 	"flag"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"sync"
@@ -51,6 +52,32 @@ type endpoint struct {
 	shots  []shot
 	active map[string]int // by route
 	most   map[string]int // most that were active at once
+
+	schedules map[string]Schedule // by route; missing: usual
+}
+
+// usual is the default schedule, but without jitter.
+var usual = Schedule{Attempts: 10, First: 5 * time.Second, Window: 24 * time.Hour}
+
+// schedule sets the schedule of a route from now on.
+func (p *endpoint) schedule(route string, s Schedule) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.schedules == nil {
+		p.schedules = map[string]Schedule{}
+	}
+	p.schedules[route] = s
+}
+
+// by completes an outcome as a courier does that follows the schedule.
+func (o Outcome) by(s Schedule, d Delivery) Outcome {
+	switch {
+	case o.Verdict == Retry && d.Step >= s.Attempts:
+		o.Verdict, o.Reason = Dead, Exhausted
+	case o.Verdict == Retry && o.Gap == 0:
+		o.Gap = s.Gap(d.Step, rand.Float64(), 0)
+	}
+	return o
 }
 
 func (p *endpoint) Deliver(ctx context.Context, d Delivery, attempt int) (Outcome, error) {
@@ -79,7 +106,14 @@ func (p *endpoint) Deliver(ctx context.Context, d Delivery, attempt int) (Outcom
 	if answer == nil {
 		return ok200, nil
 	}
-	return answer(s)
+	o, err := answer(s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	schedule, ok := p.schedules[d.Route]
+	if !ok {
+		schedule = usual
+	}
+	return o.by(schedule, d), err
 }
 
 // set changes how it answers and how long that takes, from now on.
@@ -182,9 +216,8 @@ func (r *rig) restart() {
 	r.open()
 }
 
-// route is a route with the default schedule, but no jitter.
 func route(name string) Route {
-	return Route{Name: name, Concurrency: 8, Target: "https://" + name, Schedule: Schedule{Attempts: 10, First: 5 * time.Second, Window: 24 * time.Hour}}
+	return Route{Name: name, Concurrency: 8, Target: "https://" + name}
 }
 
 // put stores one signal with a delivery to each of the routes, its own bytes.
@@ -360,7 +393,7 @@ func mustBe(t testing.TB, err, want error) {
 // noise is a JSON string that does not compress.
 func noise(n int) []byte {
 	b := make([]byte, n/2)
-	rand.Read(b)
+	crand.Read(b)
 	return append(hex.AppendEncode([]byte{'"'}, b), '"')
 }
 

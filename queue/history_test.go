@@ -15,7 +15,10 @@ import (
 // history is a rig with deliveries of every kind: to two routes, of two types,
 // over some hours.
 func history(t *testing.T) *rig {
-	r := newRig(t, short("crm"), short("other"), short("gone"), short("slow"))
+	r := newRig(t, route("crm"), route("other"), route("gone"), route("slow"))
+	for _, name := range []string{"crm", "other", "gone", "slow"} { // deliveries are at their end within the hour
+		r.schedule(name, Schedule{Attempts: 10, First: 5 * time.Second, Window: time.Hour})
+	}
 	r.SetPaused("slow", true)
 	r.SetPaused("gone", true)
 	outs := []Outcome{ok200, no404, no410, no503}
@@ -41,14 +44,7 @@ func history(t *testing.T) *rig {
 	r.SetPaused("crm", true)
 	r.SetPaused("other", true)
 	synctest.Wait()
-	r.configure(short("crm"), short("other"), short("slow"))
-	return r
-}
-
-// short is a route whose deliveries are at their end within the hour.
-func short(name string) Route {
-	r := route(name)
-	r.Schedule.Window = time.Hour
+	r.configure(route("crm"), route("other"), route("slow"))
 	return r
 }
 

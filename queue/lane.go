@@ -30,8 +30,7 @@ type lane struct {
 
 	mu      sync.Mutex
 	route   Route
-	gaps    []time.Duration // of route.Schedule
-	known   bool            // the config has the route
+	known   bool // the config has the route
 	stopped bool
 
 	shown counts // counts as of the last batch that was applied
@@ -137,7 +136,6 @@ func (l *lane) configure(r *Route) {
 	if r.Target != l.route.Target {
 		l.clearFailing()
 	}
-	l.gaps = r.Schedule.Gaps()
 	switch {
 	case r.Rate <= 0:
 		l.limiter = nil

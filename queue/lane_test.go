@@ -290,7 +290,7 @@ func TestGoneRouteIsHeldUntilItIsBack(t *testing.T) {
 func TestRetryAfterHoldsTheRoute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, route("crm"), route("other"))
-		busy := Outcome{Verdict: Retry, Status: 429, Fault: true, RetryAfter: 90 * time.Second, HoldRoute: true}
+		busy := Outcome{Verdict: Retry, Status: 429, Fault: true, Gap: 90 * time.Second, Hold: 90 * time.Second}
 		r.set(0, always(busy))
 		start := time.Now()
 		first := r.put("crm").Delivery(1)
@@ -313,23 +313,9 @@ func TestRetryAfterHoldsTheRoute(t *testing.T) {
 			}
 		}
 	})
-	bubble(t, "for the window at most", func(t *testing.T) {
-		crm := route("crm")
-		crm.Schedule.Window = time.Hour
-		r := newRig(t, crm)
-		r.set(0, always(Outcome{Verdict: Retry, Status: 503, RetryAfter: 1000 * time.Hour, HoldRoute: true}))
-		r.put("crm")
-		synctest.Wait()
-		r.taken()
-		r.set(0, nil)
-		time.Sleep(time.Hour + time.Second)
-		if n := len(r.taken()); n != 1 {
-			t.Errorf("%d attempts after the window, want 1", n)
-		}
-	})
-	bubble(t, "not without HoldRoute", func(t *testing.T) {
+	bubble(t, "not without Hold", func(t *testing.T) {
 		r := newRig(t, route("crm"))
-		r.set(0, always(Outcome{Verdict: Retry, Status: 404, RetryAfter: time.Hour}))
+		r.set(0, always(Outcome{Verdict: Retry, Status: 404, Gap: time.Hour}))
 		r.put("crm")
 		synctest.Wait()
 		r.put("crm")
@@ -389,7 +375,7 @@ func TestFailingRouteSendsOnlyProbes(t *testing.T) {
 			next[id] = start.Add(time.Duration(i) * time.Millisecond)
 		}
 		tried := map[DeliveryID]int{}
-		gaps := one.Schedule.Gaps()
+		gaps := usual.Gaps()
 		for i, s := range slices.Concat(five, probes) {
 			for id, at := range next {
 				if at.Before(next[s.Delivery.ID]) {
@@ -726,8 +712,8 @@ func TestBacklog(t *testing.T) {
 func TestBacklogUnderFire(t *testing.T) {
 	crm := route("crm")
 	crm.Concurrency = 32
-	crm.Schedule = Schedule{Attempts: 50, First: time.Millisecond, Window: time.Second, Jitter: 0.5}
 	r := newRig(t, crm)
+	r.schedule("crm", Schedule{Attempts: 50, First: time.Millisecond, Window: time.Second, Jitter: 0.5})
 	r.SetPaused("crm", true)
 	ids := r.putMany("crm", many(15_000))
 	delivered := map[DeliveryID]int{}
@@ -789,7 +775,7 @@ func TestBacklogUnderFire(t *testing.T) {
 func TestRestartFindsWhatIsDueBeforeARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, route("crm"))
-		r.set(0, always(Outcome{Verdict: Retry, Status: 404, RetryAfter: time.Hour}))
+		r.set(0, always(Outcome{Verdict: Retry, Status: 404, Gap: time.Hour}))
 		r.put("crm") // its retry, in an hour, is all there is
 		synctest.Wait()
 		r.set(0, nil)

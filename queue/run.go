@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 )
 
@@ -42,6 +41,7 @@ func (l *lane) attempt(it item) {
 			return
 		}
 	}
+	it.d.Step = it.rec.attempts - it.rec.base + 1
 	out, err := l.e.o.Courier.Deliver(l.e.attempts, *it.d, it.rec.attempts+1)
 	if err != nil {
 		l.giveBack(it, 100*time.Millisecond)
@@ -149,15 +149,9 @@ func (l *lane) judge(it item, out Outcome, end time.Time) *change {
 	case Delivered:
 		c.now.state, reason = delivered, ""
 	case Retry:
-		gap, again := l.route.Schedule.gap(now.attempts-now.base, l.gaps, rand.Float64(), out.RetryAfter)
-		switch {
-		case !again:
-			c.now.state, verdict, reason = dead, Dead, Exhausted
-		default:
-			reason = ""
-			c.now.due = toMillis(end.Add(gap))
-			c.entry.next = c.now.due
-		}
+		reason = ""
+		c.now.due = toMillis(end.Add(out.Gap))
+		c.entry.next = c.now.due
 	case Dead:
 		c.now.state = dead
 	}
@@ -182,10 +176,8 @@ func (l *lane) note(it item, out Outcome, end time.Time) {
 	if it.began.Before(l.cleared) {
 		return
 	}
-	if out.HoldRoute && out.RetryAfter > 0 {
-		if until := end.Add(min(out.RetryAfter, l.route.Schedule.Window)); until.After(l.hold) {
-			l.hold = until
-		}
+	if until := end.Add(out.Hold); out.Hold > 0 && until.After(l.hold) {
+		l.hold = until
 	}
 	switch {
 	case out.Fault:

@@ -55,19 +55,16 @@ func (s Schedule) Gaps() []time.Duration {
 	return gaps
 }
 
-// gap is the time from the end of the n-th attempt (from 1) to the next, and
-// whether there is a next. roll is between 0 and 1 and decides the jitter;
-// after is what the endpoint asked for, which can only lengthen the gap, and
-// by no more than what is left of the window after the gaps so far.
-func (s Schedule) gap(n int, gaps []time.Duration, roll float64, after time.Duration) (time.Duration, bool) {
-	if n >= s.Attempts || n < 1 {
-		return 0, false
-	}
-	left := s.Window
+// Gap is the time from the end of the n-th attempt (from 1) to the next; n is
+// below Attempts. roll is between 0 and 1 and decides the jitter; after is what
+// the endpoint asked for, which can only lengthen the gap, and by no more than
+// what is left of the window after the gaps so far.
+func (s Schedule) Gap(n int, roll float64, after time.Duration) time.Duration {
+	gaps, left := s.Gaps(), s.Window
 	for _, g := range gaps[:n-1] {
 		left -= g
 	}
 	g := gaps[n-1]
 	g += time.Duration(float64(g) * s.Jitter * (2*roll - 1))
-	return max(g, min(after, left)), true
+	return max(g, min(after, left))
 }

@@ -57,7 +57,6 @@ type Route struct {
 	Concurrency int     // attempts under way at once, at least 1
 	Rate        float64 // attempts a second, 0 for no limit; a burst is at most one second's worth, at least 1
 	Paused      bool    // queue, but send nothing
-	Schedule    Schedule
 	// Target names the endpoint. When it changes, the failing state is cleared.
 	Target string
 }
@@ -92,6 +91,9 @@ type Delivery struct {
 	Type        string // signal_type
 	Traceparent string
 	Body        []byte // must not be changed
+	// Step is the attempt's number in the route's schedule, from 1: lower than
+	// that of the attempt when the delivery was retried by hand.
+	Step int
 }
 
 // A Courier makes one attempt. It returns an error only if ctx ended before
@@ -131,10 +133,10 @@ type Outcome struct {
 	Duration time.Duration
 	Error    string // why it is not delivered; no secret, no URL path
 	Response string // the beginning of the answer's body
-	// RetryAfter lengthens the gap to the next attempt; 0 if the endpoint did not ask.
-	RetryAfter time.Duration
-	// HoldRoute makes RetryAfter hold all attempts of the route (429, 503).
-	HoldRoute bool
+	// Gap is the time from the end of this attempt to the next: only with Retry.
+	Gap time.Duration
+	// Hold is how long no attempt of the route begins; 0: the endpoint did not ask.
+	Hold time.Duration
 	// Fault counts towards the failing state of the route: the endpoint is to
 	// blame, not this payload (connection errors, timeouts, 5xx, 429).
 	Fault bool

@@ -64,8 +64,8 @@ func (r *rig) golden() golden {
 // makeGolden makes a store with something of everything.
 func makeGolden(t *testing.T) {
 	mem := vfs.NewMem()
-	short := fast("gives-up", 2)
-	r := newRigOn(t, mem, forEver, route("works"), route("fails"), short, route("gone"), route("paused"))
+	r := newRigOn(t, mem, forEver, route("works"), route("fails"), fast("gives-up"), route("gone"), route("paused"))
+	r.schedule("gives-up", brief(2))
 	r.set(0, func(s shot) (Outcome, error) {
 		switch s.Route {
 		case "works":

@@ -26,7 +26,7 @@ Nothing is sent, and the store is not touched.`,
 	jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		path, _ := ConfigPath(c)
-		cfg, err := config.Load(path)
+		cfg, err := config.Load(c.Context(), path)
 		out := newOutput(c)
 		if out.json {
 			if printErr := out.JSON(report(path, cfg, err), "  "); printErr != nil {

@@ -111,7 +111,7 @@ transform = '.confidence | error'
 			t.Fatal(err)
 		}
 	}
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

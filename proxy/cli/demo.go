@@ -94,7 +94,7 @@ func (d *demo) run(ctx context.Context, version string) (err error) {
 	); err != nil {
 		return err
 	}
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(ctx, path)
 	if err != nil {
 		return err
 	}

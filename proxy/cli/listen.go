@@ -96,7 +96,7 @@ config file.`,
 // about them. A file that nobody named need not be there, nor be right.
 func configSecrets(c *cobra.Command) (secrets []string, about string, err error) {
 	path, named := ConfigPath(c)
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(c.Context(), path)
 	if err != nil && named {
 		return nil, "", fmt.Errorf("%w\nlisten verifies with its secrets; mend it, or name a secret with --secret", err)
 	}

@@ -35,7 +35,7 @@ expression does.`,
 	headers := c.Flags().Bool("headers", false, "print the request's headers too")
 	c.RegisterFlagCompletionFunc("route", func(c *cobra.Command, _ []string, _ string) (names []string, _ cobra.ShellCompDirective) {
 		path, _ := ConfigPath(c)
-		if cfg, err := config.Load(path); err == nil {
+		if cfg, err := config.Load(c.Context(), path); err == nil {
 			for i := range cfg.Routes {
 				names = append(names, cfg.Routes[i].Name)
 			}
@@ -44,7 +44,7 @@ expression does.`,
 	})
 	c.RunE = func(c *cobra.Command, args []string) error {
 		path, _ := ConfigPath(c)
-		cfg, err := config.Load(path)
+		cfg, err := config.Load(c.Context(), path)
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ expression does.`,
 		if err != nil {
 			return err
 		}
-		trials, err := proxy.Try(cfg, version, body, *route)
+		trials, err := proxy.Try(c.Context(), cfg, version, body, *route)
 		if err != nil {
 			return err
 		}

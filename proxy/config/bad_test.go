@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"net/http"
@@ -27,7 +28,7 @@ func testOutside() outside {
 	}
 	return outside{
 		env:      func(name string) (string, bool) { v, ok := env[name]; return v, ok },
-		readFile: readRegular,
+		readFile: func(path string, most int64) ([]byte, error) { return ReadFile(context.Background(), path, most) },
 		proxy:    func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
 }

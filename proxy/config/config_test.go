@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -360,30 +361,39 @@ func TestLoad(t *testing.T) {
 	path := filepath.Join(dir, "x.toml")
 	fails := func(what, want string, files ...string) {
 		t.Helper()
-		c, err := Load(path)
+		c, err := Load(t.Context(), path)
 		if c != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, %v; want %s", what, c, err, want)
 		}
-		if _, ok := err.(Faults); !ok {
+		if _, ok := errors.AsType[Faults](err); !ok {
 			t.Errorf("%s: the error is a %T", what, err)
 		}
-		check(t, what, FilesOf(path), append([]string{path}, files...))
+		if e, ok := err.(*LoadError); ok {
+			check(t, what, e.Files, append([]string{path}, files...))
+		} else {
+			t.Errorf("%s: the error is a %T", what, err)
+		}
 	}
-	fails("no file", path+": there is no such file")
-	write(t, dir, "x.toml", strings.Repeat("#", maxFile+1))
-	fails("too large", path+": cannot be read: larger than 1MiB")
+	fails("no file", path+": there is no such file: name the config with --config, or write one with signalpost init")
+	write(t, dir, "x.toml", strings.Repeat("#", MaxFile+1))
+	fails("too large", path+": cannot be read: it is larger than 1MiB")
 	write(t, dir, "x.toml", minimal+`secret = { file = "secret" }`)
 	fails("no secret", `x.toml:4:19: route "crm": secret.file: the file "secret" cannot be read`, filepath.Join(dir, "secret"))
 	write(t, dir, "secret", canary)
-	c, err := Load(path)
+	c, err := Load(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	check(t, "files", c.Files, FilesOf(path))
+	check(t, "files", c.Files, []string{path, filepath.Join(dir, "secret")})
 	check(t, "path", c.Path, path)
 
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	fails("pipe", "cannot be read: it is a pipe")
+
 	path = dir
-	fails("folder", "cannot be read: is a directory")
+	fails("folder", "cannot be read: it is a folder")
 }
 
 // The example names every key, and loads: as it is, and with each line that is

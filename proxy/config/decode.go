@@ -17,7 +17,7 @@ import (
 // An outside is what a config depends on beside its own text.
 type outside struct {
 	env      func(name string) (string, bool)
-	readFile func(path string) ([]byte, error)
+	readFile func(path string, most int64) ([]byte, error)
 	proxy    func(*http.Request) (*url.URL, error)
 }
 
@@ -209,11 +209,11 @@ func (d *decoder) abs(path string) string {
 
 // contentOf reads a file that the config names, once, and notes that a change
 // of it calls for a reload.
-func (d *decoder) contentOf(path string) ([]byte, error) {
+func (d *decoder) contentOf(path string, most int64) ([]byte, error) {
 	path = d.abs(path)
 	c, ok := d.contents[path]
 	if !ok {
-		c.data, c.err = d.readFile(path)
+		c.data, c.err = d.readFile(path, most)
 		d.contents[path] = c
 		d.files = append(d.files, path)
 	}

@@ -33,6 +33,15 @@ func (f Fault) Error() string {
 	return b.String()
 }
 
+// A LoadError is why a config could not be loaded.
+type LoadError struct {
+	Faults          // at least one
+	Files  []string // what Config.Files would be, as far as it can be told: a change of one may mend it
+}
+
+// Unwrap returns the faults, as an error of type Faults.
+func (e *LoadError) Unwrap() error { return e.Faults }
+
 // Faults are all faults of a config, sorted by place. As an error it has at
 // least one.
 type Faults []Fault

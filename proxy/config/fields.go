@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"io/fs"
 	"net"
 	"net/netip"
 	"regexp"
@@ -501,9 +500,9 @@ func (d *decoder) secretText(key string, v *value) (text, from string, ok bool) 
 				return
 			}
 			from = " (file " + quote(v.text) + ")"
-			data, err := d.contentOf(name)
+			data, err := d.contentOf(name, maxSecret)
 			if err != nil {
-				d.fault(v.at, "%s: the file %s cannot be read: %v", key, quote(v.text), plainError(err))
+				d.fault(v.at, "%s: the file %s cannot be read: %s", key, quote(v.text), readProblem(err))
 				return
 			}
 			text, ok = string(data), true
@@ -513,14 +512,6 @@ func (d *decoder) secretText(key string, v *value) (text, from string, ok bool) 
 		},
 	}, key+".")
 	return text, from, ok && len(bad) == 0
-}
-
-// plainError leaves out the path that the sentence already has.
-func plainError(err error) error {
-	if perr, ok := errors.AsType[*fs.PathError](err); ok {
-		return perr.Err
-	}
-	return err
 }
 
 func username(dst *string) field {

@@ -93,7 +93,7 @@ func FuzzLoad(f *testing.F) {
 	out := testOutside()
 	const outsideCanary = "hidden-from-outside"
 	out.env = func(string) (string, bool) { return outsideCanary, true }
-	out.readFile = func(string) ([]byte, error) { return []byte(outsideCanary), nil }
+	out.readFile = func(string, int64) ([]byte, error) { return []byte(outsideCanary), nil }
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, watch, faults := parse("x.toml", slices.Clone(data), out)
 		if (c == nil) == (len(faults) == 0) || len(watch) == 0 {

@@ -2,10 +2,10 @@ package config
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -13,73 +13,29 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"signalpost/proxy/units"
 )
 
-// The most a config file, and a file that a secret or certificate names, may hold.
-const maxFile = 1 * mib
-
-// Load reads and checks the file at path and everything it names. It returns
-// either a complete Config or an error of type Faults, with all faults that
-// were found.
-func Load(path string) (*Config, error) {
-	c, _, faults := load(path)
-	if len(faults) > 0 {
-		return nil, faults
-	}
-	return c, nil
-}
-
-// FilesOf returns what Config.Files would be, as far as it can be told: after
-// a Load that failed, a change of one of these files may mend it.
-func FilesOf(path string) []string {
-	_, files, _ := load(path)
-	return files
-}
-
-func load(path string) (*Config, []string, Faults) {
-	data, err := readConfig(path)
+// Load reads and checks the file at path and everything it names. It returns a
+// complete Config, or an error of type *LoadError. It waits for files until ctx
+// ends, and no longer than 10 s in all.
+func Load(ctx context.Context, path string) (*Config, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	read := func(path string, most int64) ([]byte, error) { return ReadFile(ctx, path, most) }
+	data, err := read(path, MaxFile)
 	if err != nil {
-		msg := "cannot be read: " + plainError(err).Error()
+		msg := "cannot be read: " + readProblem(err)
 		if errors.Is(err, fs.ErrNotExist) {
-			msg = "there is no such file"
+			msg = "there is no such file: name the config with --config, or write one with signalpost init"
 		}
 		abs, _ := filepath.Abs(path)
-		return nil, []string{abs}, Faults{{File: path, Msg: msg}}
+		return nil, &LoadError{Faults{{File: path, Msg: msg}}, []string{abs}}
 	}
-	return parse(path, data, outside{os.LookupEnv, readRegular, http.ProxyFromEnvironment})
-}
-
-// readConfig reads any kind of file but a folder: `check` may be given a pipe.
-func readConfig(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	c, files, faults := parse(path, data, outside{os.LookupEnv, read, http.ProxyFromEnvironment})
+	if len(faults) > 0 {
+		return nil, &LoadError{faults, files}
 	}
-	defer f.Close()
-	return readAll(f)
-}
-
-// readRegular reads a regular file: others may have no end, or nothing to read
-// yet.
-func readRegular(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	return readConfig(path)
-}
-
-func readAll(f io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = errors.New("larger than " + units.FormatSize(maxFile))
-	}
-	return data, err
+	return c, nil
 }
 
 // parse turns the content of the file at path into a Config, or faults. Beside

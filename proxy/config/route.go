@@ -356,9 +356,9 @@ func tlsFiles(dst *TLS) field {
 		before := len(d.faults)
 		c := &tls.Config{MinVersion: tls.VersionTLS12}
 		read := func(k string) []byte {
-			data, err := d.contentOf(v.get(k).text)
+			data, err := d.contentOf(v.get(k).text, MaxFile)
 			if err != nil {
-				d.fault(v.get(k).at, "%s.%s: the file %s cannot be read: %v", key, k, quote(v.get(k).text), plainError(err))
+				d.fault(v.get(k).at, "%s.%s: the file %s cannot be read: %s", key, k, quote(v.get(k).text), readProblem(err))
 			}
 			return data
 		}

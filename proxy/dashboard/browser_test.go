@@ -121,7 +121,7 @@ func newSite(t *testing.T, server, token string) *site {
 
 func (s *site) start() {
 	s.t.Helper()
-	cfg, err := config.Load(s.path)
+	cfg, err := config.Load(context.Background(), s.path)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 	"net/http"
 	"path"
 	"time"
+
+	"signalpost/proxy/api"
 )
 
 //go:embed assets
@@ -77,10 +79,9 @@ func Handler() http.Handler {
 		f, ok := files[r.URL.Path]
 		switch {
 		case !ok:
-			refuse(w, http.StatusNotFound, "there is no such page; the dashboard is at /")
+			api.Refuse(http.StatusNotFound, "there is no such page; the dashboard is at /").Write(w)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			h.Set("Allow", "GET, HEAD")
-			refuse(w, http.StatusMethodNotAllowed, "the dashboard takes GET and HEAD")
+			api.Refuse(http.StatusMethodNotAllowed, "the dashboard takes GET and HEAD").With("Allow", "GET, HEAD").Write(w)
 		default:
 			h.Set("Content-Type", f.kind)
 			h.Set("Cache-Control", "no-cache") // ask each time: a new binary brings new files
@@ -88,12 +89,4 @@ func Handler() http.Handler {
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
 		}
 	})
-}
-
-// refuse answers as the API does. The detail needs no escaping.
-func refuse(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	fmt.Fprintf(w, `{"type":"about:blank","title":%q,"status":%d,"detail":%q}`+"\n", http.StatusText(status), status, detail)
 }

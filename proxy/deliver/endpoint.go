@@ -10,6 +10,7 @@ import (
 	"html"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -47,6 +48,7 @@ type Endpoint struct {
 	signer   *sign.Signer
 	timeout  time.Duration
 	giveUpOn []int
+	schedule queue.Schedule
 	target   string // scheme and host
 	mask     *mask
 	link     *link
@@ -77,6 +79,7 @@ func newEndpointWith(r *config.Route, u *url.URL, o outfit, userAgent string, ol
 		signer:   r.Signer,
 		timeout:  r.Timeout,
 		giveUpOn: slices.Clone(r.GiveUpOn),
+		schedule: r.Retry,
 		target:   r.Target,
 		mask:     newMask(r, u),
 	}
@@ -257,12 +260,27 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, attempt int) (
 			return queue.Outcome{}, ctx.Err()
 		}
 		text, fault := e.link.explain(err, t)
-		return queue.Outcome{Verdict: queue.Retry, Duration: took, Error: e.plain(text), Fault: fault}, nil
+		o := queue.Outcome{Verdict: queue.Retry, Duration: took, Error: e.plain(text), Fault: fault}
+		e.follow(&o, d.Step, 0)
+		return o, nil
 	}
-	o := e.judge(resp)
+	o, after := e.judge(resp)
 	o.Duration = took
 	o.Response = e.read(resp, t)
+	e.follow(&o, d.Step, after)
 	return o, nil
+}
+
+// follow completes an outcome by the schedule: after is what the endpoint asked
+// for. With the last attempt of the schedule the delivery is dead.
+func (e *Endpoint) follow(o *queue.Outcome, step int, after time.Duration) {
+	switch {
+	case o.Verdict != queue.Retry:
+	case step >= e.schedule.Attempts:
+		o.Verdict, o.Reason = queue.Dead, queue.Exhausted
+	default:
+		o.Gap = e.schedule.Gap(step, rand.Float64(), after)
+	}
 }
 
 var requests = sync.Pool{New: func() any { return new([]byte) }}
@@ -293,17 +311,18 @@ func (e *Endpoint) send(t *try, d queue.Delivery, attempt int, now time.Time) (*
 	return resp, err
 }
 
-// judge gives the verdict, by the status alone.
-func (e *Endpoint) judge(resp *http.Response) queue.Outcome {
-	o := queue.Outcome{Status: resp.StatusCode}
+// judge gives the verdict, by the status alone, and for how long the endpoint
+// asked to be left in peace.
+func (e *Endpoint) judge(resp *http.Response) (o queue.Outcome, after time.Duration) {
+	o.Status = resp.StatusCode
 	switch {
 	case o.Status >= 200 && o.Status <= 299:
 		o.Verdict = queue.Delivered
-		return o
+		return o, 0
 	case slices.Contains(e.giveUpOn, o.Status):
 		o.Verdict, o.Reason = queue.Dead, queue.Gone
 		o.Error = "answered " + statusName(o.Status) + ", which is in give_up_on"
-		return o
+		return o, 0
 	}
 	o.Verdict = queue.Retry
 	o.Error = "answered " + statusName(o.Status)
@@ -315,9 +334,11 @@ func (e *Endpoint) judge(resp *http.Response) queue.Outcome {
 	}
 	o.Error = e.plain(o.Error)
 	o.Fault = o.Status >= 500 && o.Status <= 599 || o.Status == http.StatusTooManyRequests
-	o.RetryAfter = retryAfter(resp.Header["Retry-After"], time.Now())
-	o.HoldRoute = o.RetryAfter > 0 && (o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable)
-	return o
+	after = retryAfter(resp.Header["Retry-After"], time.Now())
+	if o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable {
+		o.Hold = min(after, e.schedule.Window)
+	}
+	return o, after
 }
 
 func (e *Endpoint) redirectTarget(location string) string {

@@ -44,6 +44,7 @@ func testRoute(t testing.TB, rawURL string) *config.Route {
 		Timeout:     10 * time.Second,
 		GiveUpOn:    []int{410},
 		Concurrency: 8,
+		Retry:       queue.Schedule{Attempts: 10, First: 5 * time.Second, Window: 24 * time.Hour},
 	}
 }
 
@@ -85,6 +86,7 @@ func testDelivery() queue.Delivery {
 		Type:        "product_qualified_lead",
 		Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		Body:        []byte(sampleBody),
+		Step:        1,
 	}
 }
 
@@ -360,20 +362,20 @@ func TestVerdict(t *testing.T) {
 		{201, queue.Outcome{Verdict: queue.Delivered, Response: "said"}},
 		{204, queue.Outcome{Verdict: queue.Delivered}},
 		{299, queue.Outcome{Verdict: queue.Delivered, Response: "said"}},
-		{304, queue.Outcome{Verdict: queue.Retry, Error: "answered 304 Not Modified", RetryAfter: wait}},
-		{400, queue.Outcome{Verdict: queue.Retry, Error: "answered 400 Bad Request", Response: "said", RetryAfter: wait}},
-		{401, queue.Outcome{Verdict: queue.Retry, Error: "answered 401 Unauthorized", Response: "said", RetryAfter: wait}},
+		{304, queue.Outcome{Verdict: queue.Retry, Error: "answered 304 Not Modified", Gap: wait}},
+		{400, queue.Outcome{Verdict: queue.Retry, Error: "answered 400 Bad Request", Response: "said", Gap: wait}},
+		{401, queue.Outcome{Verdict: queue.Retry, Error: "answered 401 Unauthorized", Response: "said", Gap: wait}},
 		{404, queue.Outcome{Verdict: queue.Dead, Reason: queue.Gone, Error: "answered 404 Not Found, which is in give_up_on", Response: "said"}},
-		{407, queue.Outcome{Verdict: queue.Retry, Error: "answered 407 Proxy Authentication Required", Response: "said", RetryAfter: wait}},
+		{407, queue.Outcome{Verdict: queue.Retry, Error: "answered 407 Proxy Authentication Required", Response: "said", Gap: wait}},
 		{410, queue.Outcome{Verdict: queue.Dead, Reason: queue.Gone, Error: "answered 410 Gone, which is in give_up_on", Response: "said"}},
-		{429, queue.Outcome{Verdict: queue.Retry, Error: "answered 429 Too Many Requests", Response: "said", RetryAfter: wait, HoldRoute: true, Fault: true}},
-		{499, queue.Outcome{Verdict: queue.Retry, Error: "answered 499", Response: "said", RetryAfter: wait}},
-		{500, queue.Outcome{Verdict: queue.Retry, Error: "answered 500 Internal Server Error", Response: "said", RetryAfter: wait, Fault: true}},
-		{501, queue.Outcome{Verdict: queue.Retry, Error: "answered 501 Not Implemented", Response: "said", RetryAfter: wait, Fault: true}},
-		{502, queue.Outcome{Verdict: queue.Retry, Error: "answered 502 Bad Gateway", Response: "said", RetryAfter: wait, Fault: true}},
-		{503, queue.Outcome{Verdict: queue.Retry, Error: "answered 503 Service Unavailable", Response: "said", RetryAfter: wait, HoldRoute: true, Fault: true}},
-		{599, queue.Outcome{Verdict: queue.Retry, Error: "answered 599", Response: "said", RetryAfter: wait, Fault: true}},
-		{600, queue.Outcome{Verdict: queue.Retry, Error: "answered 600", Response: "said", RetryAfter: wait}},
+		{429, queue.Outcome{Verdict: queue.Retry, Error: "answered 429 Too Many Requests", Response: "said", Gap: wait, Hold: wait, Fault: true}},
+		{499, queue.Outcome{Verdict: queue.Retry, Error: "answered 499", Response: "said", Gap: wait}},
+		{500, queue.Outcome{Verdict: queue.Retry, Error: "answered 500 Internal Server Error", Response: "said", Gap: wait, Fault: true}},
+		{501, queue.Outcome{Verdict: queue.Retry, Error: "answered 501 Not Implemented", Response: "said", Gap: wait, Fault: true}},
+		{502, queue.Outcome{Verdict: queue.Retry, Error: "answered 502 Bad Gateway", Response: "said", Gap: wait, Fault: true}},
+		{503, queue.Outcome{Verdict: queue.Retry, Error: "answered 503 Service Unavailable", Response: "said", Gap: wait, Hold: wait, Fault: true}},
+		{599, queue.Outcome{Verdict: queue.Retry, Error: "answered 599", Response: "said", Gap: wait, Fault: true}},
+		{600, queue.Outcome{Verdict: queue.Retry, Error: "answered 600", Response: "said", Gap: wait}},
 	} {
 		r := testRoute(t, base+"/"+strconv.Itoa(tc.status))
 		r.GiveUpOn = []int{404, 410}
@@ -382,6 +384,45 @@ func TestVerdict(t *testing.T) {
 		if got != tc.want {
 			t.Errorf("status %d:\n got %+v\nwant %+v", tc.status, got, tc.want)
 		}
+	}
+}
+
+// The gap to the next attempt follows the schedule, from the step the delivery
+// is at; Retry-After lengthens it, and holds the route, within the window. The
+// last attempt is the end.
+func TestGap(t *testing.T) {
+	base, _, _ := receives(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", r.URL.RawQuery)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	const s = time.Second
+	for _, tc := range []struct {
+		step      int
+		after     string
+		gap, hold time.Duration
+		why       queue.Reason
+	}{
+		{1, "", 10 * s, 0, ""},
+		{2, "", 20 * s, 0, ""},
+		{2, "5", 20 * s, 5 * s, ""},
+		{2, "33", 33 * s, 33 * s, ""},
+		{2, "3600", 60 * s, 70 * s, ""},
+		{4, "3600", 0, 70 * s, queue.Exhausted},
+		{9, "", 0, 0, queue.Exhausted},
+	} {
+		r := testRoute(t, base+"/?"+tc.after)
+		r.Retry = queue.Schedule{Attempts: 4, First: 10 * s, Window: 70 * s} // 10, 20, 40
+		d := testDelivery()
+		d.Step = tc.step
+		o, err := testEndpoint(t, r).Attempt(t.Context(), d, 9)
+		if err != nil || (o.Gap-tc.gap).Abs() > time.Microsecond || o.Hold != tc.hold || o.Reason != tc.why || (o.Verdict == queue.Dead) != (tc.why != "") {
+			t.Errorf("step %d, Retry-After %q: %+v, %v; want gap %s, hold %s, reason %q", tc.step, tc.after, o, err, tc.gap, tc.hold, tc.why)
+		}
+	}
+	refused := testRoute(t, "http://"+nobody)
+	refused.Retry.Attempts = 1
+	if o := testEndpoint(t, refused).try(t); o.Verdict != queue.Dead || o.Reason != queue.Exhausted || !o.Fault {
+		t.Errorf("the only attempt: %+v", o)
 	}
 }
 

@@ -59,7 +59,7 @@ func (e *Endpoint) try(t testing.TB) queue.Outcome {
 // fault, and that its error contains the texts.
 func wantFailure(t testing.TB, o queue.Outcome, texts ...string) {
 	t.Helper()
-	if o.Verdict != queue.Retry || !o.Fault || o.Status != 0 || o.HoldRoute || o.RetryAfter != 0 {
+	if o.Verdict != queue.Retry || !o.Fault || o.Status != 0 || o.Hold != 0 || o.Gap == 0 {
 		t.Errorf("outcome %+v: want a retry by the endpoint's fault", o)
 	}
 	for _, text := range texts {

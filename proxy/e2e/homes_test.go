@@ -46,7 +46,7 @@ func TestReadmeCompose(t *testing.T) {
 	if !us.ReadOnly {
 		t.Error("the root file system is not read-only")
 	}
-	cfg, err := config.Load(outside(t, only(t, "### Compose", "toml")))
+	cfg, err := config.Load(t.Context(), outside(t, only(t, "### Compose", "toml")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestReadmeKubernetes(t *testing.T) {
 	}
 
 	text := files.Data["signalpost.toml"]
-	cfg, err := config.Load(outside(t, text))
+	cfg, err := config.Load(t.Context(), outside(t, text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func matches(selector, labels map[string]string) bool {
 func TestReadmeSystemd(t *testing.T) {
 	unit := only(t, "### systemd", "ini")
 	toml := only(t, "### systemd", "toml")
-	cfg, err := config.Load(outside(t, toml))
+	cfg, err := config.Load(t.Context(), outside(t, toml))
 	if err != nil {
 		t.Fatal(err)
 	}

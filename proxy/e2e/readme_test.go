@@ -319,7 +319,7 @@ func TestReadmeConfigs(t *testing.T) {
 		if !strings.Contains(b.text, "[[route]]") {
 			t.Errorf("a fragment without a route loads nowhere:\n%s", b.text)
 		}
-		if _, err := config.Load(outside(t, b.text)); err != nil {
+		if _, err := config.Load(t.Context(), outside(t, b.text)); err != nil {
 			t.Errorf("%v\n%s", err, b.text)
 		}
 	}
@@ -339,11 +339,11 @@ func TestReadmeRecipes(t *testing.T) {
 		if all[i].language != "toml" || all[i+1].language != "json" {
 			t.Fatalf("a recipe is a config and what comes of it; found %s and %s:\n%s", all[i].language, all[i+1].language, all[i].text)
 		}
-		cfg, err := config.Load(outside(t, all[i].text))
+		cfg, err := config.Load(t.Context(), outside(t, all[i].text))
 		if err != nil {
 			t.Fatal(err)
 		}
-		trials, err := proxy.Try(cfg, "test", []byte(signal), "")
+		trials, err := proxy.Try(t.Context(), cfg, "test", []byte(signal), "")
 		if err != nil || len(trials) != 1 || trials[0].Error != nil {
 			t.Fatalf("%v, %+v", err, trials)
 		}

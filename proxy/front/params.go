@@ -1,4 +1,4 @@
-package proxy
+package front
 
 import (
 	"bytes"
@@ -17,17 +17,18 @@ import (
 	"signalpost/proxy/api"
 	"signalpost/proxy/units"
 	"signalpost/queue"
+	signaljson "signalpost/transform/json"
 )
 
 // A query is a request's parameters: each known, given once and not empty.
 type query map[string]string
 
 // readQuery reads parameters, and refuses all that is not exactly as it should be.
-func readQuery(raw string, known ...string) (query, error) {
-	q := query{}
+func readQuery(raw string, known []string) (query, error) {
 	if raw == "" {
-		return q, nil
+		return nil, nil
 	}
+	q := query{}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, api.Refuse(http.StatusBadRequest, "the query of the URL is malformed: %s", api.Clip(err.Error()))
@@ -85,9 +86,9 @@ func (q query) number(name string, otherwise, least, most int) (int, error) {
 	return n, nil
 }
 
-// instant reads a time: RFC 3339, or a duration back from now. It is zero if
+// time reads a time: RFC 3339, or a duration back from now. It is zero if
 // it is not given.
-func (q query) instant(name string) (time.Time, error) {
+func (q query) time(name string) (time.Time, error) {
 	v, ok := q[name]
 	if !ok {
 		return time.Time{}, nil
@@ -113,18 +114,18 @@ func (q query) id(name string, dst interface{ UnmarshalText([]byte) error }) err
 	return nil
 }
 
-// maxWish bounds the body of a request that asks for something, but POST /try.
-const maxWish = 64 << 10
+// maxOrder bounds the body, in bytes, of a request that asks for something, but POST /try.
+const maxOrder = 64 << 10
 
-// readJSON reads a JSON object with no member but the known ones into dst, and
-// returns what each member is. No body leaves dst as it is.
-func (p *Proxy) readJSON(r *http.Request, most int64, dst any, known ...string) (members map[string]json.RawMessage, err error) {
-	buf := buffers.Get().(*bodyBuffer)
-	defer buf.free()
-	if err := buf.read(r, most, p.times.room); err != nil {
-		return nil, readProblem(err, "the body is larger than %d bytes", most)
+// readJSON reads a body of so many bytes at most, a JSON object with no member
+// but the known ones, into dst, and returns what each member is. No body
+// leaves dst as it is.
+func (f *Front) readJSON(r *http.Request, most int64, dst any, known ...string) (members map[string]json.RawMessage, err error) {
+	body, done, err := f.ReadBody(r, most)
+	if err != nil {
+		return nil, err
 	}
-	body := buf.b
+	defer done()
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil
 	}
@@ -133,17 +134,12 @@ func (p *Proxy) readJSON(r *http.Request, most int64, dst any, known ...string) 
 		return nil, api.Refuse(http.StatusUnsupportedMediaType, "Content-Type must be application/json; found %q", api.Clip(r.Header.Get("Content-Type"))).
 			With("Accept", "application/json")
 	}
-	s := scanner{b: body}
-	s.space()
-	v, bad := s.value(0)
-	if bad == nil {
-		bad = s.end()
+	kind, err := signaljson.Check(body)
+	if err != nil {
+		return nil, api.Refuse(http.StatusBadRequest, "the body is %s", err)
 	}
-	if bad != nil {
-		return nil, api.Refuse(http.StatusBadRequest, "the body is %s", bad)
-	}
-	if v.kind != '{' {
-		return nil, api.Refuse(http.StatusBadRequest, "the body must be a JSON object; found %s", kindOf(v.kind))
+	if kind != "an object" {
+		return nil, api.Refuse(http.StatusBadRequest, "the body must be a JSON object; found %s", kind)
 	}
 	err = json.Unmarshal(body, &members)
 	for _, name := range slices.Sorted(maps.Keys(members)) {

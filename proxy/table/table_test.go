@@ -1,4 +1,4 @@
-package proxy
+package table
 
 import (
 	"fmt"
@@ -8,27 +8,29 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"signalpost/proxy/config"
 	"signalpost/queue"
 	"signalpost/transform"
 )
 
 // tableOf compiles a config that is written into a folder of the test.
-func tableOf(t testing.TB, text string) *table {
+func tableOf(t testing.TB, text string) *Table {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "signalpost.toml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := newTable(cfg, "signalpost/test", nil)
+	table, err := New(cfg, "signalpost/test", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { table.retire(nil) })
+	t.Cleanup(func() { table.Retire(nil) })
 	return table
 }
 
@@ -44,15 +46,21 @@ func routesOf(routes ...string) string {
 
 const sample = `{"signal_type":"product_qualified_lead","confidence":0.92,"id":12345678901234567890,"account":{"name":"Acme Corp"},"events":["a","b","c"]}`
 
+// sampleID is that of a signal received on 2026-04-29 at 14:31:08.123.
+var sampleID = func() (id queue.SignalID) {
+	(*ulid.ULID)(&id).SetTime(ulid.Timestamp(time.Date(2026, 4, 29, 14, 31, 8, 123e6, time.UTC)))
+	return id
+}()
+
 // offered offers a signal to a table and returns a line for each delivery.
-func offered(t testing.TB, table *table, body, only string) (lines []string, matched bool) {
+func offered(t testing.TB, table *Table, body, only string) (lines []string, matched bool) {
 	t.Helper()
 	decoded, err := transform.Decode([]byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := queue.Signal{Type: decoded.(map[string]any)["signal_type"].(string), Body: []byte(body)}
-	made, matched := table.shape(&s, time.Date(2026, 4, 29, 14, 31, 8, 123e6, time.UTC), decoded, only)
+	s := queue.Signal{ID: sampleID, Type: decoded.(map[string]any)["signal_type"].(string), Body: []byte(body)}
+	made, matched := table.Offer(&s, decoded, only)
 	for _, m := range made {
 		switch {
 		case m.Error != "":
@@ -90,7 +98,7 @@ func TestShape(t *testing.T) {
 		{"transform fails after a result", []string{"a\ntransform = '1, error'", "b"}, "", []string{"a failed", "b as it came"}, true},
 		{"transform after a where that does not pass", []string{"a\nwhere = 'false'\ntransform = 'error'"}, "", nil, false},
 		{"variables", []string{"a\ntransform = '[$route, $received_at, ($received_at | fromdate), $signal_id]'"}, "",
-			[]string{`a ["a","2026-04-29T14:31:08Z",1777473068,"sig_00000000000000000000000000"]`}, true},
+			[]string{`a ["a","2026-04-29T14:31:08Z",1777473068,"` + sampleID.String() + `"]`}, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -141,7 +149,7 @@ func TestReshape(t *testing.T) {
 		"gone":   "error",
 	}
 	for name, want := range tests {
-		bodies, err := table.reshape(queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}, name)
+		bodies, err := table.Reshape(queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}, name)
 		var got []string
 		for _, b := range bodies {
 			got = append(got, string(b))
@@ -188,8 +196,8 @@ func TestTry(t *testing.T) {
 	}
 	for _, test := range tests {
 		s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
-		got := table.route(test.route).try(compile(test.where), compile(test.shape), &s, time.Now(), decoded)
-		if got.matches != test.matches || got.why != test.why || len(got.bodies) != test.bodies || (got.err != nil) != test.fails {
+		got := table.Route(test.route).try(compile(test.where), compile(test.shape), &s, decoded)
+		if got.Matches != test.matches || got.Why != test.why || len(got.Bodies) != test.bodies || (got.Error != nil) != test.fails {
 			t.Errorf("%s, where %q, transform %q: got %+v", test.route, test.where, test.shape, got)
 		}
 	}
@@ -237,8 +245,7 @@ func TestRoutesThatDoNotMatchCostNoMemory(t *testing.T) {
 	}
 	table := tableOf(t, routesOf(routes...))
 	s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
-	now := time.Now()
-	if n := testing.AllocsPerRun(100, func() { table.shape(&s, now, nil, "") }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { table.Offer(&s, nil, "") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -258,7 +265,7 @@ func BenchmarkShape(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if made, _ := table.shape(&s, time.Now(), decoded, ""); len(made) != n {
+				if made, _ := table.Offer(&s, decoded, ""); len(made) != n {
 					b.Fatalf("%d deliveries", len(made))
 				}
 			}

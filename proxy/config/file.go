@@ -1,0 +1,140 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"signalpost/proxy/units"
+)
+
+// The most bytes that a file may hold, and the longest that Load waits for all
+// the files of a config.
+const (
+	MaxFile   = 1 << 20 // of the config and of certificates
+	maxSecret = 64 << 10
+	readTime  = 10 * time.Second
+)
+
+// ReadFile returns the content of the regular file at path, at most most
+// bytes. It opens without waiting, refuses what is no regular file (a pipe
+// would wait for a writer, a device has no end), and returns when ctx ends,
+// even if the file system hangs: see [Interruptible].
+func ReadFile(ctx context.Context, path string, most int64) ([]byte, error) {
+	return Interruptible(ctx, path, func() ([]byte, error) {
+		// To open a device or a socket may do something: look first.
+		if info, err := os.Stat(path); err != nil {
+			return nil, err
+		} else if err := regular(info); err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		// The path may lead elsewhere by now: what counts is what was opened.
+		if info, err := f.Stat(); err != nil {
+			return nil, err
+		} else if err := regular(info); err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(io.LimitReader(f, most+1))
+		if err == nil && int64(len(data)) > most {
+			err = fmt.Errorf("it is larger than %s: name the right file, or shorten it", units.FormatSize(most))
+		}
+		return data, err
+	})
+}
+
+// regular returns an error that says what a file is, if it is no regular one.
+func regular(info fs.FileInfo) error {
+	kind := "a device"
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode.IsDir():
+		kind = "a folder"
+	case mode&fs.ModeNamedPipe != 0:
+		kind = "a pipe"
+	case mode&fs.ModeSocket != 0:
+		kind = "a socket"
+	}
+	return fmt.Errorf("it is %s: name a regular file", kind)
+}
+
+// hung are the paths whose file system was given up on and has not answered
+// since. It bounds the goroutines that Interruptible leaves to one a path.
+var hung struct {
+	sync.Mutex
+	paths map[string]bool
+}
+
+// maxHung is the most goroutines that wait for file systems nobody waits for any more.
+const maxHung = 64
+
+// Interruptible returns what f returns, or an error when ctx ends before. f
+// looks at path, and may hang in a system call that nothing can interrupt
+// (a network mount whose server has gone): then its goroutine is left behind
+// until the call returns, and no other is begun for that path until then.
+func Interruptible[T any](ctx context.Context, path string, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	var none T
+	hung.Lock()
+	waiting, full := hung.paths[path], len(hung.paths) >= maxHung
+	hung.Unlock()
+	if waiting || full {
+		return none, errHung
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		hung.Lock()
+		defer hung.Unlock()
+		done <- result{value, err}
+		delete(hung.paths, path)
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	hung.Lock()
+	defer hung.Unlock()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	default:
+	}
+	if hung.paths == nil {
+		hung.paths = map[string]bool{}
+	}
+	hung.paths[path] = true
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return none, errHung
+	}
+	return none, ctx.Err()
+}
+
+var errHung = errors.New("its file system does not answer: see whether the mount is alive (mount, df), or name a file elsewhere")
+
+// readProblem says why a file cannot be read and what to do, without its path,
+// which the sentence already has.
+func readProblem(err error) string {
+	if perr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = perr.Err
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Sprintf("%v: this process is user %d: make the file and its folders readable to it (chown, chmod), or run as their owner", err, os.Geteuid())
+	}
+	return err.Error()
+}

@@ -1,0 +1,133 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What is no regular file is refused at once, whether or not someone is at its other end.
+func TestReadFileRefuses(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := syscall.Mkfifo(at("fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", at("socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	write(t, dir, "full", strings.Repeat("x", 100))
+	write(t, dir, "over", strings.Repeat("x", 101))
+	sparse, err := os.Create(at("sparse"))
+	if err == nil {
+		err = errors.Join(sparse.Truncate(12<<30), sparse.Close())
+	}
+	if err := errors.Join(err, os.Symlink("fifo", at("link")), os.Symlink("full", at("good"))); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"fifo": "it is a pipe: ", "link": "it is a pipe: ", "socket": "it is a socket: ", ".": "it is a folder: ", "over": "it is larger than 100B: ",
+		"sparse": "it is larger than 100B: ", "none": "no such file", "/dev/zero": "it is a device: ", "full": "", "good": "",
+	} {
+		path := name
+		if !filepath.IsAbs(name) {
+			path = at(name)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		data, err := ReadFile(ctx, path, 100)
+		cancel()
+		switch {
+		case want == "" && (err != nil || len(data) != 100):
+			t.Errorf("%s: %d bytes, %v", name, len(data), err)
+		case want != "" && (err == nil || !strings.Contains(readProblem(err), want) || strings.Contains(readProblem(err), dir)):
+			t.Errorf("%s: %v; want %q", name, err, want)
+		}
+	}
+}
+
+// Whoever reads from a file system that hangs gets away, and leaves one
+// goroutine a path, which another attempt does not add to.
+func TestInterruptible(t *testing.T) {
+	mount := make(chan struct{})
+	began := make(chan struct{}, 10)
+	hang := func() (int, error) {
+		began <- struct{}{}
+		<-mount
+		return 1, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-began; cancel() }()
+	if _, err := Interruptible(ctx, "/hung", hang); !errors.Is(err, context.Canceled) {
+		t.Fatalf("interrupted: %v", err)
+	}
+	for range 3 {
+		if _, err := Interruptible(t.Context(), "/hung", hang); err != errHung {
+			t.Fatalf("again: %v", err)
+		}
+	}
+	if n := len(began); n != 0 {
+		t.Errorf("%d more goroutines", n)
+	}
+	if n, err := Interruptible(t.Context(), "/other", func() (int, error) { return 2, nil }); n != 2 || err != nil {
+		t.Errorf("another path: %v, %v", n, err)
+	}
+	close(mount)
+	for { // the goroutine comes back by itself
+		n, err := Interruptible(t.Context(), "/hung", func() (int, error) { return 3, nil })
+		if err == nil && n == 3 {
+			break
+		}
+		if t.Context().Err() != nil || err != errHung {
+			t.Fatalf("after the mount answers: %v, %v", n, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// However many files hang, the goroutines left behind are bounded.
+func TestInterruptibleBound(t *testing.T) {
+	mount := make(chan struct{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	<-ctx.Done()
+	began := make(chan struct{}, 2*maxHung)
+	for i := range 2 * maxHung {
+		Interruptible(ctx, string(rune('a'+i)), func() (int, error) {
+			began <- struct{}{}
+			<-mount
+			return 0, nil
+		})
+	}
+	hung.Lock()
+	left := len(hung.paths)
+	hung.Unlock()
+	if left != maxHung {
+		t.Errorf("%d are left behind, want %d", left, maxHung)
+	}
+	close(mount)
+	for left > 0 {
+		time.Sleep(time.Millisecond)
+		hung.Lock()
+		left = len(hung.paths)
+		hung.Unlock()
+	}
+	if n := len(began); n != maxHung {
+		t.Errorf("%d goroutines began, want %d", n, maxHung)
+	}
+}
+
+func TestReadProblem(t *testing.T) {
+	got := readProblem(&fs.PathError{Op: "open", Path: "/secret/path", Err: syscall.EACCES})
+	if !strings.Contains(got, "permission denied: this process is user ") || !strings.Contains(got, "chown") || strings.Contains(got, "/secret/path") {
+		t.Error(got)
+	}
+}

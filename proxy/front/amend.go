@@ -1,0 +1,112 @@
+package front
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+
+	"signalpost/proxy/api"
+	"signalpost/queue"
+)
+
+// readSelection reads the body of POST /retry or POST /discard, and makes a
+// filter of it; the state must be one of those given.
+func (f *Front) readSelection(r *http.Request, states []string, further ...string) (v api.Selection, filter queue.Filter, err error) {
+	known := append(further, "route", "state", "reason", "signal_type", "since", "until", "dry_run")
+	members, err := f.readJSON(r, maxOrder, &v, known...)
+	if err != nil {
+		return v, filter, err
+	}
+	for name, value := range members {
+		if string(value) == `""` { // a script's variable that is not set must not mean all
+			return v, filter, api.Refuse(http.StatusBadRequest, "%q is empty; leave it out or give it a value", name)
+		}
+	}
+	q := query{"state": v.State, "reason": v.Reason, "since": v.Since, "until": v.Until}
+	maps.DeleteFunc(q, func(_, value string) bool { return value == "" })
+	state, err1 := q.oneOf("state", states...)
+	reason, err2 := q.oneOf("reason", reasons...)
+	since, err3 := q.time("since")
+	until, err4 := q.time("until")
+	return v, queue.Filter{
+		State: queue.State(state), Route: v.Route, Type: v.Type, Reason: queue.Reason(reason), Since: since, Until: until,
+	}, errors.Join(err1, err2, err3, err4)
+}
+
+func (f *Front) postRetryOne(w http.ResponseWriter, r *http.Request, _ query) error {
+	id, err := deliveryID(r)
+	if err != nil {
+		return err
+	}
+	var body api.RetryOne
+	if _, err := f.readJSON(r, maxOrder, &body, "reshape"); err != nil {
+		return err
+	}
+	if err := f.Queue.Retry(id, body.Reshape, f.Table().Reshape); err != nil {
+		return err
+	}
+	return f.writeDelivery(w, id)
+}
+
+func (f *Front) postDiscardOne(w http.ResponseWriter, r *http.Request, _ query) error {
+	id, err := deliveryID(r)
+	if err != nil {
+		return err
+	}
+	if _, err := f.readJSON(r, maxOrder, &struct{}{}); err != nil {
+		return err
+	}
+	if err := f.Queue.Discard(id); err != nil {
+		return err
+	}
+	return f.writeDelivery(w, id)
+}
+
+// writeDelivery answers with a delivery as it is since something was asked of it.
+func (f *Front) writeDelivery(w http.ResponseWriter, id queue.DeliveryID) error {
+	d, err := f.Queue.Delivery(id)
+	if err != nil {
+		return err
+	}
+	return api.Write(w, http.StatusAccepted, d.Info)
+}
+
+func (f *Front) postRetry(w http.ResponseWriter, r *http.Request, _ query) error {
+	v, filter, err := f.readSelection(r, []string{string(queue.StateDead), string(queue.StateDelivered)}, "reshape")
+	if err != nil {
+		return err
+	}
+	if filter.State == "" {
+		filter.State = queue.StateDead
+	}
+	f.takesLong(w)
+	n, err := f.Queue.RetryAll(r.Context(), filter, v.Reshape, f.Table().Reshape, v.DryRun)
+	if err != nil {
+		return err
+	}
+	return writeMatched(w, n, v.DryRun)
+}
+
+func (f *Front) postDiscard(w http.ResponseWriter, r *http.Request, _ query) error {
+	v, filter, err := f.readSelection(r, []string{string(queue.StatePending), string(queue.StateHeld), string(queue.StateDead)})
+	if err != nil {
+		return err
+	}
+	if filter == (queue.Filter{}) {
+		return api.Refuse(http.StatusBadRequest, "say what to discard: at least one of route, state, reason, signal_type, since, until")
+	}
+	f.takesLong(w)
+	n, err := f.Queue.DiscardAll(r.Context(), filter, v.DryRun)
+	if err != nil {
+		return err
+	}
+	return writeMatched(w, n, v.DryRun)
+}
+
+func writeMatched(w http.ResponseWriter, n int, dry bool) error {
+	status := http.StatusAccepted
+	if dry {
+		status = http.StatusOK
+	}
+	return api.Write(w, status, api.Matched{Matched: n})
+}

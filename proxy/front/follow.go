@@ -1,0 +1,71 @@
+package front
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"signalpost/proxy/api"
+	"signalpost/queue"
+)
+
+// follow sends each entry as it is written, until the caller goes away or the
+// sidecar stops. The request, which may go on for ever, loses its deadlines;
+// each piece has one of its own.
+func (f *Front) follow(w http.ResponseWriter, r *http.Request, q query, filter queue.LogFilter) error {
+	for _, name := range []string{"after", "until"} {
+		if _, given := q[name]; given {
+			return api.Refuse(http.StatusBadRequest, "parameter %s has no meaning together with follow; leave one of them out", name)
+		}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	s := newStream(w, f.Follower)
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if err := s.send(nil); err != nil { // the headers, so that the caller knows at once that it listens
+		return nil
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(f.stopping, cancel)()
+	// Whatever ends it, the 200 has gone out: an end of the stream is all the caller can be told.
+	_ = f.Queue.Follow(ctx, filter, func(e queue.Entry) error {
+		b, err := api.Marshal(e)
+		if err != nil {
+			return err
+		}
+		return s.send(b)
+	})
+	return nil
+}
+
+// A stream is an answer without an end, each piece of which must be taken in time.
+type stream struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	time    time.Duration
+}
+
+// newStream takes the deadlines off a request.
+func newStream(w http.ResponseWriter, each time.Duration) *stream {
+	s := &stream{w, http.NewResponseController(w), each}
+	s.control.SetReadDeadline(time.Time{}) // once it has passed, net/http ends the request's context
+	return s
+}
+
+// send writes a piece, and waits until it has gone out.
+func (s *stream) send(piece []byte) error {
+	s.control.SetWriteDeadline(time.Now().Add(s.time))
+	if _, err := s.Write(piece); err != nil {
+		return err
+	}
+	if err := s.control.Flush(); err != nil {
+		return err
+	}
+	return s.control.SetWriteDeadline(time.Time{}) // it may be long until the next
+}

@@ -1,0 +1,177 @@
+// Package front is everything that Signalpost answers under HTTP: the guard
+// that stands before all of it, the parameters that callers send, the problems
+// that they are answered, and a file for each kind of resource:
+//
+//	read.go    the delivery log, deliveries and signals
+//	follow.go  the delivery log as it grows
+//	amend.go   retry and discard
+//	pause.go   pause and resume of routes
+//	try.go     what routes would make of a signal
+//	status.go  how all fares, and the probes
+//
+// POST /signals itself, GET /metrics and the dashboard are others' rooms; front
+// leads to them. It changes nothing but through the queue, and reads the
+// routing table of the moment once for each request.
+package front
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/dashboard"
+	"signalpost/proxy/table"
+	"signalpost/queue"
+)
+
+// Options are what a Front works with. All are needed, and safe for concurrent use.
+type Options struct {
+	Version string
+	Started time.Time // the uptime counts from then
+	Queue   *queue.Queue
+	Table   func() *table.Table // the running one
+	// ConfigError is why the config file, as it is now, is not the running config; nil if it is.
+	ConfigError func() error
+	// Ready is nil while signals are accepted; else it wraps an error of the queue.
+	Ready   func() error
+	Metrics http.Handler
+	Log     *slog.Logger
+
+	// Ingest answers POST /signals, offering to the route named only unless it
+	// is "". Refused is called once for each that is refused, there or before.
+	Ingest  func(w http.ResponseWriter, r *http.Request, only string) error
+	Refused func()
+	// ReadBody reads a request's body, unpacked, of so many bytes at most. It
+	// belongs to the caller until done, which must be called.
+	ReadBody func(r *http.Request, most int64) (body []byte, done func(), err error)
+	// ReadSignal reads one signal: its type and what transform.Parse makes of
+	// it. done must be called when that is not needed any more.
+	ReadSignal func(ctx context.Context, body []byte) (signalType string, doc any, done func(), err error)
+
+	Long     time.Duration // that a request may take which changes, or tries, many things
+	Follower time.Duration // in which who follows the log must take each piece
+}
+
+// A Front is the handler of all requests. It is safe for concurrent use.
+type Front struct {
+	Options
+	mux      *http.ServeMux
+	stopping context.Context
+	stop     context.CancelFunc
+}
+
+// A handler answers one method of one path; q is the request's parameters. A
+// problem it returns is the answer; any other error becomes one by problemOf.
+type handler func(w http.ResponseWriter, r *http.Request, q query) error
+
+// New returns a Front.
+func New(o Options) *Front {
+	f := &Front{Options: o, mux: http.NewServeMux()}
+	f.stopping, f.stop = context.WithCancel(context.Background())
+	allowed := map[string][]string{} // methods of a path
+	for _, e := range []struct {
+		pattern string
+		handler handler
+		params  []string
+	}{
+		{"POST /signals", f.postSignals, []string{"route"}},
+		{"GET /signals/{id}", f.getSignal, nil},
+		{"GET /log", f.getLog, []string{"route", "signal_type", "signal", "delivery", "verdict", "status", "since", "until", "limit", "after", "follow"}},
+		{"GET /deliveries", f.getDeliveries, []string{"state", "route", "signal_type", "signal", "reason", "since", "until", "limit", "after"}},
+		{"GET /deliveries/{id}", f.getDelivery, nil},
+		{"POST /deliveries/{id}/retry", f.postRetryOne, nil},
+		{"POST /deliveries/{id}/discard", f.postDiscardOne, nil},
+		{"POST /retry", f.postRetry, nil},
+		{"POST /discard", f.postDiscard, nil},
+		{"POST /try", f.postTry, nil},
+		{"GET /status", f.getStatus, nil},
+		{"POST /routes/{name}/pause", f.postPause, nil},
+		{"POST /routes/{name}/resume", f.postResume, nil},
+		{"GET /metrics", f.getMetrics, nil},
+		{"GET /healthz", getHealth, nil},
+		{"GET /readyz", f.getReady, nil},
+	} {
+		f.mux.HandleFunc(e.pattern, func(w http.ResponseWriter, r *http.Request) {
+			q, err := readQuery(r.URL.RawQuery, e.params)
+			if err == nil {
+				err = e.handler(w, r, q)
+			}
+			if err != nil {
+				f.refuse(w, r, err)
+			}
+		})
+		method, path, _ := strings.Cut(e.pattern, " ")
+		allowed[path] = append(allowed[path], method)
+		if method == http.MethodGet { // whose handler answers HEAD, too
+			allowed[path] = append(allowed[path], http.MethodHead)
+		}
+	}
+	for path, methods := range allowed {
+		slices.Sort(methods)
+		allow := strings.Join(methods, ", ")
+		f.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			api.Refuse(http.StatusMethodNotAllowed, "%s does not take %s; it takes %s", api.Clip(r.URL.Path), api.Clip(r.Method), allow).
+				With("Allow", allow).Write(w)
+		})
+	}
+	f.mux.Handle("/{$}", dashboard.Handler())
+	f.mux.Handle("/assets/", dashboard.Handler())
+	f.mux.HandleFunc("/", notFound)
+	return f
+}
+
+// Stop ends the requests that would not end by themselves: those that follow the log.
+func (f *Front) Stop() { f.stop() }
+
+// ServeHTTP answers a request if the guard lets it pass.
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
+		if no := guard(r, &f.Table().Config.Server); no != nil {
+			f.refuse(w, r, no)
+			return
+		}
+	}
+	if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") {
+		notFound(w, r) // ServeMux would redirect, which for a signal is an answer that few clients follow
+		return
+	}
+	f.mux.ServeHTTP(w, r)
+}
+
+// refuse answers with an error of a handler, or of the guard.
+func (f *Front) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Method == http.MethodPost && r.URL.Path == "/signals" {
+		f.Refused()
+	}
+	no := problemOf(err)
+	if no.Status == http.StatusInternalServerError {
+		f.Log.Error(r.Method+" "+api.Clip(r.URL.Path)+" failed", "err", err)
+	}
+	no.Write(w)
+}
+
+func (f *Front) postSignals(w http.ResponseWriter, r *http.Request, q query) error {
+	return f.Ingest(w, r, q["route"])
+}
+
+func (f *Front) getMetrics(w http.ResponseWriter, r *http.Request, _ query) error {
+	f.Metrics.ServeHTTP(w, r)
+	return nil
+}
+
+func notFound(w http.ResponseWriter, r *http.Request) {
+	api.Refuse(http.StatusNotFound, "there is nothing at %s; signals go to POST /signals", api.Clip(r.URL.Path)).Write(w)
+}
+
+// takesLong gives a request, whose body has been read, more time than usual
+// until it is answered.
+func (f *Front) takesLong(w http.ResponseWriter) {
+	c := http.NewResponseController(w)
+	until := time.Now().Add(f.Long)
+	c.SetReadDeadline(until) // once it has passed, net/http ends the request's context
+	c.SetWriteDeadline(until)
+}

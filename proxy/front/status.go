@@ -1,0 +1,85 @@
+package front
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/table"
+	"signalpost/queue"
+)
+
+func (f *Front) getStatus(w http.ResponseWriter, _ *http.Request, _ query) error {
+	t, q := f.Table(), f.Queue.Status()
+	s := api.Status{
+		Version: f.Version,
+		Uptime:  time.Since(f.Started).Truncate(time.Second).String(),
+		Config:  api.ConfigStatus{Path: t.Config.Path, Hash: t.Config.Hash, LoadedAt: t.Loaded.UTC()},
+		Store:   api.StoreStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
+		Routes:  make([]api.RouteStatus, 0, len(q.Routes)),
+	}
+	if err := f.ConfigError(); err != nil {
+		s.Config.Error = text(err.Error())
+	}
+	if err := f.Ready(); err != nil && s.Store.Accepting {
+		s.Store.Accepting, s.Store.Reason = false, text(err.Error())
+	}
+	for _, rs := range q.Routes {
+		s.Routes = append(s.Routes, routeStatus(t, &rs))
+	}
+	order := make(map[string]int, len(t.Routes)) // of the config, from the end: what has gone is 0 and last
+	for i, r := range t.Routes {
+		order[r.Name] = len(t.Routes) - i
+	}
+	slices.SortFunc(s.Routes, func(a, b api.RouteStatus) int {
+		return cmp.Or(order[b.Name]-order[a.Name], strings.Compare(a.Name, b.Name))
+	})
+	return api.Write(w, http.StatusOK, s)
+}
+
+// routeStatus is the queue's view of a route with what the table knows of it.
+func routeStatus(t *table.Table, q *queue.RouteStatus) api.RouteStatus {
+	s := api.RouteStatus{
+		Name: q.Name, State: q.State, Pending: q.Pending, Held: q.Held, Dead: q.Dead,
+		OldestDue:   instant(q.OldestDue),
+		LastSuccess: instant(q.LastSuccess),
+		LastError:   text(q.LastError),
+	}
+	if r := t.Route(q.Name); r != nil {
+		s.Target = text(r.Target)
+	}
+	return s
+}
+
+// text is nil for "".
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// instant is nil for the zero time.
+func instant(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func getHealth(w http.ResponseWriter, _ *http.Request, _ query) error {
+	api.WriteText(w, "ok\n")
+	return nil
+}
+
+func (f *Front) getReady(w http.ResponseWriter, _ *http.Request, _ query) error {
+	if err := f.Ready(); err != nil {
+		return err
+	}
+	api.WriteText(w, "ready\n")
+	return nil
+}

@@ -1,0 +1,44 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"signalpost/proxy/config"
+	"signalpost/proxy/table"
+)
+
+// tableOf compiles a config that is written into a folder of the test.
+func tableOf(t testing.TB, text string) *table.Table {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "signalpost.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := table.New(cfg, "signalpost/test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { table.Retire(nil) })
+	return table
+}
+
+// routesOf writes routes, each a name and further lines.
+func routesOf(routes ...string) string {
+	var b strings.Builder
+	for _, r := range routes {
+		name, lines, _ := strings.Cut(r, "\n")
+		fmt.Fprintf(&b, "[[route]]\nname = %q\nurl = \"http://127.0.0.1:9/%s\"\n%s\n", name, name, lines)
+	}
+	return b.String()
+}
+
+const sample = `{"signal_type":"product_qualified_lead","confidence":0.92,"id":12345678901234567890,"account":{"name":"Acme Corp"},"events":["a","b","c"]}`

@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+
+	"signalpost/proxy/config"
+	"signalpost/proxy/table"
+)
+
+// Reload reads the config file again and applies it, or changes nothing and
+// returns why. It loses and repeats nothing: a signal or attempt under way ends with
+// the table it began with. It waits for files no longer than until ctx ends.
+func (p *Proxy) Reload(ctx context.Context) error {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	old := p.table.Load()
+	t, err := p.load(ctx, old)
+	if err != nil {
+		if ctx.Err() == nil {
+			p.fault.Store(&err)
+		}
+		return err
+	}
+	// From here on nothing fails that would have to be undone.
+	p.fault.Store(nil)
+	p.table.Store(t)
+	if err := p.queue.Configure(t.Queue()); err != nil {
+		// It has them nonetheless, for when the store can be written again.
+		p.log.Warn("the queue takes up the new config when its store works again", "err", err)
+	}
+	old.Retire(t)
+	if h, ok := p.log.Handler().(*logHandler); ok {
+		h.set.apply(t.Config.Log)
+	}
+	if t.Config.Server.Listen != p.listen {
+		p.log.Warn(fmt.Sprintf("server.listen is now %s, but the sidecar goes on listening on %s: restart it to change that; all else is applied", t.Config.Server.Listen, p.listen))
+	}
+	if t.Config.Queue.Path != p.store {
+		p.log.Warn(fmt.Sprintf("queue.path is now %s, but the store stays at %s: restart the sidecar to change that; all else is applied", t.Config.Queue.Path, p.store))
+	}
+	p.log.Info(fmt.Sprintf("config reloaded: %s, %s", t.Config.Hash, count(len(t.Routes), "route")))
+	return nil
+}
+
+// load does everything of a reload that can fail.
+func (p *Proxy) load(ctx context.Context, old *table.Table) (*table.Table, error) {
+	cfg, err := config.Load(ctx, p.path)
+	if err != nil {
+		return nil, err
+	}
+	return table.New(cfg, userAgent(p.version), old)
+}
+
+// reload is Reload for those who have nobody to return an error to.
+func (p *Proxy) reload(ctx context.Context) {
+	if err := p.Reload(ctx); err != nil && ctx.Err() == nil {
+		p.log.Error("config not reloaded, the running one stays", "err", err)
+	}
+}
+
+// configError is why the config file, as it was when it was last read, is not
+// the running config; nil if it is.
+func (p *Proxy) configError() error {
+	if fault := p.fault.Load(); fault != nil {
+		return *fault
+	}
+	return nil
+}
+
+// count writes a number of things: 1 route, 2 routes.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"signalpost/proxy/front"
+	"signalpost/proxy/h1"
+)
+
+// grace is how long a stop waits for attempts under way; what is not done
+// then is given back uncharged.
+const grace = 10 * time.Second
+
+// drainTimeout is how long a stop waits for signals that have been read, and later for clients.
+const drainTimeout = 2 * time.Second
+
+// timeouts are what clients have, whatever they send or do not.
+type timeouts struct {
+	header   time.Duration // for the headers of a request
+	request  time.Duration // for a request whole
+	room     time.Duration // that a large body waits for room, at most
+	answer   time.Duration // from the headers until the answer has been taken
+	long     time.Duration // the same of what changes, or tries, many things
+	follower time.Duration // for each piece of a followed log, which may go on for ever
+	idle     time.Duration // between the requests of a connection
+}
+
+var usualTimeouts = timeouts{
+	header:   10 * time.Second,
+	request:  30 * time.Second,
+	room:     10 * time.Second,
+	answer:   time.Minute,
+	long:     10 * time.Minute, // sending a million deliveries again takes a while
+	follower: 30 * time.Second,
+	idle:     2 * time.Minute,
+}
+
+// Serve listens, and answers until ctx ends; ready, unless nil, is called with
+// the address once requests are answered: HOST:PORT, or unix: and a path. The
+// config is reloaded when its files change. Then it stops, in order: new signals
+// are refused; signals and attempts under way are waited for, grace at most; the
+// store is closed; so is the port. Serve returns nil after a stop that ctx
+// asked for, and leaves no goroutine. It must be called once.
+func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) {
+	var tasks sync.WaitGroup
+	defer func() {
+		tasks.Wait()
+		p.table.Load().Retire(nil)
+	}()
+	l, err := listen(p.listen)
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
+	f := p.front()
+	var requests sync.WaitGroup // net/http does not wait for those it closes the connections of
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		defer requests.Done()
+		f.ServeHTTP(w, r)
+	})
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: p.timeouts.header,
+		ReadTimeout:       p.timeouts.request,
+		WriteTimeout:      p.timeouts.answer,
+		IdleTimeout:       p.timeouts.idle,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	if ctx.Err() == nil {
+		tasks.Go(func() { p.watch(watching) })
+	}
+	plain := h1.New(l, handler, p.log, h1.Timeouts{Header: p.timeouts.header, Answer: p.timeouts.answer, Idle: p.timeouts.idle})
+	served := make(chan error, 1)
+	tasks.Go(func() { served <- server.Serve(plain) })
+	addr := address(l)
+	p.log.Info("listening on " + addr)
+	if ready != nil {
+		ready(addr)
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		err = fmt.Errorf("%s: serving ended: %w", addr, err)
+	}
+	stopWatching()
+
+	p.log.Info("stopping: no new signals; attempts under way have " + grace.String())
+	p.stopping.Store(true)
+	f.Stop()
+	// A signal takes as long as an fsync, or an expression that runs away.
+	for end := time.Now().Add(drainTimeout); p.accepting.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	err = errors.Join(err, p.close())
+	closing, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	server.Shutdown(closing) // its only error is that time is up
+	server.Close()
+	plain.End(closing)
+	requests.Wait()
+	if err == nil {
+		p.log.Info("stopped")
+	}
+	return err
+}
+
+// front is everything under HTTP.
+func (p *Proxy) front() *front.Front {
+	return front.New(front.Options{
+		Version:     p.version,
+		Started:     p.started,
+		Queue:       p.queue,
+		Table:       p.table.Load,
+		ConfigError: p.configError,
+		Ready:       p.ready,
+		Metrics:     p.metrics.handler(),
+		Log:         p.log,
+		Ingest:      p.ingest,
+		Refused:     p.metrics.refused.Inc,
+		ReadBody:    p.readBody,
+		ReadSignal:  readSignal,
+		Long:        p.timeouts.long,
+		Follower:    p.timeouts.follower,
+	})
+}
+
+// listen listens on HOST:PORT, or on unix: and a path. The socket is for its
+// owner alone. One that a killed process left behind is replaced; one that
+// somebody listens on, and a file that is no socket, is not.
+func listen(addr string) (net.Listener, error) {
+	path, unix := strings.CutPrefix(addr, "unix:")
+	if !unix {
+		l, err := net.Listen("tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("listen on %s: another process does already; stop it, or change server.listen: %w", addr, err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", addr, err)
+		}
+		return l, nil
+	}
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != fs.ModeSocket {
+			return nil, fmt.Errorf("listen on %s: there is a file that is no socket; move it away, or change server.listen", addr)
+		}
+		if c, err := net.Dial("unix", path); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("listen on %s: another process does already; stop it, or change server.listen", addr)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen on %s: a socket is left over from before and cannot be removed: %w", addr, err)
+		}
+	}
+	// The mask, which is the whole process's, keeps others out from the first moment on.
+	mask := syscall.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(mask)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// address is where a listener listens, as server.listen writes it.
+func address(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix:" + l.Addr().String()
+	}
+	return l.Addr().String()
+}

@@ -1,0 +1,133 @@
+// Package table is the routing table: a config compiled. It says which routes a
+// signal goes to, what they make of it, and holds the endpoint of each.
+//
+// A Table is immutable and all of it is safe for concurrent use. One at a time
+// is the running one. A signal, and each attempt of a delivery, is worked by
+// the table of its moment from beginning to end; the next one is made whole
+// (New) before it takes over, and the old one gives up what it does not share
+// with it (Retire).
+package table
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/config"
+	"signalpost/proxy/deliver"
+	"signalpost/queue"
+)
+
+// A Table is the routes of one config. Nobody changes its fields.
+type Table struct {
+	Config *config.Config
+	Loaded time.Time
+	Routes []*Route // in the order of the config
+	byName map[string]*Route
+}
+
+// A Route is a route of the config with the endpoint of its deliveries.
+type Route struct {
+	*config.Route
+	Endpoint *deliver.Endpoint // shared with the next table if nothing about it changes
+}
+
+// New compiles a config. userAgent is that of the requests. Endpoints of old,
+// the running table or nil, go on in the new one where they can; old itself is
+// not touched, so that the new one may be dropped with Retire(old).
+func New(cfg *config.Config, userAgent string, old *Table) (*Table, error) {
+	t := &Table{
+		Config: cfg,
+		Loaded: time.Now(),
+		Routes: make([]*Route, 0, len(cfg.Routes)),
+		byName: make(map[string]*Route, len(cfg.Routes)),
+	}
+	for i := range cfg.Routes {
+		r := &Route{Route: &cfg.Routes[i]}
+		var before *deliver.Endpoint
+		if was := old.Route(r.Name); was != nil {
+			before = was.Endpoint
+		}
+		var err error
+		if r.Endpoint, err = deliver.New(r.Route, userAgent, before); err != nil {
+			t.Retire(old)
+			return nil, fmt.Errorf("route %q: %w", r.Name, err)
+		}
+		t.Routes = append(t.Routes, r)
+		t.byName[r.Name] = r
+	}
+	return t, nil
+}
+
+// Retire closes the endpoints that t does not share with next, the running
+// table, or nil when none runs any more. Attempts under way are not disturbed.
+func (t *Table) Retire(next *Table) {
+	for _, r := range t.Routes {
+		if n := next.Route(r.Name); n == nil || n.Endpoint != r.Endpoint {
+			r.Endpoint.Close()
+		}
+	}
+}
+
+// Route returns the route of that name, or nil. A nil table has none.
+func (t *Table) Route(name string) *Route {
+	if t == nil {
+		return nil
+	}
+	return t.byName[name]
+}
+
+// NoRoute refuses a name that no route of the config has, with those it has.
+func (t *Table) NoRoute(name string) *api.Problem {
+	const most = 20
+	var names []string
+	for _, r := range t.Routes[:min(most, len(t.Routes))] {
+		names = append(names, r.Name)
+	}
+	list := strings.Join(names, ", ")
+	if more := len(t.Routes) - most; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return api.Refuse(http.StatusNotFound, "there is no route %q; the config has %s", api.Clip(name), list)
+}
+
+// Queue is what the queue has to know of the config.
+func (t *Table) Queue() (queue.Limits, []queue.Route) {
+	routes := make([]queue.Route, len(t.Routes))
+	for i, r := range t.Routes {
+		routes[i] = queue.Route{
+			Name:        r.Name,
+			Concurrency: r.Concurrency,
+			Rate:        r.Rate,
+			Paused:      r.Paused,
+			// The queue only compares it, so it need not know the URL, a credential.
+			Target: fmt.Sprintf("%x", sha256.Sum256([]byte(r.URL.Reveal()))),
+		}
+	}
+	q := t.Config.Queue
+	return queue.Limits{
+		MaxSize:     q.MaxSize,
+		MinFree:     q.MinFree,
+		MaxAge:      q.MaxAge,
+		Retention:   q.Retention,
+		DedupWindow: q.DedupWindow,
+	}, routes
+}
+
+// Request is the request an attempt of the delivery makes under this table, as
+// people may see it; nil if its route has gone.
+func (t *Table) Request(d *queue.Delivery, attempt int) *api.Request {
+	r := t.Route(d.Route)
+	if r == nil {
+		return nil
+	}
+	method, target, header := r.Endpoint.Describe(*d, attempt)
+	headers := make(map[string]string, len(header))
+	for name, values := range header {
+		headers[name] = strings.Join(values, ", ")
+	}
+	return &api.Request{Method: method, Target: target, Headers: headers}
+}
