@@ -115,7 +115,9 @@ func (p *Proxy) accept(r *http.Request, only string) (answer []byte, replayed bo
 	} else if elements, batch, err = split(buf.b, lines); err != nil {
 		return nil, false, err
 	}
-	accepted, matched, refused := p.shapeAll(t, elements, only, traceContext(r.Header))
+	use := transform.NewSession(r.Context(), transform.ForSignals)
+	defer use.Close()
+	accepted, matched, refused := p.shapeAll(t, use, elements, only, traceContext(r.Header))
 	if refused != nil && !batch {
 		refused.Index = nil
 	}
@@ -135,7 +137,7 @@ func (p *Proxy) accept(r *http.Request, only string) (answer []byte, replayed bo
 // shapeAll makes signals of the elements and offers each to the routes. Once
 // that has taken table.SlowAfter the rest are shaped side by side: a batch that meets
 // a runaway expression must not wait for it once a signal.
-func (p *Proxy) shapeAll(t *table.Table, elements []element, only, traceparent string) (accepted []queue.Accepted, matched []bool, _ *api.Problem) {
+func (p *Proxy) shapeAll(t *table.Table, use *transform.Session, elements []element, only, traceparent string) (accepted []queue.Accepted, matched []bool, _ *api.Problem) {
 	accepted = make([]queue.Accepted, len(elements))
 	matched = make([]bool, len(elements))
 	failed := make([]*api.Problem, len(elements))
@@ -153,7 +155,10 @@ func (p *Proxy) shapeAll(t *table.Table, elements []element, only, traceparent s
 				return
 			}
 		}
-		accepted[i].Deliveries, matched[i] = t.Offer(s, doc, only)
+		var err error
+		if accepted[i].Deliveries, matched[i], err = t.Offer(use, s, doc, only); err != nil {
+			failed[i] = api.Refuse(http.StatusServiceUnavailable, "%s", err).With("Retry-After", "1").At(i)
+		}
 	}
 	next := 0
 	for began := time.Now(); next < len(elements) && (next == 0 || time.Since(began) < table.SlowAfter); next++ {

@@ -103,7 +103,7 @@ func FuzzDecode(f *testing.F) {
 		if want := decoded(t, string(b)); !reflect.DeepEqual(v, want) {
 			t.Fatalf("Decode = %#v, encoding/json has %#v", v, want)
 		}
-		out, err := identity.Shape(v, Vars{})
+		out, err := identity.Shape(nil, v, Vars{})
 		if kindOf(err) == string(KindOutput) {
 			return
 		}

@@ -39,10 +39,10 @@ func checkDirect(t testing.TB, src, input string) bool {
 	}
 	doc := parsed(t, input)
 	_, ok := p.evaluate(doc, sampleVars)
-	got, gotErr := p.Shape(doc, sampleVars)
-	want, wantErr := p.Shape(doc.Value(), sampleVars)
-	match, matchErr := p.Match(doc, sampleVars)
-	wantMatch, wantMatchErr := p.Match(doc.Value(), sampleVars)
+	got, gotErr := p.Shape(nil, doc, sampleVars)
+	want, wantErr := p.Shape(nil, doc.Value(), sampleVars)
+	match, matchErr := p.Match(nil, doc, sampleVars)
+	wantMatch, wantMatchErr := p.Match(nil, doc.Value(), sampleVars)
 	for _, err := range []error{gotErr, wantErr, matchErr, wantMatchErr} {
 		if err != nil && strings.Contains(err.Error(), "ran for more than") {
 			return ok // on a machine so slow, or with the race detector, the two cannot be compared
@@ -113,7 +113,7 @@ func TestDirectConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			for range 20 {
 				for _, src := range []string{sampleShape, `.`, `.events | sort`, `.account.domain | test("com$")`, `.events[] | "\(.)"`} {
-					if _, err := compiled(t, src).Shape(doc, sampleVars); err != nil {
+					if _, err := compiled(t, src).Shape(nil, doc, sampleVars); err != nil {
 						t.Error(err)
 					}
 				}

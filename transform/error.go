@@ -48,7 +48,13 @@ const (
 	KindOutput  Kind = "output"  // a result is larger than [MaxOutput], or nested too deeply
 	KindResults Kind = "results" // it yields more than [MaxResults] results
 	KindMemory  Kind = "memory"  // it would take more memory than it is allowed
+	KindBusy    Kind = "busy"    // see [ErrBusy]
 )
+
+// ErrBusy is the error of a run that found no room among others for as long as
+// one may wait. It says nothing of the expression: no delivery may die of it, and
+// the request is a 503.
+var ErrBusy = &RunError{KindBusy, "the time and the memory for expressions are used up; try again in a moment"}
 
 // A RunError says why a run of a [Program] gave no results.
 type RunError struct {

@@ -80,7 +80,7 @@ func BenchmarkMatch(b *testing.B) {
 			p := compiled(b, src)
 			b.ReportAllocs()
 			for b.Loop() {
-				if ok, err := p.Match(v, sampleVars); !ok || err != nil {
+				if ok, err := p.Match(nil, v, sampleVars); !ok || err != nil {
 					b.Fatal(ok, err)
 				}
 			}
@@ -94,7 +94,7 @@ func BenchmarkShape(b *testing.B) {
 		p := compiled(b, sampleShape)
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := p.Shape(v, sampleVars); err != nil {
+			if _, err := p.Shape(nil, v, sampleVars); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -112,7 +112,7 @@ func BenchmarkShape(b *testing.B) {
 		p := compiled(b, long)
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := p.Shape(v, sampleVars); err != nil {
+			if _, err := p.Shape(nil, v, sampleVars); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -126,10 +126,10 @@ func BenchmarkSignal(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			doc, _ := Parse([]byte(sample))
-			if ok, err := where.Match(doc, sampleVars); !ok || err != nil {
+			if ok, err := where.Match(nil, doc, sampleVars); !ok || err != nil {
 				b.Fatal(ok, err)
 			}
-			if _, err := shape.Shape(doc, sampleVars); err != nil {
+			if _, err := shape.Shape(nil, doc, sampleVars); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -138,10 +138,10 @@ func BenchmarkSignal(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			v, _ := Decode([]byte(sample))
-			if ok, err := where.Match(v, sampleVars); !ok || err != nil {
+			if ok, err := where.Match(nil, v, sampleVars); !ok || err != nil {
 				b.Fatal(ok, err)
 			}
-			if _, err := shape.Shape(v, sampleVars); err != nil {
+			if _, err := shape.Shape(nil, v, sampleVars); err != nil {
 				b.Fatal(err)
 			}
 		}

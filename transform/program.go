@@ -50,8 +50,9 @@ func Compile(src string) (*Program, error) {
 
 // Match runs the program as a filter: it reports whether the first result is
 // neither false nor null. No result is no match. The input is a [*Document], or
-// the value of one. An error is a [*RunError].
-func (p *Program) Match(input any, vars Vars) (ok bool, err error) {
+// the value of one. An error is a [*RunError], [ErrBusy] among them, or that
+// of the session's context.
+func (p *Program) Match(s *Session, input any, vars Vars) (ok bool, err error) {
 	if doc, isDoc := input.(*Document); isDoc && p.plan != nil {
 		done := p.direct(doc, vars, func(d *direct, x *expr, in value) bool {
 			if x, in = d.resolve(x, in); x.made {
@@ -77,8 +78,8 @@ func (p *Program) Match(input any, vars Vars) (ok bool, err error) {
 // Shape runs the program as a transform. The results are JSON texts of at most
 // [MaxOutput] bytes each, in the order they came; there are at most
 // [MaxResults], or none. The input is a [*Document], or the value of one. An
-// error, a [*RunError], leaves no results.
-func (p *Program) Shape(input any, vars Vars) (results [][]byte, err error) {
+// error, as of Match, leaves no results.
+func (p *Program) Shape(s *Session, input any, vars Vars) (results [][]byte, err error) {
 	if doc, isDoc := input.(*Document); isDoc && p.plan != nil {
 		done := p.direct(doc, vars, func(d *direct, x *expr, in value) bool {
 			d.out.buf = d.out.buf[:0]

@@ -31,9 +31,9 @@ func Example() {
 		return
 	}
 	vars := Vars{SignalID: "sig_1", ReceivedAt: "2026-04-29T14:31:08Z", Route: "crm"}
-	ok, err := where.Match(signal, vars)
+	ok, err := where.Match(nil, signal, vars)
 	fmt.Println(ok, err)
-	bodies, err := shape.Shape(signal, vars)
+	bodies, err := shape.Shape(nil, signal, vars)
 	for _, b := range bodies {
 		fmt.Println(string(b), err)
 	}
@@ -50,7 +50,7 @@ func ExampleCompileError() {
 
 func ExampleRunError() {
 	p, _ := Compile(`"x" * 1e9`)
-	_, err := p.Shape(nil, Vars{})
+	_, err := p.Shape(nil, nil, Vars{})
 	fmt.Println(err)
 	// Output: the expression would make a string of more than 4 MiB
 }
@@ -68,14 +68,14 @@ func TestMatch(t *testing.T) {
 		`$route == "crm" and ($received_at | startswith("2026-"))`: true,
 		`.events[]`: true, `.nothing[]?`: false, `first(range(10))`: true,
 	} {
-		if got, err := compiled(t, src).Match(v, sampleVars); got != want || err != nil {
+		if got, err := compiled(t, src).Match(nil, v, sampleVars); got != want || err != nil {
 			t.Errorf("Match(%s) = %v, %v, want %v", src, got, err, want)
 		}
 	}
-	if ok, err := compiled(t, `error("x")`).Match(v, sampleVars); ok || kindOf(err) != "failed" {
+	if ok, err := compiled(t, `error("x")`).Match(nil, v, sampleVars); ok || kindOf(err) != "failed" {
 		t.Errorf("Match of an error = %v, %v", ok, err)
 	}
-	if ok, err := compiled(t, `last(range(1e12))`).Match(v, sampleVars); ok || kindOf(err) != "timeout" {
+	if ok, err := compiled(t, `last(range(1e12))`).Match(nil, v, sampleVars); ok || kindOf(err) != "timeout" {
 		t.Errorf("Match of a runaway = %v, %v", ok, err)
 	}
 }
@@ -105,7 +105,7 @@ func TestShape(t *testing.T) {
 		`(.id | tostring | fromjson) == .id`:      `true`,
 		`(.l[0] = 9 | .l), .l`:                    `[9,2]|[1,2]`,
 	} {
-		results, err := compiled(t, src).Shape(v, sampleVars)
+		results, err := compiled(t, src).Shape(nil, v, sampleVars)
 		var got []string
 		for _, b := range results {
 			got = append(got, string(b))
@@ -122,17 +122,17 @@ func TestLongLists(t *testing.T) {
 		t.Skip("with the race detector it can run over its time")
 	}
 	list := "[" + strings.Repeat(`"a.example",`, 5000) + `"b.example"]`
-	if ok, err := compiled(t, `IN("b.example"; `+list+`[])`).Match(nil, Vars{}); !ok || err != nil {
+	if ok, err := compiled(t, `IN("b.example"; `+list+`[])`).Match(nil, nil, Vars{}); !ok || err != nil {
 		t.Errorf("a list of 5001 constants: %v, %v", ok, err)
 	}
 	table := "{" + strings.Repeat(`"a": 1, `, 1000) + `"b": 2}.b == 2`
-	if ok, err := compiled(t, table).Match(nil, Vars{}); !ok || err != nil {
+	if ok, err := compiled(t, table).Match(nil, nil, Vars{}); !ok || err != nil {
 		t.Errorf("a table of 1001 constants: %v, %v", ok, err)
 	}
 }
 
 func TestResultBounds(t *testing.T) {
-	results, err := compiled(t, `range(100)`).Shape(nil, Vars{})
+	results, err := compiled(t, `range(100)`).Shape(nil, nil, Vars{})
 	if len(results) != MaxResults || err != nil {
 		t.Errorf("%d results, %v, want %d", len(results), err, MaxResults)
 	}
@@ -142,7 +142,7 @@ func TestResultBounds(t *testing.T) {
 		`"\"" * 524287`: "ok", `"\"" * 524288`: "output",
 		`range(101)`: "results",
 	} {
-		results, err := compiled(t, src).Shape(nil, Vars{})
+		results, err := compiled(t, src).Shape(nil, nil, Vars{})
 		if kindOf(err) != want || err != nil && results != nil {
 			t.Errorf("%s: %v, want %s", src, err, want)
 		}
@@ -167,14 +167,14 @@ func TestRunErrors(t *testing.T) {
 		`try error("\(1e9)") catch error`:     `the expression raised an error: 1000000000`,
 		`.. | .[[0]]?, (.a |= [.] | .a[[0]])`: `an array cannot be an index: use indices`,
 	} {
-		_, err := compiled(t, src).Shape(v, sampleVars)
+		_, err := compiled(t, src).Shape(nil, v, sampleVars)
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", src, err, want)
 		}
 	}
 	for _, src := range []string{`error("é" * 100000)`, `error([range(10000)])`, `"é" * 100000 | test("(")`,
 		`error("é" * 100000 | explode | implode)`, `"x" * 100000 | fromjson`, `.["x" * 100000] | .[0] = 1 | .["y" * 100000] = 2`} {
-		_, err := compiled(t, src).Shape(nil, sampleVars)
+		_, err := compiled(t, src).Shape(nil, nil, sampleVars)
 		if err == nil || len(err.Error()) > maxMessage || !utf8.ValidString(err.Error()) {
 			t.Errorf("%s: an error of %d bytes", src, len(fmt.Sprint(err)))
 		}
@@ -186,10 +186,10 @@ func TestPanics(t *testing.T) {
 	if err := asRunError(panicking{}); err.Kind != KindFailed || err.Msg == "" {
 		t.Errorf("asRunError = %+v", err)
 	}
-	if _, err := compiled(t, `type, tojson`).Shape(struct{}{}, Vars{}); kindOf(err) != "failed" {
+	if _, err := compiled(t, `type, tojson`).Shape(nil, struct{}{}, Vars{}); kindOf(err) != "failed" {
 		t.Errorf("a value of no JSON type: %v", err)
 	}
-	if _, err := compiled(t, `1`).Shape(nil, Vars{}); err != nil {
+	if _, err := compiled(t, `1`).Shape(nil, nil, Vars{}); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }
@@ -325,7 +325,7 @@ func TestConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			for range 10 {
 				for _, p := range programs {
-					if _, err := p.Shape(v, sampleVars); err != nil && kindOf(err) != "timeout" {
+					if _, err := p.Shape(nil, v, sampleVars); err != nil && kindOf(err) != "timeout" {
 						t.Error(err)
 					}
 				}
@@ -351,14 +351,14 @@ func TestLightAmongRunaways(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					runaway.Shape(v, sampleVars)
+					runaway.Shape(nil, v, sampleVars)
 				}
 			}
 		})
 	}
 	time.Sleep(20 * time.Millisecond)
 	for range 20 {
-		if _, err := light.Shape(v, sampleVars); err != nil {
+		if _, err := light.Shape(nil, v, sampleVars); err != nil {
 			t.Error(err)
 		}
 	}
@@ -374,7 +374,7 @@ func TestLightAmongRunaways(t *testing.T) {
 func TestLongNumbers(t *testing.T) {
 	long := strings.Repeat("9", 1_000_000)
 	v := map[string]any{"n": json.Number(long), "x": json.Number("1." + long)}
-	if got, err := compiled(t, `.n`).Shape(v, Vars{}); err != nil || string(got[0]) != long {
+	if got, err := compiled(t, `.n`).Shape(nil, v, Vars{}); err != nil || string(got[0]) != long {
 		t.Errorf("a long number does not pass: %v", err)
 	}
 	for _, src := range strings.Fields(strings.ReplaceAll(`
@@ -388,7 +388,7 @@ func TestLongNumbers(t *testing.T) {
 		.n~as~$n|[1]|.[[$n]]  .n~as~$n|[1]|.~as~{($n):$x}|$x  .n~as~$n|[1]-[$n]  .n~as~$n|1%$n  .n~as~$n|1/$n`, "  ", " ")) {
 		src = strings.ReplaceAll(src, "~", " ")
 		p, start := compiled(t, src), time.Now()
-		if _, err := p.Shape(v, Vars{}); kindOf(err) != "failed" {
+		if _, err := p.Shape(nil, v, Vars{}); kindOf(err) != "failed" {
 			t.Errorf("%s: %v", src, err)
 		}
 		if took := time.Since(start); took > 3*time.Second {
@@ -433,7 +433,7 @@ func FuzzCompile(f *testing.F) {
 			return
 		}
 		start := time.Now()
-		results, err := p.Shape(v, sampleVars)
+		results, err := p.Shape(nil, v, sampleVars)
 		if took := time.Since(start); took > 5*time.Second {
 			t.Fatalf("took %v", took)
 		}

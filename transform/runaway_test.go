@@ -66,7 +66,7 @@ func checkRunaway(t *testing.T, v any, c runaway) {
 		return
 	}
 	start := time.Now()
-	results, err := p.Shape(v, sampleVars)
+	results, err := p.Shape(nil, v, sampleVars)
 	took := time.Since(start)
 	kind := kindOf(err)
 	// A slow machine may meet the bound of time before any other.
@@ -93,7 +93,7 @@ func TestRunawayMemory(t *testing.T) {
 		for range 64 {
 			wg.Go(func() {
 				for p := range work {
-					p.Shape(v, sampleVars)
+					p.Shape(nil, v, sampleVars)
 				}
 			})
 		}

@@ -38,7 +38,7 @@ func TestAgreesWithStock(t *testing.T) {
 			continue
 		}
 		v := decoded(t, input)
-		results, err := p.Shape(v, Vars{})
+		results, err := p.Shape(nil, v, Vars{})
 		var got []string
 		for _, b := range results {
 			got = append(got, string(b))

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,10 +32,11 @@ func (t *Table) Decodes() bool {
 // body; it is not changed, and may be nil unless t Decodes.
 //
 // A route's expression that fails makes a dead delivery, and has no say in
-// what the other routes do. One runs after the other, which costs least as
+// what the other routes do. An error is transform.ErrBusy or that of the
+// session's context: nothing is known of the signal then. One runs after the other, which costs least as
 // long as they are quick; after SlowAfter the routes that are left run side by
 // side, so that a quick one waits for none and runaway ones do not add up.
-func (t *Table) Offer(s *queue.Signal, doc any, only string) (made []queue.Made, matched bool) {
+func (t *Table) Offer(use *transform.Session, s *queue.Signal, doc any, only string) (made []queue.Made, matched bool, err error) {
 	routes := t.Routes
 	if only != "" {
 		routes = slices.DeleteFunc([]*Route{t.Route(only)}, func(r *Route) bool { return r == nil })
@@ -50,30 +52,33 @@ func (t *Table) Offer(s *queue.Signal, doc any, only string) (made []queue.Made,
 		case r.forwards():
 			made = append(made, queue.Made{Route: r.Name})
 		case !began.IsZero() && time.Since(began) > SlowAfter:
-			rest, ok := offerAtOnce(routes[i:], s.Type, doc, vars)
-			return append(made, rest...), matched || ok
+			rest, ok, err := offerAtOnce(use, routes[i:], s.Type, doc, vars)
+			return append(made, rest...), matched || ok, err
 		default:
 			if began.IsZero() { // a signal that meets no expression needs no variables and no clock
 				began, vars = time.Now(), varsOf(s)
 			}
-			made, ok = r.offer(made, doc, vars)
+			if made, ok, err = r.offer(use, made, doc, vars); err != nil {
+				return nil, false, err
+			}
 		}
 		matched = matched || ok
 	}
-	return made, matched
+	return made, matched, nil
 }
 
-func offerAtOnce(routes []*Route, signalType string, doc any, vars transform.Vars) (made []queue.Made, matched bool) {
+func offerAtOnce(use *transform.Session, routes []*Route, signalType string, doc any, vars transform.Vars) (made []queue.Made, matched bool, err error) {
 	results := make([][]queue.Made, len(routes))
 	oks := make([]bool, len(routes))
+	errs := make([]error, len(routes))
 	var all sync.WaitGroup
 	for i, r := range routes {
 		if r.takes(signalType) {
-			all.Go(func() { results[i], oks[i] = r.offer(nil, doc, vars) })
+			all.Go(func() { results[i], oks[i], errs[i] = r.offer(use, nil, doc, vars) })
 		}
 	}
 	all.Wait()
-	return slices.Concat(results...), slices.Contains(oks, true)
+	return slices.Concat(results...), slices.Contains(oks, true), cmp.Or(errs...)
 }
 
 // varsOf are the variables of a signal's expressions, but Route.
@@ -93,31 +98,34 @@ func (r *Route) forwards() bool { return r.Where == nil && r.Transform == nil }
 // offer appends to made what the route makes of a signal that it takes, and
 // reports whether the signal passed. One whose where fails counts as passed:
 // it makes a dead delivery, for people to see.
-func (r *Route) offer(made []queue.Made, doc any, vars transform.Vars) ([]queue.Made, bool) {
-	pass, bodies, err := r.run(r.Where, r.Transform, doc, vars)
+func (r *Route) offer(use *transform.Session, made []queue.Made, doc any, vars transform.Vars) ([]queue.Made, bool, error) {
+	pass, bodies, err := r.run(use, r.Where, r.Transform, doc, vars)
+	fault, failed := errors.AsType[*transform.RunError](err)
 	switch {
+	case failed && fault.Kind != transform.KindBusy:
+		return append(made, queue.Made{Route: r.Name, Error: err.Error()}), true, nil
 	case err != nil:
-		return append(made, queue.Made{Route: r.Name, Error: err.Error()}), true
+		return nil, false, err
 	case pass && r.Transform == nil:
-		return append(made, queue.Made{Route: r.Name}), true
+		return append(made, queue.Made{Route: r.Name}), true, nil
 	}
 	for _, body := range bodies {
 		made = append(made, queue.Made{Route: r.Name, Body: body})
 	}
-	return made, pass
+	return made, pass, nil
 }
 
 // run gives a signal to two expressions, each of which may be nil, and returns
 // whether it passes the first and what the second yields.
-func (r *Route) run(where, shape *transform.Program, doc any, vars transform.Vars) (pass bool, bodies [][]byte, err error) {
+func (r *Route) run(use *transform.Session, where, shape *transform.Program, doc any, vars transform.Vars) (pass bool, bodies [][]byte, err error) {
 	vars.Route = r.Name
 	if where != nil {
-		if pass, err = where.Match(doc, vars); err != nil || !pass {
+		if pass, err = where.Match(use, doc, vars); err != nil || !pass {
 			return false, nil, err
 		}
 	}
 	if shape != nil {
-		bodies, err = shape.Shape(doc, vars)
+		bodies, err = shape.Shape(use, doc, vars)
 	}
 	return true, bodies, err
 }
@@ -139,7 +147,9 @@ func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
 			return nil, fmt.Errorf("the stored signal cannot be decoded: %w", err)
 		}
 	}
-	pass, bodies, err := r.run(r.Where, r.Transform, doc, varsOf(&s))
+	use := transform.NewSession(context.Background(), transform.ForSignals)
+	defer use.Close()
+	pass, bodies, err := r.run(use, r.Where, r.Transform, doc, varsOf(&s))
 	if pass && err == nil && r.Transform == nil {
 		bodies = [][]byte{s.Body}
 	}
@@ -154,6 +164,8 @@ func (t *Table) Try(ctx context.Context, s *queue.Signal, doc any, only string, 
 	otherWhere, err1 := compile("where", where)
 	otherShape, err2 := compile("transform", shape)
 	fault := errors.Join(err1, err2)
+	use := transform.NewSession(ctx, transform.ForTries)
+	defer use.Close()
 	trials := []api.Trial{}
 	for _, r := range t.Routes {
 		if only != "" && r.Name != only {
@@ -170,7 +182,7 @@ func (t *Table) Try(ctx context.Context, s *queue.Signal, doc any, only string, 
 		if shape != nil {
 			sh = otherShape
 		}
-		tried := r.try(w, sh, s, doc)
+		tried := r.try(use, w, sh, s, doc)
 		if len(tried.Bodies) > 0 {
 			tried.Request = t.Request(&queue.Delivery{
 				ID: s.ID.Delivery(1), Signal: s.ID, Route: r.Name, Type: s.Type, Body: tried.Bodies[0],
@@ -195,11 +207,11 @@ func compile(name string, source *string) (*transform.Program, error) {
 	return p, nil
 }
 
-func (r *Route) try(where, shape *transform.Program, s *queue.Signal, doc any) api.Trial {
+func (r *Route) try(use *transform.Session, where, shape *transform.Program, s *queue.Signal, doc any) api.Trial {
 	if !r.takes(s.Type) {
 		return trial(r, false, fmt.Sprintf("signal_type %q is none of signal_types: %s", s.Type, strings.Join(r.SignalTypes, ", ")), nil, nil)
 	}
-	pass, bodies, err := r.run(where, shape, doc, varsOf(s))
+	pass, bodies, err := r.run(use, where, shape, doc, varsOf(s))
 	switch {
 	case err != nil && !pass:
 		return trial(r, false, "where failed", nil, err)

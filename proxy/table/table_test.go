@@ -60,7 +60,10 @@ func offered(t testing.TB, table *Table, body, only string) (lines []string, mat
 		t.Fatal(err)
 	}
 	s := queue.Signal{ID: sampleID, Type: decoded.(map[string]any)["signal_type"].(string), Body: []byte(body)}
-	made, matched := table.Offer(&s, decoded, only)
+	made, matched, err := table.Offer(nil, &s, decoded, only)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, m := range made {
 		switch {
 		case m.Error != "":
@@ -196,7 +199,7 @@ func TestTry(t *testing.T) {
 	}
 	for _, test := range tests {
 		s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
-		got := table.Route(test.route).try(compile(test.where), compile(test.shape), &s, decoded)
+		got := table.Route(test.route).try(nil, compile(test.where), compile(test.shape), &s, decoded)
 		if got.Matches != test.matches || got.Why != test.why || len(got.Bodies) != test.bodies || (got.Error != nil) != test.fails {
 			t.Errorf("%s, where %q, transform %q: got %+v", test.route, test.where, test.shape, got)
 		}
@@ -245,7 +248,7 @@ func TestRoutesThatDoNotMatchCostNoMemory(t *testing.T) {
 	}
 	table := tableOf(t, routesOf(routes...))
 	s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
-	if n := testing.AllocsPerRun(100, func() { table.Offer(&s, nil, "") }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { table.Offer(nil, &s, nil, "") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -265,7 +268,7 @@ func BenchmarkShape(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if made, _ := table.Offer(&s, decoded, ""); len(made) != n {
+				if made, _, _ := table.Offer(nil, &s, decoded, ""); len(made) != n {
 					b.Fatalf("%d deliveries", len(made))
 				}
 			}
