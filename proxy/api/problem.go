@@ -2,7 +2,9 @@ package api
 
 import (
 	"fmt"
+	"mime"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -58,6 +60,26 @@ func (p *Problem) Write(w http.ResponseWriter) {
 		w.Header()[name] = values
 	}
 	write(w, p.Status, "application/problem+json", b)
+}
+
+// MediaType is the media type of a request's body in lower case, if the body is in
+// UTF-8 and the type is given once; else "".
+func MediaType(h http.Header) string {
+	values := h["Content-Type"]
+	if len(values) != 1 {
+		return ""
+	}
+	if values[0] == "application/json" { // as nearly all write it
+		return values[0]
+	}
+	media, params, err := mime.ParseMediaType(values[0])
+	charset, given := params["charset"]
+	// Some write utf8, UTF_8 or 'utf-8'.
+	plain := strings.NewReplacer("-", "", "_", "", "'", "").Replace(charset)
+	if err != nil || given && !strings.EqualFold(plain, "utf8") {
+		return ""
+	}
+	return media
 }
 
 // Clip shortens what a stranger sent, to be quoted in a problem.

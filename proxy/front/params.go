@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -129,9 +128,8 @@ func (f *Front) readJSON(r *http.Request, most int64, dst any, known ...string) 
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil
 	}
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if charset, given := params["charset"]; err != nil || media != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
-		return nil, api.Refuse(http.StatusUnsupportedMediaType, "Content-Type must be application/json; found %q", api.Clip(r.Header.Get("Content-Type"))).
+	if api.MediaType(r.Header) != "application/json" {
+		return nil, api.Refuse(http.StatusUnsupportedMediaType, "Content-Type must be application/json, in UTF-8; found %q", api.Clip(r.Header.Get("Content-Type"))).
 			With("Accept", "application/json")
 	}
 	kind, err := signaljson.Check(body)
