@@ -118,6 +118,17 @@ func benchRounds(b *testing.B, l *load, to *sink) {
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "signals/s")
 }
 
+const documented = `{
+  "signal_type": "product_qualified_lead",
+  "confidence": 0.92,
+  "source": "posthog",
+  "hypothesis_id": "hyp_8g2k",
+  "account": { "name": "Acme Corp", "domain": "acme.com" },
+  "events": ["visited_pricing_page", "invited_team_member", "api_key_created"],
+  "enrichment": { "company_size": "50-200", "industry": "SaaS" },
+  "detected_at": "2026-04-29T14:31:08Z"
+}`
+
 // A load is connections that send the documented signal.
 type load struct {
 	work chan struct{}

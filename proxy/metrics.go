@@ -117,8 +117,8 @@ func (m *metrics) route(name string) *routeMetrics {
 	return v.(*routeMetrics)
 }
 
-// put counts a signal that was accepted, and the deliveries made of it.
-func (m *metrics) put(made []queue.Made, matched bool) {
+// Accepted counts a signal that was accepted, and the deliveries made of it.
+func (m *metrics) Accepted(made []queue.Made, matched bool) {
 	if matched {
 		m.accepted.Inc()
 	} else {
@@ -130,6 +130,12 @@ func (m *metrics) put(made []queue.Made, matched bool) {
 		}
 	}
 }
+
+// Replayed counts signals that were answered again.
+func (m *metrics) Replayed(signals int) { m.replayed.Add(float64(signals)) }
+
+// Took notes how long it took to accept a request of POST /signals.
+func (m *metrics) Took(d time.Duration) { m.accept.Observe(d.Seconds()) }
 
 // observe counts one entry of the delivery log.
 func (m *metrics) observe(e *queue.Entry) {

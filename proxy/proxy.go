@@ -13,6 +13,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
+	"signalpost/proxy/ingest"
 	"signalpost/proxy/table"
 	"signalpost/queue"
 )
@@ -34,8 +35,6 @@ type Proxy struct {
 	fault    atomic.Pointer[error]       // why the config was not reloaded the last time; nil if it was
 
 	reloading sync.Mutex // one Reload at a time
-	stopping  atomic.Bool
-	accepting atomic.Int64 // signals that have been read and not been answered
 }
 
 // New opens the store and begins to send what is due. log gets a line for each
@@ -95,29 +94,6 @@ func (p *Proxy) Deliver(ctx context.Context, d queue.Delivery, attempt int) (que
 	return queue.Outcome{}, fmt.Errorf("route %q has gone from the config", d.Route)
 }
 
-// ready is nil while signals are accepted, else it says why not: it wraps an
-// error of the queue.
-func (p *Proxy) ready() error {
-	if p.stopping.Load() {
-		return fmt.Errorf("stopping: %w", queue.ErrClosed)
-	}
-	return p.queue.Ready()
-}
-
-// beginSignal has a stop of the sidecar wait for a signal that has been read,
-// until endSignal is called. It is an error where ready is, and there is
-// nothing to end.
-func (p *Proxy) beginSignal() error {
-	p.accepting.Add(1) // before the look: who stops counts after it has said so
-	err := p.ready()
-	if err != nil {
-		p.endSignal()
-	}
-	return err
-}
-
-func (p *Proxy) endSignal() { p.accepting.Add(-1) }
-
 // observe takes the entries of the delivery log as they are written: for the
 // metrics and the log. The lines of a batch are written at once.
 func (p *Proxy) observe(batch []queue.Entry) {
@@ -150,11 +126,10 @@ func Try(ctx context.Context, cfg *config.Config, version string, body []byte, o
 	if only != "" && t.Route(only) == nil {
 		return nil, t.NoRoute(only)
 	}
-	signalType, doc, done, err := readSignal(ctx, body)
+	signalType, err := ingest.SignalType(body)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	s := &queue.Signal{ID: queue.SignalID(ulid.Make()), Type: signalType, Body: body}
-	return t.Try(ctx, s, doc, only, nil, nil)
+	return t.Try(ctx, s, only, nil, nil)
 }

@@ -350,7 +350,14 @@ func TestStop(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
 	// Until the attempt is over it says that it stops.
-	r.until("it is not ready", func() bool { return r.ready() != nil })
+	r.until("it is not ready", func() bool {
+		resp, err := http.Get("http://" + r.addr + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable
+	})
 	for _, path := range []string{"/readyz", "/signals?route=a", "/signals"} {
 		var resp *http.Response
 		if path == "/readyz" {

@@ -16,6 +16,7 @@ import (
 
 	"signalpost/proxy/front"
 	"signalpost/proxy/h1"
+	"signalpost/proxy/ingest"
 )
 
 // grace is how long a stop waits for attempts under way; what is not done
@@ -62,7 +63,8 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	if err != nil {
 		return errors.Join(err, p.close())
 	}
-	f := p.front()
+	in := ingest.New(ingest.Options{Queue: p.queue, Table: p.table.Load, Metrics: p.metrics, Room: p.timeouts.room})
+	f := p.front(in)
 	var requests sync.WaitGroup // net/http does not wait for those it closes the connections of
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
@@ -99,12 +101,8 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	stopWatching()
 
 	p.log.Info("stopping: no new signals; attempts under way have " + grace.String())
-	p.stopping.Store(true)
 	f.Stop()
-	// A signal takes as long as an fsync, or an expression that runs away.
-	for end := time.Now().Add(drainTimeout); p.accepting.Load() > 0 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
+	in.Stop(drainTimeout) // a signal takes as long as an fsync, or an expression that runs away
 	err = errors.Join(err, p.close())
 	closing, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
@@ -119,20 +117,20 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 }
 
 // front is everything under HTTP.
-func (p *Proxy) front() *front.Front {
+func (p *Proxy) front(in *ingest.Ingest) *front.Front {
 	return front.New(front.Options{
 		Version:     p.version,
 		Started:     p.started,
 		Queue:       p.queue,
 		Table:       p.table.Load,
 		ConfigError: p.configError,
-		Ready:       p.ready,
+		Ready:       in.Ready,
 		Metrics:     p.metrics.handler(),
 		Log:         p.log,
-		Ingest:      p.ingest,
+		Ingest:      in.Post,
 		Refused:     p.metrics.refused.Inc,
-		ReadBody:    p.readBody,
-		ReadSignal:  readSignal,
+		ReadBody:    in.ReadBody,
+		SignalType:  ingest.SignalType,
 		Long:        p.timeouts.long,
 		Follower:    p.timeouts.follower,
 	})

@@ -48,9 +48,8 @@ type Options struct {
 	// ReadBody reads a request's body, unpacked, of so many bytes at most. It
 	// belongs to the caller until done, which must be called.
 	ReadBody func(r *http.Request, most int64) (body []byte, done func(), err error)
-	// ReadSignal reads one signal: its type and what transform.Parse makes of
-	// it. done must be called when that is not needed any more.
-	ReadSignal func(ctx context.Context, body []byte) (signalType string, doc any, done func(), err error)
+	// SignalType checks that a body is one signal, and returns its type.
+	SignalType func(body []byte) (string, error)
 
 	Long     time.Duration // that a request may take which changes, or tries, many things
 	Follower time.Duration // in which who follows the log must take each piece

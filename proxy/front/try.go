@@ -22,13 +22,12 @@ func (f *Front) postTry(w http.ResponseWriter, r *http.Request, _ query) error {
 		return t.NoRoute(v.Route)
 	}
 	f.takesLong(w)
-	signalType, doc, done, err := f.ReadSignal(r.Context(), v.Signal)
+	signalType, err := f.SignalType(v.Signal)
 	if err != nil {
 		return err
 	}
-	defer done()
 	s := &queue.Signal{ID: f.Queue.NewSignalID(), Type: signalType, Body: v.Signal}
-	trials, err := t.Try(r.Context(), s, doc, v.Route, v.Where, v.Transform)
+	trials, err := t.Try(r.Context(), s, v.Route, v.Where, v.Transform)
 	if err != nil {
 		return err
 	}

@@ -3,17 +3,20 @@ package table
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"signalpost/proxy/api"
+	"signalpost/proxy/memory"
 	"signalpost/queue"
 	"signalpost/transform"
+	"signalpost/transform/json"
 )
 
 // SlowAfter is how long the expressions of a request may take one after the
@@ -21,70 +24,92 @@ import (
 // thousand routes needs, far less than the time bound of one expression.
 const SlowAfter = 20 * time.Millisecond
 
-// Decodes reports whether any route looks into a signal.
-func (t *Table) Decodes() bool {
-	return slices.ContainsFunc(t.Routes, func(r *Route) bool { return !r.forwards() })
+// decoding is what the signals that expressions work on take in memory, all together.
+var decoding = memory.New(96<<20, 5*time.Second)
+
+// An input is a signal as expressions see it.
+type input struct {
+	doc   any // many may read it at once, and nobody changes it
+	vars  transform.Vars
+	taken int64 // of decoding
 }
+
+// read decodes a signal. The input must be closed. The error wraps
+// queue.ErrUnavailable if there is no memory for it, or is ctx's.
+func read(ctx context.Context, s *queue.Signal) (in *input, err error) {
+	in = &input{vars: transform.Vars{
+		SignalID:   s.ID.String(),
+		ReceivedAt: s.ID.Time().UTC().Format(time.RFC3339), // whole seconds: jq's fromdate takes no others
+	}}
+	if in.taken, err = decoding.Take(ctx, json.Growth*int64(len(s.Body))); err != nil {
+		return nil, err
+	}
+	if in.doc, err = json.Decode(s.Body); err != nil {
+		in.close()
+		return nil, fmt.Errorf("the signal cannot be decoded: %w", err)
+	}
+	return in, nil
+}
+
+func (in *input) close() { decoding.Give(in.taken) }
 
 // Offer offers a signal to every route, or to the one that only names unless
 // it is empty, and returns the deliveries that it makes, in the order of the
-// routes, and whether it passed any. doc is what transform.Parse made of the
-// body; it is not changed, and may be nil unless t Decodes.
+// routes, and whether it passed any.
 //
 // A route's expression that fails makes a dead delivery, and has no say in
-// what the other routes do. An error is transform.ErrBusy or that of the
-// session's context: nothing is known of the signal then. One runs after the other, which costs least as
+// what the other routes do. One runs after the other, which costs least as
 // long as they are quick; after SlowAfter the routes that are left run side by
 // side, so that a quick one waits for none and runaway ones do not add up.
-func (t *Table) Offer(use *transform.Session, s *queue.Signal, doc any, only string) (made []queue.Made, matched bool, err error) {
+//
+// An error wraps queue.ErrUnavailable when memory or time is short because of
+// others, or is that of the session's context: nothing is known of the signal then.
+func (t *Table) Offer(use *transform.Session, s *queue.Signal, only string) (made []queue.Made, matched bool, err error) {
 	routes := t.Routes
 	if only != "" {
 		routes = slices.DeleteFunc([]*Route{t.Route(only)}, func(r *Route) bool { return r == nil })
 	}
-	var vars transform.Vars
+	var in *input       // a signal that meets no expression is not decoded
 	var began time.Time // of the first expression
 	for i, r := range routes {
 		if !r.takes(s.Type) {
 			continue
 		}
-		ok := true
 		switch {
 		case r.forwards():
-			made = append(made, queue.Made{Route: r.Name})
-		case !began.IsZero() && time.Since(began) > SlowAfter:
-			rest, ok, err := offerAtOnce(use, routes[i:], s.Type, doc, vars)
-			return append(made, rest...), matched || ok, err
-		default:
-			if began.IsZero() { // a signal that meets no expression needs no variables and no clock
-				began, vars = time.Now(), varsOf(s)
-			}
-			if made, ok, err = r.offer(use, made, doc, vars); err != nil {
+		case in == nil:
+			if in, err = read(context.Background(), s); err != nil {
 				return nil, false, err
 			}
+			defer in.close()
+			began = time.Now()
+		case time.Since(began) > SlowAfter:
+			rest, ok, err := offerAtOnce(use, routes[i:], s.Type, in)
+			return append(made, rest...), matched || ok, err
+		}
+		var ok bool
+		if made, ok, err = r.offer(use, made, in); err != nil {
+			return nil, false, err
 		}
 		matched = matched || ok
 	}
 	return made, matched, nil
 }
 
-func offerAtOnce(use *transform.Session, routes []*Route, signalType string, doc any, vars transform.Vars) (made []queue.Made, matched bool, err error) {
+func offerAtOnce(use *transform.Session, routes []*Route, signalType string, in *input) (made []queue.Made, matched bool, err error) {
 	results := make([][]queue.Made, len(routes))
 	oks := make([]bool, len(routes))
-	errs := make([]error, len(routes))
-	var all sync.WaitGroup
+	var all errgroup.Group
 	for i, r := range routes {
 		if r.takes(signalType) {
-			all.Go(func() { results[i], oks[i], errs[i] = r.offer(use, nil, doc, vars) })
+			all.Go(func() (err error) {
+				results[i], oks[i], err = r.offer(use, nil, in)
+				return err
+			})
 		}
 	}
-	all.Wait()
-	return slices.Concat(results...), slices.Contains(oks, true), cmp.Or(errs...)
-}
-
-// varsOf are the variables of a signal's expressions, but Route.
-func varsOf(s *queue.Signal) transform.Vars {
-	// Whole seconds: jq's fromdate takes no others.
-	return transform.Vars{SignalID: s.ID.String(), ReceivedAt: s.ID.Time().UTC().Format(time.RFC3339)}
+	err = all.Wait()
+	return slices.Concat(results...), slices.Contains(oks, true), err
 }
 
 // takes reports whether the route's signal_types let the type pass.
@@ -98,11 +123,11 @@ func (r *Route) forwards() bool { return r.Where == nil && r.Transform == nil }
 // offer appends to made what the route makes of a signal that it takes, and
 // reports whether the signal passed. One whose where fails counts as passed:
 // it makes a dead delivery, for people to see.
-func (r *Route) offer(use *transform.Session, made []queue.Made, doc any, vars transform.Vars) ([]queue.Made, bool, error) {
-	pass, bodies, err := r.run(use, r.Where, r.Transform, doc, vars)
-	fault, failed := errors.AsType[*transform.RunError](err)
+func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]queue.Made, bool, error) {
+	pass, bodies, err := r.run(use, r.Where, r.Transform, in)
+	_, failed := errors.AsType[*transform.RunError](err)
 	switch {
-	case failed && fault.Kind != transform.KindBusy:
+	case failed:
 		return append(made, queue.Made{Route: r.Name, Error: err.Error()}), true, nil
 	case err != nil:
 		return nil, false, err
@@ -116,18 +141,26 @@ func (r *Route) offer(use *transform.Session, made []queue.Made, doc any, vars t
 }
 
 // run gives a signal to two expressions, each of which may be nil, and returns
-// whether it passes the first and what the second yields.
-func (r *Route) run(use *transform.Session, where, shape *transform.Program, doc any, vars transform.Vars) (pass bool, bodies [][]byte, err error) {
+// whether it passes the first and what the second yields. An error that is a
+// *transform.RunError is the expression's own fault. If both are nil, in may be.
+func (r *Route) run(use *transform.Session, where, shape *transform.Program, in *input) (pass bool, bodies [][]byte, err error) {
+	if where == nil && shape == nil {
+		return true, nil, nil
+	}
+	vars := in.vars
 	vars.Route = r.Name
+	pass = true
 	if where != nil {
-		if pass, err = where.Match(use, doc, vars); err != nil || !pass {
-			return false, nil, err
-		}
+		pass, err = where.Match(use, in.doc, vars)
+		pass = pass && err == nil
 	}
-	if shape != nil {
-		bodies, err = shape.Shape(use, doc, vars)
+	if pass && shape != nil {
+		bodies, err = shape.Shape(use, in.doc, vars)
 	}
-	return true, bodies, err
+	if fault, ok := errors.AsType[*transform.RunError](err); ok && fault.Kind == transform.KindBusy {
+		err = fmt.Errorf("%w: %s", queue.ErrUnavailable, fault)
+	}
+	return pass, bodies, err
 }
 
 // Reshape makes the bodies of a stored signal as the table has it today, for
@@ -140,16 +173,17 @@ func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
 	if !r.takes(s.Type) {
 		return nil, nil
 	}
-	var doc any
-	if !r.forwards() {
-		var err error
-		if doc, err = transform.Parse(s.Body); err != nil {
-			return nil, fmt.Errorf("the stored signal cannot be decoded: %w", err)
-		}
+	if r.forwards() {
+		return [][]byte{s.Body}, nil
 	}
+	in, err := read(context.Background(), &s)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
 	use := transform.NewSession(context.Background(), transform.ForSignals)
 	defer use.Close()
-	pass, bodies, err := r.run(use, r.Where, r.Transform, doc, varsOf(&s))
+	pass, bodies, err := r.run(use, r.Where, r.Transform, in)
 	if pass && err == nil && r.Transform == nil {
 		bodies = [][]byte{s.Body}
 	}
@@ -157,10 +191,15 @@ func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
 }
 
 // Try says what the routes, or the one that only names unless it is empty,
-// would make of a signal; doc is what transform.Parse made of its body. where
-// and shape, unless nil, stand in for the routes' own expressions; "" stands
-// for none. Nothing is stored or sent. It returns ctx's error when that ends.
-func (t *Table) Try(ctx context.Context, s *queue.Signal, doc any, only string, where, shape *string) ([]api.Trial, error) {
+// would make of a signal. where and shape, unless nil, stand in for the routes'
+// own expressions; "" stands for none. Nothing is stored or sent. The error is
+// ctx's, or as of Offer.
+func (t *Table) Try(ctx context.Context, s *queue.Signal, only string, where, shape *string) ([]api.Trial, error) {
+	in, err := read(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
 	otherWhere, err1 := compile("where", where)
 	otherShape, err2 := compile("transform", shape)
 	fault := errors.Join(err1, err2)
@@ -182,14 +221,14 @@ func (t *Table) Try(ctx context.Context, s *queue.Signal, doc any, only string, 
 		if shape != nil {
 			sh = otherShape
 		}
-		tried := r.try(use, w, sh, s, doc)
+		tried, err := r.try(use, w, sh, s, in)
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return nil, err
+		}
 		if len(tried.Bodies) > 0 {
 			tried.Request = t.Request(&queue.Delivery{
 				ID: s.ID.Delivery(1), Signal: s.ID, Route: r.Name, Type: s.Type, Body: tried.Bodies[0],
 			}, 1)
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
 		}
 		trials = append(trials, tried)
 	}
@@ -207,28 +246,31 @@ func compile(name string, source *string) (*transform.Program, error) {
 	return p, nil
 }
 
-func (r *Route) try(use *transform.Session, where, shape *transform.Program, s *queue.Signal, doc any) api.Trial {
+func (r *Route) try(use *transform.Session, where, shape *transform.Program, s *queue.Signal, in *input) (api.Trial, error) {
 	if !r.takes(s.Type) {
-		return trial(r, false, fmt.Sprintf("signal_type %q is none of signal_types: %s", s.Type, strings.Join(r.SignalTypes, ", ")), nil, nil)
+		return trial(r, false, fmt.Sprintf("signal_type %q is none of signal_types: %s", s.Type, strings.Join(r.SignalTypes, ", ")), nil, nil), nil
 	}
-	pass, bodies, err := r.run(use, where, shape, doc, varsOf(s))
+	pass, bodies, err := r.run(use, where, shape, in)
+	_, failed := errors.AsType[*transform.RunError](err)
 	switch {
+	case err != nil && !failed:
+		return api.Trial{}, err
 	case err != nil && !pass:
-		return trial(r, false, "where failed", nil, err)
+		return trial(r, false, "where failed", nil, err), nil
 	case err != nil:
-		return trial(r, true, "passes, but transform failed", nil, err)
+		return trial(r, true, "passes, but transform failed", nil, err), nil
 	case !pass:
-		return trial(r, false, "where is false or null, or yields nothing", nil, nil)
+		return trial(r, false, "where is false or null, or yields nothing", nil, nil), nil
 	case shape == nil:
-		return trial(r, true, "passes", [][]byte{s.Body}, nil)
+		return trial(r, true, "passes", [][]byte{s.Body}, nil), nil
 	case len(bodies) == 0:
-		return trial(r, true, "passes, but transform yields nothing", nil, nil)
+		return trial(r, true, "passes, but transform yields nothing", nil, nil), nil
 	}
-	return trial(r, true, "passes", bodies, nil)
+	return trial(r, true, "passes", bodies, nil), nil
 }
 
 func trial(r *Route, matches bool, why string, bodies [][]byte, err error) api.Trial {
-	t := api.Trial{Route: r.Name, Matches: matches, Why: why, Bodies: make([]json.RawMessage, len(bodies))}
+	t := api.Trial{Route: r.Name, Matches: matches, Why: why, Bodies: make([]stdjson.RawMessage, len(bodies))}
 	for i, b := range bodies {
 		t.Bodies[i] = b
 	}

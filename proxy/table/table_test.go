@@ -13,6 +13,7 @@ import (
 	"signalpost/proxy/config"
 	"signalpost/queue"
 	"signalpost/transform"
+	"signalpost/transform/json"
 )
 
 // tableOf compiles a config that is written into a folder of the test.
@@ -55,12 +56,12 @@ var sampleID = func() (id queue.SignalID) {
 // offered offers a signal to a table and returns a line for each delivery.
 func offered(t testing.TB, table *Table, body, only string) (lines []string, matched bool) {
 	t.Helper()
-	decoded, err := transform.Decode([]byte(body))
+	signals, _, err := json.Signals([]byte(body), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := queue.Signal{ID: sampleID, Type: decoded.(map[string]any)["signal_type"].(string), Body: []byte(body)}
-	made, matched, err := table.Offer(nil, &s, decoded, only)
+	s := queue.Signal{ID: sampleID, Type: signals[0].Type, Body: []byte(body)}
+	made, matched, err := table.Offer(nil, &s, only)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,13 +194,17 @@ func TestTry(t *testing.T) {
 		{"a", ".nothing", "1", false, "where is false or null, or yields nothing", 0, false},
 		{"b", "", "", false, `signal_type "product_qualified_lead" is none of signal_types: y, z*`, 0, false},
 	}
-	decoded, err := transform.Decode([]byte(sample))
+	s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
+	in, err := read(t.Context(), &s)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer in.close()
 	for _, test := range tests {
-		s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
-		got := table.Route(test.route).try(nil, compile(test.where), compile(test.shape), &s, decoded)
+		got, err := table.Route(test.route).try(nil, compile(test.where), compile(test.shape), &s, in)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got.Matches != test.matches || got.Why != test.why || len(got.Bodies) != test.bodies || (got.Error != nil) != test.fails {
 			t.Errorf("%s, where %q, transform %q: got %+v", test.route, test.where, test.shape, got)
 		}
@@ -248,7 +253,7 @@ func TestRoutesThatDoNotMatchCostNoMemory(t *testing.T) {
 	}
 	table := tableOf(t, routesOf(routes...))
 	s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
-	if n := testing.AllocsPerRun(100, func() { table.Offer(nil, &s, nil, "") }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { table.Offer(nil, &s, "") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -264,11 +269,7 @@ func BenchmarkShape(b *testing.B) {
 			s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
 			b.ReportAllocs()
 			for b.Loop() {
-				decoded, err := transform.Parse(s.Body)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if made, _, _ := table.Offer(nil, &s, decoded, ""); len(made) != n {
+				if made, _, err := table.Offer(nil, &s, ""); err != nil || len(made) != n {
 					b.Fatalf("%d deliveries", len(made))
 				}
 			}

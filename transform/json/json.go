@@ -21,6 +21,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// Growth is how many bytes of memory a byte of a text decodes to, at most:
+// [{"":0},…] takes nearly so much.
+const Growth = 64
+
 // MaxDepth is how deeply arrays and objects of a text may be nested.
 const MaxDepth = 1000
 

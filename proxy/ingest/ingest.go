@@ -1,0 +1,294 @@
+// Package ingest answers POST /signals. A request's body is read and unpacked,
+// checked, and cut into signals; each is offered to the routes of the moment's
+// table; and all they make of it goes to the queue in one batch, which is on disk
+// before the 202. All is refused or nothing, and of what is refused there is no
+// trace: its Idempotency-Key is free again.
+//
+// Memory is bounded whatever clients send: what arrives, what it decodes to
+// (proxy/table) and what is made of it each have a budget, for which a request
+// waits, and is then answered 503.
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/memory"
+	"signalpost/proxy/table"
+	"signalpost/queue"
+	"signalpost/transform"
+	"signalpost/transform/json"
+)
+
+// Options are what ingest works with. All are needed, and safe for concurrent use.
+type Options struct {
+	Queue   *queue.Queue
+	Table   func() *table.Table // the running one
+	Metrics Metrics
+	Room    time.Duration // that a large body waits for room, at most
+}
+
+// Metrics counts what is answered 202.
+type Metrics interface {
+	Accepted(made []queue.Made, matched bool) // a signal, with its deliveries
+	Replayed(signals int)                     // again, for their Idempotency-Key
+	Took(time.Duration)                       // a request that was not replayed
+}
+
+// An Ingest takes signals in. It is safe for concurrent use.
+type Ingest struct {
+	Options
+	arriving *memory.Budget // for the bodies that are larger than largeBody
+	made     *memory.Budget // for what becomes of signals until it is on disk
+	stopping atomic.Bool
+	entered  atomic.Int64 // requests that have been read and not been answered
+}
+
+const (
+	arrivingBytes = 64 << 20
+	madeBytes     = 32 << 20
+	// deliveryBytes is what a delivery takes beside its body: its records, and
+	// its part of the answer.
+	deliveryBytes = 512
+	// shapedAtOnce is how many signals of a slow batch are shaped side by side.
+	shapedAtOnce = 64
+)
+
+// New returns an Ingest.
+func New(o Options) *Ingest {
+	return &Ingest{Options: o, arriving: memory.New(arrivingBytes, o.Room), made: memory.New(madeBytes, o.Room)}
+}
+
+// Ready is nil while signals are accepted, else it says why not: it wraps an
+// error of the queue.
+func (in *Ingest) Ready() error {
+	if in.stopping.Load() {
+		return fmt.Errorf("stopping: %w", queue.ErrClosed)
+	}
+	return in.Queue.Ready()
+}
+
+// Stop refuses new signals, and waits for those that have been read, so long at most.
+func (in *Ingest) Stop(wait time.Duration) {
+	in.stopping.Store(true)
+	for end := time.Now().Add(wait); in.entered.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// enter has Stop wait until leave is called. It is an error where Ready is, and
+// there is nothing to leave.
+func (in *Ingest) enter() error {
+	in.entered.Add(1) // before the look: Stop counts after it has said so
+	err := in.Ready()
+	if err != nil {
+		in.leave()
+	}
+	return err
+}
+
+func (in *Ingest) leave() { in.entered.Add(-1) }
+
+// Post answers POST /signals; only is the one route to offer them to, "" for all.
+// What the headers tell to be refused is refused before the body is read. It has
+// not answered if it returns an error: a problem, or an error of the queue.
+func (in *Ingest) Post(w http.ResponseWriter, r *http.Request, only string) error {
+	began := time.Now()
+	answer, replayed, err := in.accept(r, only)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	if replayed {
+		in.Metrics.Replayed(bytes.Count(answer, []byte(`"id":"sig_`)))
+		h["Idempotent-Replayed"] = []string{"true"}
+	} else {
+		in.Metrics.Took(time.Since(began))
+	}
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(answer))}
+	w.WriteHeader(http.StatusAccepted)
+	w.Write(answer)
+	return nil
+}
+
+// accept takes a request in, and returns the body of its 202 when everything
+// in it is safe on disk, or that of an earlier request with the same key.
+func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed bool, err error) {
+	t := in.Table()
+	if only != "" && t.Route(only) == nil {
+		return nil, false, t.NoRoute(only)
+	}
+	lines, err := readType(r.Header)
+	if err != nil {
+		return nil, false, err
+	}
+	key, err := readKey(r.Header)
+	if err != nil {
+		return nil, false, err
+	}
+	if key == "" { // an answer that is known already is given even when the store is full
+		if err := in.Ready(); err != nil {
+			return nil, false, err
+		}
+	}
+	body, done, err := in.ReadBody(r, t.Config.Server.MaxBody)
+	if err != nil {
+		return nil, false, err
+	}
+	defer done()
+	var claim *queue.Claim
+	if key != "" {
+		claim, answer, err = in.Queue.Claim(r.Context(), key, digest(lines, only, body))
+		if err != nil || claim == nil {
+			return answer, true, err
+		}
+		defer claim.Release()
+	}
+	// Its body may have taken a while to come.
+	if err := in.enter(); err != nil {
+		return nil, false, err
+	}
+	defer in.leave()
+
+	signals, batch, err := readSignals(body, lines)
+	if err != nil {
+		return nil, false, err
+	}
+	o := offering{
+		table: t, only: only, budget: in.made,
+		// Not the request's context: who has closed half of the connection waits for an answer.
+		use:      transform.NewSession(context.Background(), transform.ForSignals),
+		accepted: make([]queue.Accepted, len(signals)), matched: make([]bool, len(signals)),
+	}
+	defer o.close()
+	parent := traceparent(r.Header)
+	for i, s := range signals {
+		// The queue keeps the bytes, and the request's buffer is used again.
+		o.accepted[i].Signal = queue.Signal{ID: in.Queue.NewSignalID(), Type: s.Type, Traceparent: parent, Body: bytes.Clone(s.Raw)}
+	}
+	if err := o.offerAll(); err != nil {
+		return nil, false, err
+	}
+	if answer, err = answerTo(o.accepted, batch); err != nil {
+		return nil, false, err
+	}
+	if err := in.Queue.Put(o.accepted, claim, answer); err != nil {
+		return nil, false, err
+	}
+	for i := range o.accepted {
+		in.Metrics.Accepted(o.accepted[i].Deliveries, o.matched[i])
+	}
+	return answer, false, nil
+}
+
+// An offering is the signals of one request on their way through the routes.
+type offering struct {
+	table    *table.Table
+	only     string
+	use      *transform.Session
+	accepted []queue.Accepted
+	matched  []bool // which of them passed a route
+
+	budget *memory.Budget
+	held   atomic.Int64 // of budget
+}
+
+// offerAll offers the signals to the routes. Once that has taken
+// table.SlowAfter the rest go side by side: a batch that meets a runaway
+// expression must not wait for it once a signal.
+func (o *offering) offerAll() error {
+	next := 0
+	for began := time.Now(); next < len(o.accepted) && (next == 0 || time.Since(began) < table.SlowAfter); next++ {
+		if err := o.offer(next); err != nil {
+			return err
+		}
+	}
+	if next == len(o.accepted) {
+		return nil
+	}
+	rest, failed := errgroup.WithContext(context.Background())
+	rest.SetLimit(shapedAtOnce)
+	for i := next; i < len(o.accepted) && failed.Err() == nil; i++ {
+		rest.Go(func() error { return o.offer(i) })
+	}
+	return rest.Wait()
+}
+
+// offer offers the i-th signal, and takes memory for what is made of it beside
+// the bodies, which are on the session's account.
+func (o *offering) offer(i int) (err error) {
+	s := &o.accepted[i]
+	if s.Deliveries, o.matched[i], err = o.table.Offer(o.use, &s.Signal, o.only); err != nil {
+		return err
+	}
+	n := deliveryBytes * int64(len(s.Deliveries))
+	if o.held.Load()+n > madeBytes {
+		return api.Refuse(http.StatusRequestEntityTooLarge,
+			"the batch makes more than %d deliveries; send fewer signals at once", madeBytes/deliveryBytes)
+	}
+	if err = o.budget.TakeMore(n); err == nil {
+		o.held.Add(n)
+	}
+	return err
+}
+
+func (o *offering) close() {
+	o.use.Close()
+	o.budget.Give(o.held.Load())
+}
+
+// readSignals finds the signals in a body: see [json.Signals]. An error is a problem.
+func readSignals(body []byte, lines bool) (signals []json.Signal, batch bool, err error) {
+	signals, batch, err = json.Signals(body, lines)
+	var fault *json.Error
+	if !errors.As(err, &fault) {
+		return signals, batch, err
+	}
+	no := api.Refuse(http.StatusUnprocessableEntity, "%s", fault)
+	if fault.Offset >= 0 {
+		no = api.Refuse(http.StatusBadRequest, "the body is %s", fault)
+	}
+	if fault.Index >= 0 {
+		no = no.At(fault.Index)
+	}
+	return nil, batch, no
+}
+
+// SignalType checks that a body is one signal, and returns its type. An error is
+// a problem.
+func SignalType(body []byte) (string, error) {
+	signals, batch, err := readSignals(body, false)
+	switch {
+	case err != nil:
+		return "", err
+	case batch:
+		return "", api.Refuse(http.StatusUnprocessableEntity, "one signal can be tried at a time; found an array")
+	}
+	return signals[0].Type, nil
+}
+
+// answerTo is the body of the 202.
+func answerTo(accepted []queue.Accepted, batch bool) ([]byte, error) {
+	signals := make([]api.Accepted, len(accepted))
+	for i := range accepted {
+		id := accepted[i].ID
+		signals[i] = api.Accepted{ID: id.String(), Deliveries: make([]api.Made, len(accepted[i].Deliveries))}
+		for j, d := range accepted[i].Deliveries {
+			signals[i].Deliveries[j] = api.Made{ID: id.Delivery(j + 1).String(), Route: d.Route}
+		}
+	}
+	if batch {
+		return api.Marshal(api.AcceptedBatch{Signals: signals})
+	}
+	return api.Marshal(signals[0])
+}

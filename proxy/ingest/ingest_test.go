@@ -1,0 +1,157 @@
+package ingest
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signalpost/proxy/config"
+	"signalpost/proxy/table"
+	"signalpost/queue"
+)
+
+// A counter is Metrics that count.
+type counter struct{ accepted, deliveries, replayed int }
+
+func (c *counter) Accepted(made []queue.Made, _ bool) {
+	c.accepted++
+	c.deliveries += len(made)
+}
+func (c *counter) Replayed(signals int) { c.replayed += signals }
+func (c *counter) Took(time.Duration)   {}
+
+// A still courier makes no attempts.
+type still struct{}
+
+func (still) Deliver(ctx context.Context, _ queue.Delivery, _ int) (queue.Outcome, error) {
+	<-ctx.Done()
+	return queue.Outcome{}, ctx.Err()
+}
+
+// taking returns an Ingest for routes, each a name and further lines, all of
+// them paused, with a store of its own.
+func taking(t testing.TB, m Metrics, routes ...string) *Ingest {
+	t.Helper()
+	dir := t.TempDir()
+	var text strings.Builder
+	for _, r := range routes {
+		name, lines, _ := strings.Cut(r, "\n")
+		text.WriteString("[[route]]\npaused = true\nurl = \"http://127.0.0.1:9/\"\nname = \"" + name + "\"\n" + lines + "\n")
+	}
+	path := filepath.Join(dir, "signalpost.toml")
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	routing, err := table.New(cfg, "signalpost/test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { routing.Retire(nil) })
+	limits, lanes := routing.Queue()
+	q, err := queue.Open(queue.Options{Path: filepath.Join(dir, "data"), Courier: still{}, Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { q.Close(context.Background()) })
+	if err := q.Configure(limits, lanes); err != nil {
+		t.Fatal(err)
+	}
+	return New(Options{Queue: q, Table: func() *table.Table { return routing }, Metrics: m, Room: 20 * time.Millisecond})
+}
+
+// post posts a body, and returns the error that is answered, or the 202's body.
+func post(t testing.TB, in *Ingest, body string, header ...string) (string, error) {
+	t.Helper()
+	r := httptest.NewRequest("POST", "/signals", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	if err := in.Post(w, r, ""); err != nil {
+		return "", err
+	}
+	if w.Code != http.StatusAccepted || w.Header().Get("Content-Type") != "application/json" {
+		t.Fatalf("%d %v", w.Code, w.Header())
+	}
+	return w.Body.String(), nil
+}
+
+const documented = `{
+  "signal_type": "product_qualified_lead",
+  "confidence": 0.92,
+  "source": "posthog",
+  "hypothesis_id": "hyp_8g2k",
+  "account": { "name": "Acme Corp", "domain": "acme.com" },
+  "events": ["visited_pricing_page", "invited_team_member", "api_key_created"],
+  "enrichment": { "company_size": "50-200", "industry": "SaaS" },
+  "detected_at": "2026-04-29T14:31:08Z"
+}`
+
+// discard is a ResponseWriter that keeps the last status.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// BenchmarkIngest is the whole way of POST /signals but HTTP, store and fsync
+// among it, with one request at a time and with many.
+func BenchmarkIngest(b *testing.B) {
+	for _, bench := range []struct{ name, route string }{
+		{"forwarded", "a"},
+		{"shaped", "a\nwhere = '.confidence >= 0.8'\ntransform = '{ company: .account.name, domain: .account.domain, score: (.confidence * 100 | round), events: (.events | length), source, at: .detected_at }'"},
+	} {
+		in := taking(b, nothing{}, bench.route)
+		poster := func(b *testing.B) func() {
+			w := &discard{header: http.Header{}}
+			body := strings.NewReader("")
+			r, _ := http.NewRequest("POST", "http://localhost/signals", nil)
+			r.Header.Set("Content-Type", "application/json")
+			r.ContentLength = int64(len(documented))
+			r.Body = io.NopCloser(body)
+			return func() {
+				body.Reset(documented)
+				if err := in.Post(w, r, ""); err != nil || w.status != http.StatusAccepted {
+					b.Fatalf("%d %v", w.status, err)
+				}
+			}
+		}
+		b.Run(bench.name+"/one", func(b *testing.B) {
+			post := poster(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				post()
+			}
+		})
+		b.Run(bench.name+"/many", func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(64)
+			b.RunParallel(func(pb *testing.PB) {
+				for post := poster(b); pb.Next(); {
+					post()
+				}
+			})
+		})
+	}
+}
+
+// nothing is Metrics that count nothing.
+type nothing struct{}
+
+func (nothing) Accepted([]queue.Made, bool) {}
+func (nothing) Replayed(int)                {}
+func (nothing) Took(time.Duration)          {}
