@@ -130,6 +130,9 @@ func (q *Queue) retry(e *engine, always bool, reshape Reshape) amendment {
 			}
 			out := &shaped{signal: Signal{ID: r.signal, Type: s.kind, Traceparent: s.traceparent, Body: s.body}}
 			out.bodies, out.err = reshape(out.signal, e.routeName(r.route))
+			if errors.Is(out.err, ErrUnavailable) {
+				return nil, out.err
+			}
 			return out, nil
 		},
 		newID: func() DeliveryID { return q.NewSignalID().Delivery(1) },

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -250,6 +251,22 @@ func TestReshape(t *testing.T) {
 			}
 		})
 	}
+	bubble(t, "one that cannot be done now", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		id := r.put("crm").Delivery(1)
+		synctest.Wait()
+		before := r.detail(id)
+		busy := fmt.Errorf("%w: busy", ErrUnavailable)
+		mustBe(t, r.Retry(id, true, func(Signal, string) ([][]byte, error) { return nil, busy }), ErrUnavailable)
+		n, err := r.RetryAll(context.Background(), Filter{State: StateDelivered}, true, func(Signal, string) ([][]byte, error) { return nil, busy }, false)
+		if mustBe(t, err, ErrUnavailable); n != 0 {
+			t.Errorf("%d were retried", n)
+		}
+		synctest.Wait()
+		if after := r.detail(id); !reflect.DeepEqual(after, before) {
+			t.Errorf("it is %+v, and was %+v", after, before)
+		}
+	})
 	bubble(t, "an extra is retried as any other", func(t *testing.T) {
 		r := newRig(t, route("crm"))
 		sig := r.put("crm")

@@ -223,7 +223,8 @@ type Filter struct {
 
 // Reshape makes the bodies of a stored signal anew, as the config of today
 // has it, for one route. No body: the signal does not pass any more. An error
-// makes the delivery dead, reason transform, with its text in the log.
+// makes the delivery dead, reason transform, with its text in the log, unless
+// it wraps ErrUnavailable: then the delivery is left as it is, and the retry fails.
 type Reshape func(s Signal, route string) ([][]byte, error)
 
 // Status is what the queue knows of itself.
