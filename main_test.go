@@ -27,7 +27,7 @@ func TestServiceManager(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	socket.SetReadDeadline(time.Now().Add(time.Minute))
+	socket.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	told := func(want string) {
 		t.Helper()
 		b := make([]byte, 4096)

@@ -43,7 +43,7 @@ func command(ctx context.Context, stdout, stderr io.Writer, args ...string) *cob
 // code; the error is what it says on standard error.
 func run(t testing.TB, stdin string, args ...string) (stdout string, code int, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var out, stderr safeBuffer
 	root := command(ctx, &out, &stderr, args...)
@@ -333,7 +333,7 @@ func TestCommandsOnASidecar(t *testing.T) {
 // settle waits until nothing is pending.
 func settle(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		out, _, _ := run(t, "", "status", "--json")
 		if strings.Count(out, `"pending": 0`) == 3 {
 			return

@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -354,15 +355,16 @@ for f in /tmp/x /dev/shm/x /mnt/x "$HOME/x"; do if touch $f 2>/dev/null; then ec
 ./signalpost listen --addr 127.0.0.1:%[3]s > data/received & receiver=$!
 ./signalpost run 2> data/log & sidecar=$!
 trap "kill $receiver $sidecar" EXIT
-for i in $(seq 400); do ./signalpost health 2> /dev/null && break; sleep 0.05; done
+until ./signalpost health 2> /dev/null; do sleep 0.05; done
 ./signalpost send
-for i in $(seq 400); do grep -q "\"verdict\":\"delivered\"" data/log && break; sleep 0.05; done
-grep "\"verdict\":\"delivered\"" data/log
+until grep "\"verdict\":\"delivered\"" data/log; do sleep 0.05; done
 kill $sidecar
 wait $sidecar
 trap "kill $receiver" EXIT'
 `, binaries, port, receiver, user)
-	out, err := exec.Command(unshare, "--mount", "--propagation", "private", "bash", "-c", script).CombinedOutput()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, unshare, "--mount", "--propagation", "private", "bash", "-c", script).CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte(`"verdict":"delivered"`)) {
 		t.Fatalf("%v\n%s", err, out)
 	}
