@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	_ "time/tzdata" // the image has none
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -79,6 +80,9 @@ func run(c *cobra.Command, _ []string) error {
 		return err
 	}
 	log := proxy.NewLogger(os.Stderr, term.IsTerminal(os.Stderr), cfg.Log)
+	if zone := cli.ZoneWarning(); zone != "" {
+		log.Warn(zone)
+	}
 	p, err := proxy.New(cfg, log, version)
 	if err != nil {
 		return err

@@ -79,6 +79,9 @@ func report(path string, cfg *config.Config, err error) checked {
 		return r
 	}
 	r.Warnings = places(cfg.Warnings)
+	if zone := ZoneWarning(); zone != "" {
+		r.Warnings = append(r.Warnings, placed{Message: zone})
+	}
 	for i := range cfg.Routes {
 		route := &cfg.Routes[i]
 		gaps := []float64{}
@@ -138,11 +141,18 @@ func printConfig(p term.Page, cfg *config.Config) {
 		field("signs", signs)
 		field("tries", tries(r.Retry))
 	}
-	if len(cfg.Warnings) > 0 {
-		p.Printf("\n")
-	}
+	var warnings []string
 	for _, w := range cfg.Warnings {
-		p.Printf("%s %s\n", p.In(term.Yellow, "warning:"), strings.TrimPrefix(w.Error(), "config "))
+		warnings = append(warnings, strings.TrimPrefix(w.Error(), "config "))
+	}
+	if zone := ZoneWarning(); zone != "" {
+		warnings = append(warnings, zone)
+	}
+	for i, w := range warnings {
+		if i == 0 {
+			p.Printf("\n")
+		}
+		p.Printf("%s %s\n", p.In(term.Yellow, "warning:"), w)
 	}
 }
 

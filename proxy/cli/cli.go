@@ -11,12 +11,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"signalpost/proxy/config"
 	"signalpost/proxy/term"
 	"signalpost/proxy/units"
 )
@@ -77,6 +79,7 @@ func Execute(root *cobra.Command) int {
 		began = true
 		return refuseEmpty(c)
 	}
+	root.SetFlagErrorFunc(nearestFlag)
 	c, err := root.ExecuteC()
 	if err == nil {
 		return exitFine
@@ -94,6 +97,20 @@ func Execute(root *cobra.Command) int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// nearestFlag says which flag an unknown one was probably meant to be.
+func nearestFlag(c *cobra.Command, err error) error {
+	unknown := (*pflag.NotExistError)(nil)
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if near := config.Nearest(unknown.GetSpecifiedName(), names); near != "" {
+		return fmt.Errorf("%w, did you mean --%s?", err, near)
+	}
+	return err
 }
 
 // refuseEmpty refuses a flag that is given but empty: with a variable that is
@@ -227,4 +244,16 @@ func durationFlag(c *cobra.Command, d *time.Duration, name, usage string) {
 		}
 		return nil
 	})
+}
+
+// ZoneWarning says that TZ names no time zone, which Go takes for UTC; "" if all is well.
+func ZoneWarning() string {
+	name := strings.TrimPrefix(os.Getenv("TZ"), ":")
+	if _, err := time.LoadLocation(name); err == nil {
+		return ""
+	}
+	if _, err := os.Stat(name); err == nil && filepath.IsAbs(name) {
+		return ""
+	}
+	return fmt.Sprintf("TZ=%s names no time zone, so UTC is used: expected a name such as Europe/Berlin", name)
 }

@@ -81,7 +81,7 @@ func sidecar(t *testing.T) (server, path string) {
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/gone" {
 			w.WriteHeader(http.StatusGone)
-			io.WriteString(w, "no \x1b[31msuch\x1b[0m hook")
+			io.WriteString(w, "no \x1b[31msuch\x1b[0m hook\u009b31m\u202e")
 		}
 	}))
 	t.Cleanup(receiver.Close)
@@ -163,9 +163,16 @@ func TestCommandsOnASidecar(t *testing.T) {
 		{"log --verdict dead --route gone --since 1h --limit 5", "", 0, []string{"gone"}, []string{"delivered"}},
 		{"log --limit 1", "", 0, []string{"older ones: --after "}, nil},
 		{"log --verdict delivered --until 1h", "", 0, []string{"no entry"}, nil},
-		{"log --json --route gone", "", 0, []string{`"entries"`, `"response": "no \u001b[31msuch`}, nil},
+		{"log --json --route gone", "", 0, []string{`"entries"`, `"response": "no \u001b[31msuch\u001b[0m hook\u009b31m\u202e"`}, []string{"\u009b", "\u202e"}},
 		{"log --verdict nope", "", 2, []string{"parameter verdict"}, nil},
 		{"log --nope", "", 2, []string{"unknown flag"}, nil},
+		{"log --jsno", "", 2, []string{"unknown flag: --jsno, did you mean --json?\nRun 'signalpost log --help' for usage."}, nil},
+		{"lgo", "", 2, []string{`unknown command "lgo"`, "Did you mean this?\n  log"}, nil},
+		{"log --route goode", "", 1, []string{`there is no route "goode", did you mean "good"?`}, nil},
+		{"log -f --route xxxxx", "", 1, []string{`there is no route "xxxxx"; the routes are good, gone, broken`}, nil},
+		{"log --route good --verdict dead", "", 0, []string{"no entry"}, nil},
+		{"--version", "", 0, []string{"signalpost test\n"}, nil},
+		{"send -", "{\"signal_type\":\"t\"}\n{\"signal_type\":\"t\"}", 2, []string{"several JSON documents: with --ndjson"}, nil},
 		{"log more", "", 2, []string{`log takes no arguments, only flags such as --config FILE; given: "more"`}, nil},
 		{"check x y", "", 2, []string{`check takes no arguments, only flags such as --config FILE; given: "x" "y"`}, nil},
 		{"demo x", "", 2, []string{`demo takes no arguments, only flags; given: "x"`}, nil},
@@ -193,6 +200,9 @@ func TestCommandsOnASidecar(t *testing.T) {
 		{"pause", "", 2, []string{"pause takes the name of one route, which signalpost status lists; given: none"}, nil},
 		{"resume good gone", "", 2, []string{`resume takes the name of one route, which signalpost status lists; given: "good" "gone"`}, nil},
 		{"send --route good", "", 0, []string{"makes 1 delivery"}, nil},
+		{"retry --route good", "", 0, []string{"0 deliveries due again\nnone is dead, 1 delivery pending: signalpost retry --route good --state pending"}, nil},
+		{"retry --route good --json", "", 0, []string{`"matched": 0`}, []string{"pending"}},
+		{"retry --route goode", "", 1, []string{`no route "goode"`}, nil},
 		{"discard", "", 2, []string{"at least one filter"}, nil},
 		{"discard dlv_x --route good", "", 2, []string{"not both"}, nil},
 		{"discard dlv_x", "", 1, []string{"no such delivery"}, nil},
@@ -308,6 +318,14 @@ func TestCommandsOnASidecar(t *testing.T) {
 		}
 	})
 	t.Run("check", func(t *testing.T) {
+		t.Setenv("TZ", "Europe/Brelin")
+		if out, _, _ := run(t, "", "check"); !strings.Contains(out, "warning: TZ=Europe/Brelin names no time zone") {
+			t.Errorf("no warning of TZ: %s", out)
+		}
+		t.Setenv("TZ", "Europe/Berlin")
+		if out, _, _ := run(t, "", "check", "--json"); strings.Contains(out, "TZ") {
+			t.Errorf("a warning of a good TZ: %s", out)
+		}
 		out, code, err := run(t, "", "check")
 		if code != 0 || !strings.Contains(out, "10 times over 24h, with gaps of 5s, 16s, 52s, 2m49s") || !strings.Contains(out, "warning: ") || strings.Contains(out, "secretpath") {
 			t.Errorf("exit %d, %v, %s", code, err, out)

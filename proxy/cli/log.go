@@ -67,6 +67,11 @@ on until it is interrupted, exit 0, or the sidecar ends it, exit 1.`,
 		if err := sidecar.Get(ctx, "/log?"+filter.Encode(), &list); err != nil {
 			return asUsage(err)
 		}
+		if len(list.Entries) == 0 {
+			if err := knowsRoute(ctx, sidecar, filter.Get("route")); err != nil {
+				return err
+			}
+		}
 		return out.show(list, func() {
 			for i := range list.Entries {
 				printEntry(out.Page, list.Entries[len(list.Entries)-1-i], time.Now())
@@ -82,6 +87,9 @@ on until it is interrupted, exit 0, or the sidecar ends it, exit 1.`,
 }
 
 func followLog(ctx context.Context, sidecar *client.Client, out output, filter url.Values) error {
+	if err := knowsRoute(ctx, sidecar, filter.Get("route")); err != nil {
+		return err
+	}
 	if !filter.Has("limit") {
 		filter.Set("limit", "10")
 	}

@@ -3,9 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,6 +79,29 @@ func completeRoutes(c *cobra.Command, _ []string, _ string) ([]string, cobra.She
 		names[i] = route.Name + "\t" + string(route.State)
 	}
 	return names, none
+}
+
+// knowsRoute is an error unless there is a route of this name, or something left
+// of one, or the name is "".
+func knowsRoute(ctx context.Context, sidecar *client.Client, name string) error {
+	if name == "" {
+		return nil
+	}
+	var s api.Status
+	if err := sidecar.Get(ctx, "/status", &s); err != nil {
+		return err
+	}
+	var names []string
+	for _, r := range s.Routes {
+		names = append(names, r.Name)
+	}
+	if slices.Contains(names, name) {
+		return nil
+	}
+	if near := config.Nearest(name, names); near != "" {
+		return fmt.Errorf("there is no route %q, did you mean %q?", name, near)
+	}
+	return fmt.Errorf("there is no route %q; the routes are %s", name, strings.Join(names, ", "))
 }
 
 // asUsage makes a usage error of what the sidecar calls a malformed request,

@@ -45,6 +45,11 @@ func amend(c *cobra.Command, done, stateUsage string, states ...string) *cobra.C
 		if err := sidecar.Post(ctx, "/"+c.Name(), s, &answer); err != nil {
 			return asUsage(err)
 		}
+		if answer.Matched == 0 {
+			if err := knowsRoute(ctx, sidecar, s.Route); err != nil {
+				return err
+			}
+		}
 		return out.show(answer, func() {
 			would := ""
 			if s.DryRun {
@@ -81,31 +86,44 @@ func retryCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "retry ID | --FILTER …",
 		Short: "Send deliveries again: one, or all that match",
-		Long: `Make deliveries due at once: the one named, or all the dead ones (the delivered
-ones with --state delivered) that match every filter given. Attempt numbers go
-on, the schedule starts anew, the id and the body stay. With --reshape today's
-where and transform make the body anew first; for what is dead for reason
-transform they always do.`,
+		Long: `Make deliveries due at once: the one named, or all the dead ones that match every
+filter given; those that wait with --state pending, the delivered ones with
+--state delivered. What was discarded is left out unless --reason discarded asks
+for it. Attempt numbers go on, the schedule starts anew, the id and the body
+stay. With --reshape today's where and transform make the body anew first; for
+what is dead for reason transform they always do.`,
 		Example: `  signalpost retry dlv_01K…
   signalpost retry --route crm --reason exhausted --since 24h --dry-run
   signalpost retry --reason transform            # after the expression is mended
+  signalpost retry --route crm --state pending   # what waits, now
   signalpost retry --state delivered --route crm --since 1h --reshape`,
 	}
 	c.Flags().Bool("reshape", false, "make the bodies anew with today's where and transform")
-	return amend(c, "due again", "dead (default) or delivered `STATE`", "dead", "delivered")
+	return amend(c, "due again", "dead (default), pending or delivered `STATE`", "dead", "pending", "delivered")
 }
 
-// printWhyNone says that the route selected has gone: what is held for it cannot be
-// sent again then, and is not counted.
+// printWhyNone says what to do when retry found nothing to send again.
 func printWhyNone(ctx context.Context, sidecar *client.Client, p term.Page, s api.Selection) {
 	var status api.Status
 	if sidecar.Get(ctx, "/status", &status) != nil {
 		return // the answer itself has been printed
 	}
+	var waiting int64
 	for _, r := range status.Routes {
 		if r.Name == s.Route && r.State == queue.RouteGone {
 			p.Printf("route %s has gone: it must be back in the config first\n", r.Name)
+			return
 		}
+		if r.Name == s.Route || s.Route == "" {
+			waiting += r.Pending
+		}
+	}
+	if waiting > 0 && (s.State == "" || s.State == string(queue.StateDead)) {
+		flags := "--state pending"
+		if s.Route != "" {
+			flags = "--route " + s.Route + " " + flags
+		}
+		p.Printf("none is dead, %s pending: signalpost retry %s sends what waits now\n", term.Count(int(waiting), "delivery"), flags)
 	}
 }
 

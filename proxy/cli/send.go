@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -33,6 +34,9 @@ safe on disk.`,
 		}
 		if len(args) > 0 && (strings.HasSuffix(args[0], ".ndjson") || strings.HasSuffix(args[0], ".jsonl")) {
 			*lines = true
+		}
+		if d := json.NewDecoder(bytes.NewReader(body)); !*lines && d.Decode(new(any)) == nil && d.Decode(new(any)) == nil {
+			return usage("the input holds several JSON documents: with --ndjson each line is a signal, and so is each element of a JSON array")
 		}
 		signals, answer, err := api.Send(ctx, body, *lines, *route)
 		if err != nil {

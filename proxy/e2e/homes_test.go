@@ -323,7 +323,8 @@ func TestContainer(t *testing.T) {
 }
 
 // TestReadOnlyRoot runs the sidecar as the container does: as no root user, where
-// nothing can be written but the store's folder.
+// nothing can be written but the store's folder, and there are no time zones but
+// its own.
 func TestReadOnlyRoot(t *testing.T) {
 	unshare := tool(t, "unshare")
 	if os.Getuid() != 0 {
@@ -346,12 +347,16 @@ path = "data/store"
 name = "one"
 url = "http://127.0.0.1:%[3]s"
 EOF
+if [ -d /usr/share/zoneinfo ]; then mount -t tmpfs none /usr/share/zoneinfo; fi
 mount -t tmpfs -o mode=0700,uid=%[4]d,gid=%[4]d none /mnt/data
 awk '{ print $5 }' /proc/self/mountinfo | grep -v -e '^/proc' -e '^/mnt/data$' | while read -r m; do mount -o remount,bind,ro "$m" 2>/dev/null || true; done
 cd /mnt
 exec setpriv --reuid %[4]d --regid %[4]d --clear-groups --no-new-privs bash -c '
 set -eu
 for f in /tmp/x /dev/shm/x /mnt/x "$HOME/x"; do if touch $f 2>/dev/null; then echo "$f can be written"; exit 1; fi; done
+export GOROOT=/none
+if TZ=Europe/Berlin ./signalpost check | grep TZ; then echo "there is no zone data"; exit 1; fi
+TZ=Europe/Brelin ./signalpost check | grep -q "TZ=Europe/Brelin names no time zone"
 ./signalpost listen --addr 127.0.0.1:%[3]s > data/received & receiver=$!
 ./signalpost run 2> data/log & sidecar=$!
 trap "kill $receiver $sidecar" EXIT

@@ -1,6 +1,10 @@
 package term_test
 
 import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,5 +32,58 @@ func TestPrint(t *testing.T) {
 		if got := term.Size(n); got != want {
 			t.Errorf("Size(%d) is %s, want %s", n, got, want)
 		}
+	}
+}
+
+// What JSON text says stays the same, and nothing in it steers a terminal.
+func TestEscapeJSON(t *testing.T) {
+	const said = "plain é ✓ \u009b31m \u202e \ufeff \U000e0041 \x7f \x1b"
+	text, err := json.Marshal(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	escaped := term.EscapeJSON(string(text))
+	for _, r := range escaped {
+		if !strconv.IsPrint(r) {
+			t.Errorf("%q is in %s", r, escaped)
+		}
+	}
+	var got string
+	if err := json.Unmarshal([]byte(escaped), &got); err != nil || got != said {
+		t.Errorf("%s says %q, %v", escaped, got, err)
+	}
+	if !strings.Contains(escaped, "é ✓") {
+		t.Errorf("%s escapes too much", escaped)
+	}
+}
+
+// A Page escapes whatever it is given, but a Text.
+func TestPage(t *testing.T) {
+	var out strings.Builder
+	p := term.Page{Writer: &out, Shaded: true}
+	type name string
+	p.Printf("%s %s %s %v %d %s", "a\x1b", name("b\u202e"), errors.New("c\x07"), time.Second, 7, p.In(term.Red, "d\x1b"))
+	if want := `a\x1b b\u202e c\a 1s 7 ` + "\x1b[31m" + `d\x1b` + "\x1b[0m"; out.String() != want {
+		t.Errorf("printed %q, want %q", out.String(), want)
+	}
+}
+
+func TestTable(t *testing.T) {
+	var out strings.Builder
+	term.Page{Writer: &out}.Table([]term.Column{{Name: "A"}, {Name: "NUMBER", Number: true}, {Name: "C"}}, [][]string{{"x\x1b", "1", "long"}, {"y", "1000000", "s"}})
+	if want := "A       NUMBER  C\nx\\x1b        1  long\ny      1000000  s\n"; out.String() != want {
+		t.Errorf("printed\n%swant\n%s", out.String(), want)
+	}
+}
+
+func TestWrap(t *testing.T) {
+	text := term.Wrap(strings.Repeat("word ", 30)+strings.Repeat("x", 100)+" \x1b", 4)
+	for i, line := range strings.Split(string(text), "\n") {
+		if i > 0 && !strings.HasPrefix(line, "    ") || term.Width(line) > term.Columns && !strings.Contains(line, "xxx") {
+			t.Errorf("line %d is %q", i, line)
+		}
+	}
+	if strings.Contains(string(text), "\x1b") {
+		t.Error("it is not escaped")
 	}
 }
