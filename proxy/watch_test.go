@@ -4,11 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"signalpost/proxy/config"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -39,17 +40,16 @@ func watchFiles(t *testing.T, events bool, prepare func(dir string), names ...st
 }
 
 func (w *watched) run(events bool, paths func() []string) {
-	began := make(chan struct{})
-	once := sync.Once{}
+	known := hold(w.t.Context(), paths())
 	watcher := watcher{
-		files: paths,
-		stale: func(string, place, string) bool { once.Do(func() { close(began) }); return false },
+		files: func() map[string]string { return known },
 		changed: func() {
 			var holds []string
 			for _, path := range paths() {
 				b, _ := os.ReadFile(path)
 				holds = append(holds, string(b))
 			}
+			known = hold(context.Background(), paths())
 			w.changes <- strings.Join(holds, " ")
 		},
 	}
@@ -69,7 +69,6 @@ func (w *watched) run(events bool, paths func() []string) {
 			watcher.events.Close()
 		}
 	})
-	<-began
 }
 
 // want waits for the next change, which must come within a second of now.
@@ -310,15 +309,15 @@ func TestWatchNewFiles(t *testing.T) {
 	w.want("end")
 }
 
-// What changed before the watching began is noticed.
+// What changed between the reading of the config and the watching is noticed.
 func TestWatchStale(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
-	writeFile(t, path, "text")
-	ctx, cancel := context.WithCancel(context.Background())
+	writeFile(t, path, "new")
+	ctx, cancel := context.WithCancel(t.Context())
+	known := map[string]string{path: config.Digest([]byte("old"), nil)}
 	changes := 0
 	w := watcher{
-		files:   func() []string { return []string{path} },
-		stale:   func(p string, at place, holds string) bool { return p == path && at.size == 4 && len(holds) == 64 },
+		files:   func() map[string]string { return known },
 		changed: func() { changes++; cancel() },
 	}
 	w.run(ctx)
@@ -329,13 +328,7 @@ func TestWatchStale(t *testing.T) {
 
 // A pipe cannot be looked into without waiting for its other end.
 func TestWatchPipe(t *testing.T) {
-	if holds := hold(t.Context(), []string{os.DevNull}); holds[0] != "it is a device: name a regular file" {
+	if holds := hold(t.Context(), []string{os.DevNull}); holds[os.DevNull] != "it is a device: name a regular file" {
 		t.Errorf("held %q", holds)
-	}
-}
-
-func TestUnion(t *testing.T) {
-	if got := union([]string{"a", "b"}, []string{"b", "c"}); !slices.Equal(got, []string{"a", "b", "c"}) {
-		t.Errorf("got %q", got)
 	}
 }

@@ -23,7 +23,8 @@ type Config struct {
 	// reload: the config file first, then those that secrets and certificates
 	// name.
 	Files    []string
-	Warnings []Fault // what is allowed but probably not meant, sorted by place
+	Held     map[string]string // the Digest of what Load read in each of Files
+	Warnings []Fault           // what is allowed but probably not meant, sorted by place
 }
 
 // Server is the [server] table.

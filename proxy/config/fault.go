@@ -35,8 +35,9 @@ func (f Fault) Error() string {
 
 // A LoadError is why a config could not be loaded.
 type LoadError struct {
-	Faults          // at least one
-	Files  []string // what Config.Files would be, as far as it can be told: a change of one may mend it
+	Faults                   // at least one
+	Files  []string          // what Config.Files would be, as far as it can be told: a change of one may mend it
+	Held   map[string]string // what Config.Held would be
 }
 
 // Unwrap returns the faults, as an error of type Faults.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,15 @@ func ReadFile(ctx context.Context, path string, most int64) ([]byte, error) {
 		}
 		return data, err
 	})
+}
+
+// Digest stands for what a file was read to hold, or for why it could not be
+// read. It shows nothing of the content, which may be a secret.
+func Digest(data []byte, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(data))
 }
 
 // regular returns an error that says what a file is, if it is no regular one.

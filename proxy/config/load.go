@@ -21,20 +21,26 @@ import (
 func Load(ctx context.Context, path string) (*Config, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	read := func(path string, most int64) ([]byte, error) { return ReadFile(ctx, path, most) }
-	data, err := read(path, MaxFile)
+	abs, _ := filepath.Abs(path)
+	held := map[string]string{}
+	read := func(path string, most int64) ([]byte, error) {
+		data, err := ReadFile(ctx, path, most)
+		held[path] = Digest(data, err)
+		return data, err
+	}
+	data, err := read(abs, MaxFile)
 	if err != nil {
 		msg := "cannot be read: " + readProblem(err)
 		if errors.Is(err, fs.ErrNotExist) {
 			msg = "there is no such file: name the config with --config, or write one with signalpost init"
 		}
-		abs, _ := filepath.Abs(path)
-		return nil, &LoadError{Faults{{File: path, Msg: msg}}, []string{abs}}
+		return nil, &LoadError{Faults{{File: path, Msg: msg}}, []string{abs}, held}
 	}
 	c, files, faults := parse(path, data, outside{os.LookupEnv, read, http.ProxyFromEnvironment})
 	if len(faults) > 0 {
-		return nil, &LoadError{faults, files}
+		return nil, &LoadError{faults, files, held}
 	}
+	c.Held = held
 	return c, nil
 }
 
