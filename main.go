@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 	_ "time/tzdata" // the image has none
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -69,6 +71,9 @@ func run(c *cobra.Command, _ []string) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	// Whoever reads what it says may stall, or go away; it lives, and ends, all the same.
+	signal.Ignore(syscall.SIGPIPE)
+	c.Root().SetErr(impatient{os.Stderr})
 	tune()
 	syscall.Umask(0o077) // what is stored is for nobody else, also where the folder is somebody else's
 	// net/http tells the standard logger what receivers send unasked, unmasked.
@@ -122,6 +127,22 @@ func run(c *cobra.Command, _ []string) error {
 			}
 		}
 	}
+}
+
+// An impatient writer gives up on a reader that does not read.
+type impatient struct{ to io.Writer }
+
+func (w impatient) Write(b []byte) (int, error) {
+	text, written := bytes.Clone(b), make(chan struct{})
+	go func() {
+		defer close(written)
+		w.to.Write(text)
+	}()
+	select {
+	case <-written:
+	case <-time.After(time.Second):
+	}
+	return len(b), nil
 }
 
 // notify tells the service manager how the sidecar fares, where it asks to be

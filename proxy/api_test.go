@@ -1071,7 +1071,7 @@ transform = '.n | error'
 			got  any
 			want string
 		}{
-			{got, "[config routes store uptime version]"},
+			{got, "[config log routes store uptime version]"},
 			{got["config"], "[error hash loaded_at path]"},
 			{got["store"], "[accepting bytes free reason]"},
 			{routes[0], "[dead held last_error last_success name oldest_due pending state target]"},

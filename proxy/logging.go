@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"github.com/lmittmann/tint"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/term"
 	"signalpost/queue"
 )
 
@@ -26,7 +29,7 @@ func NewLogger(w io.Writer, terminal bool, c config.Log) *slog.Logger {
 	set := &logSetting{terminal: terminal}
 	set.apply(c)
 	out := &lineWriter{w: w}
-	return slog.New(&logHandler{
+	log := slog.New(&logHandler{
 		set:  set,
 		out:  out,
 		json: slog.NewJSONHandler(out, &slog.HandlerOptions{Level: &set.level}),
@@ -36,6 +39,10 @@ func NewLogger(w io.Writer, terminal bool, c config.Log) *slog.Logger {
 			NoColor:    !terminal || os.Getenv("NO_COLOR") != "",
 		}),
 	})
+	out.resumed = func(dropped int64) {
+		log.Warn(fmt.Sprintf("%s of the log dropped: who reads it was not fast enough, or away", term.Count(int(dropped), "line")))
+	}
+	return log
 }
 
 // A logSetting is what of a logger can change while it is used.
@@ -57,53 +64,85 @@ type logHandler struct {
 	json, text slog.Handler
 }
 
-// A lineWriter hands lines on as they come, but for those that come while it
-// is held: they go in one piece when it is flushed. A system call a line is what a
-// line costs most.
+// A lineWriter writes lines in their order, and never makes those wait who have
+// something to say: one goroutine, which lasts as long as there is something to
+// write, hands on what has gathered. What does not fit behind a reader that
+// stalls is dropped and counted, and so is what cannot be written.
 type lineWriter struct {
-	mu   sync.Mutex
-	w    io.Writer
-	held bool
-	buf  []byte // while held
+	w       io.Writer
+	resumed func(dropped int64) // called when lines flow again after some were dropped
+	total   atomic.Int64        // lines dropped
+
+	mu      sync.Mutex
+	lines   []byte        // that wait; guarded by mu
+	spare   []byte        // what lines was before, to be used again; guarded by mu
+	dropped int64         // and resumed not called yet; guarded by mu
+	writing chan struct{} // closed when nothing is left to write; nil while nothing is written; guarded by mu
 }
 
-// heldLines is how many bytes of lines are held at most.
-const heldLines = 64 << 10
+// maxLines is how many bytes of lines wait at most.
+const maxLines = 256 << 10
 
+// Write takes one line. It fails never.
 func (w *lineWriter) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.held {
-		return w.w.Write(line)
+	if len(w.lines)+len(line) > maxLines {
+		w.dropped++
+		w.total.Add(1)
+		return len(line), nil
 	}
-	w.buf = append(w.buf, line...)
-	if len(w.buf) >= heldLines {
-		w.empty()
+	w.lines = append(w.lines, line...)
+	if w.writing == nil {
+		w.writing = make(chan struct{})
+		go w.write()
 	}
 	return len(line), nil
 }
 
-func (w *lineWriter) hold() {
+func (w *lineWriter) write() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.held = true
+	for len(w.lines) > 0 {
+		out := w.lines
+		w.lines = w.spare[:0]
+		w.mu.Unlock()
+		n, err := w.w.Write(out)
+		w.mu.Lock()
+		w.spare = out
+		dropped := w.dropped
+		if err != nil {
+			lost := int64(bytes.Count(out[n:], []byte("\n")))
+			w.dropped += lost
+			w.total.Add(lost)
+			continue
+		}
+		if w.dropped = 0; dropped > 0 {
+			w.mu.Unlock()
+			w.resumed(dropped)
+			w.mu.Lock()
+		}
+	}
+	close(w.writing)
+	w.writing = nil
 }
 
+// flush waits until everything is written, but no longer than that takes a
+// reader who reads.
 func (w *lineWriter) flush() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.held = false
-	if len(w.buf) > 0 {
-		w.empty()
+	writing := w.writing
+	w.mu.Unlock()
+	if writing == nil {
+		return
+	}
+	select {
+	case <-writing:
+	case <-time.After(flushTimeout):
 	}
 }
 
-// empty writes what is held; where nobody takes it, there is nobody to tell.
-// mu is held.
-func (w *lineWriter) empty() {
-	w.w.Write(w.buf)
-	w.buf = w.buf[:0]
-}
+const flushTimeout = 250 * time.Millisecond
 
 func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.set.level.Level() }
 

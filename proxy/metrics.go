@@ -16,57 +16,26 @@ import (
 // signal: the only open set of labels is the names of routes, and a route that
 // is neither in the config nor has anything left drops out of all of them.
 type metrics struct {
+	proxy    *Proxy // asked at every scrape for what is a state and no count
 	registry *prometheus.Registry
 
 	// One for each signal; each signal is exactly one of the four. A refused
 	// batch counts once: nobody knows how many it would have been.
 	accepted, unmatched, replayed, refused prometheus.Counter
-	accept                                 prometheus.Histogram // seconds from the request's first byte of body to its 202
+	accept                                 prometheus.Histogram // seconds
 
 	deliveries, attempts *prometheus.CounterVec
 	duration             *prometheus.HistogramVec
-	routes               sync.Map // name → *routeMetrics
-
-	status func() queue.Status
-	reload func() (ok bool, at time.Time)
+	routes               sync.Map // the names that they have counted for
 }
 
-// routeMetrics are the counters of one route, resolved once.
-type routeMetrics struct {
-	made, delivered, dead     prometheus.Counter
-	triedOK, triedAgain, gone prometheus.Counter
-	duration                  prometheus.Observer
-}
-
-var (
-	descPending     = routeDesc("pending", "Deliveries that wait to be sent.")
-	descHeld        = routeDesc("held", "Deliveries that wait for their route to come back into the config.")
-	descDead        = routeDesc("dead", "Deliveries given up and still kept.")
-	descOldestDue   = routeDesc("oldest_due_seconds", "How long the oldest due delivery has been due; 0 when none is.")
-	descFailing     = routeDesc("route_failing", "1 while the route sends only probes because its endpoint fails.")
-	descBytes       = desc("store_bytes", "Size of the store on disk.")
-	descFree        = desc("store_free_bytes", "Free bytes of the store's file system.")
-	descEvicted     = desc("history_evicted_total", "Finished deliveries dropped before their retention was over, to stay under queue.max_size or because the disk is short.")
-	descUnaccounted = desc("unaccounted", "Deliveries made minus those pending, held, delivered, dead and expired: always 0.")
-	descReloadOK    = desc("config_last_reload_successful", "1 if the config file's last reading was applied.")
-	descReloadAt    = desc("config_last_reload_success_timestamp_seconds", "When the running config was applied, in Unix seconds.")
-)
-
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("signalpost_"+name, help, labels, nil)
-}
-
-func routeDesc(name, help string) *prometheus.Desc { return desc(name, help, "route") }
-
-// newMetrics makes the metrics. status and reload are asked at every scrape:
-// for the state of the queue, and for whether the last reading of the config
-// was applied and when the running one was.
-func newMetrics(status func() queue.Status, reload func() (ok bool, at time.Time)) *metrics {
+func newMetrics(p *Proxy) *metrics {
 	signals := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "signalpost_signals_total",
 		Help: "Signals offered, by what became of them: accepted with a delivery at least, accepted but passing no route (unmatched), answered again for their Idempotency-Key (replayed), refused (a batch counts once).",
 	}, []string{"result"})
 	m := &metrics{
+		proxy:     p,
 		registry:  prometheus.NewRegistry(),
 		accepted:  signals.WithLabelValues("accepted"),
 		unmatched: signals.WithLabelValues("unmatched"),
@@ -90,31 +59,11 @@ func newMetrics(status func() queue.Status, reload func() (ok bool, at time.Time
 			Help:    "Time of one attempt, from dialling to the endpoint's answer.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60},
 		}, []string{"route"}),
-		status: status,
-		reload: reload,
 	}
-	m.registry.MustRegister(signals, m.accept, (*queueCollector)(m),
+	m.registry.MustRegister(signals, m.accept, (*routeCollector)(m),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
-}
-
-// route returns the counters of a route. They are not to be kept: a route that
-// has dropped out gets new ones.
-func (m *metrics) route(name string) *routeMetrics {
-	if v, ok := m.routes.Load(name); ok {
-		return v.(*routeMetrics)
-	}
-	v, _ := m.routes.LoadOrStore(name, &routeMetrics{
-		made:       m.deliveries.WithLabelValues(name, string(queue.StatePending)),
-		delivered:  m.deliveries.WithLabelValues(name, string(queue.StateDelivered)),
-		dead:       m.deliveries.WithLabelValues(name, string(queue.StateDead)),
-		triedOK:    m.attempts.WithLabelValues(name, string(queue.Delivered)),
-		triedAgain: m.attempts.WithLabelValues(name, string(queue.Retry)),
-		gone:       m.attempts.WithLabelValues(name, string(queue.Dead)),
-		duration:   m.duration.WithLabelValues(name),
-	})
-	return v.(*routeMetrics)
 }
 
 // Accepted counts a signal that was accepted, and the deliveries made of it.
@@ -126,7 +75,8 @@ func (m *metrics) Accepted(made []queue.Made, matched bool) {
 	}
 	for i := range made {
 		if made[i].Error == "" { // else it is dead from the start, which observe counts
-			m.route(made[i].Route).made.Inc()
+			m.know(made[i].Route)
+			m.deliveries.WithLabelValues(made[i].Route, string(queue.StatePending)).Inc()
 		}
 	}
 }
@@ -139,26 +89,30 @@ func (m *metrics) Took(d time.Duration) { m.accept.Observe(d.Seconds()) }
 
 // observe counts one entry of the delivery log.
 func (m *metrics) observe(e *queue.Entry) {
-	r := m.route(e.Route)
-	tried := e.Attempt > 0
-	if tried {
-		r.duration.Observe(e.DurationMS / 1000)
+	m.know(e.Route)
+	if e.Attempt > 0 {
+		m.duration.WithLabelValues(e.Route).Observe(e.DurationMS / 1000)
+		m.attempts.WithLabelValues(e.Route, string(e.Verdict)).Inc()
 	}
 	switch e.Verdict {
 	case queue.Delivered:
-		r.delivered.Inc()
-		if tried {
-			r.triedOK.Inc()
-		}
-	case queue.Retry:
-		if tried {
-			r.triedAgain.Inc()
-		}
+		m.deliveries.WithLabelValues(e.Route, string(queue.StateDelivered)).Inc()
 	case queue.Dead:
-		r.dead.Inc()
-		if tried {
-			r.gone.Inc()
-		}
+		m.deliveries.WithLabelValues(e.Route, string(queue.StateDead)).Inc()
+	}
+}
+
+// know begins the counts of a route at 0, unless they have begun.
+func (m *metrics) know(route string) {
+	if _, known := m.routes.LoadOrStore(route, true); known {
+		return
+	}
+	m.duration.WithLabelValues(route)
+	for _, state := range []queue.State{queue.StatePending, queue.StateDelivered, queue.StateDead} {
+		m.deliveries.WithLabelValues(route, string(state))
+	}
+	for _, verdict := range []queue.Verdict{queue.Delivered, queue.Retry, queue.Dead} {
+		m.attempts.WithLabelValues(route, string(verdict))
 	}
 }
 
@@ -167,42 +121,35 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
-// queueCollector is the side of metrics that asks the queue at every scrape,
-// and forgets the routes it does not know any more.
-type queueCollector metrics
+// routeCollector is the side of metrics that asks at every scrape, and forgets
+// the routes that the queue does not know any more.
+type routeCollector metrics
 
-// Describe names all it collects.
-func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		descPending, descHeld, descDead, descOldestDue, descFailing,
-		descBytes, descFree, descEvicted, descUnaccounted, descReloadOK, descReloadAt,
-	} {
-		ch <- d
-	}
-	c.deliveries.Describe(ch)
-	c.attempts.Describe(ch)
-	c.duration.Describe(ch)
-}
+// Describe names nothing in advance.
+func (c *routeCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect asks the queue once and sends everything there is a route for.
-func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
-	status := c.status()
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
+	send := func(kind prometheus.ValueType, name, help string, v float64, route ...string) {
+		labels := []string{"route"}[:len(route)]
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("signalpost_"+name, help, labels, nil), kind, v, route...)
 	}
+	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
+	status := c.proxy.queue.Status()
 	known := make(map[string]bool, len(status.Routes))
 	for _, r := range status.Routes {
 		known[r.Name] = true
-		(*metrics)(c).route(r.Name) // so that a new route's counters begin at 0
+		(*metrics)(c).know(r.Name)
 		due := 0.0
 		if !r.OldestDue.IsZero() {
 			due = max(0, time.Since(r.OldestDue).Seconds())
 		}
-		gauge(descPending, float64(r.Pending), r.Name)
-		gauge(descHeld, float64(r.Held), r.Name)
-		gauge(descDead, float64(r.Dead), r.Name)
-		gauge(descOldestDue, due, r.Name)
-		gauge(descFailing, number(r.State == queue.RouteFailing || !r.FailingSince.IsZero()), r.Name)
+		send(gauge, "pending", "Deliveries that wait to be sent.", float64(r.Pending), r.Name)
+		send(gauge, "held", "Deliveries that wait for their route to come back into the config.", float64(r.Held), r.Name)
+		send(gauge, "dead", "Deliveries given up and still kept.", float64(r.Dead), r.Name)
+		send(gauge, "oldest_due_seconds", "How long the oldest due delivery has been due; 0 when none is.", due, r.Name)
+		send(gauge, "route_failing", "1 while the route sends only probes because its endpoint fails.",
+			number(r.State == queue.RouteFailing || !r.FailingSince.IsZero()), r.Name)
 	}
 	c.routes.Range(func(name, _ any) bool {
 		if !known[name.(string)] {
@@ -210,19 +157,17 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 			c.deliveries.DeletePartialMatch(labels)
 			c.attempts.DeletePartialMatch(labels)
 			c.duration.DeletePartialMatch(labels)
-			c.routes.Delete(name) // last, or a route just back would count where nobody looks
+			c.routes.Delete(name)
 		}
 		return true
 	})
-	gauge(descBytes, float64(status.Bytes))
-	gauge(descFree, float64(status.Free))
-	gauge(descUnaccounted, float64(status.Unaccounted))
-	ch <- prometheus.MustNewConstMetric(descEvicted, prometheus.CounterValue, float64(status.Evicted))
-	ok, at := c.reload()
-	gauge(descReloadOK, number(ok))
-	if !at.IsZero() {
-		gauge(descReloadAt, float64(at.UnixMilli())/1000)
-	}
+	send(gauge, "store_bytes", "Size of the store on disk.", float64(status.Bytes))
+	send(gauge, "store_free_bytes", "Free bytes of the store's file system.", float64(status.Free))
+	send(gauge, "unaccounted", "Deliveries made minus those pending, held, delivered, dead and expired: always 0.", float64(status.Unaccounted))
+	send(counter, "history_evicted_total", "Finished deliveries dropped before their retention was over, to stay under queue.max_size or because the disk is short.", float64(status.Evicted))
+	send(counter, "log_lines_dropped_total", "Log lines that nobody took in time.", float64(c.proxy.linesDropped()))
+	send(gauge, "config_last_reload_successful", "1 if the config file's last reading was applied.", number(c.proxy.configError() == nil))
+	send(gauge, "config_last_reload_success_timestamp_seconds", "When the running config was applied, in Unix seconds.", float64(c.proxy.table.Load().Loaded.UnixMilli())/1000)
 	c.deliveries.Collect(ch)
 	c.attempts.Collect(ch)
 	c.duration.Collect(ch)

@@ -59,9 +59,7 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 		return nil, err
 	}
 	p.table.Store(t)
-	p.metrics = newMetrics(func() queue.Status { return p.queue.Status() }, func() (bool, time.Time) {
-		return p.configError() == nil, p.table.Load().Loaded
-	})
+	p.metrics = newMetrics(p)
 	limits, routes := t.Queue()
 	p.queue, err = queue.Open(queue.Options{
 		Path:    p.store,
@@ -95,16 +93,20 @@ func (p *Proxy) Deliver(ctx context.Context, d queue.Delivery, attempt int) (que
 }
 
 // observe takes the entries of the delivery log as they are written: for the
-// metrics and the log. The lines of a batch are written at once.
+// metrics and the log.
 func (p *Proxy) observe(batch []queue.Entry) {
-	if h, ok := p.log.Handler().(*logHandler); ok {
-		h.out.hold()
-		defer h.out.flush()
-	}
 	for i := range batch {
 		p.metrics.observe(&batch[i])
 		logEntry(p.log, &batch[i])
 	}
+}
+
+// linesDropped is how many lines of the log nobody took in time.
+func (p *Proxy) linesDropped() int64 {
+	if h, ok := p.log.Handler().(*logHandler); ok {
+		return h.out.total.Load()
+	}
+	return 0
 }
 
 // close closes the queue, giving attempts under way the grace.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -493,95 +492,4 @@ func TestListenInUse(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
-}
-
-func TestLogEntry(t *testing.T) {
-	base := queue.Entry{Route: "crm", Attempt: 3, DurationMS: 1.5, Status: 200}
-	with := func(change func(*queue.Entry)) queue.Entry {
-		e := base
-		change(&e)
-		return e
-	}
-	tests := []struct {
-		name  string
-		entry queue.Entry
-		want  []string // level, message
-	}{
-		{"delivered", with(func(e *queue.Entry) { e.Verdict = queue.Delivered }), []string{"INFO delivered"}},
-		{"failed", with(func(e *queue.Entry) { e.Verdict, e.Status, e.Error = queue.Retry, 500, "answered 500" }), []string{"WARN attempt failed"}},
-		{"exhausted", with(func(e *queue.Entry) {
-			e.Verdict, e.Reason, e.Status, e.Error = queue.Dead, queue.Exhausted, 500, "answered 500"
-		}), []string{"WARN attempt failed", "INFO delivery given up: exhausted"}},
-		{"transform", with(func(e *queue.Entry) {
-			e.Verdict, e.Reason, e.Attempt, e.Error = queue.Dead, queue.Transform, 0, "not a number"
-		}),
-			[]string{"WARN delivery failed"}},
-		{"discarded", with(func(e *queue.Entry) { e.Verdict, e.Reason, e.Attempt = queue.Dead, queue.Discarded, 0 }),
-			[]string{"INFO delivery given up: discarded"}},
-	}
-	for _, test := range tests {
-		var out bytes.Buffer
-		logEntry(NewLogger(&out, false, config.Log{Format: "json"}), &test.entry)
-		var got []string
-		for d := json.NewDecoder(&out); d.More(); {
-			var line map[string]any
-			if err := d.Decode(&line); err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, fmt.Sprint(line["level"], " ", line["msg"]))
-			for key := range line {
-				switch key {
-				case "time", "level", "msg", "route", "signal", "delivery", "attempt", "status", "duration_ms", "verdict", "err":
-				default:
-					t.Errorf("%s: unknown key %s", test.name, key)
-				}
-			}
-			if line["route"] != "crm" || line["verdict"] != string(test.entry.Verdict) {
-				t.Errorf("%s: got %v", test.name, line)
-			}
-		}
-		if strings.Join(got, "; ") != strings.Join(test.want, "; ") {
-			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
-		}
-	}
-}
-
-func TestNewLogger(t *testing.T) {
-	tests := []struct {
-		format   string
-		terminal bool
-		want     string // "json", "coloured" or "plain"
-	}{
-		{"auto", true, "coloured"},
-		{"auto", false, "json"},
-		{"text", true, "coloured"},
-		{"text", false, "plain"},
-		{"json", true, "json"},
-		{"json", false, "json"},
-	}
-	t.Setenv("NO_COLOR", "")
-	for _, test := range tests {
-		var out bytes.Buffer
-		log := NewLogger(&out, test.terminal, config.Log{Format: test.format, Level: slog.LevelWarn})
-		log.Info("not this")
-		log.With("route", "crm").Warn("this", "err", "x")
-		got := "plain"
-		switch {
-		case json.Valid(out.Bytes()):
-			got = "json"
-		case strings.Contains(out.String(), "\x1b["):
-			got = "coloured"
-		}
-		if got != test.want || strings.Contains(out.String(), "not this") || !strings.Contains(out.String(), "crm") {
-			t.Errorf("%s, terminal %t: got %s: %q", test.format, test.terminal, got, out.String())
-		}
-		// A reload changes level and format of loggers that are derived, too.
-		out.Reset()
-		derived := log.With("route", "crm")
-		log.Handler().(*logHandler).set.apply(config.Log{Format: "json", Level: slog.LevelInfo})
-		derived.Info("now this")
-		if !json.Valid(out.Bytes()) || !strings.Contains(out.String(), "now this") {
-			t.Errorf("%s, terminal %t: after a reload: %q", test.format, test.terminal, out.String())
-		}
-	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/table"
+	"signalpost/proxy/term"
 )
 
 // Reload reads the config file again and applies it, or changes nothing and
@@ -39,7 +40,7 @@ func (p *Proxy) Reload(ctx context.Context) error {
 	if t.Config.Queue.Path != p.store {
 		p.log.Warn(fmt.Sprintf("queue.path is now %s, but the store stays at %s: restart the sidecar to change that; all else is applied", t.Config.Queue.Path, p.store))
 	}
-	p.log.Info(fmt.Sprintf("config reloaded: %s, %s", t.Config.Hash, count(len(t.Routes), "route")))
+	p.log.Info(fmt.Sprintf("config reloaded: %s, %s", t.Config.Hash, term.Count(len(t.Routes), "route")))
 	return nil
 }
 
@@ -66,12 +67,4 @@ func (p *Proxy) configError() error {
 		return *fault
 	}
 	return nil
-}
-
-// count writes a number of things: 1 route, 2 routes.
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }

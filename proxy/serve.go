@@ -58,6 +58,9 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	defer func() {
 		tasks.Wait()
 		p.table.Load().Retire(nil)
+		if h, ok := p.log.Handler().(*logHandler); ok {
+			h.out.flush()
+		}
 	}()
 	l, err := listen(p.listen)
 	if err != nil {
@@ -119,20 +122,21 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 // front is everything under HTTP.
 func (p *Proxy) front(in *ingest.Ingest) *front.Front {
 	return front.New(front.Options{
-		Version:     p.version,
-		Started:     p.started,
-		Queue:       p.queue,
-		Table:       p.table.Load,
-		ConfigError: p.configError,
-		Ready:       in.Ready,
-		Metrics:     p.metrics.handler(),
-		Log:         p.log,
-		Ingest:      in.Post,
-		Refused:     p.metrics.refused.Inc,
-		ReadBody:    in.ReadBody,
-		SignalType:  ingest.SignalType,
-		Long:        p.timeouts.long,
-		Follower:    p.timeouts.follower,
+		Version:      p.version,
+		Started:      p.started,
+		Queue:        p.queue,
+		Table:        p.table.Load,
+		ConfigError:  p.configError,
+		Ready:        in.Ready,
+		LinesDropped: p.linesDropped,
+		Metrics:      p.metrics.handler(),
+		Log:          p.log,
+		Ingest:       in.Post,
+		Refused:      p.metrics.refused.Inc,
+		ReadBody:     in.ReadBody,
+		SignalType:   ingest.SignalType,
+		Long:         p.timeouts.long,
+		Follower:     p.timeouts.follower,
 	})
 }
 

@@ -18,6 +18,7 @@ type sidecar struct {
 	address string // where it listens
 	client  *http.Client
 	process *exec.Cmd
+	log     *os.File      // takes what it says in place of output, unless nil
 	output  *bytes.Buffer // of this run; to be read when that has ended
 	killed  atomic.Bool   // this run has ended, or is about to
 }
@@ -52,6 +53,9 @@ func (s *sidecar) begin(config string) {
 	s.process = exec.Command(filepath.Join(binaries, "signalpost"), "run")
 	s.process.Dir = s.dir
 	s.process.Stdout, s.process.Stderr = s.output, s.output
+	if s.log != nil {
+		s.process.Stdout, s.process.Stderr = s.log, s.log
+	}
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
 	}

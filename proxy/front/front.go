@@ -37,9 +37,10 @@ type Options struct {
 	// ConfigError is why the config file, as it is now, is not the running config; nil if it is.
 	ConfigError func() error
 	// Ready is nil while signals are accepted; else it wraps an error of the queue.
-	Ready   func() error
-	Metrics http.Handler
-	Log     *slog.Logger
+	Ready        func() error
+	LinesDropped func() int64 // of the log
+	Metrics      http.Handler
+	Log          *slog.Logger
 
 	// Ingest answers POST /signals, offering to the route named only unless it
 	// is "". Refused is called once for each that is refused, there or before.

@@ -19,6 +19,7 @@ func (f *Front) getStatus(w http.ResponseWriter, _ *http.Request, _ query) error
 		Uptime:  time.Since(f.Started).Truncate(time.Second).String(),
 		Config:  api.ConfigStatus{Path: t.Config.Path, Hash: t.Config.Hash, LoadedAt: t.Loaded.UTC()},
 		Store:   api.StoreStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
+		Log:     api.LogStatus{Dropped: f.LinesDropped()},
 		Routes:  make([]api.RouteStatus, 0, len(q.Routes)),
 	}
 	if err := f.ConfigError(); err != nil {
