@@ -51,3 +51,32 @@ func TestWriteFails(t *testing.T) {
 		t.Errorf("%v, wrote %q", err, w.Body)
 	}
 }
+
+func TestMediaType(t *testing.T) {
+	for sent, want := range map[string]string{
+		"application/json":                                 "application/json",
+		"Application/JSON ; Charset=\"UTF-8\"":             "application/json",
+		"application/json;charset=utf8":                    "application/json",
+		"application/json; charset=Utf_8":                  "application/json",
+		"application/json; charset='utf-8'":                "application/json",
+		"application/json; charset=utf-8; profile=\"a;b\"": "application/json",
+		"application/x-ndjson;":                            "application/x-ndjson",
+		"application/json; charset=utf-16":                 "",
+		"application/json; charset=iso-8859-1":             "",
+		"application/json; charset=\"\"":                   "",
+		"application/json; charset=utf-8; charset=latin1":  "",
+		"application/json, text/plain":                     "",
+		"application":                                      "application",
+		"":                                                 "",
+		"text/plain; charset=utf-8":                        "text/plain",
+	} {
+		if got := MediaType(http.Header{"Content-Type": {sent}}); got != want {
+			t.Errorf("%s is %q, want %q", sent, got, want)
+		}
+	}
+	for _, values := range [][]string{nil, {"application/json", "application/json"}} {
+		if got := MediaType(http.Header{"Content-Type": values}); got != "" {
+			t.Errorf("%q is %q", values, got)
+		}
+	}
+}

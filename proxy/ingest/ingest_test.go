@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/config"
+	"signalpost/proxy/memory"
 	"signalpost/proxy/table"
 	"signalpost/queue"
 )
@@ -155,3 +159,86 @@ type nothing struct{}
 func (nothing) Accepted([]queue.Made, bool) {}
 func (nothing) Replayed(int)                {}
 func (nothing) Took(time.Duration)          {}
+
+// What is refused for lack of memory leaves no trace in the store and binds no
+// key, and what comes after it is accepted.
+func TestBusy(t *testing.T) {
+	large := `{"signal_type":"a","x":"` + strings.Repeat("x", 2*largeBody) + `"}`
+	for name, test := range map[string]struct {
+		fill func(*Ingest) (empty func()) // uses up the memory
+		body string
+	}{
+		"to arrive": {func(in *Ingest) func() {
+			n, err := in.arriving.Take(t.Context(), arrivingBytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() { in.arriving.Give(n) }
+		}, large},
+		"for what is made": {func(in *Ingest) func() {
+			n, err := in.made.Take(t.Context(), madeBytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() { in.made.Give(n) }
+		}, documented},
+		"for the last of a batch": {func(in *Ingest) func() {
+			n, err := in.made.Take(t.Context(), madeBytes-3*deliveryBytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() { in.made.Give(n) }
+		}, "[" + documented + "," + documented + "]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var m counter
+			in := taking(t, &m, "a", "b")
+			empty := test.fill(in)
+			for _, header := range [][]string{nil, {"Idempotency-Key", "k"}} {
+				_, err := post(t, in, test.body, header...)
+				no, isProblem := errors.AsType[*api.Problem](err)
+				if !errors.Is(err, queue.ErrUnavailable) && !(isProblem && no.Status == http.StatusServiceUnavailable) {
+					t.Errorf("%v", err)
+				}
+			}
+			if list, _, err := in.Queue.Deliveries(queue.Filter{Limit: 10}); len(list) != 0 || err != nil || m.accepted != 0 {
+				t.Errorf("%d deliveries, %v, %d signals counted", len(list), err, m.accepted)
+			}
+			empty()
+			if _, err := post(t, in, `{"signal_type":"another body"}`, "Idempotency-Key", "k"); err != nil {
+				t.Errorf("the key is not free: %v", err)
+			}
+			if _, err := post(t, in, test.body); err != nil {
+				t.Error(err)
+			}
+			// All has been given back.
+			for _, b := range []*memory.Budget{in.arriving, in.made} {
+				if n, err := b.Take(t.Context(), 1<<40); err != nil {
+					t.Errorf("%d of a budget, %v", n, err)
+				}
+			}
+		})
+	}
+}
+
+// A batch cannot make more deliveries than fit into memory, however many routes there are.
+func TestManyDeliveries(t *testing.T) {
+	var routes []string
+	for i := range 40 {
+		routes = append(routes, fmt.Sprint("r", i))
+	}
+	var m counter
+	in := taking(t, &m, routes...)
+	const most = madeBytes / deliveryBytes / 40
+	batch := func(n int) string { return strings.Repeat(`{"signal_type":"a"}`+"\n", n) }
+	_, err := post(t, in, batch(most+1), "Content-Type", "application/x-ndjson")
+	if no, ok := errors.AsType[*api.Problem](err); !ok || no.Status != http.StatusRequestEntityTooLarge {
+		t.Errorf("%v", err)
+	}
+	if list, _, err := in.Queue.Deliveries(queue.Filter{Limit: 1}); len(list) != 0 || err != nil {
+		t.Errorf("%d deliveries, %v", len(list), err)
+	}
+	if _, err := post(t, in, batch(most), "Content-Type", "application/x-ndjson"); err != nil || m.deliveries != most*40 {
+		t.Errorf("%d deliveries, %v", m.deliveries, err)
+	}
+}
