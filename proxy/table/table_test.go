@@ -1,6 +1,7 @@
 package table
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/memory"
 	"signalpost/queue"
 	"signalpost/transform"
 	"signalpost/transform/json"
@@ -274,5 +276,48 @@ func BenchmarkShape(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What finds no memory to decode a signal in fails as a whole, and kills no
+// delivery; signals that no route looks into do not need it.
+func TestBusy(t *testing.T) {
+	usual := decoding
+	t.Cleanup(func() { decoding = usual })
+	decoding = memory.New(1<<20, 10*time.Millisecond)
+	plain, shaped := tableOf(t, routesOf("a")), tableOf(t, routesOf("a", "b\ntransform = '.confidence'"))
+	s := queue.Signal{ID: sampleID, Type: "product_qualified_lead", Body: []byte(sample)}
+
+	taken, err := decoding.Take(t.Context(), 1<<40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made, _, err := plain.Offer(nil, &s, ""); len(made) != 1 || err != nil {
+		t.Errorf("forwarded: %d deliveries, %v", len(made), err)
+	}
+	made, _, err1 := shaped.Offer(nil, &s, "")
+	bodies, err2 := shaped.Reshape(s, "b")
+	trials, err3 := shaped.Try(t.Context(), &s, "", nil, nil)
+	for _, err := range []error{err1, err2, err3} {
+		if !errors.Is(err, queue.ErrUnavailable) {
+			t.Errorf("%v", err)
+		}
+	}
+	if made != nil || bodies != nil || trials != nil {
+		t.Errorf("%v, %v, %v", made, bodies, trials)
+	}
+	if bodies, err := shaped.Reshape(s, "a"); len(bodies) != 1 || err != nil {
+		t.Errorf("reshaped to what is forwarded: %v, %v", bodies, err)
+	}
+
+	decoding.Give(taken)
+	if made, _, err := shaped.Offer(nil, &s, ""); len(made) != 2 || err != nil {
+		t.Errorf("%d deliveries, %v", len(made), err)
+	}
+	if _, err := shaped.Reshape(queue.Signal{Type: "x", Body: []byte("{")}, "b"); err == nil || errors.Is(err, queue.ErrUnavailable) {
+		t.Errorf("what is no JSON: %v", err)
+	}
+	if _, err := decoding.Take(t.Context(), 1<<40); err != nil {
+		t.Errorf("not all has been given back: %v", err)
 	}
 }
