@@ -798,6 +798,26 @@ func TestGuard(t *testing.T) {
 			}
 		}
 	})
+	// Every browser sends a Host; scripts and probes that speak HTTP/1.0 may not.
+	for request, want := range map[string]int{
+		"GET /readyz HTTP/1.0\r\n\r\n":                                 200,
+		"GET /status HTTP/1.0\r\nAuthorization: " + token + "\r\n\r\n": 200,
+		"POST /signals HTTP/1.0\r\nAuthorization: " + token + "\r\nContent-Type: application/json\r\nContent-Length: 19\r\n\r\n{\"signal_type\":\"a\"}": 202,
+		"GET /status HTTP/1.0\r\n\r\n": 401,
+		"GET /status HTTP/1.0\r\nHost: evil.example\r\nAuthorization: " + token + "\r\n\r\n": 403,
+		"GET /status HTTP/1.1\r\nAuthorization: " + token + "\r\n\r\n":                       400, // as RFC 9112 demands
+	} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, request)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		c.Close()
+		if err != nil || resp.StatusCode != want {
+			t.Errorf("%q: %v, %v; want %d", request, resp, err, want)
+		}
+	}
 }
 
 func TestNotFoundAndMethods(t *testing.T) {
@@ -847,7 +867,7 @@ func TestParameters(t *testing.T) {
 	for _, query := range []string{
 		"/log?nope=1", "/log?route=", "/log?route=a&route=b", "/log?%zz", "/log?a;b",
 		"/log?signal=nope", "/log?signal=dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "/log?delivery=nope", "/log?verdict=ok", "/log?status=20", "/log?status=abc",
-		"/log?since=yesterday", "/log?until=-5m", "/log?since=2026-04-29", "/log?limit=0", "/log?limit=1001", "/log?limit=-1", "/log?limit=1e2",
+		"/log?since=yesterday", "/log?until=-5m", "/log?since=2026-04-29", "/log?since=2026-04-29T14:31:08,5Z", "/log?since=2026-04-29T9:31:08Z", "/log?since=2026-04-29T14:31:08%2B2:00", "/log?since=2026-04-29T14:31:08+02:00", "/log?limit=0", "/log?limit=1001", "/log?limit=-1", "/log?limit=1e2",
 		"/log?after=nope", "/log?follow=yes", "/log?follow=true&after=x", "/log?follow=true&until=5m", "/log?follow=true&limit=1001",
 		"/deliveries?nope=1", "/deliveries?state=ok", "/deliveries?reason=ok", "/deliveries?signal=nope", "/deliveries?since=x", "/deliveries?limit=0", "/deliveries?after=nope",
 		"/status?nope=1", "/metrics?nope=1", "/healthz?nope=1", "/readyz?nope=1", "/signals/sig_01ARZ3NDEKTSV4RRFFQ69G5FAV?nope=1", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV?nope=1",
@@ -859,8 +879,11 @@ func TestParameters(t *testing.T) {
 		}
 		a.problem(t)
 	}
+	if a := s.do("GET", "/log?since=2026-04-29T14:31:08+02:00", ""); !strings.Contains(a.body, "%2B") {
+		t.Errorf("an unescaped + is not explained: %s", a)
+	}
 	for _, query := range []string{
-		"/log?since=7d&until=0s", "/log?since=1d12h", "/log?since=1.5d", "/log?since=2026-04-29T14:31:08%2B02:00", "/log?status=503&limit=1000", "/log?route=Nope", "/deliveries?since=15m",
+		"/log?since=7d&until=0s", "/log?since=1d12h", "/log?since=1.5d", "/log?since=2026-04-29T14:31:08%2B02:00", "/log?since=2026-04-29t14:31:08.5z&until=2026-04-29T14:31:08-00:00", "/log?status=503&limit=1000", "/log?route=Nope", "/deliveries?since=15m",
 	} {
 		if a := s.do("GET", query, ""); a.status != 200 {
 			t.Errorf("GET %s: %s", query, a)

@@ -42,6 +42,9 @@ func ourHost(r *http.Request, hosts []string) bool {
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && a.Network() == "unix" {
 		return true // no browser reaches a Unix socket
 	}
+	if r.Host == "" {
+		return true // a script's or a probe's, over HTTP/1.0: every browser sends one
+	}
 	host := hostname(r.Host)
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,20 +86,33 @@ func (q query) number(name string, otherwise, least, most int) (int, error) {
 	return n, nil
 }
 
-// time reads a time: RFC 3339, or a duration back from now. It is zero if
-// it is not given.
+// time reads a time: RFC 3339, with a small t and z, too, or a duration back
+// from now. It is zero if it is not given.
 func (q query) time(name string) (time.Time, error) {
 	v, ok := q[name]
 	if !ok {
 		return time.Time{}, nil
 	}
-	if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
+	if t, ok := parseTime(v); ok {
 		return t, nil
+	}
+	if _, ok := parseTime(strings.Replace(v, " ", "+", 1)); ok {
+		return time.Time{}, q.malformed(name, "a time whose + is written %2B: in a URL it means a space")
 	}
 	if back, ok := units.ParseDuration(v); ok && back >= 0 {
 		return time.Now().Add(-back), nil
 	}
 	return time.Time{}, q.malformed(name, `a time such as 2026-04-29T14:31:08Z, or a duration back such as 15m, 24h or 7d`)
+}
+
+// rfc3339 is stricter than time.Parse, which takes a comma in the seconds, and
+// hours of one digit.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
+
+func parseTime(s string) (time.Time, bool) {
+	s = strings.ToUpper(s)
+	t, err := time.Parse(time.RFC3339, s)
+	return t, err == nil && rfc3339.MatchString(s)
 }
 
 // id reads an id of a signal or delivery into dst, if it is given.
