@@ -13,6 +13,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/files"
 )
 
 // How the watcher keeps time. An edit is picked up within a second: at the
@@ -122,13 +123,13 @@ func (w *watcher) follow(ctx context.Context, paths []string) {
 	want := map[string]bool{}
 	for _, path := range paths {
 		want[filepath.Dir(path)] = true
-		real, err := config.Interruptible(ctx, path, func() (string, error) { return filepath.EvalSymlinks(path) })
+		real, err := files.Interruptible(ctx, path, func() (string, error) { return filepath.EvalSymlinks(path) })
 		if err == nil {
 			want[filepath.Dir(real)] = true
 		}
 	}
 	for folder := range want { // again each time: one that was deleted, or moved, has dropped out
-		config.Interruptible(ctx, folder, func() (any, error) { return nil, w.events.Add(folder) })
+		files.Interruptible(ctx, folder, func() (any, error) { return nil, w.events.Add(folder) })
 	}
 	for _, folder := range w.events.WatchList() {
 		if !want[folder] {
@@ -160,7 +161,7 @@ func look(ctx context.Context, paths []string) []fs.FileInfo {
 	defer cancel()
 	at := make([]fs.FileInfo, len(paths))
 	for i, path := range paths {
-		at[i], _ = config.Interruptible(ctx, path, func() (fs.FileInfo, error) { return os.Stat(path) })
+		at[i], _ = files.Interruptible(ctx, path, func() (fs.FileInfo, error) { return os.Stat(path) })
 	}
 	return at
 }
@@ -180,7 +181,7 @@ func hold(ctx context.Context, paths []string) map[string]string {
 	defer cancel()
 	holds := make(map[string]string, len(paths))
 	for _, path := range paths {
-		holds[path] = config.Digest(config.ReadFile(ctx, path, config.MaxFile))
+		holds[path] = files.Digest(files.Read(ctx, path, config.MaxFile))
 	}
 	return holds
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"signalpost/proxy/config"
+	"signalpost/proxy/files"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -314,7 +314,7 @@ func TestWatchStale(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	writeFile(t, path, "new")
 	ctx, cancel := context.WithCancel(t.Context())
-	known := map[string]string{path: config.Digest([]byte("old"), nil)}
+	known := map[string]string{path: files.Digest([]byte("old"), nil)}
 	changes := 0
 	w := watcher{
 		files:   func() map[string]string { return known },

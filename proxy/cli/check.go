@@ -56,10 +56,11 @@ type checked struct {
 }
 
 type placed struct {
-	Line    int    `json:"line"`   // from 1; 0 when the file could not be read
-	Column  int    `json:"column"` // likewise
-	Route   string `json:"route,omitempty"`
-	Message string `json:"message"`
+	Line    int      `json:"line"`   // from 1; 0 when the file could not be read
+	Column  int      `json:"column"` // likewise
+	Route   string   `json:"route,omitempty"`
+	Message string   `json:"message"`
+	Also    []placed `json:"also,omitempty"` // where else: of a warning
 }
 
 type checkedRoute struct {
@@ -96,7 +97,7 @@ func report(path string, cfg *config.Config, err error) checked {
 func places(faults []config.Fault) []placed {
 	list := []placed{}
 	for _, f := range faults {
-		list = append(list, placed{f.Line, f.Column, f.Route, f.Msg})
+		list = append(list, placed{f.Line, f.Column, f.Route, f.Msg, places(f.Also)})
 	}
 	return list
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"signalpost/proxy/files"
 )
 
 var update = flag.Bool("update", false, "write what is found to testdata/bad/*.err")
@@ -28,7 +30,7 @@ func testOutside() outside {
 	}
 	return outside{
 		env:      func(name string) (string, bool) { v, ok := env[name]; return v, ok },
-		readFile: func(path string, most int64) ([]byte, error) { return ReadFile(context.Background(), path, most) },
+		readFile: func(path string) ([]byte, error) { return files.Read(context.Background(), path, MaxFile) },
 		proxy:    func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
 }
@@ -46,7 +48,7 @@ func TestBad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, _, faults := parse(file, data, testOutside())
+			c, faults := parse(file, data, testOutside())
 			if c != nil || len(faults) == 0 {
 				t.Fatalf("got %+v, want faults", c)
 			}

@@ -19,12 +19,11 @@ type Config struct {
 	Queue  Queue
 	Log    Log
 	Routes []Route // at least one, in the order of the file
-	// Files are the absolute paths of every file whose change calls for a
-	// reload: the config file first, then those that secrets and certificates
-	// name.
-	Files    []string
-	Held     map[string]string // the Digest of what Load read in each of Files
-	Warnings []Fault           // what is allowed but probably not meant, sorted by place
+	// Held has the absolute path of every file whose change calls for a reload
+	// (the config file, and those that secrets and certificates name), and the
+	// files.Digest of what Load read in it.
+	Held     map[string]string
+	Warnings Faults // what is legal and probably not meant: one for each cause
 }
 
 // Server is the [server] table.
@@ -76,7 +75,6 @@ type Route struct {
 	GiveUpOn    []int
 	Concurrency int
 	Rate        float64 // attempts a second; 0: no limit
-	RateText    string  // the rate as written
 	Paused      bool
 
 	TLS                  TLS

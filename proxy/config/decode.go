@@ -12,20 +12,22 @@ import (
 	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
+
+	"signalpost/proxy/files"
 )
 
 // An outside is what a config depends on beside its own text.
 type outside struct {
 	env      func(name string) (string, bool)
-	readFile func(path string, most int64) ([]byte, error)
+	readFile func(path string) ([]byte, error) // by its absolute path
 	proxy    func(*http.Request) (*url.URL, error)
 }
 
 // A decoder turns a document into a Config, and gathers faults on the way
 // instead of ending at the first.
 type decoder struct {
-	*source
 	outside
+	data []byte
 	file string // as faults call it
 	dir  string // absolute; what relative paths are relative to
 
@@ -34,74 +36,103 @@ type decoder struct {
 	partial  bool         // reading [defaults] by themselves: what needs the whole route waits
 	faults   Faults
 	warnings Faults
-	files    []string
-	contents map[string]fileContent
-	homes    []home // made when there is an unknown key
 }
 
-type fileContent struct {
-	data []byte
-	err  error
+// A field is a key of a table. key is the name that faults call it by.
+type field struct {
+	read func(d *decoder, key string, v *value)
+	keys schema // of a table within a route, which takes from [defaults] the keys it lacks; nil: the value is taken whole
+	jq   bool   // it is an expression, in which $name is a variable
 }
-
-// A field reads the value of the key it stands for in a schema. key is the
-// name that faults call it by.
-type field func(d *decoder, key string, v *value)
 
 // A schema is the keys of a table.
 type schema map[string]field
 
-// table is a field whose value is a table of that schema.
-func table(s schema) field {
-	return func(d *decoder, key string, v *value) {
+// A parser returns what a value stands for, or reports what is wrong with it.
+type parser[T any] func(d *decoder, key string, v *value) (T, bool)
+
+// one is a field of a single value, which is def where the key is missing.
+func one[T any](dst *T, def T, parse parser[T]) field {
+	*dst = def
+	return field{read: func(d *decoder, key string, v *value) {
+		if x, ok := parse(d, key, v); ok {
+			*dst = x
+		}
+	}}
+}
+
+// list is a field of a list of values. A string is in it once.
+func list[T any](dst *[]T, def []T, of string, parse parser[T]) field {
+	*dst = def
+	return field{read: func(d *decoder, key string, v *value) {
+		if v.kind != kindList {
+			shown := v.show()
+			if _, hide := any(dst).(*[]Secret); hide {
+				shown = v.kind.String()
+			}
+			d.fault(v.at, "%s: expected a list of %s, not %s", key, of, shown)
+			return
+		}
+		kept, strings := []T{}, map[any]bool{}
+		for _, element := range v.list {
+			x, ok := parse(d, key, element)
+			if _, text := any(x).(string); ok && text && strings[x] {
+				d.fault(element.at, "%s: %s is there twice", key, element.show())
+			} else if ok {
+				kept = append(kept, x)
+				if text {
+					strings[x] = true
+				}
+			}
+		}
+		*dst = kept
+	}}
+}
+
+// alone makes a list of a single value.
+func alone[T any](parse parser[T]) parser[[]T] {
+	return func(d *decoder, key string, v *value) ([]T, bool) {
+		x, ok := parse(d, key, v)
+		return []T{x}, ok
+	}
+}
+
+// section is a field whose value is a table of the file.
+func section(keys schema) field {
+	return field{read: func(d *decoder, key string, v *value) {
 		if v.kind != kindTable {
 			d.fault(v.at, "%s: expected a table, [%s], not %s", key, key, v.kind)
 			return
 		}
-		d.read(v, s, "")
-	}
+		d.read(v, keys, "")
+	}}
 }
 
-func (d *decoder) place(at int, msg string) Fault {
-	line, column := d.source.place(at)
-	f := Fault{File: d.file, Line: line, Column: column, Route: d.route, Msg: msg}
-	if d.shared[at] {
-		f.Route = ""
-	}
-	return f
-}
-
-func (d *decoder) fault(at int, format string, args ...any) {
-	d.faults = append(d.faults, d.place(at, fmt.Sprintf(format, args...)))
-}
-
-func (d *decoder) warn(at int, format string, args ...any) {
-	if !d.partial {
-		d.warnings = append(d.warnings, d.place(at, fmt.Sprintf(format, args...)))
-	}
-}
-
-// own returns the first of the offsets that is not in [defaults]: a fault
-// between a route's key and one of [defaults] is the route's.
-func (d *decoder) own(ats ...int) int {
-	for _, at := range ats {
-		if !d.shared[at] {
-			return at
+// nested is a field whose value is a table within a route. then sees to what
+// needs the whole of it, if all its keys are sound.
+func nested(keys schema, then func(d *decoder, key string, v *value)) field {
+	return field{keys: keys, read: func(d *decoder, key string, v *value) {
+		if v.kind != kindTable {
+			d.fault(v.at, "%s: expected a table, { … }, not %s", key, v.kind)
+		} else if bad := d.read(v, keys, key+"."); len(bad) == 0 && !v.broken && !d.partial {
+			then(d, key, v)
 		}
-	}
-	return ats[0]
+	}}
 }
 
 // read reads the keys of a table by a schema, and returns those that had a
-// fault. prefix is the name of an inline table, with a dot.
-func (d *decoder) read(v *value, s schema, prefix string) (bad map[string]bool) {
+// fault. prefix is the name of a nested table, with a dot.
+func (d *decoder) read(v *value, keys schema, prefix string) (bad map[string]bool) {
 	bad = map[string]bool{}
-	for _, e := range v.entries {
+	for _, e := range v.entries() {
 		before := len(d.faults)
-		if read, ok := s[e.name]; ok {
-			read(d, prefix+e.name, e.val)
+		if f, ok := keys[e.name]; ok {
+			f.read(d, prefix+e.name, e.val)
+			if !f.jq {
+				d.warnDollar(prefix+e.name, e.val)
+			}
 		} else {
-			d.fault(e.at, "unknown key %s%s", quote(prefix+e.name), d.hint(e.name, s))
+			d.fault(e.at, "unknown key %s%s", quote(prefix+e.name), hint(e.name, keys))
 		}
 		if len(d.faults) > before {
 			bad[e.name] = true
@@ -110,67 +141,89 @@ func (d *decoder) read(v *value, s schema, prefix string) (bad map[string]bool) 
 	return bad
 }
 
-// hint ends the sentence about a key that s does not know.
-func (d *decoder) hint(name string, s schema) string {
-	known := slices.Sorted(maps.Keys(s))
-	if d.homes == nil {
-		d.homes = homes()
+func (d *decoder) fault(at int, format string, args ...any) {
+	d.faults = append(d.faults, d.about(at, format, args))
+}
+
+func (d *decoder) warn(at int, format string, args ...any) {
+	if !d.partial {
+		d.warnings = append(d.warnings, d.about(at, format, args))
 	}
-	for _, h := range d.homes {
-		if slices.Contains(h.keys, name) && !slices.Contains(known, "env") {
-			return ": it belongs in " + h.name
-		}
+}
+
+func (d *decoder) about(at int, format string, args []any) Fault {
+	f := Fault{File: d.file, Route: d.route, Msg: fmt.Sprintf(format, args...), at: at}
+	if d.shared[at] {
+		f.Route = ""
 	}
-	if near := nearest(name, known); near != "" {
+	return f
+}
+
+// expect reports a value of which ok is false, with what was expected.
+func (d *decoder) expect(ok bool, key string, v *value, what string) bool {
+	if !ok {
+		d.fault(v.at, "%s: expected %s, not %s", key, what, v.show())
+	}
+	return ok
+}
+
+// own returns the first of the offsets that is not in [defaults]: a fault
+// between a route's key and one of [defaults] is the route's.
+func (d *decoder) own(ats ...int) int {
+	i := slices.IndexFunc(ats, func(at int) bool { return !d.shared[at] })
+	return ats[max(i, 0)]
+}
+
+// share notes the places of a table of [defaults].
+func (d *decoder) share(v *value) {
+	d.shared[v.at] = true
+	for _, element := range v.list {
+		d.share(element)
+	}
+	for _, e := range v.keys {
+		d.shared[e.at] = true
+		d.share(e.val)
+	}
+}
+
+// hint ends the sentence about a key that is not among the known ones.
+func hint(name string, keys schema) string {
+	known := slices.Sorted(maps.Keys(keys))
+	if home := homeOf(name); home != "" && !slices.Contains(known, "env") {
+		return ": it belongs in " + home
+	}
+	if near := Nearest(name, known); near != "" {
 		return ", did you mean " + quote(near) + "?"
 	}
 	return ": expected " + oneOf(known)
 }
 
-// nearest returns the option that a name was probably meant to be, or "".
-func nearest(name string, options []string) string {
+// Nearest returns the option that a name was probably meant to be, or "".
+func Nearest(name string, options []string) string {
 	if len(name) > 64 {
 		return ""
 	}
 	plain := strings.NewReplacer("-", "_", " ", "_")
 	name = plain.Replace(strings.ToLower(name))
-	best, least := "", max(1, utf8.RuneCountInString(name)/3)+1
+	length := utf8.RuneCountInString(name)
+	best, least := "", max(min(length-1, 2), length/3)+1
 	for _, o := range options {
-		n := levenshtein.ComputeDistance(name, plain.Replace(o))
-		if n == 2 && swapped(name, o) {
-			n = 1
-		}
-		if n < least {
+		if n := levenshtein.ComputeDistance(name, plain.Replace(o)); n < least {
 			best, least = o, n
 		}
 	}
-	if best == "" && len(name) > 1 { // cut short: user for username
-		i := slices.IndexFunc(options, func(o string) bool { return strings.HasPrefix(o, name) })
-		if i >= 0 {
-			best = options[i]
-		}
+	if i := slices.IndexFunc(options, func(o string) bool { return strings.HasPrefix(o, name) }); best == "" && length > 1 && i >= 0 {
+		return options[i] // cut short: user for username
 	}
 	return best
 }
 
-// swapped tells whether a and b differ by two neighbours that changed places.
-func swapped(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	i := 0
-	for i < len(a) && a[i] == b[i] {
-		i++
-	}
-	return i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
-}
-
 // oneOf lists options in a sentence.
 func oneOf(options []string) string {
-	if len(options) == 1 {
+	last := len(options) - 1
+	if last == 0 {
 		return options[0]
 	}
-	last := len(options) - 1
 	return strings.Join(options[:last], ", ") + " or " + options[last]
 }
 
@@ -207,15 +260,11 @@ func (d *decoder) abs(path string) string {
 	return filepath.Join(d.dir, path)
 }
 
-// contentOf reads a file that the config names, once, and notes that a change
-// of it calls for a reload.
-func (d *decoder) contentOf(path string, most int64) ([]byte, error) {
-	path = d.abs(path)
-	c, ok := d.contents[path]
-	if !ok {
-		c.data, c.err = d.readFile(path, most)
-		d.contents[path] = c
-		d.files = append(d.files, path)
+// contentOf reads a file that the config names, and reports one that cannot be read.
+func (d *decoder) contentOf(key string, v *value) ([]byte, bool) {
+	data, err := d.readFile(d.abs(v.text))
+	if err != nil {
+		d.fault(v.at, "%s: the file %s cannot be read: %s", key, quote(v.text), files.Problem(err))
 	}
-	return c.data, c.err
+	return data, err == nil
 }

@@ -16,6 +16,8 @@ type Fault struct {
 	Line, Column int
 	Route        string // the route it is about; "" for none, one without a name, or [defaults]
 	Msg          string // what happened, to what, and what to do
+	Also         Faults // of a warning: where else the same is, of which place and route are to be read
+	at           int    // the place as an offset, while the file is read
 }
 
 // Error returns the fault in one line: `config FILE:LINE:COLUMN: route "NAME": MSG`.
@@ -30,14 +32,19 @@ func (f Fault) Error() string {
 		fmt.Fprintf(&b, "route %q: ", f.Route)
 	}
 	b.WriteString(f.Msg)
+	for i, also := range f.Also {
+		fmt.Fprintf(&b, "%s%d:%d", []string{"; also at ", ", "}[min(i, 1)], also.Line, also.Column)
+		if also.Route != "" {
+			fmt.Fprintf(&b, " (route %q)", also.Route)
+		}
+	}
 	return b.String()
 }
 
 // A LoadError is why a config could not be loaded.
 type LoadError struct {
 	Faults                   // at least one
-	Files  []string          // what Config.Files would be, as far as it can be told: a change of one may mend it
-	Held   map[string]string // what Config.Held would be
+	Held   map[string]string // what Config.Held would be, as far as it can be told: a change of one file may mend it
 }
 
 // Unwrap returns the faults, as an error of type Faults.
@@ -65,13 +72,32 @@ func (fs Faults) Unwrap() []error {
 	return errs
 }
 
-// sorted returns the faults by place, each once.
-func (fs Faults) sorted() Faults {
-	slices.SortStableFunc(fs, func(a, b Fault) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Msg, b.Msg))
-	})
-	// What [defaults] does to several routes is one fault, of the first.
-	return slices.CompactFunc(fs, func(a, b Fault) bool {
-		return a.Line == b.Line && a.Column == b.Column && a.Msg == b.Msg
-	})
+// placed gives the faults their line and column, sorts them by place, and
+// leaves out what is there twice: what [defaults] does to several routes is one
+// fault, of the first.
+func (fs Faults) placed(data []byte) Faults {
+	slices.SortStableFunc(fs, func(a, b Fault) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.Msg, b.Msg)) })
+	fs = slices.CompactFunc(fs, func(a, b Fault) bool { return a.at == b.at && a.Msg == b.Msg })
+	line, column, from := 1, 1, 0
+	for i := range fs {
+		for _, c := range string(data[from:fs[i].at]) {
+			if column++; c == '\n' {
+				line, column = line+1, 1
+			}
+		}
+		fs[i].Line, fs[i].Column, from = line, column, fs[i].at
+	}
+	return fs
+}
+
+// byCause makes one of those that say the same.
+func (fs Faults) byCause() (causes Faults) {
+	for _, f := range fs {
+		if i := slices.IndexFunc(causes, func(c Fault) bool { return c.Msg == f.Msg }); i >= 0 {
+			causes[i].Also = append(causes[i].Also, f)
+		} else {
+			causes = append(causes, f)
+		}
+	}
+	return causes
 }

@@ -11,8 +11,18 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"time"
+
+	"signalpost/proxy/files"
+)
+
+// The most bytes that a file may hold, and the longest that Load waits for all
+// the files of a config.
+const (
+	MaxFile   = 1 << 20
+	maxSecret = 64 << 10
+	readTime  = 10 * time.Second
 )
 
 // Load reads and checks the file at path and everything it names. It returns a
@@ -21,124 +31,126 @@ import (
 func Load(ctx context.Context, path string) (*Config, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	abs, _ := filepath.Abs(path)
-	held := map[string]string{}
-	read := func(path string, most int64) ([]byte, error) {
-		data, err := ReadFile(ctx, path, most)
-		held[path] = Digest(data, err)
-		return data, err
+	type content struct {
+		data []byte
+		err  error
 	}
-	data, err := read(abs, MaxFile)
+	contents, held := map[string]content{}, map[string]string{}
+	read := func(path string) ([]byte, error) {
+		c, ok := contents[path]
+		if !ok {
+			c.data, c.err = files.Read(ctx, path, MaxFile)
+			contents[path], held[path] = c, files.Digest(c.data, c.err)
+		}
+		return c.data, c.err
+	}
+	data, err := read(absolute(path))
 	if err != nil {
-		msg := "cannot be read: " + readProblem(err)
+		msg := "cannot be read: " + files.Problem(err)
 		if errors.Is(err, fs.ErrNotExist) {
 			msg = "there is no such file: name the config with --config, or write one with signalpost init"
 		}
-		return nil, &LoadError{Faults{{File: path, Msg: msg}}, []string{abs}, held}
+		return nil, &LoadError{Faults{{File: path, Msg: msg}}, held}
 	}
-	c, files, faults := parse(path, data, outside{os.LookupEnv, read, http.ProxyFromEnvironment})
+	c, faults := parse(path, data, outside{os.LookupEnv, read, http.ProxyFromEnvironment})
 	if len(faults) > 0 {
-		return nil, &LoadError{faults, files, held}
+		return nil, &LoadError{faults, held}
 	}
 	c.Held = held
 	return c, nil
 }
 
-// parse turns the content of the file at path into a Config, or faults. Beside
-// either it returns what to watch.
-func parse(path string, data []byte, out outside) (*Config, []string, Faults) {
+func absolute(path string) string {
 	abs, err := filepath.Abs(path)
-	if err != nil {
-		abs = filepath.Clean(path)
+	if err != nil { // there is no working folder
+		return filepath.Clean(path)
+	}
+	return abs
+}
+
+// parse turns the content of the file at path into a Config without Held, or faults.
+func parse(path string, data []byte, out outside) (*Config, Faults) {
+	if utf16Text(data) {
+		return nil, Faults{{File: path, Line: 1, Column: 1,
+			Msg: "the file is UTF-16, as PowerShell's > writes it: store it as UTF-8, in PowerShell with Out-File -Encoding utf8"}}
 	}
 	sum := sha256.Sum256(data)
 	d := &decoder{
-		source:   newSource(bytes.TrimPrefix(data, []byte("\ufeff"))),
-		outside:  out,
-		file:     path,
-		dir:      filepath.Dir(abs),
-		shared:   map[int]bool{},
-		files:    []string{abs},
-		contents: map[string]fileContent{},
+		outside: out,
+		data:    bytes.TrimPrefix(data, []byte("\ufeff")),
+		file:    path,
+		dir:     filepath.Dir(absolute(path)),
+		shared:  map[int]bool{},
 	}
 	c := d.config()
 	if len(d.faults) > 0 {
-		return nil, d.files, d.faults.sorted()
+		return nil, d.faults.placed(d.data)
 	}
 	c.Path, c.Hash = path, hex.EncodeToString(sum[:6])
-	c.Files, c.Warnings = d.files, d.warnings.sorted()
-	return c, d.files, nil
+	c.Warnings = d.warnings.placed(d.data).byCause()
+	return c, nil
 }
 
 func (d *decoder) config() *Config {
-	c := defaultConfig()
+	c := &Config{}
+	root := readTree(d.data, d.fault)
+	syntax := len(d.faults) > 0
+	defaults, routes := newTable(0), root.get("route")
+	bad := d.read(root, schema{
+		"server": section(serverKeys(&c.Server)),
+		"queue":  section(queueKeys(&c.Queue)),
+		"log":    section(logKeys(&c.Log)),
+		"defaults": {read: func(d *decoder, key string, v *value) {
+			known := routeKeys(new(Route))
+			d.share(v)
+			d.partial = true
+			section(known).read(d, key, v)
+			d.checkAlternatives(v)
+			d.partial = false
+			defaults.broken = v.broken
+			for name, e := range v.keys {
+				if _, ok := known[name]; ok {
+					defaults.keys[name] = e
+				}
+			}
+		}},
+		"route": {read: func(d *decoder, key string, v *value) {
+			if v.kind != kindList {
+				d.fault(v.at, "route: expected [[route]] tables, not %s", v.kind)
+			}
+		}},
+	}, "")
 	c.Queue.Path = d.abs(c.Queue.Path)
-	root := readTree(d.source, sectionLine, d.fault)
-	syntax := len(d.faults)
-
-	defaults, routes := &value{kind: kindTable}, []*value(nil)
-	keys := sections(&c)
-	keys["defaults"] = func(d *decoder, key string, v *value) {
-		if v.kind != kindTable {
-			d.fault(v.at, "defaults: expected a table, [defaults], not %s", v.kind)
-			return
-		}
-		d.share(v)
-		d.partial = true
-		known := routeKeys(new(Route))
-		d.read(v, known, "")
-		d.checkAlternatives(v)
-		d.partial = false
-		*defaults = *v
-		defaults.entries = slices.DeleteFunc(slices.Clone(v.entries), func(e *entry) bool { return known[e.name] == nil })
-	}
-	keys["route"] = func(d *decoder, key string, v *value) {
-		if v.kind != kindList {
-			d.fault(v.at, "route: expected [[route]] tables, not %s", v.kind)
-			return
-		}
-		routes = v.list
-		if len(routes) == 0 {
-			d.fault(v.at, "there is no route: add a [[route]] with a name and a url")
-		}
-	}
-	bad := d.read(root, keys, "")
-	if root.entry("route") == nil && syntax == 0 {
-		d.fault(0, "there is no route: add a [[route]] with a name and a url")
-	}
 	if server := root.get("server"); !bad["server"] && server != nil && !server.broken {
 		d.checkServer(&c.Server, server)
 	}
+	switch {
+	case routes == nil && !syntax:
+		d.fault(0, "there is no route: add a [[route]] with a name and a url")
+	case routes != nil && routes.kind == kindList:
+		d.readRoutes(c, routes, defaults)
+	}
+	return c
+}
 
-	taken := map[string]int{} // the line of each name
-	for _, t := range routes {
+func (d *decoder) readRoutes(c *Config, routes, defaults *value) {
+	if len(routes.list) == 0 {
+		d.fault(routes.at, "there is no route: add a [[route]] with a name and a url")
+	}
+	taken := map[string]*value{}
+	for _, t := range routes.list {
 		if t.kind != kindTable {
 			d.fault(t.at, "route: expected [[route]] tables, not %s", t.kind)
 			continue
 		}
-		r := d.readRoute(merge(t, defaults))
-		if name := t.get("name"); r.Name != "" {
-			if line, ok := taken[r.Name]; ok {
-				d.fault(name.at, "name: there is another route %s on line %d: each has its own name", quote(r.Name), line)
-			} else {
-				taken[r.Name] = d.line(name.at)
-			}
+		r := d.readRoute(t, defaults)
+		if other := taken[r.Name]; other != nil {
+			d.fault(t.get("name").at, "name: there is another route %s on line %d: each has its own name", quote(r.Name), lineOf(d.data, other.at))
+		} else if r.Name != "" {
+			taken[r.Name] = t.get("name")
 		}
 		c.Routes = append(c.Routes, r)
-	}
-	d.route = ""
-	return &c
-}
-
-// share notes the places of a table of [defaults].
-func (d *decoder) share(v *value) {
-	d.shared[v.at] = true
-	for _, element := range v.list {
-		d.share(element)
-	}
-	for _, e := range v.entries {
-		d.shared[e.at] = true
-		d.share(e.val)
+		d.route = ""
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -12,75 +13,57 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/net/http/httpguts"
+
 	"signalpost/proxy/sign"
 	"signalpost/proxy/units"
 	"signalpost/queue"
 )
 
-// What holds between the keys of a route.
+// What holds between the keys of a route, and what takes more than a line to read.
 
-// merge returns a route's table with what it takes from [defaults].
-func merge(route, defaults *value) *value {
-	merged := *route
-	merged.entries = slices.Clone(route.entries)
-	merged.broken = route.broken || defaults.broken
-	for _, e := range defaults.entries {
-		own := route.entry(e.name)
+// merge returns a route's table with what it takes from [defaults]: the keys
+// that it lacks, and of the tables both have the keys that its own lacks.
+func merge(own, defaults *value, keys schema) *value {
+	merged := *own
+	merged.keys = maps.Clone(own.keys)
+	merged.broken = own.broken || defaults.broken
+	for _, e := range defaults.keys {
+		same := func(name string) bool { return strings.EqualFold(name, e.name) } // as for headers
+		chosen := keys != nil && slices.ContainsFunc(alternatives, func(names []string) bool {
+			return slices.Contains(names, e.name) && slices.ContainsFunc(names, func(name string) bool { return own.keys[name] != nil })
+		})
+		f, mine := keys[e.name], own.keys[e.name]
 		switch {
-		case own == nil && !hasAlternative(route, e.name):
-			merged.entries = append(merged.entries, e)
-		case own != nil && slices.Contains(mergedTables, e.name) && own.val.kind == kindTable && e.val.kind == kindTable:
-			both := *own.val
-			both.entries = slices.Clone(both.entries)
-			both.broken = own.val.broken || e.val.broken
-			for _, sub := range e.val.entries {
-				same := func(o *entry) bool { return o.name == sub.name }
-				if e.name == "headers" {
-					same = func(o *entry) bool { return strings.EqualFold(o.name, sub.name) }
-				}
-				if !slices.ContainsFunc(own.val.entries, same) {
-					both.entries = append(both.entries, sub)
-				}
-			}
-			i := slices.Index(merged.entries, own)
-			merged.entries[i] = &entry{own.name, own.at, &both}
+		case mine != nil && f.keys != nil && mine.val.kind == kindTable && e.val.kind == kindTable:
+			merged.keys[e.name] = &entry{mine.name, mine.at, merge(mine.val, e.val, nil)}
+		case !chosen && !slices.ContainsFunc(slices.Collect(maps.Keys(own.keys)), same):
+			merged.keys[e.name] = e
 		}
 	}
 	return &merged
 }
 
-// hasAlternative reports whether a route has made the choice that the key of
-// [defaults] is about.
-func hasAlternative(route *value, key string) bool {
-	for _, pair := range alternatives {
-		if i := slices.Index(pair[:], key); i >= 0 && route.entry(pair[1-i]) != nil {
-			return true
-		}
-	}
-	return false
-}
-
 // checkAlternatives reports both of two keys in one table.
 func (d *decoder) checkAlternatives(t *value) {
-	for _, pair := range alternatives {
-		a, b := t.entry(pair[0]), t.entry(pair[1])
+	for _, names := range alternatives {
+		a, b := t.keys[names[0]], t.keys[names[1]]
 		if a != nil && b != nil {
-			d.fault(max(a.at, b.at), "%s and %s cannot both be set: leave one out", pair[0], pair[1])
+			d.fault(max(a.at, b.at), "%s and %s cannot both be set: leave one out", names[0], names[1])
 		}
 	}
 }
 
 // readRoute reads a route whose table has been merged with [defaults].
-func (d *decoder) readRoute(t *value) Route {
-	r := defaultRoute()
+func (d *decoder) readRoute(t, defaults *value) Route {
+	var r Route
+	keys := routeKeys(&r)
+	t = merge(t, defaults, keys)
 	d.route = ""
-	if name := t.get("name"); name != nil && name.kind == kindString && routeName.MatchString(name.text) {
+	if name := t.get("name"); name != nil && name.kind == kindString && nameForm.MatchString(name.text) {
 		d.route = name.text
 	}
-	keys := routeKeys(&r)
-	for key, f := range identityKeys(&r) {
-		keys[key] = f
-	}
+	maps.Copy(keys, identityKeys(&r))
 	bad := d.read(t, keys, "")
 	d.checkAlternatives(t)
 	if t.broken {
@@ -112,18 +95,16 @@ func (d *decoder) readRoute(t *value) Route {
 
 // endpoint is the URL of a route.
 func endpoint(r *Route) field {
-	return func(d *decoder, key string, v *value) {
-		text, ok := d.secret(key, v, func(text string) string {
-			_, problem := parseURL(text)
+	return field{read: func(d *decoder, key string, v *value) {
+		var u *url.URL
+		text, ok := d.secret(key, v, func(text string) (problem string) {
+			u, problem = parseURL(text)
 			return problem
 		})
-		if !ok {
-			return
+		if ok {
+			r.URL, r.Target = NewSecret(text), u.Scheme+"://"+u.Host
 		}
-		u, _ := parseURL(text)
-		r.URL = NewSecret(text)
-		r.Target = u.Scheme + "://" + u.Host
-	}
+	}}
 }
 
 // parseURL returns a URL that can be POSTed to, or what is wrong with the text
@@ -201,43 +182,37 @@ var (
 
 // headers is a table of header names and secret values.
 func headers(dst *map[string]Secret) field {
-	return func(d *decoder, key string, v *value) {
+	return field{keys: schema{}, read: func(d *decoder, key string, v *value) {
 		if v.kind != kindTable {
 			d.fault(v.at, `%s: expected a table such as { X-Team = "growth" }, not %s`, key, v.kind)
 			return
 		}
 		kept := map[string]Secret{}
-		keys := routeKeys(new(Route))
-		for _, e := range v.entries {
-			if !isToken(e.name) {
+		for _, e := range v.entries() {
+			name := http.CanonicalHeaderKey(e.name)
+			reserved := slices.Contains(ownHeaders, name) || slices.ContainsFunc(ownHeaderPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+			_, twice := kept[name]
+			switch {
+			case !httpguts.ValidHeaderFieldName(e.name):
 				d.fault(e.at, "%s: %s is no name of a header: letters, digits and - only", key, quote(e.name))
 				continue
-			}
-			name := http.CanonicalHeaderKey(e.name)
-			if slices.Contains(ownHeaders, name) || slices.ContainsFunc(ownHeaderPrefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
+			case reserved:
 				d.fault(e.at, "%s: %s is set by signalpost or belongs to the connection: leave it out", key, quote(e.name))
 				continue
-			}
-			if _, twice := kept[name]; twice {
+			case twice:
 				d.fault(e.at, "%s: %s is there twice (upper and lower case are the same)", key, quote(e.name))
 				continue
 			}
-			if _, isKey := keys[e.name]; v.form == formHeader && isKey {
+			if _, isKey := routeKeys(new(Route))[e.name]; v.header && isKey {
 				d.warn(e.at, "%s: %s is sent as a header here; a key of the route stands before [route.headers]", key, quote(e.name))
 			}
-			if text, ok := d.secret(key+"."+e.name, e.val, headerValue); ok {
+			if text, ok := d.secret(key+"."+e.name, e.val, nil); ok {
 				kept[name] = NewSecret(text)
 			}
+			d.warnDollar(key+"."+e.name, e.val)
 		}
 		*dst = kept
-	}
-}
-
-// isToken reports whether text is a token of HTTP (RFC 9110, 5.6.2).
-func isToken(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(c rune) bool {
-		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", c))
-	})
+	}}
 }
 
 // checkHeaders reports headers that other keys of the route set too.
@@ -247,7 +222,7 @@ func (d *decoder) checkHeaders(r *Route, t *value) {
 		return
 	}
 	signed := sign.Headers(r.Signatures)
-	for _, e := range table.entries {
+	for _, e := range table.entries() {
 		name := http.CanonicalHeaderKey(e.name)
 		if s := t.get("signatures"); slices.Contains(signed, name) && s != nil {
 			d.fault(d.own(e.at, s.at), "headers: %s is set by the presets in signatures: leave one of them out", quote(e.name))
@@ -256,146 +231,78 @@ func (d *decoder) checkHeaders(r *Route, t *value) {
 			continue
 		}
 		for _, key := range []string{"basic_auth", "bearer_token"} {
-			if auth := t.entry(key); auth != nil {
+			if auth := t.keys[key]; auth != nil {
 				d.fault(d.own(e.at, auth.at), "headers: %s is set by %s: leave one of them out", quote(e.name), key)
 			}
 		}
 	}
 }
 
-// makeSigner makes the route's signer from its secrets and presets.
-func (d *decoder) makeSigner(r *Route, t *value) {
-	var values []*value
-	if v := t.get("secret"); v != nil {
-		values = []*value{v}
-	} else if v := t.get("secrets"); v != nil {
-		values = v.list
-	}
-	if len(values) != len(r.Secrets) { // both keys: reported
-		return
-	}
-	nameAt := t.at
-	if name := t.get("name"); name != nil {
-		nameAt = name.at
-	}
-	if len(values) == 0 {
-		d.warn(nameAt, "no secret: receivers cannot tell these deliveries from anyone else's; set secret")
-		return
-	}
-	if len(r.Signatures) == 0 {
-		d.warn(t.get("signatures").at, "signatures is empty: nothing is signed, though the route has a secret")
-		return
-	}
-	var texts []string
-	for i, s := range r.Secrets {
-		texts = append(texts, s.Reveal())
-		// One by one, to place the fault.
-		if _, err := sign.New(r.Signatures, texts[i:]); err != nil {
-			d.fault(values[i].at, "%v", err)
-			continue
-		}
-		for _, w := range sign.Warnings(r.Signatures, texts[i:]) {
-			d.warn(values[i].at, "%s", w)
-		}
-	}
-	r.Signer, _ = sign.New(r.Signatures, texts)
-}
-
 // basicAuth needs both of its keys, wherever they come from.
 func basicAuth(dst **BasicAuth) field {
-	return func(d *decoder, key string, v *value) {
-		var b BasicAuth
-		if !d.inline(key, v, basicAuthKeys(&b)) || d.partial {
-			return
-		}
+	var b BasicAuth
+	return nested(basicAuthKeys(&b), func(d *decoder, key string, v *value) {
 		for _, k := range []string{"username", "password"} {
 			if v.get(k) == nil {
 				d.fault(v.at, "%s: %s is missing", key, k)
 			}
 		}
 		*dst = &b
-	}
+	})
 }
 
-// retry needs gaps that do not shrink.
-func retry(dst *queue.Schedule) field {
+// gapsGrow reports a schedule whose gaps would shrink.
+func gapsGrow(s *queue.Schedule) func(d *decoder, key string, v *value) {
 	return func(d *decoder, key string, v *value) {
-		if !d.inline(key, v, retryKeys(dst)) || d.partial {
+		gaps := s.Attempts - 1
+		if gaps < 2 || s.First <= s.Window/time.Duration(gaps) {
 			return
 		}
-		if gaps := dst.Attempts - 1; gaps >= 2 && dst.First > dst.Window/time.Duration(gaps) {
-			ats := []int{}
-			for _, k := range []string{"window", "first", "attempts"} {
-				if e := v.get(k); e != nil {
-					ats = append(ats, e.at)
-				}
+		ats := []int{}
+		for _, k := range []string{"window", "first", "attempts"} {
+			if e := v.get(k); e != nil {
+				ats = append(ats, e.at)
 			}
-			d.fault(d.own(ats...), "%s: %d gaps of at least %s do not fit into a window of %s: gaps grow, never shrink; raise window, or lower attempts or first",
-				key, gaps, units.FormatDuration(dst.First), units.FormatDuration(dst.Window))
 		}
+		d.fault(d.own(ats...), "%s: %d gaps of at least %s do not fit into a window of %s: gaps grow, never shrink; raise window, or lower attempts or first",
+			key, gaps, units.FormatDuration(s.First), units.FormatDuration(s.Window))
 	}
 }
 
-// inline reads a table within a route, and reports whether it is whole and had
-// no fault.
-func (d *decoder) inline(key string, v *value, s schema) bool {
-	if v.kind != kindTable {
-		d.fault(v.at, "%s: expected a table, { … }, not %s", key, v.kind)
-		return false
-	}
-	return len(d.read(v, s, key+".")) == 0 && !v.broken
-}
-
-// tlsFiles loads what the files hold.
-func tlsFiles(dst *TLS) field {
+// loadTLS loads what the files hold.
+func loadTLS(t *TLS) func(d *decoder, key string, v *value) {
 	return func(d *decoder, key string, v *value) {
-		var t TLS
-		if !d.inline(key, v, tlsKeys(&t)) || d.partial {
-			return
-		}
-		before := len(d.faults)
-		c := &tls.Config{MinVersion: tls.VersionTLS12}
-		read := func(k string) []byte {
-			data, err := d.contentOf(v.get(k).text, MaxFile)
-			if err != nil {
-				d.fault(v.get(k).at, "%s.%s: the file %s cannot be read: %s", key, k, quote(v.get(k).text), readProblem(err))
-			}
-			return data
-		}
-		if t.CAFile != "" {
-			data := read("ca_file")
+		config := &tls.Config{MinVersion: tls.VersionTLS12}
+		ca, cert, k := v.get("ca_file"), v.get("cert_file"), v.get("key_file")
+		if ca != nil {
 			pool, err := x509.SystemCertPool()
 			if err != nil {
 				pool = x509.NewCertPool()
 			}
-			if len(d.faults) == before && !pool.AppendCertsFromPEM(data) {
-				d.fault(v.get("ca_file").at, "%s.ca_file: %s holds no certificate in PEM form", key, quote(v.get("ca_file").text))
+			if data, ok := d.contentOf(key+".ca_file", ca); ok && !pool.AppendCertsFromPEM(data) {
+				d.fault(ca.at, "%s.ca_file: %s holds no certificate in PEM form", key, quote(ca.text))
 			}
-			c.RootCAs = pool
+			config.RootCAs = pool
 		}
-		switch cert, k := v.get("cert_file"), v.get("key_file"); {
+		switch {
 		case cert != nil && k == nil:
 			d.fault(cert.at, "%s: cert_file needs key_file, the key of that certificate", key)
 		case cert == nil && k != nil:
 			d.fault(k.at, "%s: key_file needs cert_file, the certificate of that key", key)
 		case cert != nil:
-			unread := len(d.faults)
-			certPEM, keyPEM := read("cert_file"), read("key_file")
-			if len(d.faults) > unread {
+			certPEM, ok1 := d.contentOf(key+".cert_file", cert)
+			keyPEM, ok2 := d.contentOf(key+".key_file", k)
+			if !ok1 || !ok2 {
 				break
 			}
 			pair, err := tls.X509KeyPair(certPEM, keyPEM)
 			if err != nil {
 				d.fault(d.own(cert.at, k.at), "%s: cert_file and key_file are no certificate and its key: %v", key, err)
 			}
-			c.Certificates = []tls.Certificate{pair}
+			config.Certificates = []tls.Certificate{pair}
 		}
-		if len(d.faults) > before {
-			return
+		if len(v.keys) > 0 {
+			t.Config = config
 		}
-		if len(v.entries) > 0 {
-			t.Config = c
-		}
-		*dst = t
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"io"
-	"log/slog"
 )
 
 // redacted is what any attempt to print a Secret gives.
@@ -53,14 +52,5 @@ func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 // String returns "[secret]".
 func (Secret) String() string { return redacted }
 
-// GoString returns "[secret]".
-func (Secret) GoString() string { return redacted }
-
-// MarshalJSON returns "[secret]" as JSON.
-func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
-
-// MarshalText returns "[secret]".
+// MarshalText returns "[secret]": so do JSON, TOML, XML and slog.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// LogValue returns "[secret]".
-func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }

@@ -1,4 +1,4 @@
-package config
+package files
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 // What is no regular file is refused at once, whether or not someone is at its other end.
-func TestReadFileRefuses(t *testing.T) {
+func TestReadRefuses(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	if err := syscall.Mkfifo(at("fifo"), 0o600); err != nil {
@@ -43,12 +43,12 @@ func TestReadFileRefuses(t *testing.T) {
 			path = at(name)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		data, err := ReadFile(ctx, path, 100)
+		data, err := Read(ctx, path, 100)
 		cancel()
 		switch {
 		case want == "" && (err != nil || len(data) != 100):
 			t.Errorf("%s: %d bytes, %v", name, len(data), err)
-		case want != "" && (err == nil || !strings.Contains(readProblem(err), want) || strings.Contains(readProblem(err), dir)):
+		case want != "" && (err == nil || !strings.Contains(Problem(err), want) || strings.Contains(Problem(err), dir)):
 			t.Errorf("%s: %v; want %q", name, err, want)
 		}
 	}
@@ -125,9 +125,16 @@ func TestInterruptibleBound(t *testing.T) {
 	}
 }
 
-func TestReadProblem(t *testing.T) {
-	got := readProblem(&fs.PathError{Op: "open", Path: "/secret/path", Err: syscall.EACCES})
+func TestProblem(t *testing.T) {
+	got := Problem(&fs.PathError{Op: "open", Path: "/secret/path", Err: syscall.EACCES})
 	if !strings.Contains(got, "permission denied: this process is user ") || !strings.Contains(got, "chown") || strings.Contains(got, "/secret/path") {
 		t.Error(got)
+	}
+}
+
+func write(t *testing.T, dir, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

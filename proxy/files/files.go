@@ -1,4 +1,10 @@
-package config
+// Package files reads files that somebody else writes, without ever waiting for
+// longer than its caller wants: a pipe without a writer, a device without an end
+// and a mount whose server has gone are errors that say what to do.
+//
+// A system call on a mount that hangs cannot be interrupted. Its goroutine is
+// left behind until the call returns: at most one a path, and [maxHung] in all.
+package files
 
 import (
 	"context"
@@ -10,29 +16,16 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 
 	"signalpost/proxy/units"
 )
 
-// The most bytes that a file may hold, and the longest that Load waits for all
-// the files of a config.
-const (
-	MaxFile   = 1 << 20 // of the config and of certificates
-	maxSecret = 64 << 10
-	readTime  = 10 * time.Second
-)
-
-// ReadFile returns the content of the regular file at path, at most most
-// bytes. It opens without waiting, refuses what is no regular file (a pipe
-// would wait for a writer, a device has no end), and returns when ctx ends,
-// even if the file system hangs: see [Interruptible].
-func ReadFile(ctx context.Context, path string, most int64) ([]byte, error) {
+// Read returns the content of the regular file at path, at most most bytes. It
+// returns when ctx ends, even if the file system hangs.
+func Read(ctx context.Context, path string, most int64) ([]byte, error) {
 	return Interruptible(ctx, path, func() ([]byte, error) {
 		// To open a device or a socket may do something: look first.
-		if info, err := os.Stat(path); err != nil {
-			return nil, err
-		} else if err := regular(info); err != nil {
+		if err := regular(os.Stat(path)); err != nil {
 			return nil, err
 		}
 		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -41,9 +34,7 @@ func ReadFile(ctx context.Context, path string, most int64) ([]byte, error) {
 		}
 		defer f.Close()
 		// The path may lead elsewhere by now: what counts is what was opened.
-		if info, err := f.Stat(); err != nil {
-			return nil, err
-		} else if err := regular(info); err != nil {
+		if err := regular(f.Stat()); err != nil {
 			return nil, err
 		}
 		data, err := io.ReadAll(io.LimitReader(f, most+1))
@@ -63,8 +54,11 @@ func Digest(data []byte, err error) string {
 	return fmt.Sprintf("%x", sha256.Sum256(data))
 }
 
-// regular returns an error that says what a file is, if it is no regular one.
-func regular(info fs.FileInfo) error {
+// regular returns err, or an error that says what a file is, if it is no regular one.
+func regular(info fs.FileInfo, err error) error {
+	if err != nil {
+		return err
+	}
 	kind := "a device"
 	switch mode := info.Mode(); {
 	case mode.IsRegular():
@@ -79,20 +73,20 @@ func regular(info fs.FileInfo) error {
 	return fmt.Errorf("it is %s: name a regular file", kind)
 }
 
-// hung are the paths whose file system was given up on and has not answered
-// since. It bounds the goroutines that Interruptible leaves to one a path.
-var hung struct {
+// hung are the paths that were given up on and whose file system has not
+// answered since.
+var hung = struct {
 	sync.Mutex
 	paths map[string]bool
-}
+}{paths: map[string]bool{}}
 
-// maxHung is the most goroutines that wait for file systems nobody waits for any more.
 const maxHung = 64
 
+var errHung = errors.New("its file system does not answer: see whether the mount is alive (mount, df), or name a file elsewhere")
+
 // Interruptible returns what f returns, or an error when ctx ends before. f
-// looks at path, and may hang in a system call that nothing can interrupt
-// (a network mount whose server has gone): then its goroutine is left behind
-// until the call returns, and no other is begun for that path until then.
+// looks at path in system calls alone, and is not begun while an earlier call
+// for that path hangs.
 func Interruptible[T any](ctx context.Context, path string, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -125,9 +119,6 @@ func Interruptible[T any](ctx context.Context, path string, f func() (T, error))
 		return r.value, r.err
 	default:
 	}
-	if hung.paths == nil {
-		hung.paths = map[string]bool{}
-	}
 	hung.paths[path] = true
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return none, errHung
@@ -135,11 +126,9 @@ func Interruptible[T any](ctx context.Context, path string, f func() (T, error))
 	return none, ctx.Err()
 }
 
-var errHung = errors.New("its file system does not answer: see whether the mount is alive (mount, df), or name a file elsewhere")
-
-// readProblem says why a file cannot be read and what to do, without its path,
+// Problem says why a file cannot be read and what to do, without its path,
 // which the sentence already has.
-func readProblem(err error) string {
+func Problem(err error) string {
 	if perr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = perr.Err
 	}

@@ -1,0 +1,255 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"signalpost/proxy/units"
+	"signalpost/transform"
+)
+
+// text parses strings: read returns what one stands for, or what was expected.
+func text[T any](expected string, read func(text string) (x T, expected string)) parser[T] {
+	return func(d *decoder, key string, v *value) (x T, ok bool) {
+		expected := expected
+		if v.kind == kindString {
+			x, expected = read(v.text)
+		}
+		return x, d.expect(expected == "", key, v, expected)
+	}
+}
+
+// form parses strings that match a form.
+func form(form *regexp.Regexp, expected string) parser[string] {
+	return text(expected, func(text string) (string, string) {
+		if !form.MatchString(text) {
+			return "", expected
+		}
+		return text, ""
+	})
+}
+
+// within parses strings that stand for something from least to most.
+func within[T int64 | time.Duration](expected string, parse func(string) (T, bool), write func(T) string, least, most T) parser[T] {
+	kind, _, _ := strings.Cut(expected, "such")
+	kind, _, _ = strings.Cut(kind, ",")
+	return text(expected, func(text string) (T, string) {
+		n, ok := parse(text)
+		switch {
+		case !ok:
+			return n, expected
+		case n < least || n > most:
+			return n, fmt.Sprintf("%s from %s to %s", strings.TrimSpace(kind), write(least), write(most))
+		}
+		return n, ""
+	})
+}
+
+func duration(least, most time.Duration) parser[time.Duration] {
+	return within(units.DurationForm, units.ParseDuration, units.FormatDuration, least, most)
+}
+
+func size(least, most int64) parser[int64] {
+	return within(units.SizeForm, units.ParseSize, units.FormatSize, least, most)
+}
+
+// choice parses names, which stand for the values.
+func choice[T any](names []string, values ...T) parser[T] {
+	return text(oneOf(names), func(text string) (x T, expected string) {
+		if i := slices.Index(names, text); i >= 0 {
+			return values[i], ""
+		}
+		expected = oneOf(names)
+		if meant := Nearest(text, names); meant != "" {
+			expected += " (did you mean " + quote(meant) + "?)"
+		}
+		return x, expected
+	})
+}
+
+func boolean(d *decoder, key string, v *value) (bool, bool) {
+	return v.text == "true", d.expect(v.kind == kindBoolean, key, v, "true or false")
+}
+
+// whole parses integers that are good.
+func whole(expected string, good func(n int) bool) parser[int] {
+	return func(d *decoder, key string, v *value) (int, bool) {
+		n, err := strconv.ParseInt(v.text, 0, strconv.IntSize)
+		return int(n), d.expect(v.kind == kindInteger && err == nil && good(int(n)), key, v, expected)
+	}
+}
+
+func integer(least, most int) parser[int] {
+	return whole(fmt.Sprintf("a whole number from %d to %d", least, most), func(n int) bool { return n >= least && n <= most })
+}
+
+var status = whole("HTTP statuses from 100 to 599 but not 2xx, which is delivered",
+	func(n int) bool { return n >= 100 && n <= 599 && n/100 != 2 })
+
+// fraction parses a number from 0 to below 1.
+func fraction(d *decoder, key string, v *value) (float64, bool) {
+	f, err := strconv.ParseFloat(strings.ReplaceAll(v.text, "_", ""), 64)
+	number := v.kind == kindFloat || v.kind == kindInteger
+	return f, d.expect(number && err == nil && f >= 0 && f < 1, key, v, "a number from 0 to below 1")
+}
+
+const rateExpected = `a rate above 0 such as "50/s", "100/m" or "1000/h"`
+
+var rateForm = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)/([smh])$`)
+
+// rate parses attempts a time into attempts a second.
+var rate = text(rateExpected, func(text string) (perSecond float64, _ string) {
+	if m := rateForm.FindStringSubmatch(text); m != nil {
+		perSecond, _ = strconv.ParseFloat(m[1], 64)
+		perSecond /= map[string]float64{"s": 1, "m": 60, "h": 3600}[m[2]]
+	}
+	if perSecond <= 0 || perSecond > 1e6 {
+		return 0, rateExpected
+	}
+	return perSecond, ""
+})
+
+var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+var routeName = form(nameForm, "1 to 63 of a-z, 0-9, _ and -, the first a letter or digit")
+
+// path is a file or folder, kept as an absolute path.
+func path(d *decoder, key string, v *value) (string, bool) {
+	expected := "a path without NUL"
+	switch {
+	case v.kind != kindString || v.text == "":
+		expected = "a path"
+	case v.text == "~" || strings.HasPrefix(v.text, "~/"):
+		expected = "a path with the home folder in full, since ~ is not expanded"
+	case !strings.ContainsRune(v.text, 0):
+		return d.abs(v.text), true
+	}
+	return "", d.expect(false, key, v, expected)
+}
+
+var hostForm = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
+
+const hostExpected = "a plain host name such as signals.example.com, without scheme, port or wildcard"
+
+var hostName = text(hostExpected, func(text string) (string, string) {
+	text = strings.TrimSuffix(strings.ToLower(text), ".")
+	if len(text) > 253 || !hostForm.MatchString(text) {
+		return "", hostExpected
+	}
+	return text, ""
+})
+
+const globExpected = "a signal type, 1 to 256 printable ASCII characters with no space at either end, in which * stands for any characters and ? for one"
+
+// glob is a pattern for signal types, which are printable ASCII. What other
+// globs have beside * and ? cannot be meant as it would be read here.
+var glob = text(globExpected, func(text string) (string, string) {
+	ok := text != "" && len(text) <= 256 && text == strings.TrimSpace(text)
+	for _, c := range []byte(text) {
+		ok = ok && c >= ' ' && c <= '~'
+	}
+	switch {
+	case !ok:
+		return "", globExpected
+	case strings.ContainsAny(text, `[]{}\`) || text[0] == '!' || text[0] == '^':
+		return "", `a signal type in which only * and ? are special, without [ ] { } \ and without ! or ^ at the front (list each type, or use where)`
+	}
+	return text, ""
+})
+
+// listen is an address to listen on: HOST:PORT or unix:PATH.
+func listen(d *decoder, key string, v *value) (string, bool) {
+	const expected = `HOST:PORT such as "127.0.0.1:8787", or "unix:/path/to.sock"`
+	if socket, ok := strings.CutPrefix(v.text, "unix:"); ok && v.kind == kindString {
+		if !d.expect(socket != "" && !strings.ContainsRune(socket, 0), key, v, expected) {
+			return "", false
+		}
+		// What a socket address holds on Linux; some systems hold less.
+		if socket = d.abs(socket); len(socket) > 107 {
+			d.fault(v.at, "%s: the path of a socket has at most 107 bytes, and %s has %d: use a shorter one", key, quote(socket), len(socket))
+			return "", false
+		}
+		return "unix:" + socket, true
+	}
+	host, port, err := net.SplitHostPort(v.text)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	_, addrErr := netip.ParseAddr(host)
+	ok := v.kind == kindString && err == nil && portErr == nil && strconv.FormatUint(n, 10) == port &&
+		(host == "" || addrErr == nil || hostForm.MatchString(strings.ToLower(host)))
+	return v.text, d.expect(ok, key, v, expected)
+}
+
+// isLoopback reports whether a host name or address can only be this machine.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// program is a jq expression. One of nothing but white space is none, so that
+// a route can do without the one in [defaults].
+func program(dst **transform.Program, asWritten *string) field {
+	return field{jq: true, read: func(d *decoder, key string, v *value) {
+		if !d.expect(v.kind == kindString, key, v, "a jq expression in a string") {
+			return
+		}
+		if strings.TrimSpace(v.text) == "" {
+			*dst, *asWritten = nil, ""
+			return
+		}
+		compiled, err := transform.Compile(v.text)
+		if err == nil {
+			*dst, *asWritten = compiled, v.text
+			return
+		}
+		at, msg := v.at, err.Error()
+		if keyLine.MatchString(v.text) {
+			// The compiler's words could show a secret of those lines.
+			msg = "is no jq expression: it goes on over lines that look like keys of this file; is its closing quote missing?"
+		} else if cerr, ok := errors.AsType[*transform.CompileError](err); ok {
+			msg = cerr.Msg
+			if cerr.Line > 0 {
+				at = v.offset(offsetIn(v.text, cerr.Line, cerr.Column))
+				d.shared[at] = d.shared[v.at]
+			}
+		}
+		d.fault(at, "%s: %s", key, msg)
+	}}
+}
+
+// keyLine matches a line such as `secret = "x"`, which no jq has.
+var keyLine = regexp.MustCompile(`\n[ \t]*[A-Za-z0-9_'"-][A-Za-z0-9_'".-]*[ \t]*=[ \t]*["'{\[0-9tf]`)
+
+// offsetIn returns the offset of a line and column, in characters, both from 1.
+func offsetIn(text string, line, column int) int {
+	at := 0
+	for ; line > 1; line-- {
+		at += strings.IndexByte(text[at:], '\n') + 1
+	}
+	for ; column > 1 && at < len(text); column-- {
+		_, size := utf8.DecodeRuneInString(text[at:])
+		at += size
+	}
+	return at
+}
+
+func username(d *decoder, key string, v *value) (string, bool) {
+	if v.kind != kindString {
+		d.fault(v.at, "%s: expected a string, not %s", key, v.kind)
+	} else if strings.Contains(v.text, ":") || secretFlaw(v.text) == hasControl {
+		d.fault(v.at, "%s: HTTP Basic allows no colon and no control character in a user name", key)
+	} else {
+		return v.text, true
+	}
+	return "", false
+}
