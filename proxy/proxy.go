@@ -29,6 +29,7 @@ type Proxy struct {
 	store   string // queue.path likewise
 
 	timeouts timeouts // set before Serve
+	conns    int      // open at once, at most; likewise
 	queue    *queue.Queue
 	metrics  *metrics
 	table    atomic.Pointer[table.Table] // never nil
@@ -53,6 +54,7 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 		listen:   cfg.Server.Listen,
 		store:    cfg.Queue.Path,
 		timeouts: usualTimeouts,
+		conns:    connsAllowed(),
 	}
 	t, err := table.New(cfg, userAgent(version), nil)
 	if err != nil {

@@ -72,6 +72,8 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
 		defer requests.Done()
+		answering(r, true)
+		defer answering(r, false)
 		f.ServeHTTP(w, r)
 	})
 	server := &http.Server{
@@ -88,7 +90,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	if ctx.Err() == nil {
 		tasks.Go(func() { p.watch(watching) })
 	}
-	plain := h1.New(l, handler, p.log, h1.Timeouts{Header: p.timeouts.header, Answer: p.timeouts.answer, Idle: p.timeouts.idle})
+	plain := h1.New(limitConns(l, p.conns), handler, p.log, h1.Timeouts{Header: p.timeouts.header, Answer: p.timeouts.answer, Idle: p.timeouts.idle})
 	served := make(chan error, 1)
 	tasks.Go(func() { served <- server.Serve(plain) })
 	addr := address(l)
@@ -135,6 +137,7 @@ func (p *Proxy) front(in *ingest.Ingest) *front.Front {
 		Refused:      p.metrics.refused.Inc,
 		ReadBody:     in.ReadBody,
 		SignalType:   ingest.SignalType,
+		Requests:     max(p.conns/2, 1),
 		Long:         p.timeouts.long,
 		Follower:     p.timeouts.follower,
 	})

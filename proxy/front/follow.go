@@ -2,12 +2,16 @@ package front
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
 	"signalpost/proxy/api"
 	"signalpost/queue"
 )
+
+// maxFollowers is how many follow the log at once, at most.
+const maxFollowers = 64
 
 // follow sends each entry as it is written, until the caller goes away or the
 // sidecar stops. The request, which may go on for ever, loses its deadlines;
@@ -18,6 +22,10 @@ func (f *Front) follow(w http.ResponseWriter, r *http.Request, q query, filter q
 			return api.Refuse(http.StatusBadRequest, "parameter %s has no meaning together with follow; leave one of them out", name)
 		}
 	}
+	if !enter(f.follows) {
+		return busy(fmt.Sprintf("%d others that follow the log", cap(f.follows)))
+	}
+	defer leave(f.follows)
 	h := w.Header()
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")

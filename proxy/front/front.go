@@ -52,6 +52,7 @@ type Options struct {
 	// SignalType checks that a body is one signal, and returns its type.
 	SignalType func(body []byte) (string, error)
 
+	Requests int           // answered at once, at most; POST /signals and the probes are not among them
 	Long     time.Duration // that a request may take which changes, or tries, many things
 	Follower time.Duration // in which who follows the log must take each piece
 }
@@ -60,6 +61,8 @@ type Options struct {
 type Front struct {
 	Options
 	mux      *http.ServeMux
+	others   chan struct{} // holds a token for each request but POST /signals
+	follows  chan struct{} // and for each that follows the log
 	stopping context.Context
 	stop     context.CancelFunc
 }
@@ -70,7 +73,10 @@ type handler func(w http.ResponseWriter, r *http.Request, q query) error
 
 // New returns a Front.
 func New(o Options) *Front {
-	f := &Front{Options: o, mux: http.NewServeMux()}
+	f := &Front{
+		Options: o, mux: http.NewServeMux(),
+		others: make(chan struct{}, o.Requests), follows: make(chan struct{}, min(maxFollowers, max(o.Requests/2, 1))),
+	}
 	f.stopping, f.stop = context.WithCancel(context.Background())
 	allowed := map[string][]string{} // methods of a path
 	for _, e := range []struct {
@@ -127,12 +133,22 @@ func New(o Options) *Front {
 // Stop ends the requests that would not end by themselves: those that follow the log.
 func (f *Front) Stop() { f.stop() }
 
-// ServeHTTP answers a request if the guard lets it pass.
+// ServeHTTP answers a request if the guard lets it pass. All but the signals
+// have a bound, so that there is room for those whatever else is asked.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
 		if no := guard(r, &f.Table().Config.Server); no != nil {
+			w.Header().Set("Connection", "close") // or net/http would wait for the body of a stranger
 			f.refuse(w, r, no)
 			return
+		}
+		if !isSignals(r) {
+			if !enter(f.others) {
+				w.Header().Set("Connection", "close")
+				f.refuse(w, r, busy("too many requests"))
+				return
+			}
+			defer leave(f.others)
 		}
 	}
 	if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") {
@@ -142,9 +158,28 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mux.ServeHTTP(w, r)
 }
 
+// isSignals tells the request that the app lives by.
+func isSignals(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Path == "/signals" }
+
+// enter takes a token's place, if there is one.
+func enter(places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func leave(places chan struct{}) { <-places }
+
+func busy(what string) *api.Problem {
+	return api.Refuse(http.StatusServiceUnavailable, "%s are under way; ask again in a moment", what).With("Retry-After", "1")
+}
+
 // refuse answers with an error of a handler, or of the guard.
 func (f *Front) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Method == http.MethodPost && r.URL.Path == "/signals" {
+	if isSignals(r) {
 		f.Refused()
 	}
 	no := problemOf(err)
