@@ -23,11 +23,11 @@ func tableOf(t testing.TB, text string) *table.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := table.New(cfg, "signalpost/test", nil)
+	table, err := table.New(cfg, "signalpost/test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { table.Retire(nil) })
+	t.Cleanup(func() { table.Close() })
 	return table
 }
 

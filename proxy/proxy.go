@@ -56,7 +56,7 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 		timeouts: usualTimeouts,
 		conns:    connsAllowed(),
 	}
-	t, err := table.New(cfg, userAgent(version), nil)
+	t, err := table.New(cfg, userAgent(version))
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +71,11 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 		Limits:  limits,
 	})
 	if err != nil {
-		t.Retire(nil)
+		t.Close()
 		return nil, err
 	}
 	if err := p.queue.Configure(limits, routes); err != nil {
-		t.Retire(nil)
+		t.Close()
 		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
@@ -122,11 +122,11 @@ func (p *Proxy) close() error {
 // only, unless empty, names the one route to ask. Nothing is stored or sent.
 // The error says why the body is no signal, or that there is no such route.
 func Try(ctx context.Context, cfg *config.Config, version string, body []byte, only string) ([]api.Trial, error) {
-	t, err := table.New(cfg, userAgent(version), nil)
+	t, err := table.New(cfg, userAgent(version))
 	if err != nil {
 		return nil, err
 	}
-	defer t.Retire(nil)
+	defer t.Close()
 	if only != "" && t.Route(only) == nil {
 		return nil, t.NoRoute(only)
 	}

@@ -16,7 +16,7 @@ func (p *Proxy) Reload(ctx context.Context) error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
 	old := p.table.Load()
-	t, err := p.load(ctx, old)
+	t, err := p.load(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			p.fault.Store(&err)
@@ -30,7 +30,7 @@ func (p *Proxy) Reload(ctx context.Context) error {
 		// It has them nonetheless, for when the store can be written again.
 		p.log.Warn("the queue takes up the new config when its store works again", "err", err)
 	}
-	old.Retire(t)
+	old.Close()
 	if h, ok := p.log.Handler().(*logHandler); ok {
 		h.set.apply(t.Config.Log)
 	}
@@ -45,12 +45,12 @@ func (p *Proxy) Reload(ctx context.Context) error {
 }
 
 // load does everything of a reload that can fail.
-func (p *Proxy) load(ctx context.Context, old *table.Table) (*table.Table, error) {
+func (p *Proxy) load(ctx context.Context) (*table.Table, error) {
 	cfg, err := config.Load(ctx, p.path)
 	if err != nil {
 		return nil, err
 	}
-	return table.New(cfg, userAgent(p.version), old)
+	return table.New(cfg, userAgent(p.version))
 }
 
 // reload is Reload for those who have nobody to return an error to.

@@ -57,7 +57,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	var tasks sync.WaitGroup
 	defer func() {
 		tasks.Wait()
-		p.table.Load().Retire(nil)
+		p.table.Load().Close()
 		if h, ok := p.log.Handler().(*logHandler); ok {
 			h.out.flush()
 		}

@@ -23,6 +23,8 @@ var (
 	ErrCursor = errors.New("cursor")
 	// ErrClosed: the queue is closed.
 	ErrClosed = errors.New("queue closed")
+	// ErrShortage: the machine lacks what an attempt takes: files, ports, memory. A Courier wraps it.
+	ErrShortage = errors.New("no attempt can be made")
 )
 
 // Options are what a queue is opened with. Path and Courier are needed.
@@ -96,8 +98,9 @@ type Delivery struct {
 	Step int
 }
 
-// A Courier makes one attempt. It returns an error only if ctx ended before
-// there was a verdict: the delivery stays due and nothing is charged.
+// A Courier makes one attempt. It returns an error only if there was no
+// verdict: ctx ended, the route has gone, or, as ErrShortage, the machine lacks
+// what an attempt takes. The delivery stays due and nothing is charged.
 type Courier interface {
 	Deliver(ctx context.Context, d Delivery, attempt int) (Outcome, error)
 }

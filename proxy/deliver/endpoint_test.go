@@ -64,7 +64,7 @@ func signed(t testing.TB, r *config.Route, secrets ...string) *config.Route {
 
 func testEndpoint(t testing.TB, r *config.Route) *Endpoint {
 	t.Helper()
-	e, err := New(r, testAgent, nil)
+	e, err := New(r, testAgent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func BenchmarkDeliver(b *testing.B) {
 		b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op") // with the receiver's
 	}
 	b.Run("wire", func(b *testing.B) { deliver(b, func(*Endpoint) {}) })
-	b.Run("nethttp", func(b *testing.B) { deliver(b, func(e *Endpoint) { e.head = nil }) })
+	b.Run("nethttp", func(b *testing.B) { deliver(b, overHTTP) })
 	// What a signed POST costs that knows no timeout, mask, trace or retry.
 	b.Run("reference", func(b *testing.B) {
 		r := newRoute(b, server.URL)
@@ -186,10 +186,9 @@ func BenchmarkDeliver(b *testing.B) {
 	})
 	b.Run("fake", func(b *testing.B) {
 		e := testEndpoint(b, newRoute(b, "https://crm.example.com/hooks/beton"))
-		e.head = nil
-		e.link.client.HTTPClient.Transport = lineTransport{fakeTransport(func(r *http.Request) (*http.Response, error) {
+		e.client.HTTPClient.Transport = fakeTransport(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, ContentLength: 2, Body: io.NopCloser(strings.NewReader("ok")), Request: r}, nil
-		})}
+		})
 		d := testDelivery()
 		b.ReportAllocs()
 		for b.Loop() {
@@ -203,7 +202,7 @@ func BenchmarkDeliver(b *testing.B) {
 		d, now := testDelivery(), time.Now()
 		b.ReportAllocs()
 		for b.Loop() {
-			runtime.KeepAlive(e.header(d, 1, now))
+			runtime.KeepAlive(e.header(&d, 1, now))
 		}
 	})
 }
@@ -491,14 +490,14 @@ func TestRetryAfter(t *testing.T) {
 		{"Fri, 31 Dec 9999 23:59:59 GMT", maxRetryAfter},
 		{"2026-04-29T14:32:08Z", 0},
 	} {
-		if got := retryAfter([]string{tc.value}, now); got != tc.want {
+		if got := retryAfter(http.Header{"Retry-After": {tc.value}}, now); got != tc.want {
 			t.Errorf("%q: %s, want %s", tc.value, got, tc.want)
 		}
 	}
-	if got := retryAfter(nil, now); got != 0 {
+	if got := retryAfter(http.Header{}, now); got != 0 {
 		t.Errorf("no header: %s", got)
 	}
-	if got := retryAfter([]string{"5", "9"}, now); got != 5*time.Second {
+	if got := retryAfter(http.Header{"Retry-After": {"5", "9"}}, now); got != 5*time.Second {
 		t.Errorf("two headers: %s", got)
 	}
 }
@@ -507,7 +506,7 @@ func FuzzRetryAfter(f *testing.F) {
 	f.Add("120")
 	f.Add("Wed, 29 Apr 2026 14:32:08 GMT")
 	f.Fuzz(func(t *testing.T, value string) {
-		if d := retryAfter([]string{value}, time.Unix(0, 0)); d < 0 || d > maxRetryAfter {
+		if d := retryAfter(http.Header{"Retry-After": {value}}, time.Unix(0, 0)); d < 0 || d > maxRetryAfter {
 			t.Errorf("%q: %s", value, d)
 		}
 	})
@@ -706,7 +705,7 @@ func TestSecretsStay(t *testing.T) {
 		for _, rawURL := range []string{"https://exa mple/c4n4ry", "c4n4ry", "https:///c4n4ry", "https://[c4n4ry"} {
 			r := testRoute(t, "https://127.0.0.1")
 			r.URL = config.NewSecret(rawURL)
-			if _, err := New(r, testAgent, nil); err == nil || strings.Contains(err.Error(), canary) {
+			if _, err := New(r, testAgent); err == nil || strings.Contains(err.Error(), canary) {
 				t.Errorf("%q: error %v", rawURL, err)
 			}
 		}
@@ -731,9 +730,16 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, h.Get(name), want)
 		}
 	}
-	for _, preset := range r.Signatures {
-		if err := sign.Verify(preset, []string{"a-secret"}, h, d.Body, time.Now(), sign.Tolerance); err != nil {
-			t.Error(err)
+	// Whoever may look must not get the signature of a body of his own.
+	for _, preset := range sign.Presets() {
+		r := testRoute(t, "https://crm.example.com")
+		r.Signatures = []string{preset}
+		_, _, h := testEndpoint(t, signed(t, r, "a-secret")).Describe(d, 1)
+		if found := sign.Detect(h); len(found) != 1 || found[0] != preset {
+			t.Errorf("%s is not shown: %v", preset, h)
+		}
+		if err := sign.Verify(preset, []string{"a-secret"}, h, d.Body, time.Now(), sign.Tolerance); err == nil {
+			t.Errorf("a signature of %s is shown", preset)
 		}
 	}
 	for name, values := range h {

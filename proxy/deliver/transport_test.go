@@ -28,16 +28,12 @@ import (
 	"signalpost/queue"
 )
 
-// endpointVia is an endpoint whose outfit the test changes: its proxy, its resolver.
-func endpointVia(t testing.TB, r *config.Route, change func(*outfit)) *Endpoint {
+// endpointVia is an endpoint whose network the test changes: its proxy, its resolver.
+func endpointVia(t testing.TB, r *config.Route, change func(*network)) *Endpoint {
 	t.Helper()
-	u, err := url.Parse(r.URL.Reveal())
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := outfitOf(r, u)
-	change(&o)
-	e, err := newEndpointWith(r, u, o, testAgent, nil)
+	n := network{proxy: http.ProxyFromEnvironment}
+	change(&n)
+	e, err := newEndpoint(r, testAgent, n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +177,7 @@ func TestWire(t *testing.T) {
 		"a TLS alert":             {answer: says("\x15\x03\x01\x00\x02\x02\x50\n"), fails: "should begin with https"},
 		"no status":               {answer: says("HTTP/1.1 \r\n\r\n"), fails: "malformed answer"},
 		"negative status":         {answer: says("HTTP/1.1 -20 OK\r\n\r\n"), fails: "malformed answer"},
-		"status 000":              {answer: says("HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n"), fails: "answered 0"},
+		"status 000":              {answer: says("HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n"), fails: "malformed answer: its status is 0"},
 		"status 999":              {answer: says("HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n"), fails: "answered 999", status: 999},
 		"bad header":              {answer: says(ok + "no colon\r\n\r\n"), fails: "malformed answer"},
 		"bad length":              {answer: says(ok + "Content-Length: many\r\n\r\n"), fails: "malformed answer"},
@@ -236,7 +232,7 @@ func TestWire(t *testing.T) {
 				}
 			case o.Verdict != queue.Retry || o.Status != tc.status || !strings.Contains(o.Error, tc.fails):
 				t.Errorf("outcome %+v: want a retry, status %d, error %q", o, tc.status, tc.fails)
-			case o.Fault != (tc.status == 0 && name != "status 000"):
+			case o.Fault != (tc.status == 0):
 				t.Errorf("outcome %+v: fault %t", o, o.Fault)
 			}
 			if !strings.HasPrefix(o.Response, tc.logged) || tc.logged == "" && o.Response != "" && tc.fails == "" && name != "endless chunk line" {
@@ -304,7 +300,7 @@ func TestNoConnection(t *testing.T) {
 		wantFailure(t, testEndpoint(t, testRoute(t, "http://"+nobody+"/x")).try(t), "connection refused ("+nobody+")")
 	})
 	// A DNS server that answers with the code, or not at all.
-	dns := func(t *testing.T, code byte) func(*outfit) {
+	dns := func(t *testing.T, code byte) func(*network) {
 		server, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -333,7 +329,7 @@ func TestNoConnection(t *testing.T) {
 			}
 		}()
 		t.Cleanup(func() { server.Close(); <-done })
-		return func(o *outfit) {
+		return func(o *network) {
 			o.resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				var d net.Dialer
 				return d.DialContext(ctx, "udp", server.LocalAddr().String())
@@ -358,14 +354,14 @@ func TestNoConnection(t *testing.T) {
 func TestTimeoutNamesPhase(t *testing.T) {
 	noLeak(t)
 	silent := wire(t, func(_ int, _ net.Conn, r *bufio.Reader) { hang(r) })
-	proxySilent := func(o *outfit) { o.proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: silent}) }
+	proxySilent := func(o *network) { o.proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: silent}) }
 	for name, tc := range map[string]struct {
 		url    string
-		change func(*outfit)
+		change func(*network)
 		want   string
 	}{
-		"answer":    {"http://" + silent + "/x", func(*outfit) {}, "timeout: connected, but no answer within 50ms"},
-		"handshake": {"https://" + silent + "/x", func(*outfit) {}, "timeout: TLS handshake with " + silent + " not done within 50ms"},
+		"answer":    {"http://" + silent + "/x", func(*network) {}, "timeout: connected, but no answer within 50ms"},
+		"handshake": {"https://" + silent + "/x", func(*network) {}, "timeout: TLS handshake with " + silent + " not done within 50ms"},
 		"proxy":     {"https://crm.example.test/x", proxySilent, "timeout: no connection to crm.example.test through the proxy http://" + silent + " within 50ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -483,8 +479,11 @@ func TestConnectionsAreReused(t *testing.T) {
 		switch r.URL.Path {
 		case "/empty":
 			w.WriteHeader(http.StatusNoContent)
+		case "/refuses":
+			w.WriteHeader(http.StatusBadRequest)
+			io.WriteString(w, "no")
 		case "/fails":
-			w.WriteHeader(http.StatusInternalServerError)
+			w.WriteHeader(http.StatusTooManyRequests)
 			io.WriteString(w, "no")
 		case "/chunked":
 			io.WriteString(w, "a")
@@ -495,14 +494,17 @@ func TestConnectionsAreReused(t *testing.T) {
 		}
 	})
 	server.Start()
-	for _, path := range []string{"/empty", "/fails", "/chunked", "/full"} {
-		before := conns()
-		e := testEndpoint(t, testRoute(t, server.URL+path))
-		for range 5 {
-			e.try(t)
-		}
-		if n := conns() - before; n != 1 {
-			t.Errorf("%s: %d connections for 5 attempts, want 1", path, n)
+	for path, want := range map[string]int32{"/empty": 1, "/refuses": 1, "/chunked": 1, "/full": 1, "/fails": 5} {
+		for _, way := range []func(*Endpoint){func(*Endpoint) {}, overHTTP} {
+			before := conns()
+			e := testEndpoint(t, testRoute(t, server.URL+path))
+			way(e)
+			for range 5 {
+				e.try(t)
+			}
+			if n := conns() - before; n != want {
+				t.Errorf("%s: %d connections for 5 attempts, want %d", path, n, want)
+			}
 		}
 	}
 	t.Run("side by side", func(t *testing.T) {
@@ -561,58 +563,6 @@ func TestConnectionsAreReused(t *testing.T) {
 	})
 }
 
-func TestTakingOver(t *testing.T) {
-	noLeak(t)
-	server, conns := countingServer(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	server.Start()
-	next := func(old *Endpoint, change func(*config.Route)) *Endpoint {
-		r := testRoute(t, server.URL+"/a")
-		change(r)
-		e, err := New(r, testAgent, old)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(e.Close)
-		return e
-	}
-	first := next(nil, func(*config.Route) {})
-	first.try(t)
-
-	second := next(first, func(r *config.Route) {
-		r.URL = config.NewSecret(server.URL + "/b?token=x")
-		r.Headers = map[string]config.Secret{"X-Api-Key": config.NewSecret("another")}
-	})
-	first.Close()
-	first.Close() // counts once
-	second.try(t)
-	first.try(t) // a worker may have loaded it before the reload
-	if n := conns(); n != 1 {
-		t.Errorf("%d connections, want the first to be taken over", n)
-	}
-
-	third := next(second, func(r *config.Route) { r.Concurrency = 2 })
-	third.try(t)
-	if n := conns(); n != 2 {
-		t.Errorf("%d connections, want a second after a change of concurrency", n)
-	}
-	second.Close()
-	second.try(t) // closed, but still works, and leaves no connection behind
-	third.Close()
-
-	fourth := next(third, func(r *config.Route) { r.Concurrency = 2 })
-	if fourth.link == third.link {
-		t.Error("connections taken over from a closed endpoint")
-	}
-	// One that was made for a config that failed goes without a trace.
-	fourth.try(t)
-	n := conns()
-	next(fourth, func(r *config.Route) { r.Concurrency = 2 }).Close()
-	fourth.try(t)
-	if conns() != n {
-		t.Error("closing an endpoint that was never used closed its predecessor's connections")
-	}
-}
-
 func TestBlockPrivateNetworks(t *testing.T) {
 	noLeak(t)
 	var reached atomic.Bool
@@ -634,7 +584,7 @@ func TestBlockPrivateNetworks(t *testing.T) {
 	loopback := net.IPv4(127, 0, 0, 1)
 	var leads atomic.Pointer[net.IP]
 	leads.Store(&loopback)
-	resolves := func(o *outfit) { o.resolver = dnsOf(t, &leads) }
+	resolves := func(o *network) { o.resolver = dnsOf(t, &leads) }
 	if o := endpointVia(t, named, resolves).try(t); o.Verdict != queue.Delivered || !reached.Swap(false) {
 		t.Fatalf("the name leads nowhere: %+v", o)
 	}
@@ -645,9 +595,8 @@ func TestBlockPrivateNetworks(t *testing.T) {
 	}
 	r := testRoute(t, "https://crm.example.test/x")
 	r.BlockPrivateNetworks = true
-	o := outfitOf(r, &url.URL{Scheme: "https", Host: "crm.example.test"})
-	o.proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("me", "pr0xy-pass")})
-	_, err := newLink(o)
+	proxy := http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("me", "pr0xy-pass")})
+	_, err := newEndpoint(r, testAgent, network{proxy: proxy})
 	if err == nil || !strings.Contains(err.Error(), "http://proxy.example:3128") || strings.Contains(err.Error(), "pr0xy-pass") {
 		t.Errorf("with a proxy: error %v, want one that names it", err)
 	}
@@ -676,7 +625,7 @@ func TestAddressChanges(t *testing.T) {
 	port := serve(before, 0).Port
 	serve(after, port)
 	var leads atomic.Pointer[net.IP]
-	e := endpointVia(t, testRoute(t, fmt.Sprintf("http://crm.example.test.:%d/x", port)), func(o *outfit) { o.resolver = dnsOf(t, &leads) })
+	e := endpointVia(t, testRoute(t, fmt.Sprintf("http://crm.example.test.:%d/x", port)), func(o *network) { o.resolver = dnsOf(t, &leads) })
 	for _, ip := range []net.IP{before, after, before} {
 		leads.Store(&ip)
 		if o := e.try(t); o.Verdict != queue.Delivered || reached.Load() != ip.String() {
@@ -891,52 +840,6 @@ func TestTLS(t *testing.T) {
 		o := testEndpoint(t, testRoute(t, "https://"+address)).try(t)
 		wantFailure(t, o, "TLS handshake with "+address+" failed")
 	})
-
-	// Certificates are rotated while the route runs.
-	t.Run("rotated", func(t *testing.T) {
-		var serials sync.Map
-		side := &tls.Config{Certificates: []tls.Certificate{good}}
-		wantsClient(side)
-		server := tlsServer(t, side, func(_ http.ResponseWriter, r *http.Request) {
-			serials.Store(r.TLS.PeerCertificates[0].SerialNumber.String(), true)
-		})
-		var e *Endpoint
-		for i := range 4 {
-			r := testRoute(t, server.URL+"/x")
-			pair := client
-			if i >= 2 {
-				pair = ca.pair(t, clientCert())
-			}
-			if i == 3 {
-				pair = e.link.tls.Certificates[0] // as it was
-			}
-			r.TLS.Config = &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{pair}}
-			n, err := New(r, testAgent, e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(n.Close)
-			if e != nil {
-				if shared := n.link == e.link; shared != (i != 2) {
-					t.Errorf("step %d: connections shared: %t", i, shared)
-				}
-				e.Close()
-			}
-			e = n
-			if o := e.try(t); o.Verdict != queue.Delivered {
-				t.Fatalf("%+v", o)
-			}
-		}
-		count := 0
-		serials.Range(func(any, any) bool { count++; return true })
-		if count != 2 {
-			t.Errorf("the receiver saw %d client certificates, want 2", count)
-		}
-	})
-	if !sameTLS(nil, nil) || sameTLS(nil, &tls.Config{}) || !sameTLS(&tls.Config{RootCAs: ca.pool()}, &tls.Config{RootCAs: ca.pool()}) ||
-		sameTLS(&tls.Config{RootCAs: ca.pool()}, &tls.Config{RootCAs: otherCA.pool()}) || sameTLS(&tls.Config{}, &tls.Config{RootCAs: ca.pool()}) {
-		t.Error("sameTLS")
-	}
 }
 
 func TestHTTP2(t *testing.T) {
@@ -1065,7 +968,7 @@ func TestProxy(t *testing.T) {
 		t.Helper()
 		r := testRoute(t, target+"/hooks/s3cr3t-path")
 		r.TLS.Config = &tls.Config{RootCAs: ca.pool()}
-		o := endpointVia(t, r, func(o *outfit) { o.proxy = http.ProxyURL(proxy) }).try(t)
+		o := endpointVia(t, r, func(o *network) { o.proxy = http.ProxyURL(proxy) }).try(t)
 		if strings.Contains(o.Error, "pr0xy-pass") || strings.Contains(o.Error, "s3cr3t-path") {
 			t.Errorf("secret in %q", o.Error)
 		}
@@ -1100,17 +1003,16 @@ func TestProxy(t *testing.T) {
 	wantFailure(t, attempt(t, "https://"+nobody, &url.URL{Scheme: "http", Host: address, User: me}), "proxy http://"+address+": answered 502 Bad Gateway when asked to connect to "+nobody)
 	// A certificate that does not fit is not the proxy's fault.
 	r := testRoute(t, secure.URL)
-	o := endpointVia(t, r, func(o *outfit) { o.proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: address}) }).try(t)
+	o := endpointVia(t, r, func(o *network) { o.proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: address}) }).try(t)
 	if wantFailure(t, o, "from an unknown authority"); strings.Contains(o.Error, "proxy") {
 		t.Errorf("error %q names the proxy", o.Error)
 	}
 
 	t.Run("unreadable", func(t *testing.T) {
-		bad := outfitOf(r, &url.URL{Scheme: "https", Host: host})
-		bad.proxy = func(*http.Request) (*url.URL, error) {
+		bad := network{proxy: func(*http.Request) (*url.URL, error) {
 			return nil, fmt.Errorf("invalid proxy address %q", "me:pr0xy-pass@x")
-		}
-		if _, err := newLink(bad); err == nil || strings.Contains(err.Error(), "pr0xy-pass") {
+		}}
+		if _, err := newEndpoint(r, testAgent, bad); err == nil || strings.Contains(err.Error(), "pr0xy-pass") {
 			t.Errorf("error %v", err)
 		}
 	})

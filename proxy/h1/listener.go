@@ -314,8 +314,6 @@ func (s *Listener) stopping() bool {
 	}
 }
 
-var longAgo = time.Unix(1, 0)
-
 const plainLine = "POST /signals HTTP/1.1\r\n"
 
 // parse makes c.request of a plain request, whose bytes it leaves in the reader.

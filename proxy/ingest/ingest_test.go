@@ -56,11 +56,11 @@ func taking(t testing.TB, m Metrics, routes ...string) *Ingest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	routing, err := table.New(cfg, "signalpost/test", nil)
+	routing, err := table.New(cfg, "signalpost/test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { routing.Retire(nil) })
+	t.Cleanup(func() { routing.Close() })
 	limits, lanes := routing.Queue()
 	q, err := queue.Open(queue.Options{Path: filepath.Join(dir, "data"), Courier: still{}, Limits: limits})
 	if err != nil {

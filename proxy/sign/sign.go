@@ -101,6 +101,17 @@ func Headers(names []string) []string {
 	return headers
 }
 
+// SignatureHeaders names those of Headers whose values are signatures.
+func SignatureHeaders(names []string) []string {
+	var headers []string
+	for _, p := range presets {
+		if slices.Contains(names, p.name) {
+			headers = append(headers, p.headers[0])
+		}
+	}
+	return headers
+}
+
 // Message is what is signed: one attempt of one delivery.
 type Message struct {
 	ID   string    // the delivery's id, the same on every attempt; what webhook-id says

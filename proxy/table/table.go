@@ -4,8 +4,7 @@
 // A Table is immutable and all of it is safe for concurrent use. One at a time
 // is the running one. A signal, and each attempt of a delivery, is worked by
 // the table of its moment from beginning to end; the next one is made whole
-// (New) before it takes over, and the old one gives up what it does not share
-// with it (Retire).
+// (New) before it takes over, and the old one then closed (Close).
 package table
 
 import (
@@ -32,13 +31,11 @@ type Table struct {
 // A Route is a route of the config with the endpoint of its deliveries.
 type Route struct {
 	*config.Route
-	Endpoint *deliver.Endpoint // shared with the next table if nothing about it changes
+	Endpoint *deliver.Endpoint
 }
 
-// New compiles a config. userAgent is that of the requests. Endpoints of old,
-// the running table or nil, go on in the new one where they can; old itself is
-// not touched, so that the new one may be dropped with Retire(old).
-func New(cfg *config.Config, userAgent string, old *Table) (*Table, error) {
+// New compiles a config. userAgent is that of the requests. The table must be closed.
+func New(cfg *config.Config, userAgent string) (*Table, error) {
 	t := &Table{
 		Config: cfg,
 		Loaded: time.Now(),
@@ -47,13 +44,9 @@ func New(cfg *config.Config, userAgent string, old *Table) (*Table, error) {
 	}
 	for i := range cfg.Routes {
 		r := &Route{Route: &cfg.Routes[i]}
-		var before *deliver.Endpoint
-		if was := old.Route(r.Name); was != nil {
-			before = was.Endpoint
-		}
 		var err error
-		if r.Endpoint, err = deliver.New(r.Route, userAgent, before); err != nil {
-			t.Retire(old)
+		if r.Endpoint, err = deliver.New(r.Route, userAgent); err != nil {
+			t.Close()
 			return nil, fmt.Errorf("route %q: %w", r.Name, err)
 		}
 		t.Routes = append(t.Routes, r)
@@ -62,23 +55,15 @@ func New(cfg *config.Config, userAgent string, old *Table) (*Table, error) {
 	return t, nil
 }
 
-// Retire closes the endpoints that t does not share with next, the running
-// table, or nil when none runs any more. Attempts under way are not disturbed.
-func (t *Table) Retire(next *Table) {
+// Close closes the connections of all routes. Attempts under way are not disturbed.
+func (t *Table) Close() {
 	for _, r := range t.Routes {
-		if n := next.Route(r.Name); n == nil || n.Endpoint != r.Endpoint {
-			r.Endpoint.Close()
-		}
+		r.Endpoint.Close()
 	}
 }
 
-// Route returns the route of that name, or nil. A nil table has none.
-func (t *Table) Route(name string) *Route {
-	if t == nil {
-		return nil
-	}
-	return t.byName[name]
-}
+// Route returns the route of that name, or nil.
+func (t *Table) Route(name string) *Route { return t.byName[name] }
 
 // NoRoute refuses a name that no route of the config has, with those it has.
 func (t *Table) NoRoute(name string) *api.Problem {

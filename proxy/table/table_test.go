@@ -29,11 +29,11 @@ func tableOf(t testing.TB, text string) *Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := New(cfg, "signalpost/test", nil)
+	table, err := New(cfg, "signalpost/test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { table.Retire(nil) })
+	t.Cleanup(func() { table.Close() })
 	return table
 }
 

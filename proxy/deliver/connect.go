@@ -1,0 +1,194 @@
+package deliver
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"signalpost/proxy/config"
+	"signalpost/proxy/h1"
+)
+
+const (
+	keepAlive = 30 * time.Second // after which a silent TCP connection is probed
+	pingAfter = 5 * time.Second  // the same of HTTP/2, and how long the answer may take
+)
+
+// How far an attempt has got. One that goes over a connection which is there
+// already begins with waiting.
+const (
+	waiting int32 = iota // sending the request, then waiting for the answer
+	resolving
+	connecting
+	handshaking
+)
+
+// What became of the receiver's request for a client certificate.
+const (
+	_ int32 = iota // there was none
+	certificateMissing
+	certificateShown
+)
+
+// A network is what tests change of the way to a receiver.
+type network struct {
+	proxy    func(*http.Request) (*url.URL, error)
+	resolver *net.Resolver // nil: the system's
+}
+
+// connectTo makes the transport for the request's URL.
+func (e *Endpoint) connectTo(r *config.Route, n network) error {
+	u := e.request.URL
+	via, err := n.proxy(&e.request)
+	switch {
+	case err != nil: // the error shows the value, which may hold a password
+		return errors.New("the proxy set in the environment (HTTP_PROXY, HTTPS_PROXY) is not a URL")
+	case via != nil && r.BlockPrivateNetworks:
+		return fmt.Errorf("block_private_networks cannot hold while requests go through the proxy %s, which connects in our stead: "+
+			"drop one of them, or name the host in NO_PROXY", origin(via))
+	case via != nil:
+		e.proxy = origin(via)
+	}
+	dialer := &net.Dialer{
+		Timeout:   r.Timeout, // net/http does not end a dial with the request that began it
+		Resolver:  n.resolver,
+		KeepAlive: keepAlive,
+	}
+	// Called for each address, when it is known and before it is connected to.
+	dialer.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+		attemptOf(ctx).phase.Store(connecting)
+		if r.BlockPrivateNetworks {
+			return publicOnly(ctx, network, address, c)
+		}
+		return nil
+	}
+	secure := tlsConfig(r)
+	e.transport = &h1.Transport{Timeout: r.Timeout, BodyTimeout: responseTime, MaxIdle: r.Concurrency}
+	e.transport.Next = func() h1.Next {
+		next := &http.Transport{
+			Proxy:                  http.ProxyURL(via),
+			DialContext:            dialer.DialContext,
+			TLSClientConfig:        secure,
+			TLSHandshakeTimeout:    r.Timeout,
+			ForceAttemptHTTP2:      true, // a dialer of one's own turns it off
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
+			MaxIdleConns:           r.Concurrency,
+			MaxIdleConnsPerHost:    r.Concurrency,
+			IdleConnTimeout:        h1.MaxIdle,
+			MaxResponseHeaderBytes: h1.MaxHead,
+			// Connections in use are as many as attempts, which the queue bounds.
+			// A bound here would make attempts wait for dials that others gave up on.
+			MaxConnsPerHost: 0,
+			// What a response unpacks to is nobody's business here.
+			DisableCompression:     true,
+			OnProxyConnectResponse: checkProxy,
+		}
+		if via == nil {
+			next.DialContext, next.DialTLSContext = e.transport.DialNext, e.transport.DialNext
+		}
+		return traced{next}
+	}
+	if via == nil {
+		port := u.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		address := net.JoinHostPort(u.Hostname(), port)
+		secure.ServerName = u.Hostname()
+		e.transport.Dial = func(ctx context.Context) (net.Conn, error) { return e.dial(ctx, dialer, address, secure) }
+	}
+	return nil
+}
+
+// dial connects to an address. For https it does the handshake too.
+func (e *Endpoint) dial(ctx context.Context, dialer *net.Dialer, address string, c *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	a := attemptOf(ctx)
+	a.phase.Store(resolving)
+	raw, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if e.request.URL.Scheme != "https" {
+		a.phase.Store(waiting)
+		return raw, nil
+	}
+	a.phase.Store(handshaking)
+	secure := tls.Client(raw, c)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, err
+	}
+	a.phase.Store(waiting)
+	return secure, nil
+}
+
+func tlsConfig(r *config.Route) *tls.Config {
+	c := &tls.Config{}
+	if r.TLS.Config != nil {
+		c = r.TLS.Config.Clone()
+	}
+	if c.RootCAs == nil && strings.HasPrefix(r.Target, "https:") {
+		// The system's are read once in the life of a process. Read now, they are not
+		// missing for good because the first attempt found no file descriptor left.
+		x509.SystemCertPool()
+	}
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
+	c.NextProtos = []string{"h2", "http/1.1"}
+	c.ClientSessionCache = tls.NewLRUClientSessionCache(r.Concurrency)
+	certificates := c.Certificates
+	c.GetClientCertificate = func(wanted *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		a := attemptOf(wanted.Context())
+		for i := range certificates {
+			if wanted.SupportsCertificate(&certificates[i]) == nil {
+				a.certificate.Store(certificateShown)
+				return &certificates[i], nil
+			}
+		}
+		a.certificate.Store(certificateMissing)
+		return new(tls.Certificate), nil
+	}
+	return c
+}
+
+// A traced transport tells the attempt how far it has got.
+type traced struct{ *http.Transport }
+
+func (t traced) RoundTrip(req *http.Request) (*http.Response, error) {
+	phase := &attemptOf(req.Context()).phase
+	phase.Store(resolving)
+	return t.Transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		TLSHandshakeStart: func() { phase.Store(handshaking) },
+		GotConn:           func(httptrace.GotConnInfo) { phase.Store(waiting) },
+	})))
+}
+
+// A proxyRefusal is a proxy's answer to CONNECT other than 200.
+type proxyRefusal struct {
+	status int
+	host   string // that it was asked to connect to
+}
+
+func (p *proxyRefusal) Error() string {
+	if p.status == http.StatusProxyAuthRequired {
+		return fmt.Sprintf("asks for credentials (407) before it connects to %s", p.host)
+	}
+	return fmt.Sprintf("answered %s when asked to connect to %s", statusName(p.status), p.host)
+}
+
+func checkProxy(_ context.Context, _ *url.URL, connect *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &proxyRefusal{resp.StatusCode, connect.Host}
+}

@@ -1,0 +1,206 @@
+package deliver
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"signalpost/proxy/h1"
+	"signalpost/queue"
+)
+
+// shortage returns err as queue.ErrShortage if it is a lack of the machine's, else nil.
+func shortage(err error) error {
+	for lack, advice := range map[syscall.Errno]string{
+		syscall.EMFILE:        "raise the limit of open files (ulimit -n, LimitNOFILE)",
+		syscall.ENFILE:        "raise the system's limit of open files (fs.file-max)",
+		syscall.ENOBUFS:       "the system has no memory left for the network",
+		syscall.ENOMEM:        "the system has no memory left",
+		syscall.EADDRNOTAVAIL: "the system has no local port left: lower the concurrency of routes, or widen net.ipv4.ip_local_port_range",
+	} {
+		if errors.Is(err, lack) && !(lack == syscall.EADDRNOTAVAIL && unusable(err)) {
+			return fmt.Errorf("%w: %w: %s", queue.ErrShortage, lack, advice)
+		}
+	}
+	return nil
+}
+
+// unusable reports whether the address that could not be connected to is one
+// that nobody can connect to from here, whatever ports are left: IPv6 without
+// any, for one. Nothing is sent.
+func unusable(err error) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Addr == nil {
+		return false
+	}
+	c, err := net.Dial("udp", op.Addr.String())
+	if err == nil {
+		c.Close()
+	}
+	return errors.Is(err, syscall.EADDRNOTAVAIL)
+}
+
+// explain says in a few words why there was no answer, and whether the endpoint
+// is to blame. The text may hold what the other side sent, but no part of our
+// URL beyond scheme and host.
+func (e *Endpoint) explain(a *attempt, err error) (text string, fault bool) {
+	var u *url.Error
+	if errors.As(err, &u) { // its text is the whole URL
+		err = u.Err
+	}
+	if errors.Is(err, h1.ErrHeader) {
+		return "not sent: " + err.Error(), false
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		return e.timeoutText(a), true
+	}
+	text = e.reason(a, err)
+	if phase := a.phase.Load(); e.proxy != "" && (phase == resolving || phase == connecting) {
+		text = "proxy " + e.proxy + ": " + text
+	}
+	return text, true
+}
+
+func (e *Endpoint) timeoutText(a *attempt) string {
+	host := e.request.URL.Host
+	switch phase := a.phase.Load(); {
+	case phase == waiting:
+		return fmt.Sprintf("timeout: connected, but no answer within %s", e.timeout)
+	case phase == handshaking:
+		return fmt.Sprintf("timeout: TLS handshake with %s not done within %s", host, e.timeout)
+	case e.proxy != "":
+		return fmt.Sprintf("timeout: no connection to %s through the proxy %s within %s", host, e.proxy, e.timeout)
+	case phase == resolving:
+		return fmt.Sprintf("timeout: DNS gave no answer for %s within %s", host, e.timeout)
+	}
+	return fmt.Sprintf("timeout: no connection to %s within %s", host, e.timeout)
+}
+
+func (e *Endpoint) reason(a *attempt, err error) string {
+	var (
+		host      = e.request.URL.Host
+		refusal   *proxyRefusal
+		notPublic *notPublicError
+		dns       *net.DNSError
+		op        *net.OpError
+		timeout   net.Error
+	)
+	switch {
+	case errors.As(err, &refusal):
+		return refusal.Error()
+	case errors.As(err, &notPublic):
+		return fmt.Sprintf("address %s of %s is not public and the route has block_private_networks", notPublic.address, host)
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return fmt.Sprintf("host %s not found in DNS", dns.Name)
+	case errors.As(err, &dns) && dns.IsTimeout:
+		return fmt.Sprintf("timeout: DNS gave no answer for %s", dns.Name)
+	case errors.As(err, &dns):
+		return fmt.Sprintf("DNS look-up of %s failed: %s", dns.Name, dns.Err)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return e.timeoutText(a)
+	}
+	if text := e.tlsReason(a, err); text != "" {
+		return text
+	}
+	at := ""
+	if errors.As(err, &op) && op.Addr != nil && op.Op == "dial" {
+		at = " (" + op.Addr.String() + ")"
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused" + at
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection reset before an answer" + at
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return "no route to the host" + at
+	case errors.Is(err, h1.ErrCut):
+		return h1.ErrCut.Error()
+	case errors.Is(err, h1.ErrClosed), errors.Is(err, io.EOF):
+		return h1.ErrClosed.Error()
+	case errors.Is(err, h1.ErrLongHead):
+		return fmt.Sprintf("malformed answer: more than %d KiB of headers", h1.MaxHead>>10)
+	case errors.Is(err, h1.ErrEarly):
+		return "malformed answer: it came before the request"
+	case errors.Is(err, h1.ErrTLS):
+		return fmt.Sprintf("%s speaks TLS on this port: its url should begin with https", host)
+	}
+	return err.Error()
+}
+
+const setClientCertificate = "no fitting one is set (tls.cert_file and tls.key_file)"
+
+// tlsReason returns "" if the error is not one of TLS.
+func (e *Endpoint) tlsReason(a *attempt, err error) string {
+	var (
+		host        = e.request.URL.Host
+		certificate = a.certificate.Load()
+		closed      = errors.Is(err, io.EOF) || errors.Is(err, h1.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+		invalid     x509.CertificateInvalidError
+		unknown     x509.UnknownAuthorityError
+		wrongHost   x509.HostnameError
+		unverified  *tls.CertificateVerificationError
+		noTLS       tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		if time.Now().Before(invalid.Cert.NotBefore) {
+			return fmt.Sprintf("TLS certificate of %s is not valid before %s", host, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
+		}
+		return fmt.Sprintf("TLS certificate of %s expired at %s", host, invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+	case errors.As(err, &unknown):
+		return fmt.Sprintf("TLS certificate of %s is from an unknown authority: if that is yours, set tls.ca_file", host)
+	case errors.As(err, &wrongHost):
+		return fmt.Sprintf("TLS certificate is for %s, not for %s", namesOf(wrongHost.Certificate), wrongHost.Host)
+	case errors.As(err, &unverified):
+		return fmt.Sprintf("TLS certificate of %s is not acceptable: %v", host, unverified.Err)
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/":
+		return fmt.Sprintf("%s speaks HTTP without TLS on this port", host)
+	case errors.As(err, &noTLS):
+		return fmt.Sprintf("%s does not speak TLS on this port", host)
+	}
+	if alert := alertOf(err); alert != "" {
+		switch {
+		case certificate == certificateMissing:
+			return fmt.Sprintf("%s wants a TLS client certificate, and %s: %s", host, setClientCertificate, alert)
+		case strings.Contains(alert, "certificate"):
+			return fmt.Sprintf("%s refused our TLS client certificate: %s", host, alert)
+		}
+		return fmt.Sprintf("%s refused the TLS handshake: %s", host, alert)
+	}
+	switch {
+	// The end of the connection may overtake the alert.
+	case certificate == certificateMissing && closed:
+		return fmt.Sprintf("%s wants a TLS client certificate, and %s: connection closed", host, setClientCertificate)
+	case certificate == certificateShown && closed:
+		return fmt.Sprintf("connection closed before an answer: %s may have refused our TLS client certificate", host)
+	case a.phase.Load() == handshaking:
+		return fmt.Sprintf("TLS handshake with %s failed: %v", host, err)
+	}
+	return ""
+}
+
+// namesOf lists what a certificate is for, the first few.
+func namesOf(c *x509.Certificate) string {
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	switch {
+	case len(names) == 0:
+		return "no host"
+	case len(names) > 3:
+		return strings.Join(names[:3], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
+}

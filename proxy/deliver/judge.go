@@ -1,0 +1,178 @@
+package deliver
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"signalpost/queue"
+)
+
+const (
+	maxResponse    = 64 << 10            // bytes of a response's body that are read
+	responseTime   = time.Second         // for that
+	maxResponseLog = 1 << 10             // bytes of it that are logged
+	maxErrorText   = 300                 // bytes
+	maxRetryAfter  = 30 * 24 * time.Hour // a longer Retry-After counts as so long
+)
+
+// checkRetry gives the verdict: it is the client's CheckRetry. The outcome goes
+// to the attempt.
+func (e *Endpoint) checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	a := attemptOf(ctx)
+	switch {
+	case err == nil:
+		e.judge(a, resp)
+	case ctx.Err() != nil:
+		a.err = ctx.Err()
+	default:
+		a.err = shortage(err)
+		a.outcome.Verdict = queue.Retry
+		a.outcome.Error, a.outcome.Fault = e.explain(a, err)
+	}
+	a.outcome.Error = e.plain(a.outcome.Error)
+	return a.outcome.Verdict == queue.Retry, nil
+}
+
+// judge gives the verdict on an answer, by its status alone.
+func (e *Endpoint) judge(a *attempt, resp *http.Response) {
+	o, status := &a.outcome, resp.StatusCode
+	o.Status = status
+	if status >= 200 && status <= 299 {
+		o.Verdict = queue.Delivered
+		return
+	}
+	o.Verdict, o.Error = queue.Retry, "answered "+statusName(status)
+	switch {
+	case slices.Contains(e.giveUpOn, status):
+		o.Verdict, o.Reason = queue.Dead, queue.Gone
+		o.Error += ", which is in give_up_on"
+	case status < 100:
+		o.Status, o.Fault = 0, true
+		o.Error = "malformed answer: its status is " + strconv.Itoa(status)
+	case status == http.StatusProxyAuthRequired && e.proxy != "":
+		o.Error = "proxy " + e.proxy + ": asks for credentials (407)"
+	case status >= 300 && status <= 399 && a.location != "":
+		o.Error += ", a redirect to " + e.redirectTarget(a.location) + ": redirects are not followed"
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		o.Fault, o.Hold = true, min(retryAfter(resp.Header, time.Now()), e.schedule.Window)
+	case status >= 500 && status <= 599:
+		o.Fault = true
+	}
+}
+
+// backoff is the time from the end of an attempt to the next, by the schedule
+// and what the answer, if there was one, asks for: it is the client's Backoff.
+// step is the attempt's in the schedule, from 1.
+func (e *Endpoint) backoff(_, _ time.Duration, step int, resp *http.Response) time.Duration {
+	var asked time.Duration
+	if resp != nil {
+		asked = retryAfter(resp.Header, time.Now())
+	}
+	return e.schedule.Gap(step, rand.Float64(), asked)
+}
+
+func (e *Endpoint) redirectTarget(location string) string {
+	u, err := e.request.URL.Parse(location)
+	if err != nil || u.Host == "" {
+		return "what is not a URL"
+	}
+	return origin(u)
+}
+
+// retryAfter reads a Retry-After header: seconds, or a date, which is read by
+// the clock of who wrote it. What is past, malformed or missing is 0.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	if text != "" && strings.Trim(text, "0123456789") == "" {
+		seconds, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || seconds > int64(maxRetryAfter/time.Second) {
+			return maxRetryAfter
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = theirs
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
+}
+
+var readBuffers = sync.Pool{New: func() any { return new([8 << 10]byte) }}
+
+// read reads what it may of the response's body, so that the connection can
+// be used again if that was all, and returns its beginning for the log.
+func (e *Endpoint) read(resp *http.Response) string {
+	defer resp.Body.Close()
+	if resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols {
+		return ""
+	}
+	buf := readBuffers.Get().(*[8 << 10]byte)
+	defer readBuffers.Put(buf)
+	// The first half is kept; all that follows goes over the second.
+	kept, n := 0, 0
+	var err error
+	for n < maxResponse && err == nil {
+		var m int
+		if kept < len(buf)/2 {
+			m, err = resp.Body.Read(buf[kept : len(buf)/2])
+			kept += m
+		} else {
+			m, err = resp.Body.Read(buf[len(buf)/2 : len(buf)/2+min(len(buf)/2, maxResponse-n)])
+		}
+		n += m
+	}
+	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return "[a body with a Content-Encoding]" // secrets in it could not be found
+	}
+	return cut(e.mask.clean(string(buf[:kept]), n == kept && err == io.EOF), maxResponseLog)
+}
+
+// plain makes an error text fit for people: no secret that the other side may
+// have echoed, no control characters, not too long.
+func (e *Endpoint) plain(text string) string {
+	if text == "" {
+		return ""
+	}
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, e.mask.clean(text, true))
+	return cut(text, maxErrorText)
+}
+
+// cut cuts text to at most n bytes of valid UTF-8.
+func cut(text string, n int) string {
+	text = strings.ToValidUTF8(text, string(utf8.RuneError))
+	if len(text) <= n {
+		return text
+	}
+	for !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}
+
+// origin is the scheme and host of a URL: the part that people may see.
+func origin(u *url.URL) string { return u.Scheme + "://" + u.Host }
+
+func statusName(status int) string {
+	if name := http.StatusText(status); name != "" {
+		return strconv.Itoa(status) + " " + name
+	}
+	return strconv.Itoa(status)
+}

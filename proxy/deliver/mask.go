@@ -1,0 +1,117 @@
+package deliver
+
+import (
+	"encoding/json"
+	"html"
+	"net/url"
+	"slices"
+	"strings"
+
+	"signalpost/proxy/config"
+)
+
+// redacted stands where a secret was.
+const redacted = "[secret]"
+
+// minSecret is the length in bytes from which on a secret is masked in text
+// from receivers: shorter ones are found in any text, and hiding them would show where.
+const minSecret = 4
+
+// A mask knows a route's secrets, and takes them out of text that is not ours.
+type mask struct {
+	needles func() []string // a closure, so that nothing prints them
+}
+
+func newMask(r *config.Route, urls ...*url.URL) *mask {
+	var known []string
+	add := func(texts ...string) {
+		for _, s := range texts {
+			if len(s) >= minSecret {
+				known = append(known, s)
+			}
+		}
+	}
+	for _, s := range r.Secrets {
+		add(s.Reveal(), strings.TrimPrefix(s.Reveal(), "whsec_"))
+	}
+	for _, s := range r.Headers {
+		_, credentials, _ := strings.Cut(s.Reveal(), " ") // "Token abc"
+		add(s.Reveal(), credentials)
+	}
+	if r.BasicAuth != nil {
+		add(r.BasicAuth.Password.Reveal(), basicCredentials(r.BasicAuth))
+	}
+	add(r.BearerToken.Reveal())
+	for _, u := range urls {
+		add(u.RequestURI(), u.EscapedPath(), u.Path, u.RawQuery)
+		for _, values := range u.Query() {
+			add(values...)
+		}
+		for segment := range strings.SplitSeq(u.Path, "/") {
+			if credential(segment) {
+				add(segment)
+			}
+		}
+	}
+
+	// The forms in which a receiver may echo them.
+	var needles []string
+	for _, s := range known {
+		needles = append(needles, s, url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s))
+		if b, err := json.Marshal(s); err == nil {
+			safe := string(b[1 : len(b)-1]) // for HTML
+			plain := strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(safe)
+			needles = append(needles, safe, plain, strings.ReplaceAll(safe, "/", `\/`), strings.ReplaceAll(plain, "/", `\/`))
+		}
+	}
+	slices.Sort(needles)
+	needles = slices.Compact(needles)
+	return &mask{func() []string { return needles }}
+}
+
+// credential reports whether a segment of a path looks like one: long, or with
+// digits, where words have none.
+func credential(segment string) bool {
+	return len(segment) >= 20 || len(segment) >= 6 && strings.ContainsAny(segment, "0123456789")
+}
+
+// clean returns text with every known secret replaced. If the text is not
+// whole, the beginning of a secret at its end goes too.
+func (m *mask) clean(text string, whole bool) string {
+	type span struct{ from, to int }
+	var spans []span
+	for _, needle := range m.needles() {
+		for at := 0; ; {
+			i := strings.Index(text[at:], needle)
+			if i < 0 {
+				break
+			}
+			spans = append(spans, span{at + i, at + i + len(needle)})
+			at += i + 1
+		}
+		if whole {
+			continue
+		}
+		for n := min(len(needle)-1, len(text)); n > 0; n-- {
+			if strings.HasSuffix(text, needle[:n]) {
+				spans = append(spans, span{len(text) - n, len(text)})
+				break
+			}
+		}
+	}
+	if len(spans) == 0 {
+		return text
+	}
+	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	var b strings.Builder
+	end := 0
+	for i, s := range spans {
+		if i == 0 || s.from > end {
+			b.WriteString(text[end:s.from])
+			b.WriteString(redacted)
+		}
+		end = max(end, s.to)
+	}
+	b.WriteString(text[end:])
+	return b.String()
+}

@@ -1,0 +1,162 @@
+package deliver
+
+import (
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"signalpost/proxy/config"
+	"signalpost/proxy/sign"
+	"signalpost/queue"
+)
+
+// Headers that each request fills in.
+const (
+	webhookID        = "Webhook-Id"
+	webhookTimestamp = "Webhook-Timestamp"
+	signalID         = "X-Beton-Signal-Id"
+	signalType       = "X-Beton-Signal-Type"
+	attemptNumber    = "X-Beton-Attempt"
+	traceparent      = "Traceparent"
+)
+
+var perRequest = []string{webhookID, webhookTimestamp, signalID, signalType, attemptNumber, traceparent}
+
+// shapeRequest makes what all requests have in common. u is the route's URL.
+func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) error {
+	host, err := httpguts.PunycodeHostPort(u.Host)
+	if err != nil {
+		return err
+	}
+	sent := *u
+	sent.Host = host
+	sent.RawPath, sent.RawQuery = escape(rawPath(u)), escape(u.RawQuery)
+	e.request = http.Request{
+		Method: http.MethodPost,
+		URL:    &sent,
+		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{}, // signing sets it: http.Client would copy it for redirects
+	}
+	e.fixed = http.Header{
+		"Content-Type": {"application/json"},
+		"User-Agent":   {userAgent},
+		// Has net/http send the request again if a connection that served before is
+		// closed under it before a byte of the answer. Receivers know repetitions by webhook-id.
+		"Idempotency-Key": nil,
+	}
+	for _, name := range append(sign.Headers(r.Signatures), perRequest...) {
+		e.fixed[name] = nil // so that the clone of each request has room for it
+	}
+	switch {
+	case r.BasicAuth != nil:
+		e.fixed["Authorization"] = []string{"Basic " + basicCredentials(r.BasicAuth)}
+	case !r.BearerToken.IsZero():
+		e.fixed["Authorization"] = []string{"Bearer " + r.BearerToken.Reveal()}
+	}
+	for name, value := range r.Headers {
+		name = http.CanonicalHeaderKey(name)
+		e.fixed[name] = []string{strings.Trim(value.Reveal(), " \t")}
+		e.secret = append(e.secret, name)
+	}
+	e.secret = append(e.secret, sign.SignatureHeaders(r.Signatures)...)
+	return nil
+}
+
+func basicCredentials(b *config.BasicAuth) string {
+	return base64.StdEncoding.EncodeToString([]byte(b.Username + ":" + b.Password.Reveal()))
+}
+
+// rawPath is the path as it was written.
+func rawPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath()
+}
+
+// escape percent-encodes what RFC 3986 allows in neither path nor query, and
+// leaves what is encoded already as it is.
+func escape(s string) string {
+	const allowed = "-._~!$&'()*+,;=:@/?" // beside letters and digits
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte(allowed, c) >= 0,
+			c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+			b.WriteByte(c)
+		default:
+			const digits = "0123456789ABCDEF"
+			b.Write([]byte{'%', digits[c>>4], digits[c&15]})
+		}
+	}
+	return b.String()
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+// header returns the headers of one request, signed as of now.
+func (e *Endpoint) header(d *queue.Delivery, attempt int, now time.Time) http.Header {
+	h := maps.Clone(e.fixed)
+	values := make([]string, 0, len(perRequest))
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	id := d.ID.String()
+	set(webhookID, id)
+	set(webhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	set(signalID, d.Signal.String())
+	set(signalType, d.Type)
+	set(attemptNumber, strconv.Itoa(attempt))
+	if d.Traceparent != "" {
+		set(traceparent, d.Traceparent)
+	}
+	e.signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body})
+	return h
+}
+
+// signing gives a request its headers and sends it: it is the transport of an
+// endpoint's client. It has no CloseIdleConnections, which go-retryablehttp
+// would call after each failure: which connections end, h1 decides.
+type signing struct{ e *Endpoint }
+
+// RoundTrip implements http.RoundTripper. It takes the Location out of a
+// redirect: http.Client would follow it, or fail if it cannot be parsed.
+func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
+	a := attemptOf(req.Context())
+	signed := *req
+	signed.Header = s.e.header(a.delivery, a.number, a.start)
+	resp, err := s.e.transport.RoundTrip(&signed)
+	if err != nil {
+		return nil, err
+	}
+	a.location = resp.Header.Get("Location")
+	delete(resp.Header, "Location")
+	return resp, nil
+}
+
+// Describe returns a request for people: where it goes by scheme and host, and
+// its headers, with [secret] for secret values and signatures.
+func (e *Endpoint) Describe(d queue.Delivery, attempt int) (method, target string, h http.Header) {
+	h = e.header(&d, attempt, time.Now())
+	if a := h["Authorization"]; len(a) > 0 {
+		scheme, _, _ := strings.Cut(a[0], " ")
+		h["Authorization"] = []string{scheme + " " + redacted}
+	}
+	for _, name := range e.secret {
+		if h[name] != nil {
+			h[name] = []string{redacted}
+		}
+	}
+	maps.DeleteFunc(h, func(_ string, values []string) bool { return len(values) == 0 })
+	return e.request.Method, e.target, h
+}

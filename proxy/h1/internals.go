@@ -1,0 +1,39 @@
+package h1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// What net/http's transport says in words alone. TestClassify makes it say each.
+
+// classify returns the error that a plain request would have failed with.
+func classify(err error) error {
+	text := err.Error()
+	has := func(texts ...string) bool {
+		for _, t := range texts {
+			if strings.Contains(text, t) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: %w", ErrCut, err)
+	case errors.Is(err, io.EOF), has("server closed idle connection", "http2: client conn", "http2: Transport received Server's graceful shutdown GOAWAY"):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	case has("headers exceeded", "message too large", "header list larger"):
+		return fmt.Errorf("%w: %w", ErrLongHead, err)
+	case has(`malformed HTTP response "\x15\x03`):
+		return fmt.Errorf("%w: %w", ErrTLS, err)
+	case has("malformed", "Content-Length", "ransfer encoding", "PROTOCOL_ERROR"):
+		for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+			err = inner
+		}
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return err
+}
