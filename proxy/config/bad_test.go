@@ -38,7 +38,7 @@ func testOutside() outside {
 // Each testdata/bad/NAME.toml has the faults of NAME.err, no more and no fewer.
 func TestBad(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.toml")
-	if err != nil || len(files) < 60 {
+	if err != nil || len(files) < 130 {
 		t.Fatalf("%d cases, %v", len(files), err)
 	}
 	for _, file := range files {

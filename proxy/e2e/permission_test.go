@@ -1,0 +1,36 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A config that its process may not read is an error that names the user and
+// what to do: init writes 0600, which the user of a container cannot read.
+func TestConfigOfSomebodyElse(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "signalpost.toml")
+	if err := errors.Join(os.WriteFile(config, []byte(oneRoute), 0o600), os.Chmod(binaries, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	uid := os.Getuid()
+	cmd := exec.Command(filepath.Join(binaries, "signalpost"), "run", "--config", "signalpost.toml")
+	cmd.Dir = dir
+	if uid == 0 {
+		uid = 65532
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+	} else if err := os.Chmod(config, 0); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.CombinedOutput()
+	want := fmt.Sprintf("config signalpost.toml: cannot be read: permission denied: this process is user %d: make the file and its folders readable to it (chown, chmod)", uid)
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), want) {
+		t.Errorf("%v: %s\nwant %s", err, out, want)
+	}
+}
