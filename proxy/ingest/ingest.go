@@ -47,25 +47,25 @@ type Metrics interface {
 // An Ingest takes signals in. It is safe for concurrent use.
 type Ingest struct {
 	Options
-	arriving *memory.Budget // for the bodies that are larger than largeBody
-	made     *memory.Budget // for what becomes of signals until it is on disk
+	arriving *memory.Budget // for bodies that are larger than largeBody
+	made     *memory.Budget // for signals and deliveries, beside their bodies, until they are on disk
 	stopping atomic.Bool
 	entered  atomic.Int64 // requests that have been read and not been answered
 }
 
 const (
 	arrivingBytes = 64 << 20
-	madeBytes     = 32 << 20
-	// deliveryBytes is what a delivery takes beside its body: its records, and
-	// its part of the answer.
-	deliveryBytes = 512
+	madeBytes     = 64 << 20
+	// itemBytes is what a signal, and a delivery, takes beside its body: its
+	// records, and its part of the answer.
+	itemBytes = 512
 	// shapedAtOnce is how many signals of a slow batch are shaped side by side.
 	shapedAtOnce = 64
 )
 
 // New returns an Ingest.
 func New(o Options) *Ingest {
-	return &Ingest{Options: o, arriving: memory.New(arrivingBytes, o.Room), made: memory.New(madeBytes, o.Room)}
+	return &Ingest{Options: o, arriving: memory.New(arrivingBytes, o.Room), made: memory.New(madeBytes, memory.Wait)}
 }
 
 // Ready is nil while signals are accepted, else it says why not: it wraps an
@@ -164,11 +164,9 @@ func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed 
 	if err != nil {
 		return nil, false, err
 	}
-	o := offering{
-		table: t, only: only, budget: in.made,
-		// Not the request's context: who has closed half of the connection waits for an answer.
-		use:      transform.NewSession(context.Background(), transform.ForSignals),
-		accepted: make([]queue.Accepted, len(signals)), matched: make([]bool, len(signals)),
+	o, err := in.begin(r.Context(), t, only, len(signals))
+	if err != nil {
+		return nil, false, err
 	}
 	defer o.close()
 	parent := traceparent(r.Header)
@@ -200,7 +198,27 @@ type offering struct {
 	matched  []bool // which of them passed a route
 
 	budget *memory.Budget
-	held   atomic.Int64 // of budget
+	taken  int64        // of budget
+	made   atomic.Int64 // deliveries
+}
+
+// begin waits for the memory that n signals take with a delivery to each route.
+// What a transform yields is on the session's account. The offering must be closed.
+func (in *Ingest) begin(ctx context.Context, t *table.Table, only string, n int) (*offering, error) {
+	routes := len(t.Routes)
+	if only != "" {
+		routes = 1
+	}
+	taken, err := in.made.Take(ctx, itemBytes*int64(n)*int64(1+routes))
+	if err != nil {
+		return nil, err
+	}
+	return &offering{
+		table: t, only: only, budget: in.made, taken: taken,
+		// Not the request's context: who has closed half of the connection waits for an answer.
+		use:      transform.NewSession(context.Background(), transform.ForSignals),
+		accepted: make([]queue.Accepted, n), matched: make([]bool, n),
+	}, nil
 }
 
 // offerAll offers the signals to the routes. Once that has taken
@@ -213,38 +231,41 @@ func (o *offering) offerAll() error {
 			return err
 		}
 	}
-	if next == len(o.accepted) {
-		return nil
+	if next < len(o.accepted) {
+		rest, failed := errgroup.WithContext(context.Background())
+		rest.SetLimit(shapedAtOnce)
+		for i := next; i < len(o.accepted) && failed.Err() == nil; i++ {
+			rest.Go(func() error { return o.offer(i) })
+		}
+		if err := rest.Wait(); err != nil {
+			return err
+		}
 	}
-	rest, failed := errgroup.WithContext(context.Background())
-	rest.SetLimit(shapedAtOnce)
-	for i := next; i < len(o.accepted) && failed.Err() == nil; i++ {
-		rest.Go(func() error { return o.offer(i) })
-	}
-	return rest.Wait()
+	spare := max(o.taken-o.needed(), 0)
+	o.taken -= spare
+	o.budget.Give(spare)
+	return nil
 }
 
-// offer offers the i-th signal, and takes memory for what is made of it beside
-// the bodies, which are on the session's account.
+// needed is the memory for what has been made of the signals, beside the bodies.
+func (o *offering) needed() int64 { return itemBytes * (int64(len(o.accepted)) + o.made.Load()) }
+
+// offer offers the i-th signal.
 func (o *offering) offer(i int) (err error) {
 	s := &o.accepted[i]
 	if s.Deliveries, o.matched[i], err = o.table.Offer(o.use, &s.Signal, o.only); err != nil {
 		return err
 	}
-	n := deliveryBytes * int64(len(s.Deliveries))
-	if o.held.Load()+n > madeBytes {
+	if o.made.Add(int64(len(s.Deliveries))); o.needed() > madeBytes {
 		return api.Refuse(http.StatusRequestEntityTooLarge,
-			"the batch makes more than %d deliveries; send fewer signals at once", madeBytes/deliveryBytes)
+			"signals and deliveries together are more than the %d that fit into one request; send fewer signals at once", madeBytes/itemBytes)
 	}
-	if err = o.budget.TakeMore(n); err == nil {
-		o.held.Add(n)
-	}
-	return err
+	return nil
 }
 
 func (o *offering) close() {
 	o.use.Close()
-	o.budget.Give(o.held.Load())
+	o.budget.Give(o.taken)
 }
 
 // readSignals finds the signals in a body: see [json.Signals]. An error is a problem.

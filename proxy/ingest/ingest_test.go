@@ -182,8 +182,8 @@ func TestBusy(t *testing.T) {
 			}
 			return func() { in.made.Give(n) }
 		}, documented},
-		"for the last of a batch": {func(in *Ingest) func() {
-			n, err := in.made.Take(t.Context(), madeBytes-3*deliveryBytes)
+		"for all of a batch": {func(in *Ingest) func() {
+			n, err := in.made.Take(t.Context(), madeBytes-5*itemBytes)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,6 +193,7 @@ func TestBusy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var m counter
 			in := taking(t, &m, "a", "b")
+			in.made = memory.New(madeBytes, 20*time.Millisecond)
 			empty := test.fill(in)
 			for _, header := range [][]string{nil, {"Idempotency-Key", "k"}} {
 				_, err := post(t, in, test.body, header...)
@@ -229,7 +230,7 @@ func TestManyDeliveries(t *testing.T) {
 	}
 	var m counter
 	in := taking(t, &m, routes...)
-	const most = madeBytes / deliveryBytes / 40
+	const most = madeBytes / itemBytes / 41
 	batch := func(n int) string { return strings.Repeat(`{"signal_type":"a"}`+"\n", n) }
 	_, err := post(t, in, batch(most+1), "Content-Type", "application/x-ndjson")
 	if no, ok := errors.AsType[*api.Problem](err); !ok || no.Status != http.StatusRequestEntityTooLarge {

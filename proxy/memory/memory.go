@@ -12,6 +12,9 @@ import (
 	"signalpost/queue"
 )
 
+// Wait is how long a request that has come waits for memory, usually.
+const Wait = 2 * time.Second
+
 // A Budget is memory that requests share. It is safe for concurrent use.
 type Budget struct {
 	size int64
@@ -45,15 +48,6 @@ func (b *Budget) Take(ctx context.Context, n int64) (taken int64, err error) {
 		return 0, ctx.Err()
 	}
 	return 0, errBusy
-}
-
-// TakeMore takes n bytes for someone who holds some. It does not wait, as two who
-// waited for each other would wait in vain. The error wraps [queue.ErrUnavailable].
-func (b *Budget) TakeMore(n int64) error {
-	if !b.free.TryAcquire(n) {
-		return errBusy
-	}
-	return nil
 }
 
 // Give gives back n bytes.

@@ -25,7 +25,7 @@ import (
 const SlowAfter = 20 * time.Millisecond
 
 // decoding is what the signals that expressions work on take in memory, all together.
-var decoding = memory.New(96<<20, 5*time.Second)
+var decoding = memory.New(96<<20, memory.Wait)
 
 // An input is a signal as expressions see it.
 type input struct {
