@@ -16,7 +16,11 @@ import (
 func TestConfigOfSomebodyElse(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "signalpost.toml")
-	if err := errors.Join(os.WriteFile(config, []byte(oneRoute), 0o600), os.Chmod(binaries, 0o755)); err != nil {
+	err := os.WriteFile(config, []byte(oneRoute), 0o600)
+	for _, folder := range []string{binaries, dir, filepath.Dir(dir)} { // what that user must see
+		err = errors.Join(err, os.Chmod(folder, 0o755))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	uid := os.Getuid()
