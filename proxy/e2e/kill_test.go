@@ -109,8 +109,10 @@ type request struct {
 // kills is a sidecar with many lives, and all that was seen of it.
 type kills struct {
 	*sidecar
-	target string // of the receiver
-	follow sync.WaitGroup
+	target  string // of the receiver
+	level   string // of the log lines
+	follow  sync.WaitGroup
+	refused bool // an answer of 503 is no fault
 
 	mu       sync.Mutex // guards what follows
 	life     int
@@ -124,20 +126,23 @@ type kills struct {
 	trigger  func(k *kills)  // looks whether to kill now
 	accepted int             // 202s of this life
 	arrived  int             // in this life
+	late     []time.Duration // what answers but 503 took, where it was more than 2 s
+	paused   time.Duration   // for how long the process has been stopped, in all
 }
 
 const killConfig = `[server]
-listen = "%s"
+listen = "%[1]s"
 
 [queue]
 min_free = "0B"
 
 [log]
-level = "warn"
+level = "%[4]s"
 
 [defaults]
 retry   = { attempts = 10, first = "20ms", window = "5s" }
-headers = { X-Life = "%d" }
+timeout = "60s"
+headers = { X-Life = "%[2]d" }
 
 [[route]]
 name = "crm"
@@ -172,7 +177,7 @@ func routesOf(serial int) []string {
 }
 
 func newKills(t *testing.T) *kills {
-	k := &kills{sidecar: newSidecar(t, t.TempDir()), settled: map[attempt]int{}}
+	k := &kills{sidecar: newSidecar(t, t.TempDir()), level: "warn", settled: map[attempt]int{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +242,7 @@ func (k *kills) start() {
 	k.life++
 	k.entries, k.marked, k.fresh, k.accepted, k.arrived = nil, 0, 0, 0, 0
 	k.mu.Unlock()
-	k.begin(fmt.Sprintf(killConfig, k.address, k.life, k.target))
+	k.begin(fmt.Sprintf(killConfig, k.address, k.life, k.target, k.level))
 }
 
 // ready waits until the sidecar accepts, or is dead, and follows its log from then on.
@@ -365,8 +370,11 @@ func (k *kills) post(r *request) {
 	k.mu.Lock()
 	seen := len(k.entries)
 	r.life = k.life
+	paused, began := k.paused, time.Now()
 	k.mu.Unlock()
-	req, err := http.NewRequest("POST", "http://"+k.address+"/signals", bytes.NewReader(r.body))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "POST", "http://"+k.address+"/signals", bytes.NewReader(r.body))
 	if err != nil {
 		k.t.Error(err)
 		return
@@ -384,6 +392,15 @@ func (k *kills) post(r *request) {
 		return
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusServiceUnavailable && k.refused {
+		time.Sleep(10 * time.Millisecond)
+		return
+	}
+	k.mu.Lock()
+	if took := time.Since(began) - (k.paused - paused); took > 2*time.Second {
+		k.late = append(k.late, took)
+	}
+	k.mu.Unlock()
 	if resp.StatusCode != http.StatusAccepted {
 		b, _ := io.ReadAll(resp.Body)
 		k.t.Errorf("life %d answered %s %s", r.life, resp.Status, b)

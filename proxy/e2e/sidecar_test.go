@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -18,9 +20,33 @@ type sidecar struct {
 	address string // where it listens
 	client  *http.Client
 	process *exec.Cmd
-	log     *os.File      // takes what it says in place of output, unless nil
-	output  *bytes.Buffer // of this run; to be read when that has ended
-	killed  atomic.Bool   // this run has ended, or is about to
+	log     *os.File    // takes what it says in place of output, unless nil
+	output  *reader     // of this run
+	killed  atomic.Bool // this run has ended, or is about to
+	files   int         // how many the next run may have open; 0: as many as the test
+}
+
+// A reader takes what a sidecar prints, but not while it is locked, nor once it has gone.
+type reader struct {
+	sync.Mutex
+	text bytes.Buffer
+	gone bool
+}
+
+// Write implements io.Writer: os/exec calls it, and closes the pipe when it fails.
+func (r *reader) Write(b []byte) (int, error) {
+	r.Lock()
+	defer r.Unlock()
+	if r.gone {
+		return 0, os.ErrClosed
+	}
+	return r.text.Write(b)
+}
+
+func (r *reader) String() string {
+	r.Lock()
+	defer r.Unlock()
+	return r.text.String()
 }
 
 // newSidecar is one that has not begun. It ends with the test.
@@ -49,8 +75,11 @@ func (s *sidecar) begin(config string) {
 	if err := os.WriteFile(filepath.Join(s.dir, "signalpost.toml"), []byte(config), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	s.output = &bytes.Buffer{}
+	s.output = &reader{}
 	s.process = exec.Command(filepath.Join(binaries, "signalpost"), "run")
+	if s.files > 0 {
+		s.process = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" run`, s.files), filepath.Join(binaries, "signalpost"))
+	}
 	s.process.Dir = s.dir
 	s.process.Stdout, s.process.Stderr = s.output, s.output
 	if s.log != nil {
