@@ -36,6 +36,7 @@ type decoder struct {
 	partial  bool         // reading [defaults] by themselves: what needs the whole route waits
 	faults   Faults
 	warnings Faults
+	homes    map[string]string // made when there is an unknown key
 }
 
 // A field is a key of a table. key is the name that faults call it by.
@@ -73,16 +74,16 @@ func list[T any](dst *[]T, def []T, of string, parse parser[T]) field {
 			d.fault(v.at, "%s: expected a list of %s, not %s", key, of, shown)
 			return
 		}
-		kept, strings := []T{}, map[any]bool{}
+		kept, seen := []T{}, map[string]bool{}
 		for _, element := range v.list {
 			x, ok := parse(d, key, element)
-			if _, text := any(x).(string); ok && text && strings[x] {
+			text, isText := any(x).(string)
+			switch {
+			case !ok:
+			case isText && seen[text]:
 				d.fault(element.at, "%s: %s is there twice", key, element.show())
-			} else if ok {
-				kept = append(kept, x)
-				if text {
-					strings[x] = true
-				}
+			default:
+				kept, seen[text] = append(kept, x), true
 			}
 		}
 		*dst = kept
@@ -132,7 +133,7 @@ func (d *decoder) read(v *value, keys schema, prefix string) (bad map[string]boo
 				d.warnDollar(prefix+e.name, e.val)
 			}
 		} else {
-			d.fault(e.at, "unknown key %s%s", quote(prefix+e.name), hint(e.name, keys))
+			d.fault(e.at, "unknown key %s%s", quote(prefix+e.name), d.hint(e.name, keys))
 		}
 		if len(d.faults) > before {
 			bad[e.name] = true
@@ -187,9 +188,12 @@ func (d *decoder) share(v *value) {
 }
 
 // hint ends the sentence about a key that is not among the known ones.
-func hint(name string, keys schema) string {
+func (d *decoder) hint(name string, keys schema) string {
+	if d.homes == nil {
+		d.homes = homes()
+	}
 	known := slices.Sorted(maps.Keys(keys))
-	if home := homeOf(name); home != "" && !slices.Contains(known, "env") {
+	if home := d.homes[name]; home != "" && !slices.Contains(known, "env") {
 		return ": it belongs in " + home
 	}
 	if near := Nearest(name, known); near != "" {

@@ -115,28 +115,23 @@ func tlsKeys(t *TLS) schema {
 // against the other one in [defaults].
 var alternatives = [][]string{{"secret", "secrets"}, {"basic_auth", "bearer_token"}}
 
-// homeOf names the table that a misplaced key belongs to, or "".
-func homeOf(key string) string {
+// homes names the table that each key belongs in.
+func homes() map[string]string {
 	var c Config
 	var r Route
-	for _, home := range []struct {
-		name string
-		keys schema
-	}{
-		{"[server]", serverKeys(&c.Server)},
-		{"[queue]", queueKeys(&c.Queue)},
-		{"[log]", logKeys(&c.Log)},
-		{"[[route]]", identityKeys(&r)},
-		{"[[route]] or [defaults]", routeKeys(&r)},
-	} {
-		if _, ok := home.keys[key]; ok {
-			return home.name
-		}
-		for name, f := range home.keys {
-			if _, ok := f.keys[key]; ok {
-				return name + " = { … }"
+	names := map[string]string{}
+	add := func(home string, keys schema) {
+		for key, f := range keys {
+			names[key] = home
+			for sub := range f.keys {
+				names[sub] = key + " = { … }"
 			}
 		}
 	}
-	return ""
+	add("[server]", serverKeys(&c.Server))
+	add("[queue]", queueKeys(&c.Queue))
+	add("[log]", logKeys(&c.Log))
+	add("[[route]]", identityKeys(&r))
+	add("[[route]] or [defaults]", routeKeys(&r))
+	return names
 }
