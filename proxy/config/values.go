@@ -217,11 +217,7 @@ func program(dst **transform.Program, asWritten *string) field {
 			// The compiler's words could show a secret of those lines.
 			msg = "is no jq expression: it goes on over lines that look like keys of this file; is its closing quote missing?"
 		} else if cerr, ok := errors.AsType[*transform.CompileError](err); ok {
-			msg = cerr.Msg
-			if cerr.Line > 0 {
-				at = v.offset(offsetIn(v.text, cerr.Line, cerr.Column))
-				d.shared[at] = d.shared[v.at]
-			}
+			at, msg = d.within(v, cerr.Line, cerr.Column), cerr.Msg
 		}
 		d.fault(at, "%s: %s", key, msg)
 	}}
@@ -230,16 +226,22 @@ func program(dst **transform.Program, asWritten *string) field {
 // keyLine matches a line such as `secret = "x"`, which no jq has.
 var keyLine = regexp.MustCompile(`\n[ \t]*[A-Za-z0-9_'"-][A-Za-z0-9_'".-]*[ \t]*=[ \t]*["'{\[0-9tf]`)
 
-// offsetIn returns the offset of a line and column, in characters, both from 1.
-func offsetIn(text string, line, column int) int {
-	at := 0
+// within returns the offset of a line and column, in characters and from 1,
+// of a string's text; of the string if line is 0.
+func (d *decoder) within(v *value, line, column int) int {
+	if line == 0 {
+		return v.at
+	}
+	i := 0
 	for ; line > 1; line-- {
-		at += strings.IndexByte(text[at:], '\n') + 1
+		i += strings.IndexByte(v.text[i:], '\n') + 1
 	}
-	for ; column > 1 && at < len(text); column-- {
-		_, size := utf8.DecodeRuneInString(text[at:])
-		at += size
+	for ; column > 1 && i < len(v.text); column-- {
+		_, size := utf8.DecodeRuneInString(v.text[i:])
+		i += size
 	}
+	at := v.offset(i)
+	d.shared[at] = d.shared[v.at]
 	return at
 }
 
