@@ -2,12 +2,18 @@ package proxy
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -91,4 +97,83 @@ func TestFollowersHaveABound(t *testing.T) {
 	if resp, err := http.Get("http://" + r.addr + "/status"); err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("/status: %v, %v", resp, err)
 	}
+}
+
+// Clients who ask for much and take nothing hold a bounded amount of memory, and
+// signals are taken meanwhile.
+func TestAnswersHaveABound(t *testing.T) {
+	const size = 8 << 20 // with the signal's it makes an answer that no socket's buffer takes
+	r := run(t, "[server]\nlisten = '127.0.0.1:0'\nmax_body = '8MiB'\n"+routesOf("a\npaused = true"))
+	body := `{"signal_type":"large","x":"` + strings.Repeat("x", size-100) + `"}`
+	resp, err := http.Post("http://"+r.addr+"/signals", "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent struct{ Deliveries []struct{ ID string } }
+	if err := json.NewDecoder(resp.Body).Decode(&sent); err != nil || len(sent.Deliveries) != 1 {
+		t.Fatalf("%s, %v", resp.Status, err)
+	}
+	resp.Body.Close()
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before := heap()
+	const clients, answers = 50, 32 << 20 // all of which one may need at first, and half of which its answer then takes
+	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
+	}}
+	var refused atomic.Int64
+	for range clients {
+		c, err := small.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "GET /deliveries/%s HTTP/1.1\r\nHost: localhost\r\n\r\n", sent.Deliveries[0].ID)
+		go func() {
+			line := make([]byte, len("HTTP/1.1 503"))
+			if _, err := io.ReadFull(c, line); err == nil && string(line) == "HTTP/1.1 503" {
+				refused.Add(1)
+			}
+		}()
+	}
+	most := 0
+	r.until("those that do not fit are refused", func() bool {
+		most = max(most, heap()-before)
+		return refused.Load() >= clients-3
+	})
+	r.send()
+	if most > 4*answers {
+		t.Errorf("%d MiB of heap", most>>20)
+	}
+}
+
+// A try ends when its client has left: it would take a minute.
+func TestTryEndsWithItsClient(t *testing.T) {
+	var routes []string
+	for i := range 600 {
+		routes = append(routes, fmt.Sprintf("r%d\nwhere = 'def f: f; f'", i))
+	}
+	r := run(t, routesOf(routes...))
+	under := func() bool {
+		stacks := make([]byte, 1<<20)
+		return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), ".postTry(")
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	answered := make(chan error, 1)
+	go func() {
+		request, _ := http.NewRequestWithContext(ctx, "POST", "http://"+r.addr+"/try", strings.NewReader(`{"signal":{"signal_type":"a"}}`))
+		request.Header.Set("Content-Type", "application/json")
+		_, err := http.DefaultClient.Do(request)
+		answered <- err
+	}()
+	r.until("the try is under way", under)
+	leave()
+	if err := <-answered; err == nil {
+		t.Error("it has been answered")
+	}
+	r.until("the try ends", func() bool { return !under() })
 }

@@ -16,6 +16,7 @@ import (
 	"signalpost/proxy/ingest"
 	"signalpost/proxy/table"
 	"signalpost/queue"
+	"signalpost/transform"
 )
 
 // A Proxy is the sidecar: signals in, deliveries out, people looking in. Make
@@ -135,5 +136,7 @@ func Try(ctx context.Context, cfg *config.Config, version string, body []byte, o
 		return nil, err
 	}
 	s := &queue.Signal{ID: queue.SignalID(ulid.Make()), Type: signalType, Body: body}
-	return t.Try(ctx, s, only, nil, nil)
+	use := transform.NewSession(ctx, transform.ForTries)
+	defer use.Close()
+	return t.Try(ctx, use, s, only, nil, nil)
 }

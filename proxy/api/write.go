@@ -22,12 +22,14 @@ func Marshal(v any) ([]byte, error) {
 // written then. Nothing of the answer may be kept by a cache.
 func Write(w http.ResponseWriter, status int, v any) error {
 	b, err := Marshal(v)
-	if err != nil {
-		return err
+	if err == nil {
+		WriteJSON(w, status, b)
 	}
-	write(w, status, "application/json", b)
-	return nil
+	return err
 }
+
+// WriteJSON answers with what Marshal made.
+func WriteJSON(w http.ResponseWriter, status int, b []byte) { write(w, status, "application/json", b) }
 
 // WriteText answers 200 with a text that is shown as it is.
 func WriteText(w http.ResponseWriter, s string) {

@@ -13,7 +13,7 @@ import (
 // filter of it; the state must be one of those given.
 func (f *Front) readSelection(r *http.Request, states []string, further ...string) (v api.Selection, filter queue.Filter, err error) {
 	known := append(further, "route", "state", "reason", "signal_type", "since", "until", "dry_run")
-	members, err := f.readJSON(r, maxOrder, &v, known...)
+	members, err := f.readOrder(r, &v, known...)
 	if err != nil {
 		return v, filter, err
 	}
@@ -39,7 +39,7 @@ func (f *Front) postRetryOne(w http.ResponseWriter, r *http.Request, _ query) er
 		return err
 	}
 	var body api.RetryOne
-	if _, err := f.readJSON(r, maxOrder, &body, "reshape"); err != nil {
+	if _, err := f.readOrder(r, &body, "reshape"); err != nil {
 		return err
 	}
 	if err := f.Queue.Retry(id, body.Reshape, f.Table().Reshape); err != nil {
@@ -53,7 +53,7 @@ func (f *Front) postDiscardOne(w http.ResponseWriter, r *http.Request, _ query) 
 	if err != nil {
 		return err
 	}
-	if _, err := f.readJSON(r, maxOrder, &struct{}{}); err != nil {
+	if _, err := f.readOrder(r, &struct{}{}); err != nil {
 		return err
 	}
 	if err := f.Queue.Discard(id); err != nil {

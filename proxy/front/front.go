@@ -24,6 +24,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/dashboard"
+	"signalpost/proxy/memory"
 	"signalpost/proxy/table"
 	"signalpost/queue"
 )
@@ -61,11 +62,20 @@ type Options struct {
 type Front struct {
 	Options
 	mux      *http.ServeMux
-	others   chan struct{} // holds a token for each request but POST /signals
-	follows  chan struct{} // and for each that follows the log
+	others   chan struct{}  // holds a token for each request but POST /signals
+	follows  chan struct{}  // and for each that follows the log
+	answers  *memory.Budget // for answers that are not small
+	tries    *memory.Budget // counts requests to try
 	stopping context.Context
 	stop     context.CancelFunc
 }
+
+const (
+	answersBytes = 32 << 20
+	maxTries     = 8 // at once
+	// roomTimeout is how long a request waits for others to give room back.
+	roomTimeout = 5 * time.Second
+)
 
 // A handler answers one method of one path; q is the request's parameters. A
 // problem it returns is the answer; any other error becomes one by problemOf.
@@ -76,6 +86,7 @@ func New(o Options) *Front {
 	f := &Front{
 		Options: o, mux: http.NewServeMux(),
 		others: make(chan struct{}, o.Requests), follows: make(chan struct{}, min(maxFollowers, max(o.Requests/2, 1))),
+		answers: memory.New(answersBytes, roomTimeout), tries: memory.New(maxTries, roomTimeout),
 	}
 	f.stopping, f.stop = context.WithCancel(context.Background())
 	allowed := map[string][]string{} // methods of a path
@@ -194,6 +205,11 @@ func (f *Front) postSignals(w http.ResponseWriter, r *http.Request, q query) err
 }
 
 func (f *Front) getMetrics(w http.ResponseWriter, r *http.Request, _ query) error {
+	held, err := f.answers.Take(r.Context(), statusBytes)
+	if err != nil {
+		return err
+	}
+	defer f.answers.Give(held)
 	f.Metrics.ServeHTTP(w, r)
 	return nil
 }

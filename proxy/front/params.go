@@ -130,15 +130,19 @@ func (q query) id(name string, dst interface{ UnmarshalText([]byte) error }) err
 // maxOrder bounds the body, in bytes, of a request that asks for something, but POST /try.
 const maxOrder = 64 << 10
 
-// readJSON reads a body of so many bytes at most, a JSON object with no member
-// but the known ones, into dst, and returns what each member is. No body
-// leaves dst as it is.
-func (f *Front) readJSON(r *http.Request, most int64, dst any, known ...string) (members map[string]json.RawMessage, err error) {
-	body, done, err := f.ReadBody(r, most)
+// readOrder reads a body of maxOrder bytes at most: see readJSON.
+func (f *Front) readOrder(r *http.Request, dst any, known ...string) (members map[string]json.RawMessage, err error) {
+	body, done, err := f.ReadBody(r, maxOrder)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	return readJSON(r, body, dst, known...)
+}
+
+// readJSON reads a request's body, a JSON object with no member but the known
+// ones, into dst, and returns what each member is. No body leaves dst as it is.
+func readJSON(r *http.Request, body []byte, dst any, known ...string) (members map[string]json.RawMessage, err error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil
 	}

@@ -19,6 +19,43 @@ var (
 	reasons = []string{string(queue.Gone), string(queue.Exhausted), string(queue.Transform), string(queue.Filtered), string(queue.TooOld), string(queue.Discarded)}
 )
 
+// show answers with what look returns. What it may take in memory until the
+// client has taken the answer, most bytes at first and then the answer's length,
+// is on the account of answers: who asks for much and reads nothing has others
+// wait, and then refused.
+func (f *Front) show(w http.ResponseWriter, r *http.Request, most int64, look func() (any, error)) error {
+	held, err := f.answers.Take(r.Context(), most)
+	defer func() { f.answers.Give(held) }()
+	if err != nil {
+		return err
+	}
+	v, err := look()
+	if err != nil {
+		return err
+	}
+	b, err := api.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if more := int64(len(b)) - held; more > 0 {
+		err = f.answers.TakeMore(more)
+	} else {
+		f.answers.Give(-more)
+	}
+	if err != nil {
+		return err
+	}
+	held = int64(len(b))
+	api.WriteJSON(w, http.StatusOK, b)
+	return nil
+}
+
+// What an answer can come to in memory, in bytes: a page of a list, and what is
+// shown of one signal or delivery.
+const pageBytes = 4 << 20
+
+func (f *Front) detailBytes() int64 { return 1<<20 + 4*f.Table().Config.Server.MaxBody }
+
 func (f *Front) getLog(w http.ResponseWriter, r *http.Request, q query) error {
 	follow, err := q.boolean("follow")
 	if err != nil {
@@ -43,14 +80,13 @@ func (f *Front) getLog(w http.ResponseWriter, r *http.Request, q query) error {
 	if follow {
 		return f.follow(w, r, q, filter)
 	}
-	entries, next, err := f.Queue.Log(filter)
-	if err != nil {
-		return q.cursor(err)
-	}
-	return api.Write(w, http.StatusOK, api.LogPage{Entries: list(entries), Next: next})
+	return f.show(w, r, pageBytes, func() (any, error) {
+		entries, next, err := f.Queue.Log(filter)
+		return api.LogPage{Entries: list(entries), Next: next}, q.cursor(err)
+	})
 }
 
-func (f *Front) getDeliveries(w http.ResponseWriter, _ *http.Request, q query) error {
+func (f *Front) getDeliveries(w http.ResponseWriter, r *http.Request, q query) error {
 	state, err1 := q.oneOf("state", states...)
 	reason, err2 := q.oneOf("reason", reasons...)
 	limit, err3 := q.number("limit", defaultPage, 1, maxPage)
@@ -63,11 +99,10 @@ func (f *Front) getDeliveries(w http.ResponseWriter, _ *http.Request, q query) e
 	if err := errors.Join(err1, err2, err3, err4, err5, q.id("signal", &filter.Signal)); err != nil {
 		return err
 	}
-	found, next, err := f.Queue.Deliveries(filter)
-	if err != nil {
-		return q.cursor(err)
-	}
-	return api.Write(w, http.StatusOK, api.DeliveryPage{Deliveries: list(found), Next: next})
+	return f.show(w, r, pageBytes, func() (any, error) {
+		found, next, err := f.Queue.Deliveries(filter)
+		return api.DeliveryPage{Deliveries: list(found), Next: next}, q.cursor(err)
+	})
 }
 
 // list is never null in JSON.
@@ -92,21 +127,20 @@ func (f *Front) getDelivery(w http.ResponseWriter, r *http.Request, _ query) err
 	if err != nil {
 		return err
 	}
-	d, err := f.Queue.Delivery(id)
-	if err != nil {
-		return err
-	}
-	var request *api.Request
-	if d.Body != nil {
-		attempt := max(d.Attempts, 1)
-		if d.State == queue.StatePending && d.Attempts > 0 {
-			attempt++ // the next one
+	return f.show(w, r, f.detailBytes(), func() (any, error) {
+		d, err := f.Queue.Delivery(id)
+		var request *api.Request
+		if d.Body != nil {
+			attempt := max(d.Attempts, 1)
+			if d.State == queue.StatePending && d.Attempts > 0 {
+				attempt++ // the next one
+			}
+			request = f.Table().Request(&queue.Delivery{
+				ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent, Body: d.Body,
+			}, attempt)
 		}
-		request = f.Table().Request(&queue.Delivery{
-			ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent, Body: d.Body,
-		}, attempt)
-	}
-	return api.Write(w, http.StatusOK, api.Delivery{Info: d.Info, Request: request, Body: d.Body, SignalBody: d.SignalBody, Log: list(d.Log)})
+		return api.Delivery{Info: d.Info, Request: request, Body: d.Body, SignalBody: d.SignalBody, Log: list(d.Log)}, err
+	})
 }
 
 func (f *Front) getSignal(w http.ResponseWriter, r *http.Request, _ query) error {
@@ -114,9 +148,8 @@ func (f *Front) getSignal(w http.ResponseWriter, r *http.Request, _ query) error
 	if err != nil {
 		return api.Refuse(http.StatusNotFound, "there is no such signal: %s", api.Clip(err.Error()))
 	}
-	s, deliveries, err := f.Queue.Signal(id)
-	if err != nil {
-		return err
-	}
-	return api.Write(w, http.StatusOK, api.Signal{ID: s.ID, Type: s.Type, ReceivedAt: s.ID.Time(), Signal: s.Body, Deliveries: list(deliveries)})
+	return f.show(w, r, f.detailBytes(), func() (any, error) {
+		s, deliveries, err := f.Queue.Signal(id)
+		return api.Signal{ID: s.ID, Type: s.Type, ReceivedAt: s.ID.Time(), Signal: s.Body, Deliveries: list(deliveries)}, err
+	})
 }

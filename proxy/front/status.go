@@ -12,7 +12,14 @@ import (
 	"signalpost/queue"
 )
 
-func (f *Front) getStatus(w http.ResponseWriter, _ *http.Request, _ query) error {
+// statusBytes is what all that is told of a thousand routes takes in memory, about.
+const statusBytes = 1 << 20
+
+func (f *Front) getStatus(w http.ResponseWriter, r *http.Request, _ query) error {
+	return f.show(w, r, statusBytes, func() (any, error) { return f.status(), nil })
+}
+
+func (f *Front) status() api.Status {
 	t, q := f.Table(), f.Queue.Status()
 	s := api.Status{
 		Version: f.Version,
@@ -38,7 +45,7 @@ func (f *Front) getStatus(w http.ResponseWriter, _ *http.Request, _ query) error
 	slices.SortFunc(s.Routes, func(a, b api.RouteStatus) int {
 		return cmp.Or(order[b.Name]-order[a.Name], strings.Compare(a.Name, b.Name))
 	})
-	return api.Write(w, http.StatusOK, s)
+	return s
 }
 
 // routeStatus is the queue's view of a route with what the table knows of it.

@@ -192,9 +192,9 @@ func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
 
 // Try says what the routes, or the one that only names unless it is empty,
 // would make of a signal. where and shape, unless nil, stand in for the routes'
-// own expressions; "" stands for none. Nothing is stored or sent. The error is
-// ctx's, or as of Offer.
-func (t *Table) Try(ctx context.Context, s *queue.Signal, only string, where, shape *string) ([]api.Trial, error) {
+// own expressions; "" stands for none. Nothing is stored or sent. What is made is on the account of
+// the session. The error is ctx's, or as of Offer.
+func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal, only string, where, shape *string) ([]api.Trial, error) {
 	in, err := read(ctx, s)
 	if err != nil {
 		return nil, err
@@ -203,8 +203,6 @@ func (t *Table) Try(ctx context.Context, s *queue.Signal, only string, where, sh
 	otherWhere, err1 := compile("where", where)
 	otherShape, err2 := compile("transform", shape)
 	fault := errors.Join(err1, err2)
-	use := transform.NewSession(ctx, transform.ForTries)
-	defer use.Close()
 	trials := []api.Trial{}
 	for _, r := range t.Routes {
 		if only != "" && r.Name != only {

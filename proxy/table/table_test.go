@@ -297,7 +297,7 @@ func TestBusy(t *testing.T) {
 	}
 	made, _, err1 := shaped.Offer(nil, &s, "")
 	bodies, err2 := shaped.Reshape(s, "b")
-	trials, err3 := shaped.Try(t.Context(), &s, "", nil, nil)
+	trials, err3 := shaped.Try(t.Context(), nil, &s, "", nil, nil)
 	for _, err := range []error{err1, err2, err3} {
 		if !errors.Is(err, queue.ErrUnavailable) {
 			t.Errorf("%v", err)
