@@ -141,7 +141,7 @@ func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed 
 			return nil, false, err
 		}
 	}
-	body, done, err := in.ReadBody(r, t.Config.Server.MaxBody)
+	body, done, err := in.readBody(r, t.Config.Server.MaxBody, "send less at once, or raise server.max_body")
 	if err != nil {
 		return nil, false, err
 	}
@@ -164,7 +164,7 @@ func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed 
 	if err != nil {
 		return nil, false, err
 	}
-	o, err := in.begin(r.Context(), t, only, len(signals))
+	o, err := in.begin(t, only, len(signals))
 	if err != nil {
 		return nil, false, err
 	}
@@ -204,19 +204,21 @@ type offering struct {
 
 // begin waits for the memory that n signals take with a delivery to each route.
 // What a transform yields is on the session's account. The offering must be closed.
-func (in *Ingest) begin(ctx context.Context, t *table.Table, only string, n int) (*offering, error) {
+func (in *Ingest) begin(t *table.Table, only string, n int) (*offering, error) {
 	routes := len(t.Routes)
 	if only != "" {
 		routes = 1
 	}
+	// The request's context has ended if the client has closed half of the
+	// connection, and yet it waits for the answer.
+	ctx := context.Background()
 	taken, err := in.made.Take(ctx, itemBytes*int64(n)*int64(1+routes))
 	if err != nil {
 		return nil, err
 	}
 	return &offering{
 		table: t, only: only, budget: in.made, taken: taken,
-		// Not the request's context: who has closed half of the connection waits for an answer.
-		use:      transform.NewSession(context.Background(), transform.ForSignals),
+		use:      transform.NewSession(ctx, transform.ForSignals),
 		accepted: make([]queue.Accepted, n), matched: make([]bool, n),
 	}, nil
 }

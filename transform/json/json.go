@@ -186,7 +186,7 @@ func (d *decoder) fault(err error) *Error {
 	var exact *stdjson.SyntaxError
 	var rough *jsontext.SyntacticError
 	switch {
-	case errors.As(err, &own):
+	case errors.As(err, &own), errors.As(checkDepth(d.text, 0, d.utf8), &own):
 		return own
 	case bytes.HasPrefix(d.text, []byte("\ufeff")):
 		return notJSON(0, "found a byte order mark, which has no place in it,")
