@@ -73,8 +73,6 @@ type Front struct {
 const (
 	answersBytes = 32 << 20
 	maxTries     = 8 // at once
-	// roomTimeout is how long a request waits for others to give room back.
-	roomTimeout = 5 * time.Second
 )
 
 // A handler answers one method of one path; q is the request's parameters. A
@@ -86,7 +84,7 @@ func New(o Options) *Front {
 	f := &Front{
 		Options: o, mux: http.NewServeMux(),
 		others: make(chan struct{}, o.Requests), follows: make(chan struct{}, min(maxFollowers, max(o.Requests/2, 1))),
-		answers: memory.New(answersBytes, roomTimeout), tries: memory.New(maxTries, roomTimeout),
+		answers: memory.New(answersBytes, memory.Wait), tries: memory.New(maxTries, memory.Wait),
 	}
 	f.stopping, f.stop = context.WithCancel(context.Background())
 	allowed := map[string][]string{} // methods of a path

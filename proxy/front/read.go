@@ -37,22 +37,17 @@ func (f *Front) show(w http.ResponseWriter, r *http.Request, most int64, look fu
 	if err != nil {
 		return err
 	}
-	if more := int64(len(b)) - held; more > 0 {
-		err = f.answers.TakeMore(more)
-	} else {
-		f.answers.Give(-more)
+	if left := held - int64(len(b)); left > 0 {
+		f.answers.Give(left)
+		held -= left
 	}
-	if err != nil {
-		return err
-	}
-	held = int64(len(b))
 	api.WriteJSON(w, http.StatusOK, b)
 	return nil
 }
 
-// What an answer can come to in memory, in bytes: a page of a list, and what is
-// shown of one signal or delivery.
-const pageBytes = 4 << 20
+// What an answer can come to in memory, in bytes: an entry of a list, and what
+// is shown of one signal or delivery.
+const entryBytes = 8 << 10
 
 func (f *Front) detailBytes() int64 { return 1<<20 + 4*f.Table().Config.Server.MaxBody }
 
@@ -80,7 +75,7 @@ func (f *Front) getLog(w http.ResponseWriter, r *http.Request, q query) error {
 	if follow {
 		return f.follow(w, r, q, filter)
 	}
-	return f.show(w, r, pageBytes, func() (any, error) {
+	return f.show(w, r, int64(limit+1)*entryBytes, func() (any, error) {
 		entries, next, err := f.Queue.Log(filter)
 		return api.LogPage{Entries: list(entries), Next: next}, q.cursor(err)
 	})
@@ -99,7 +94,7 @@ func (f *Front) getDeliveries(w http.ResponseWriter, r *http.Request, q query) e
 	if err := errors.Join(err1, err2, err3, err4, err5, q.id("signal", &filter.Signal)); err != nil {
 		return err
 	}
-	return f.show(w, r, pageBytes, func() (any, error) {
+	return f.show(w, r, int64(limit+1)*entryBytes, func() (any, error) {
 		found, next, err := f.Queue.Deliveries(filter)
 		return api.DeliveryPage{Deliveries: list(found), Next: next}, q.cursor(err)
 	})
