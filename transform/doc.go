@@ -37,10 +37,6 @@
 // budget of the run (run.go). An expression cannot catch the end of its
 // budget.
 //
-// What most expressions do, to pick members, compare, compute a little and
-// build an object, is done without gojq: see direct.go. What gojq would yield is
-// what it yields, and what it does not know for certain is left to gojq.
-//
 // Three things differ from gojq: an array is no index (.[[1]]: use indices),
 // jn, yn and builtins are not available, and in .[][f]? the f sees the input
 // of the whole term, as in jq.

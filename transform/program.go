@@ -1,7 +1,6 @@
 package transform
 
 import (
-	"bytes"
 	"reflect"
 	"time"
 
@@ -29,7 +28,6 @@ var varNames = []string{"$signal_id", "$received_at", "$route"}
 type Program struct {
 	code    *gojq.Code
 	regexps *regexpCache
-	plan    *plan // nil if there is none: see direct.go
 }
 
 // Compile checks a jq expression and compiles it. An error is a
@@ -43,9 +41,7 @@ func Compile(src string) (*Program, error) {
 	if err != nil {
 		return nil, &CompileError{Msg: clip(errorText(err), maxMessage)}
 	}
-	p := &Program{code: code, regexps: new(regexpCache)}
-	p.plan = newPlan(src, p.regexps)
-	return p, nil
+	return &Program{code: code, regexps: new(regexpCache)}, nil
 }
 
 // Match runs the program as a filter: it reports whether the first result is
@@ -53,21 +49,6 @@ func Compile(src string) (*Program, error) {
 // the value of one. An error is a [*RunError], [ErrBusy] among them, or that
 // of the session's context.
 func (p *Program) Match(s *Session, input any, vars Vars) (ok bool, err error) {
-	if doc, isDoc := input.(*Document); isDoc && p.plan != nil {
-		done := p.direct(doc, vars, func(d *direct, x *expr, in value) bool {
-			if x, in = d.resolve(x, in); x.made {
-				d.check(x, in)
-				ok = true
-			} else {
-				ok = d.eval(x, in).truthy()
-			}
-			return false
-		})
-		if done {
-			return ok, nil
-		}
-		ok = false
-	}
 	err = p.run(input, vars, func(_ *run, w any) bool {
 		ok = w != nil && w != false
 		return false
@@ -80,21 +61,6 @@ func (p *Program) Match(s *Session, input any, vars Vars) (ok bool, err error) {
 // [MaxResults], or none. The input is a [*Document], or the value of one. An
 // error, as of Match, leaves no results.
 func (p *Program) Shape(s *Session, input any, vars Vars) (results [][]byte, err error) {
-	if doc, isDoc := input.(*Document); isDoc && p.plan != nil {
-		done := p.direct(doc, vars, func(d *direct, x *expr, in value) bool {
-			d.out.buf = d.out.buf[:0]
-			d.write(x, in)
-			if d.spend(len(d.out.buf) / 16); len(results) == MaxResults {
-				d.giveUp()
-			}
-			results = append(results, bytes.Clone(d.out.buf))
-			return true
-		})
-		if done {
-			return results, nil
-		}
-		results = nil
-	}
 	err = p.run(input, vars, func(r *run, w any) bool {
 		if len(results) == MaxResults {
 			r.abort(KindResults, "the expression yields more than %d results", MaxResults)
