@@ -1,0 +1,186 @@
+package budget
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// A Class says on whose account expressions run. Those of one class never wait
+// for those of the other.
+type Class int
+
+// The classes of sessions.
+const (
+	ForSignals Class = iota // what the app sends, and what is made anew of it
+	ForTries                // what somebody tries out
+)
+
+// MaxWait is how long the runs of a session may wait for room among others.
+const MaxWait = 10 * time.Second
+
+const (
+	freeResults = 64 << 10  // bytes a session's results may take without being counted
+	resultBlock = 256 << 10 // bytes that are counted at once
+)
+
+// pools by class. A try that yields more than its pool holds cannot be shown.
+var pools = [...]*pool{
+	ForSignals: newPool(min(max(runtime.GOMAXPROCS(0), 2), 4), 144<<20, 104<<20),
+	ForTries:   newPool(1, maxRun, 40<<20),
+}
+
+// A Session is the use one request makes of expressions: what its runs yield
+// stays on its account until it is closed. It is safe for concurrent use. The
+// nil session is one for signals that never ends and is not counted.
+type Session struct {
+	ctx  context.Context
+	pool *pool
+
+	mu       sync.Mutex
+	deadline time.Time // of all waiting; zero before the first
+	used     int       // bytes of results
+	counted  int       // bytes taken from the pool for them, and freeResults
+}
+
+// NewSession begins a session, which must be closed. Its heavy runs end with
+// ctx's error when ctx does.
+func NewSession(ctx context.Context, class Class) *Session {
+	return &Session{ctx: ctx, pool: pools[class], counted: freeResults}
+}
+
+// Close ends the session: what its runs have yielded is stored, or needed no
+// more.
+func (s *Session) Close() {
+	if n := s.counted - freeResults; n > 0 {
+		s.pool.change(func() { s.pool.results += n })
+	}
+}
+
+// count counts n bytes of results. What it returns must be taken from the pool
+// for them.
+func (s *Session) count(n int) (more int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used += n
+	if s.used <= s.counted {
+		return 0
+	}
+	more = (s.used - s.counted + resultBlock - 1) / resultBlock * resultBlock
+	s.counted += more
+	return more
+}
+
+// take takes n bytes, which are counted, from the pool. It waits for them.
+func (s *Session) take(n int) error {
+	err := error(ErrBusy)
+	s.mu.Lock()
+	tooMuch := s.used > s.pool.maxResults
+	s.mu.Unlock()
+	if !tooMuch { // else it would wait for itself
+		err = s.wait(func() bool {
+			if s.pool.results < n {
+				return false
+			}
+			s.pool.results -= n
+			return true
+		})
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.counted -= n
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// wait calls try, which has the pool locked, until it succeeds, the session's
+// context ends, or the session has waited for MaxWait since it first did.
+func (s *Session) wait(try func() bool) error {
+	p := s.pool
+	var timeout <-chan time.Time
+	for {
+		p.mu.Lock()
+		ok, changed := try(), p.changed
+		p.mu.Unlock()
+		if ok {
+			return nil
+		}
+		if timeout == nil {
+			s.mu.Lock()
+			if s.deadline.IsZero() {
+				s.deadline = time.Now().Add(MaxWait)
+			}
+			t := time.NewTimer(time.Until(s.deadline))
+			s.mu.Unlock()
+			defer t.Stop()
+			timeout = t.C
+		}
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		case <-timeout:
+			return ErrBusy
+		}
+	}
+}
+
+// A pool is what the runs of a class share.
+type pool struct {
+	places     int // heavy runs at once
+	maxResults int
+
+	mu      sync.Mutex
+	running map[*Run]struct{}
+	free    int // bytes no run has
+	results int // bytes no session has
+	changed chan struct{}
+}
+
+func newPool(places, memory, results int) *pool {
+	return &pool{
+		places: places, maxResults: results,
+		running: make(map[*Run]struct{}), free: memory, results: results, changed: make(chan struct{}),
+	}
+}
+
+// change gives back what f does, and wakes all who wait.
+func (p *pool) change(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f()
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// grant gives r, of those running, n bytes more, if there is a run that could
+// still have all it may ask for. The pool is locked.
+func (p *pool) grant(r *Run, n int) bool {
+	most := r.granted + n
+	for other := range p.running {
+		most = max(most, other.granted)
+	}
+	if p.free < n || p.free-n+most < maxRun {
+		return false
+	}
+	p.free -= n
+	r.granted += n
+	return true
+}
+
+func (p *pool) enter(r *Run) bool {
+	if len(p.running) == p.places || !p.grant(r, baseBytes) {
+		return false
+	}
+	p.running[r] = struct{}{}
+	return true
+}
+
+func (p *pool) leave(r *Run) {
+	p.change(func() {
+		delete(p.running, r)
+		p.free += r.granted
+	})
+}
