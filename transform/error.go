@@ -1,15 +1,11 @@
 package transform
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"strings"
-	"unicode/utf8"
-)
 
-// maxMessage bounds, in bytes, what a [RunError] or a [CompileError] quotes of
-// an expression or of a value.
-const maxMessage = 512
+	"signalpost/transform/budget"
+)
 
 // A SyntaxError says where bytes stop being one JSON text.
 type SyntaxError struct {
@@ -38,66 +34,42 @@ func (e *CompileError) Error() string {
 	return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Msg)
 }
 
+// A RunError says why a run of a [Program] gave no results.
+type RunError = budget.Error
+
 // A Kind is a class of failed runs.
-type Kind string
+type Kind = budget.Kind
 
 // The kinds of failed runs.
 const (
-	KindFailed  Kind = "failed"  // the expression does not fit the signal, or raised an error itself
-	KindTimeout Kind = "timeout" // it ran for longer than [MaxTime]
-	KindOutput  Kind = "output"  // a result is larger than [MaxOutput], or nested too deeply
-	KindResults Kind = "results" // it yields more than [MaxResults] results
-	KindMemory  Kind = "memory"  // it would take more memory than it is allowed
-	KindBusy    Kind = "busy"    // see [ErrBusy]
+	KindFailed  = budget.Failed  // the expression does not fit the signal, or raised an error itself
+	KindTimeout = budget.Timeout // it ran for longer than [MaxTime]
+	KindOutput  = budget.Output  // a result is larger than [MaxOutput], or nested too deeply
+	KindResults = budget.Results // it yields more than [MaxResults] results
+	KindMemory  = budget.Memory  // it would take more memory than it is allowed
+	KindBusy    = budget.Busy    // see [ErrBusy]
 )
 
 // ErrBusy is the error of a run that found no room among others for as long as
 // one may wait. It says nothing of the expression: no delivery may die of it, and
 // the request is a 503.
-var ErrBusy = &RunError{KindBusy, "the time and the memory for expressions are used up; try again in a moment"}
+var ErrBusy = budget.ErrBusy
 
-// A RunError says why a run of a [Program] gave no results.
-type RunError struct {
-	Kind Kind
-	Msg  string // at most 512 bytes of UTF-8
-}
+// A Session is the use one request makes of expressions: what its runs yield
+// stays on its account until it is closed. It is safe for concurrent use. The nil
+// session is one for signals that never ends and is not counted.
+type Session = budget.Session
 
-// Error is the message: it names what failed and stands alone.
-func (e *RunError) Error() string { return e.Msg }
+// A Class says on whose account expressions run. Those of one class never wait
+// for those of the other.
+type Class = budget.Class
 
-func runError(kind Kind, format string, args ...any) *RunError {
-	return &RunError{kind, clip(fmt.Sprintf(format, args...), maxMessage)}
-}
+// The classes of sessions.
+const (
+	ForSignals = budget.ForSignals // what the app sends, and what is made anew of it
+	ForTries   = budget.ForTries   // what somebody tries out
+)
 
-// errorText is err's text. The text of an error is computed when it is asked
-// for, from values of the expression: a panic in there must not get out.
-func errorText(err error) (s string) {
-	defer func() {
-		if recover() != nil {
-			s = "the expression failed with an error that cannot be shown"
-		}
-	}()
-	return err.Error()
-}
-
-// clip cuts s to at most n bytes of valid UTF-8, and marks the cut.
-func clip(s string, n int) string {
-	const mark = " ..."
-	if len(s) > n {
-		n -= len(mark)
-		for n > 0 && !utf8.RuneStart(s[n]) {
-			n--
-		}
-		s = s[:n] + mark
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
-}
-
-// asRunError makes a RunError of whatever ended a run.
-func asRunError(err error) *RunError {
-	var re *RunError
-	if errors.As(err, &re) {
-		return re
-	}
-	return runError(KindFailed, "%s", clip(errorText(err), maxMessage))
-}
+// NewSession begins a session, which must be closed. Its runs end with ctx's error
+// when ctx does; those that take a few milliseconds only are not interrupted.
+func NewSession(ctx context.Context, class Class) *Session { return budget.NewSession(ctx, class) }

@@ -1,15 +1,18 @@
 package transform
 
 import (
-	_ "embed"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
 	"github.com/itchyny/gojq"
+
+	"signalpost/transform/budget"
+	"signalpost/transform/builtins"
 )
 
 // The bounds of an expression. An expression is compiled by recursion, and
@@ -20,58 +23,60 @@ const (
 	maxNodes  = 4096
 )
 
-// own marks the functions of this package, and those of the prelude, in the
+// own marks the functions of package builtins, and those of its prelude, in the
 // expressions given to gojq. No expression can be written that has such a name.
 const own = "sp:"
 
-//go:embed prelude.jq
-var preludeText string
-
-// A prelude is what expressions may call beside gojq's own functions.
-type prelude struct {
-	defs map[string]*preludeDef // by name/arity
+// A checked expression is one that can be given to gojq.
+type checked struct {
+	query     *gojq.Query
+	functions []string // of package builtins
+	warnings  []Warning
+	filter    Warning // of the expression used as a filter; none without a text
 }
 
+// A prelude is what expressions may call beside gojq's own functions.
+type prelude map[string]*preludeDef // by name/arity
+
 type preludeDef struct {
-	def  *gojq.FuncDef
-	uses []string // of the prelude
+	def       *gojq.FuncDef
+	uses      []string // of the prelude
+	functions []string // of package builtins
 }
 
 // loadPrelude rewrites the prelude, once.
-var loadPrelude = sync.OnceValue(func() *prelude {
-	q, err := gojq.Parse(preludeText + ".")
+var loadPrelude = sync.OnceValue(func() prelude {
+	q, err := gojq.Parse(builtins.Prelude + ".")
 	if err != nil {
 		panic("transform: prelude.jq: " + err.Error())
 	}
-	p := &prelude{defs: make(map[string]*preludeDef)}
+	p := make(prelude)
 	for _, fd := range q.FuncDefs {
-		p.defs[signature(fd.Name, len(fd.Args))] = &preludeDef{def: fd}
+		p[signature(fd.Name, len(fd.Args))] = &preludeDef{def: fd}
 	}
-	for sig, d := range p.defs {
-		g := &guarder{prelude: p, inner: true}
-		if err := g.guard(func() { g.funcDef(d.def, nil) }); err != nil {
+	for sig, d := range p {
+		r := newRewriter(p, "")
+		r.inner = true
+		if err := r.guard(func() { r.funcDef(d.def, nil) }); err != nil {
 			panic("transform: prelude.jq: " + sig + ": " + err.Error())
 		}
 		d.def.Name = own + d.def.Name
-		d.uses = slices.Sorted(maps.Keys(g.uses))
+		d.uses, d.functions = slices.Sorted(maps.Keys(r.uses)), slices.Sorted(maps.Keys(r.functions))
 	}
 	return p
 })
 
 func signature(name string, arity int) string { return name + "/" + strconv.Itoa(arity) }
 
-// guard parses an expression and rewrites it so that nothing in it escapes the
+// check parses an expression and rewrites it so that nothing in it escapes the
 // budget of its run:
 //
-//   - an operator, and a function that can make much of little, becomes a call
-//     of ours, which accounts for what it does before it does it;
+//   - a check stands before what can do much in one call, or make much;
 //   - what gojq defines in jq comes from the prelude, rewritten likewise;
-//   - the other functions of gojq stay; a guard stands before those whose
-//     arguments can be too much for them;
-//   - arrays, objects, paths and iterations are accounted for by a function
-//     which otherwise hands on what it gets;
-//   - all else does not compile.
-func guard(src string) (*gojq.Query, error) {
+//   - arrays, objects, paths, iterations and recursion are accounted for by a
+//     function which otherwise hands on what it gets;
+//   - all that is not known not to need any of this does not compile.
+func check(src string) (*checked, error) {
 	if len(src) > maxSource {
 		return nil, &CompileError{1, 1, "", fmt.Sprintf("the expression is longer than %d KiB", maxSource>>10)}
 	}
@@ -82,17 +87,39 @@ func guard(src string) (*gojq.Query, error) {
 	if err != nil {
 		return nil, parseError(src, err)
 	}
-	g := &guarder{prelude: loadPrelude(), src: src}
 	var vars *scope
 	for _, name := range varNames {
 		vars = vars.with(name, 0)
 	}
-	if err := g.guard(func() { q = g.query(q, vars) }); err != nil {
+	filter := lintFilter(src, q)
+	r := newRewriter(loadPrelude(), src)
+	if err := r.guard(func() { q = r.query(q, vars) }); err != nil {
 		return nil, err
 	}
-	top := pipe(call(own+"start"), q)
-	top.FuncDefs = g.used()
-	return top, nil
+	// A definition stands behind those it uses.
+	var defs []*gojq.FuncDef
+	seen := make(map[string]bool)
+	var add func(sig string)
+	add = func(sig string) {
+		if seen[sig] {
+			return
+		}
+		seen[sig] = true
+		d := r.prelude[sig]
+		for _, use := range d.uses {
+			add(use)
+		}
+		for _, f := range d.functions {
+			r.functions[f] = true
+		}
+		defs = append(defs, d.def)
+	}
+	for _, sig := range slices.Sorted(maps.Keys(r.uses)) {
+		add(sig)
+	}
+	top := pipe(identity(), q)
+	top.FuncDefs = defs
+	return &checked{top, slices.Sorted(maps.Keys(r.functions)), r.warnings, filter}, nil
 }
 
 // A scope is the names an expression has bound itself at some place, the
@@ -100,32 +127,46 @@ func guard(src string) (*gojq.Query, error) {
 type scope struct {
 	name  string
 	arity int
+	def   *definition // of a function
 	outer *scope
 }
 
-func (s *scope) with(name string, arity int) *scope { return &scope{name, arity, s} }
-
-func (s *scope) has(name string, arity int) bool {
-	for ; s != nil; s = s.outer {
-		if s.name == name && s.arity == arity {
-			return true
-		}
-	}
-	return false
+// A definition is a function of the expression.
+type definition struct {
+	open      bool // its body is being rewritten
+	recursive bool
 }
 
-// A guarder rewrites one expression, in place.
-type guarder struct {
-	prelude *prelude
-	inner   bool // the expression is a part of the prelude: it may use names with an underscore
-	src     string
-	uses    map[string]bool // of the prelude
-	depth   int
-	nodes   int
+func (s *scope) with(name string, arity int) *scope { return &scope{name, arity, nil, s} }
+
+// find is the entry of a name, or nil.
+func (s *scope) find(name string, arity int) *scope {
+	for ; s != nil; s = s.outer {
+		if s.name == name && s.arity == arity {
+			return s
+		}
+	}
+	return nil
+}
+
+// A rewriter rewrites one expression, in place.
+type rewriter struct {
+	prelude   prelude
+	inner     bool // the expression is a part of the prelude: it may use names with an underscore
+	src       string
+	uses      map[string]bool // of the prelude
+	functions map[string]bool // of package builtins
+	warnings  []Warning
+	depth     int
+	nodes     int
+}
+
+func newRewriter(p prelude, src string) *rewriter {
+	return &rewriter{prelude: p, src: src, uses: make(map[string]bool), functions: make(map[string]bool)}
 }
 
 // guard runs f, and returns the fault f stopped at.
-func (g *guarder) guard(f func()) (err error) {
+func (r *rewriter) guard(f func()) (err error) {
 	defer func() {
 		switch fault := recover().(type) {
 		case nil:
@@ -140,43 +181,47 @@ func (g *guarder) guard(f func()) (err error) {
 }
 
 // fail stops at name, which stands somewhere in the expression.
-func (g *guarder) fail(name, format string, args ...any) {
-	panic(faultAt(g.src, find(g.src, name), clip(name, 64), clip(fmt.Sprintf(format, args...), maxMessage)))
-}
-
-// used is the part of the prelude that is used, callees before callers.
-func (g *guarder) used() (defs []*gojq.FuncDef) {
-	seen := make(map[string]bool)
-	var visit func(sig string)
-	visit = func(sig string) {
-		if seen[sig] {
-			return
-		}
-		seen[sig] = true
-		d := g.prelude.defs[sig]
-		for _, use := range d.uses {
-			visit(use)
-		}
-		defs = append(defs, d.def)
-	}
-	for _, sig := range slices.Sorted(maps.Keys(g.uses)) {
-		visit(sig)
-	}
-	return defs
+func (r *rewriter) fail(name, format string, args ...any) {
+	msg := budget.Clip(fmt.Sprintf(format, args...), budget.MaxMessage)
+	panic(faultAt(r.src, find(r.src, name), budget.Clip(name, 64), msg))
 }
 
 // count counts a part of the expression.
-func (g *guarder) count() {
-	if g.nodes++; g.nodes > maxNodes {
+func (r *rewriter) count() {
+	if r.nodes++; r.nodes > maxNodes {
 		panic(&CompileError{1, 1, "", fmt.Sprintf("the expression has more than %d parts", maxNodes)})
 	}
 }
 
 // enter counts a part that has parts; its result is to be deferred.
-func (g *guarder) enter() func() {
-	g.count()
-	if g.depth++; g.depth > maxTree {
+func (r *rewriter) enter() func() {
+	r.count()
+	if r.depth++; r.depth > maxTree {
 		panic(&CompileError{1, 1, "", fmt.Sprintf("the expression is nested more than %d deep", maxTree)})
 	}
-	return func() { g.depth-- }
+	return func() { r.depth-- }
+}
+
+// unknown fails for a function there is not.
+func (r *rewriter) unknown(f *gojq.Func) {
+	sig := signature(f.Name, len(f.Args))
+	if reason, ok := builtins.Denied[f.Name]; ok {
+		r.fail(f.Name, "an expression cannot %s: %s is not available", reason, f.Name)
+	}
+	if instead, ok := builtins.Missing[sig]; ok {
+		r.fail(f.Name, "%s is jq's, but not gojq's, which is used here: %s", f.Name, instead)
+	}
+	if strings.HasPrefix(f.Name, "@") {
+		r.fail(f.Name, "format %s is not defined", f.Name)
+	}
+	for arity := range 5 {
+		other := signature(f.Name, arity)
+		_, inPrelude := r.prelude[other]
+		_, isFunction := builtins.Functions[other]
+		_, isStock := builtins.Stocks[other]
+		if (inPrelude || isFunction || isStock || other == "path/1") && !strings.HasPrefix(f.Name, "_") {
+			r.fail(f.Name, "function %s is not defined, but %s is (name/number of arguments)", sig, other)
+		}
+	}
+	r.fail(f.Name, "function %s is not defined (name/number of arguments)", sig)
 }

@@ -5,19 +5,21 @@ import (
 	"unicode/utf8"
 
 	"github.com/itchyny/gojq"
+
+	"signalpost/transform/budget"
 )
 
 // parseError finds the place of a fault gojq's parser found.
 func parseError(src string, err error) *CompileError {
 	pe, ok := err.(*gojq.ParseError)
 	if !ok {
-		return &CompileError{1, 1, "", clip(err.Error(), maxMessage)}
+		return &CompileError{1, 1, "", budget.Clip(err.Error(), budget.MaxMessage)}
 	}
 	msg := pe.Error()
 	if pe.Token == "" && strings.Contains(msg, "EOF") {
 		msg = "unexpected end of the expression"
 	}
-	return faultAt(src, max(pe.Offset-len(pe.Token), 0), clip(pe.Token, 64), clip(msg, maxMessage))
+	return faultAt(src, max(pe.Offset-len(pe.Token), 0), budget.Clip(pe.Token, 64), budget.Clip(msg, budget.MaxMessage))
 }
 
 // faultAt makes an error of a byte offset in src.
@@ -31,10 +33,7 @@ func faultAt(src string, offset int, token, msg string) *CompileError {
 // whole word, not a key, not in a comment nor in the text of a string. Without
 // one it is the first place of these letters.
 func find(src, name string) int {
-	if name == "" {
-		return 0
-	}
-	word := func(i int) bool {
+	at, ok := scan(src, func(i int) bool {
 		if !strings.HasPrefix(src[i:], name) {
 			return false
 		}
@@ -48,7 +47,47 @@ func find(src, name string) int {
 			return false
 		}
 		return !strings.HasSuffix(strings.TrimRight(src[:i], " \t\r\n"), "def")
+	})
+	if name == "" || !ok {
+		return max(strings.Index(src, name), 0)
 	}
+	return at
+}
+
+// findString is the offset of the first string in src that says s, or 0.
+func findString(src, s string) int {
+	at, _ := scan(src, func(i int) bool {
+		if src[i] != '"' {
+			return false
+		}
+		for end := i + 1; end < len(src); end++ {
+			switch src[end] {
+			case '\\':
+				end++
+			case '"':
+				q, err := gojq.Parse(src[i : end+1])
+				return err == nil && q.Term != nil && q.Term.Str != nil && q.Term.Str.Queries == nil && q.Term.Str.Str == s
+			}
+		}
+		return false
+	})
+	return at
+}
+
+// findOperator is the offset of the first operator op in src, or 0.
+func findOperator(src, op string) int {
+	at, _ := scan(src, func(i int) bool {
+		const parts = "=!<>|+-*/%?"
+		end := i + len(op)
+		return strings.HasPrefix(src[i:], op) && (i == 0 || !strings.Contains(parts, src[i-1:i])) &&
+			(end == len(src) || !strings.Contains(parts, src[end:end+1]))
+	})
+	return at
+}
+
+// scan is the first offset for which is is true, of those that are not in a comment
+// nor in the text of a string; a string's opening quote counts.
+func scan(src string, is func(i int) bool) (at int, ok bool) {
 	// A stack of the parentheses open in each interpolation of a string.
 	var open []int
 	inString := false
@@ -58,13 +97,17 @@ func find(src, name string) int {
 			if i++; i < len(src) && src[i] == '(' {
 				open, inString = append(open, 0), false
 			}
-		case c == '"':
-			inString = !inString
+		case inString && c == '"':
+			inString = false
 		case inString:
 		case c == '#':
 			for i < len(src) && src[i] != '\n' {
 				i++
 			}
+		case is(i):
+			return i, true
+		case c == '"':
+			inString = true
 		case c == '(' && len(open) > 0:
 			open[len(open)-1]++
 		case c == ')' && len(open) > 0:
@@ -73,11 +116,9 @@ func find(src, name string) int {
 			} else {
 				open[len(open)-1]--
 			}
-		case word(i):
-			return i
 		}
 	}
-	return max(strings.Index(src, name), 0)
+	return 0, false
 }
 
 func isWord(c byte) bool {

@@ -1,15 +1,20 @@
 package transform
 
 import (
-	"reflect"
-	"time"
+	"errors"
+	"sync"
+	"sync/atomic"
 
 	"github.com/itchyny/gojq"
+
+	"signalpost/transform/budget"
+	"signalpost/transform/builtins"
+	"signalpost/transform/json"
 )
 
 // The bounds of one run that users are promised.
 const (
-	MaxTime    = 100 * time.Millisecond
+	MaxTime    = budget.MaxTime
 	MaxOutput  = 1 << 20 // bytes of one result
 	MaxResults = 100
 )
@@ -23,101 +28,197 @@ type Vars struct {
 
 var varNames = []string{"$signal_id", "$received_at", "$route"}
 
-// A Program is a compiled expression. It is immutable and safe for concurrent
-// use.
+// A Program is a compiled expression. It is safe for concurrent use.
 type Program struct {
-	code    *gojq.Code
-	regexps *regexpCache
+	checked *checked
+	heavy   atomic.Bool // the last run was no light one: the next need not try
+
+	mu   sync.Mutex
+	idle []*machine // the one used last is the last
 }
+
+// A machine is the code of an expression, compiled for one run at a time: the
+// functions it calls know the run by the frame.
+type machine struct {
+	code  *gojq.Code
+	frame builtins.Frame
+}
+
+// maxIdle is how many machines a program keeps.
+const maxIdle = 8
 
 // Compile checks a jq expression and compiles it. An error is a
 // [*CompileError].
 func Compile(src string) (*Program, error) {
-	q, err := guard(src)
+	c, err := check(src)
 	if err != nil {
 		return nil, err
 	}
-	code, err := gojq.Compile(q, compilerOptions()...)
+	p := &Program{checked: c}
+	m, err := p.take()
 	if err != nil {
-		return nil, &CompileError{Msg: clip(errorText(err), maxMessage)}
+		return nil, &CompileError{Msg: budget.Clip(errorText(err), budget.MaxMessage)}
 	}
-	return &Program{code: code, regexps: new(regexpCache)}, nil
+	p.put(m)
+	return p, nil
+}
+
+func (p *Program) take() (*machine, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.idle); n > 0 {
+		m := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		return m, nil
+	}
+	m := new(machine)
+	options := append(builtins.Options(p.checked.functions, own, &m.frame), gojq.WithVariables(varNames))
+	var err error
+	m.code, err = gojq.Compile(p.checked.query, options...)
+	return m, err
+}
+
+func (p *Program) put(m *machine) {
+	m.frame = builtins.Frame{}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) < maxIdle {
+		p.idle = append(p.idle, m)
+	}
 }
 
 // Match runs the program as a filter: it reports whether the first result is
-// neither false nor null. No result is no match. The input is a [*Document], or
-// the value of one. An error is a [*RunError], [ErrBusy] among them, or that
-// of the session's context.
-func (p *Program) Match(s *Session, input any, vars Vars) (ok bool, err error) {
-	err = p.run(input, vars, func(_ *run, w any) bool {
-		ok = w != nil && w != false
+// neither false nor null. No result is no match. The input is what package json
+// decodes; it is not changed. An error is a [*RunError], [ErrBusy] among them, or
+// that of the session's context.
+func (p *Program) Match(s *Session, input any, vars Vars) (bool, error) {
+	out := p.run(s, input, vars, func(r *budget.Run, v any, out *outcome) bool {
+		out.matches = v != nil && v != false
 		return false
 	})
-	return ok, err
+	return out.matches, out.err
 }
 
 // Shape runs the program as a transform. The results are JSON texts of at most
 // [MaxOutput] bytes each, in the order they came; there are at most
-// [MaxResults], or none. The input is a [*Document], or the value of one. An
-// error, as of Match, leaves no results.
-func (p *Program) Shape(s *Session, input any, vars Vars) (results [][]byte, err error) {
-	err = p.run(input, vars, func(r *run, w any) bool {
-		if len(results) == MaxResults {
-			r.abort(KindResults, "the expression yields more than %d results", MaxResults)
+// [MaxResults], or none. The input and the error are as those of Match; an error
+// leaves no results. The results are on the account of the session until that
+// is closed.
+func (p *Program) Shape(s *Session, input any, vars Vars) ([][]byte, error) {
+	out := p.run(s, input, vars, func(r *budget.Run, v any, out *outcome) bool {
+		if len(out.results) == MaxResults {
+			r.Fail(KindResults, "the expression yields more than %d results", MaxResults)
+			return false
 		}
-		e := encoder{r: r, buf: make([]byte, 0, 256), limit: MaxOutput}
-		if e.encode(w, 0); e.full {
-			r.abort(KindOutput, "result %d is larger than %d MiB, or nested more than %d deep",
-				len(results)+1, MaxOutput>>20, maxNesting)
+		text, err := json.Encode(v, MaxOutput)
+		if err != nil {
+			r.Fail(KindOutput, "result %d is larger than %d MiB, or nested more than 10000 deep", len(out.results)+1, MaxOutput>>20)
+			return false
 		}
-		r.charge(2 * cap(e.buf))
-		results = append(results, e.buf)
-		return true
+		out.results = append(out.results, text)
+		return r.Keep(len(text))
 	})
-	if err != nil {
-		return nil, err
-	}
-	return results, nil
+	return out.results, out.err
+}
+
+// An outcome is what came of a run.
+type outcome struct {
+	matches bool
+	results [][]byte
+	err     error
 }
 
 // run evaluates the program and hands each result to yield until that says no.
-func (p *Program) run(input any, vars Vars, yield func(*run, any) bool) (err error) {
+func (p *Program) run(s *Session, input any, vars Vars, yield func(*budget.Run, any, *outcome) bool) outcome {
 	if doc, ok := input.(*Document); ok {
 		input = doc.Value()
 	}
-	r := &run{input: input, regexps: p.regexps, credit: quantum, nextBytes: lightBytes}
-	defer func() {
-		r.release()
-		switch fault := recover(); {
-		case r.err != nil:
-			err = r.err
-		case fault != nil:
-			err = runError(KindFailed, "the expression met a fault of its interpreter%s", faultText(fault))
-		}
-	}()
-	it := p.code.RunWithContext(r, r, vars.SignalID, vars.ReceivedAt, vars.Route)
-	r.machine = reflect.ValueOf(it).Elem()
-	for {
-		w, ok := it.Next()
-		if !ok {
-			return nil
-		}
-		if err, isErr := w.(error); isErr {
-			return asRunError(err)
-		}
-		if !yield(r, w) {
-			return nil
+	if !p.heavy.Load() {
+		r := budget.Light(s)
+		if out := p.evaluate(r, input, vars, yield); !r.IsHeavy() {
+			return out
 		}
 	}
+	var out outcome
+	err := budget.Heavy(s, func(r *budget.Run) {
+		out = p.evaluate(r, input, vars, yield)
+		p.heavy.Store(!r.WasLight())
+	})
+	if err != nil {
+		return outcome{err: err} // out is not ours yet
+	}
+	return out
+}
+
+func (p *Program) evaluate(r *budget.Run, input any, vars Vars, yield func(*budget.Run, any, *outcome) bool) (out outcome) {
+	m, err := p.take()
+	if err != nil {
+		return outcome{err: budget.Errorf(KindFailed, "%s", errorText(err))}
+	}
+	m.frame.Run = r
+	defer func() {
+		fault := recover()
+		p.put(m)
+		if fault != nil {
+			out.err = budget.Errorf(KindFailed, "the expression met a fault of its interpreter%s", faultText(fault))
+		}
+		if r.Err() != nil {
+			out.err = r.Err()
+		}
+		if out.err != nil {
+			out = outcome{err: out.err}
+			r.Discard()
+		}
+	}()
+	it := m.code.RunWithContext(r, input, vars.SignalID, vars.ReceivedAt, vars.Route)
+	for {
+		v, ok := it.Next()
+		if !ok {
+			return out
+		}
+		if err, isErr := v.(error); isErr {
+			out.err = asRunError(err)
+			return out
+		}
+		if !yield(r, v, &out) {
+			return out
+		}
+	}
+}
+
+// asRunError makes a RunError of what ended a run.
+func asRunError(err error) *RunError {
+	if re, ok := errors.AsType[*RunError](err); ok {
+		return re
+	}
+	if raised, ok := err.(gojq.ValueError); ok {
+		text, ok := raised.Value().(string)
+		if !ok {
+			text = gojq.Preview(raised.Value())
+		}
+		return budget.Errorf(KindFailed, "the expression raised an error: %s", budget.Clip(text, budget.MaxMessage))
+	}
+	return budget.Errorf(KindFailed, "%s", errorText(err))
+}
+
+// errorText is err's text. The text of an error is computed when it is asked
+// for, from values of the expression: a panic in there must not get out.
+func errorText(err error) (s string) {
+	defer func() {
+		if recover() != nil {
+			s = "the expression failed with an error that cannot be shown"
+		}
+	}()
+	return err.Error()
 }
 
 // faultText is what a panic said, if that is a text.
 func faultText(fault any) string {
 	switch fault := fault.(type) {
 	case string:
-		return ": " + clip(fault, 200)
+		return ": " + budget.Clip(fault, 200)
 	case error:
-		return ": " + clip(errorText(fault), 200)
+		return ": " + budget.Clip(errorText(fault), 200)
 	}
 	return ""
 }

@@ -1,9 +1,12 @@
 package transform
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/itchyny/gojq"
+
+	"signalpost/transform/builtins"
 )
 
 func term(t *gojq.Term) *gojq.Query { return &gojq.Query{Term: t} }
@@ -24,85 +27,112 @@ func paren(q *gojq.Query) *gojq.Term {
 	return &gojq.Term{Type: gojq.TermTypeQuery, Query: q}
 }
 
-var operators = map[gojq.Operator]string{
-	gojq.OpAdd: "add", gojq.OpUpdateAdd: "add",
-	gojq.OpSub: "sub", gojq.OpUpdateSub: "sub",
-	gojq.OpMul: "mul", gojq.OpUpdateMul: "mul",
-	gojq.OpDiv: "div", gojq.OpUpdateDiv: "div",
-	gojq.OpMod: "mod", gojq.OpUpdateMod: "mod",
-	gojq.OpEq: "eq", gojq.OpNe: "ne",
-	gojq.OpLt: "lt", gojq.OpLe: "le", gojq.OpGt: "gt", gojq.OpGe: "ge",
+// own is a call of a function of package builtins.
+func (r *rewriter) own(sig string, args ...*gojq.Query) *gojq.Query {
+	r.functions[sig] = true
+	name, _, _ := strings.Cut(sig, "/")
+	return call(own+name, args...)
 }
 
-func (g *guarder) query(q *gojq.Query, s *scope) *gojq.Query {
+// made is q, whose results are accounted for.
+func (r *rewriter) made(q *gojq.Query) *gojq.Query { return pipe(q, r.own("_made/0")) }
+
+// fromPrelude is a call of a function of the prelude.
+func (r *rewriter) fromPrelude(name string, args ...*gojq.Query) *gojq.Query {
+	r.uses[signature(name, len(args))] = true
+	return call(own+name, args...)
+}
+
+var comparisons = map[gojq.Operator]string{
+	gojq.OpEq: "_eq/2", gojq.OpNe: "_ne/2", gojq.OpLt: "_lt/2", gojq.OpLe: "_le/2", gojq.OpGt: "_gt/2", gojq.OpGe: "_ge/2",
+}
+
+// arithmetic are the operators that compute: the check of their operands, and
+// gojq's function.
+var arithmetic = map[gojq.Operator]struct{ check, function string }{
+	gojq.OpAdd: {"_add/2", "_add"}, gojq.OpUpdateAdd: {"_add/2", "_add"},
+	gojq.OpSub: {"_sub/2", "_subtract"}, gojq.OpUpdateSub: {"_sub/2", "_subtract"},
+	gojq.OpMul: {"_mul/2", "_multiply"}, gojq.OpUpdateMul: {"_mul/2", "_multiply"},
+	gojq.OpDiv: {"_div/2", "_divide"}, gojq.OpUpdateDiv: {"_div/2", "_divide"},
+	gojq.OpMod: {"_mod/2", "_modulo"}, gojq.OpUpdateMod: {"_mod/2", "_modulo"},
+}
+
+// compute is an operator applied to two operands: a check, which keeps them, and
+// gojq's function, called with what was kept.
+func (r *rewriter) compute(op gojq.Operator, left, right *gojq.Query) *gojq.Query {
+	a := arithmetic[op]
+	return r.made(pipe(r.own(a.check, left, right), call(a.function, r.own("_x/0"), r.own("_y/0"))))
+}
+
+func (r *rewriter) query(q *gojq.Query, s *scope) *gojq.Query {
 	if q == nil {
 		return nil
 	}
-	defer g.enter()()
+	defer r.enter()()
 	if q.Meta != nil {
-		g.fail("module", "an expression is no module")
+		r.fail("module", "an expression is no module")
 	}
 	for _, im := range q.Imports {
 		if im.ImportPath != "" {
-			g.fail("import", "an expression cannot read files: import is not available")
+			r.fail("import", "an expression cannot read files: import is not available")
 		}
-		g.fail("include", "an expression cannot read files: include is not available")
+		r.fail("include", "an expression cannot read files: include is not available")
 	}
 	for _, fd := range q.FuncDefs {
-		s = g.funcDef(fd, s)
+		s = r.funcDef(fd, s)
 	}
 	if q.Term != nil {
-		q.Term = g.term(q.Term, s)
+		q.Term = r.term(q.Term, s)
 		return q
 	}
-	op := q.Op
-	switch op {
+	switch q.Op {
 	case 0:
-		panic(faultAt(g.src, len(g.src), "", "the expression is empty, or ends after a definition: . passes all on"))
+		panic(faultAt(r.src, len(r.src), "", "the expression is empty, or ends after a definition: . passes all on"))
 	case gojq.OpPipe:
-		q.Left = g.query(q.Left, s)
-		q.Right = g.query(q.Right, g.patterns(q.Patterns, s))
+		q.Left = r.query(q.Left, s)
+		q.Right = r.query(q.Right, r.patterns(q.Patterns, s))
 		return q
 	case gojq.OpComma, gojq.OpAnd, gojq.OpOr, gojq.OpAlt:
-		q.Left, q.Right = g.query(q.Left, s), g.query(q.Right, s)
+		q.Left, q.Right = r.query(q.Left, s), r.query(q.Right, s)
 		return q
 	}
-	l, r := g.query(q.Left, s), g.query(q.Right, s)
-	var out *gojq.Query
-	switch op {
-	case gojq.OpAssign:
-		out = g.preludeCall("_assign", l, r)
-	case gojq.OpModify:
-		out = g.preludeCall("_modify", l, r)
-	case gojq.OpUpdateAlt, gojq.OpUpdateAdd, gojq.OpUpdateSub, gojq.OpUpdateMul, gojq.OpUpdateDiv, gojq.OpUpdateMod:
-		const operand = "$" + own + "operand"
-		f := &gojq.Query{Left: identity(), Op: gojq.OpAlt, Right: call(operand)}
-		if op != gojq.OpUpdateAlt {
-			f = call(own+operators[op]+"/2", identity(), call(operand))
-		}
-		out = pipe(r, g.preludeCall("_modify", l, f))
-		out.Patterns = []*gojq.Pattern{{Name: operand}}
-		// r is evaluated on the input of the assignment, and so is the rest:
-		// binding a variable leaves the input as it is.
-	default:
-		out = call(own+operators[op]+"/2", l, r)
-	}
+	out := r.operator(q.Op, r.query(q.Left, s), r.query(q.Right, s))
 	out.FuncDefs = q.FuncDefs
 	return out
 }
 
-func (g *guarder) preludeCall(name string, args ...*gojq.Query) *gojq.Query {
-	if g.uses == nil {
-		g.uses = make(map[string]bool)
+func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Query {
+	switch op {
+	case gojq.OpAssign:
+		return r.fromPrelude("_assign", left, right)
+	case gojq.OpModify:
+		return r.fromPrelude("_modify", left, right)
+	case gojq.OpUpdateAlt, gojq.OpUpdateAdd, gojq.OpUpdateSub, gojq.OpUpdateMul, gojq.OpUpdateDiv, gojq.OpUpdateMod:
+		const operand = "$" + own + "operand"
+		var f *gojq.Query
+		if op == gojq.OpUpdateAlt {
+			f = call("_alternative", identity(), call(operand))
+		} else {
+			f = r.compute(op, identity(), call(operand))
+		}
+		// The operand is evaluated on the input of the assignment, and so is the
+		// rest: binding a variable leaves the input as it is.
+		out := pipe(right, r.fromPrelude("_modify", left, f))
+		out.Patterns = []*gojq.Pattern{{Name: operand}}
+		return out
 	}
-	g.uses[signature(name, len(args))] = true
-	return call(own+name, args...)
+	if compare, ok := comparisons[op]; ok {
+		return r.own(compare, left, right)
+	}
+	return r.compute(op, left, right)
 }
 
-// funcDef guards a definition in s; the scope it returns has its name as well.
-func (g *guarder) funcDef(fd *gojq.FuncDef, s *scope) *scope {
-	defer g.enter()()
+// funcDef rewrites a definition in s; the scope it returns has its name as well.
+// One that calls itself is counted.
+func (r *rewriter) funcDef(fd *gojq.FuncDef, s *scope) *scope {
+	defer r.enter()()
 	s = s.with(fd.Name, len(fd.Args))
+	s.def = &definition{open: true}
 	body := s
 	for _, arg := range fd.Args {
 		if name, ok := strings.CutPrefix(arg, "$"); ok {
@@ -111,15 +141,20 @@ func (g *guarder) funcDef(fd *gojq.FuncDef, s *scope) *scope {
 			body = body.with(arg, 0)
 		}
 	}
-	fd.Body = g.query(fd.Body, body)
+	before := r.nodes
+	fd.Body = r.query(fd.Body, body)
+	if s.def.open = false; s.def.recursive {
+		bytes := &gojq.Term{Type: gojq.TermTypeNumber, Number: strconv.Itoa(120 + 16*(r.nodes-before))}
+		fd.Body = pipe(r.own("_enter/1", term(bytes)), fd.Body)
+	}
 	return s
 }
 
-// patterns guards what is destructured; the scope it returns has the variables.
-func (g *guarder) patterns(ps []*gojq.Pattern, s *scope) *scope {
-	var names func(p *gojq.Pattern)
+// patterns rewrites what is destructured; the scope it returns has the variables.
+func (r *rewriter) patterns(ps []*gojq.Pattern, s *scope) *scope {
+	var names, keys func(p *gojq.Pattern)
 	names = func(p *gojq.Pattern) {
-		defer g.enter()()
+		defer r.enter()()
 		if p.Name != "" {
 			s = s.with(p.Name, 0)
 		}
@@ -135,18 +170,14 @@ func (g *guarder) patterns(ps []*gojq.Pattern, s *scope) *scope {
 			}
 		}
 	}
-	for _, p := range ps {
-		names(p)
-	}
-	var keys func(p *gojq.Pattern)
 	keys = func(p *gojq.Pattern) {
 		for _, e := range p.Array {
 			keys(e)
 		}
 		for _, kv := range p.Object {
-			kv.KeyString = g.str(kv.KeyString, s)
-			if kv.KeyQuery = g.query(kv.KeyQuery, s); kv.KeyQuery != nil {
-				kv.KeyQuery = pipe(kv.KeyQuery, call(own+"_index/0"))
+			kv.KeyString = r.str(kv.KeyString, s)
+			if kv.KeyQuery != nil {
+				kv.KeyQuery = r.own("_index/1", r.query(kv.KeyQuery, s))
 			}
 			if kv.Val != nil {
 				keys(kv.Val)
@@ -154,92 +185,47 @@ func (g *guarder) patterns(ps []*gojq.Pattern, s *scope) *scope {
 		}
 	}
 	for _, p := range ps {
+		names(p)
+	}
+	for _, p := range ps {
 		keys(p)
 	}
 	return s
 }
 
-// term guards a term. An iteration, .[], is parted from what stands before it,
-// so that its guard can come between; what stands behind it in brackets refers
-// to the input of the whole term, which is bound to a variable for it.
-func (g *guarder) term(t *gojq.Term, s *scope) *gojq.Term {
-	defer g.enter()()
+// term rewrites a term. What stands before an iteration, .[], is put into
+// parentheses, so that a check can stand between.
+func (r *rewriter) term(t *gojq.Term, s *scope) *gojq.Term {
+	defer r.enter()()
 	suffixes := t.SuffixList
 	head := *t
 	head.SuffixList = nil
-	cur := g.head(&head, s)
-	if len(suffixes) == 0 {
-		return cur
-	}
-	const in = "$" + own + "in"
-	var before *gojq.Query // what has been parted
-	var bound bool
+	cur := r.head(&head, s)
 	for _, sf := range suffixes {
-		defer g.enter()() // gojq compiles each inside the one behind it
+		defer r.enter()() // gojq compiles each inside the one behind it
 		switch {
 		case sf.Iter:
-			q := term(cur)
-			if before != nil {
-				q = pipe(before, q)
-			}
-			before = pipe(q, call(own+"_iter/0"))
-			cur = &gojq.Term{Type: gojq.TermTypeIdentity}
+			cur = &gojq.Term{Type: gojq.TermTypeQuery, Query: pipe(term(cur), r.own("_each/0"))}
 		case sf.Index != nil:
-			dynamic := g.index(sf.Index, s)
-			if before != nil && dynamic {
-				bound = true
-				rebase(sf.Index, in)
-			}
+			r.index(sf.Index, s)
 		}
 		cur.SuffixList = append(cur.SuffixList, sf)
 	}
-	if before == nil {
-		return cur
-	}
-	q := pipe(before, term(cur))
-	if bound {
-		q = pipe(identity(), q)
-		q.Patterns = []*gojq.Pattern{{Name: in}}
-	}
-	return &gojq.Term{Type: gojq.TermTypeQuery, Query: q}
+	return cur
 }
 
-// rebase makes the expressions of an index refer to variable in.
-func rebase(x *gojq.Index, in string) {
-	if x.Str != nil {
-		x.Start, x.Str = term(&gojq.Term{Type: gojq.TermTypeString, Str: x.Str}), nil
-	}
-	if x.Start != nil {
-		x.Start = pipe(call(in), x.Start)
-	}
-	if x.End != nil {
-		x.End = pipe(call(in), x.End)
-	}
-}
-
-// index guards an index, and reports whether it depends on the input.
-func (g *guarder) index(x *gojq.Index, s *scope) bool {
-	if x.Name != "" {
-		return false
-	}
-	if x.Str != nil {
-		dynamic := x.Str.Queries != nil
-		x.Str = g.str(x.Str, s)
-		return dynamic
-	}
-	check := own + "_index/0"
+// index rewrites an index. One that is computed is checked.
+func (r *rewriter) index(x *gojq.Index, s *scope) {
+	x.Str = r.str(x.Str, s)
+	check := "_index/1"
 	if x.IsSlice {
-		check = own + "_number/0"
+		check = "_number/1"
 	}
-	dynamic := false
 	for _, q := range []**gojq.Query{&x.Start, &x.End} {
-		if *q == nil || isConstant(*q) {
-			continue
+		if *q != nil && !isConstant(*q) {
+			*q = r.own(check, r.query(*q, s))
 		}
-		dynamic = true
-		*q = pipe(g.query(*q, s), call(check))
 	}
-	return dynamic
 }
 
 // isConstant reports whether q is a literal number, string, null or boolean.
@@ -267,30 +253,27 @@ func isConstantList(q *gojq.Query) bool {
 	return isConstant(q)
 }
 
-func (g *guarder) head(t *gojq.Term, s *scope) *gojq.Term {
+func (r *rewriter) head(t *gojq.Term, s *scope) *gojq.Term {
 	switch t.Type {
 	case gojq.TermTypeRecurse:
-		return paren(g.preludeCall("recurse"))
+		return paren(r.fromPrelude("recurse"))
 	case gojq.TermTypeIndex:
-		g.index(t.Index, s)
+		r.index(t.Index, s)
 	case gojq.TermTypeFunc:
-		return paren(g.call(t.Func, s))
+		return paren(r.call(t.Func, s))
 	case gojq.TermTypeObject:
-		return g.object(t, s)
+		return r.object(t, s)
 	case gojq.TermTypeArray:
 		if t.Array.Query != nil && !isConstantList(t.Array.Query) {
-			t.Array.Query = pipe(g.query(t.Array.Query, s), call(own+"_item/0"))
+			t.Array.Query = pipe(r.query(t.Array.Query, s), r.own("_item/0"))
 		}
 	case gojq.TermTypeUnary:
-		if isConstant(term(t)) {
-			break
-		}
-		t.Unary.Term = g.term(t.Unary.Term, s)
-		if t.Unary.Op == gojq.OpSub {
-			return paren(pipe(term(t.Unary.Term), call(own+"_negate/0")))
+		if !isConstant(term(t)) {
+			t.Unary.Term = r.term(t.Unary.Term, s)
+			return paren(r.made(term(t)))
 		}
 	case gojq.TermTypeFormat:
-		format := func() *gojq.Query { return g.call(&gojq.Func{Name: t.Format}, s) }
+		format := func() *gojq.Query { return r.call(&gojq.Func{Name: t.Format}, s) }
 		if t.Str == nil {
 			return paren(format())
 		}
@@ -298,169 +281,157 @@ func (g *guarder) head(t *gojq.Term, s *scope) *gojq.Term {
 			format() // there must be one of that name
 			return &gojq.Term{Type: gojq.TermTypeString, Str: t.Str}
 		}
-		return g.concat(t.Str, s, format)
+		return r.concat(t.Str, s, format)
 	case gojq.TermTypeString:
 		if t.Str.Queries != nil {
-			return g.concat(t.Str, s, tostring)
+			return r.concat(t.Str, s, r.tostring)
 		}
 	case gojq.TermTypeIf:
-		t.If.Cond, t.If.Then, t.If.Else = g.query(t.If.Cond, s), g.query(t.If.Then, s), g.query(t.If.Else, s)
+		t.If.Cond, t.If.Then, t.If.Else = r.query(t.If.Cond, s), r.query(t.If.Then, s), r.query(t.If.Else, s)
 		for _, e := range t.If.Elif {
-			defer g.enter()() // gojq compiles each inside the one before
-			e.Cond, e.Then = g.query(e.Cond, s), g.query(e.Then, s)
+			defer r.enter()() // gojq compiles each inside the one before
+			e.Cond, e.Then = r.query(e.Cond, s), r.query(e.Then, s)
 		}
 	case gojq.TermTypeTry:
-		t.Try.Body, t.Try.Catch = g.query(t.Try.Body, s), g.query(t.Try.Catch, s)
+		t.Try.Body, t.Try.Catch = r.query(t.Try.Body, s), r.query(t.Try.Catch, s)
 	case gojq.TermTypeReduce:
 		e := t.Reduce
-		e.Query, e.Start = g.query(e.Query, s), g.query(e.Start, s)
-		e.Update = g.query(e.Update, g.patterns(e.Patterns, s))
+		e.Query, e.Start = r.query(e.Query, s), r.query(e.Start, s)
+		e.Update = r.query(e.Update, r.patterns(e.Patterns, s))
 	case gojq.TermTypeForeach:
 		e := t.Foreach
-		e.Query, e.Start = g.query(e.Query, s), g.query(e.Start, s)
-		s = g.patterns(e.Patterns, s)
-		e.Update, e.Extract = g.query(e.Update, s), g.query(e.Extract, s)
+		e.Query, e.Start = r.query(e.Query, s), r.query(e.Start, s)
+		s = r.patterns(e.Patterns, s)
+		e.Update, e.Extract = r.query(e.Update, s), r.query(e.Extract, s)
 	case gojq.TermTypeLabel:
-		t.Label.Body = g.query(t.Label.Body, s.with("*"+t.Label.Ident, 0))
+		t.Label.Body = r.query(t.Label.Body, s.with("*"+t.Label.Ident, 0))
 	case gojq.TermTypeBreak:
-		if !s.has("*"+t.Break, 0) {
-			g.fail(t.Break, "label %s is not defined", t.Break)
+		if s.find("*"+t.Break, 0) == nil {
+			r.fail(t.Break, "label %s is not defined", t.Break)
 		}
 	case gojq.TermTypeQuery:
-		t.Query = g.query(t.Query, s)
+		t.Query = r.query(t.Query, s)
 	}
 	return t
 }
 
-func (g *guarder) object(t *gojq.Term, s *scope) *gojq.Term {
+func (r *rewriter) object(t *gojq.Term, s *scope) *gojq.Term {
 	constant := true
 	for _, kv := range t.Object.KeyVals {
-		g.count()
+		r.count()
 		if strings.HasPrefix(kv.Key, "$") {
-			g.variable(kv.Key, s)
+			r.variable(kv.Key, s)
 		}
 		constant = constant && kv.KeyQuery == nil && (kv.KeyString == nil || kv.KeyString.Queries == nil) &&
 			kv.Val != nil && isConstant(kv.Val)
-		kv.KeyString = g.str(kv.KeyString, s)
-		kv.KeyQuery = g.query(kv.KeyQuery, s)
-		kv.Val = g.query(kv.Val, s)
+		kv.KeyString = r.str(kv.KeyString, s)
+		kv.KeyQuery = r.query(kv.KeyQuery, s)
+		kv.Val = r.query(kv.Val, s)
 	}
 	if constant {
 		return t
 	}
-	return paren(pipe(term(t), call(own+"_object/0")))
+	return paren(pipe(term(t), r.own("_object/0")))
 }
 
-func tostring() *gojq.Query { return call(own + "tostring/0") }
+func (r *rewriter) tostring() *gojq.Query { return r.own("tostring/0") }
 
-// str guards a string in a place where gojq takes nothing but a string.
-func (g *guarder) str(str *gojq.String, s *scope) *gojq.String {
+// str rewrites a string in a place where gojq takes nothing but a string.
+func (r *rewriter) str(str *gojq.String, s *scope) *gojq.String {
 	if str == nil || str.Queries == nil {
 		return str
 	}
 	return &gojq.String{Queries: []*gojq.Query{term(&gojq.Term{
-		Type: gojq.TermTypeQuery, Query: term(g.concat(str, s, tostring)),
+		Type: gojq.TermTypeQuery, Query: term(r.concat(str, s, r.tostring)),
 	})}}
 }
 
 // concat is a string with interpolations as one call, which sees the whole
 // length before it builds anything. Format turns each interpolation into text.
-func (g *guarder) concat(str *gojq.String, s *scope, format func() *gojq.Query) *gojq.Term {
+func (r *rewriter) concat(str *gojq.String, s *scope, format func() *gojq.Query) *gojq.Term {
 	var parts []*gojq.Query
 	for _, q := range str.Queries {
 		if q.Term != nil && q.Term.Str != nil {
 			parts = append(parts, q)
 		} else {
-			parts = append(parts, pipe(g.query(q, s), format()))
+			parts = append(parts, pipe(r.query(q, s), format()))
 		}
 	}
-	for len(parts) > maxArgs {
-		parts = append([]*gojq.Query{call(own+"_concat", parts[:maxArgs]...)}, parts[maxArgs:]...)
-		defer g.enter()()
+	for len(parts) > builtins.MaxArgs {
+		first := r.own("_concat", parts[:builtins.MaxArgs]...)
+		parts = append([]*gojq.Query{first}, parts[builtins.MaxArgs:]...)
+		defer r.enter()()
 	}
-	return paren(call(own+"_concat", parts...))
+	return paren(r.own("_concat", parts...))
 }
 
-func (g *guarder) variable(name string, s *scope) {
-	if s.has(name, 0) {
+func (r *rewriter) variable(name string, s *scope) {
+	if s.find(name, 0) != nil {
 		return
 	}
 	if name == "$ENV" {
-		g.fail(name, "an expression cannot read the environment: $ENV is not available")
+		r.fail(name, "an expression cannot read the environment: $ENV is not available")
 	}
-	g.fail(name, "variable %s is not defined; beside an expression's own there are %s",
+	r.fail(name, "variable %s is not defined; beside an expression's own there are %s",
 		name, strings.Join(varNames, ", "))
 }
 
-// call guards a call.
-func (g *guarder) call(f *gojq.Func, s *scope) *gojq.Query {
+// call rewrites a call.
+func (r *rewriter) call(f *gojq.Func, s *scope) *gojq.Query {
 	if strings.HasPrefix(f.Name, "$") {
-		g.variable(f.Name, s)
+		r.variable(f.Name, s)
 		return term(&gojq.Term{Type: gojq.TermTypeFunc, Func: f})
 	}
-	sig := signature(f.Name, len(f.Args))
-	if s.has(f.Name, len(f.Args)) {
-		for i, arg := range f.Args {
-			f.Args[i] = g.query(arg, s)
-		}
-		return call(f.Name, f.Args...)
+	defined := s.find(f.Name, len(f.Args))
+	if defined == nil && strings.HasPrefix(f.Name, "_") && !r.inner {
+		r.unknown(f)
 	}
-	if strings.HasPrefix(f.Name, "_") && !g.inner {
-		g.unknown(f)
+	if defined == nil {
+		r.lint(f)
 	}
 	args := make([]*gojq.Query, len(f.Args))
 	for i, arg := range f.Args {
-		args[i] = g.query(arg, s)
+		args[i] = r.query(arg, s)
 	}
-	if _, ok := g.prelude.defs[sig]; ok {
-		return g.preludeCall(f.Name, args...)
+	sig := signature(f.Name, len(args))
+	if defined != nil {
+		if defined.def != nil && defined.def.open {
+			defined.def.recursive = true
+		}
+		return call(f.Name, args...)
 	}
-	if _, ok := functions[sig]; ok {
-		return call(own+sig, args...)
+	if _, ok := r.prelude[sig]; ok {
+		return r.fromPrelude(f.Name, args...)
 	}
-	if sig == "_range/3" {
-		return call(own+sig, args...)
+	if _, ok := builtins.Functions[sig]; ok {
+		return r.own(sig, args...)
 	}
 	if sig == "path/1" {
-		return pipe(call("path", args...), call(own+"_path/0"))
+		return pipe(call("path", args...), r.own("_path/0"))
 	}
-	if st, ok := stock[sig]; ok {
-		for i, check := range st.args {
-			if check != "" && i < len(args) {
-				args[i] = pipe(args[i], call(own+check+"/0"))
-			}
-		}
-		name := f.Name
-		if st.name != "" {
-			name = st.name
-		}
-		out := call(name, args...)
-		if st.input != "" {
-			out = pipe(call(own+st.input+"/0"), out)
-		}
-		return out
+	st, ok := builtins.Stocks[sig]
+	if !ok {
+		r.unknown(f)
 	}
-	g.unknown(f)
-	return nil
+	return r.stock(f.Name, st, args)
 }
 
-// unknown fails for a function there is not.
-func (g *guarder) unknown(f *gojq.Func) {
-	if reason, ok := denied[f.Name]; ok {
-		g.fail(f.Name, "an expression cannot %s: %s is not available", reason, f.Name)
-	}
-	if strings.HasPrefix(f.Name, "@") {
-		g.fail(f.Name, "format %s is not defined", f.Name)
-	}
-	for arity := range 5 {
-		sig := signature(f.Name, arity)
-		_, inPrelude := g.prelude.defs[sig]
-		_, isFunction := functions[sig]
-		_, isStock := stock[sig]
-		if (inPrelude || isFunction || isStock) && !strings.HasPrefix(f.Name, "_") {
-			g.fail(f.Name, "function %s/%d is not defined, but %s is (name/number of arguments)",
-				f.Name, len(f.Args), sig)
+// stock is a call of a function of gojq's with its checks.
+func (r *rewriter) stock(name string, st builtins.Stock, args []*gojq.Query) *gojq.Query {
+	for i, check := range st.Args {
+		if i < len(args) && check != "" {
+			args[i] = r.own(check+"/1", args[i])
 		}
 	}
-	g.fail(f.Name, "function %s/%d is not defined (name/number of arguments)", f.Name, len(f.Args))
+	if st.Name != "" {
+		name = st.Name
+	}
+	out := call(name, args...)
+	if st.Input != "" {
+		out = pipe(r.own(st.Input+"/0"), out)
+	}
+	if st.Made {
+		out = r.made(out)
+	}
+	return out
 }

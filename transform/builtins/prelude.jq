@@ -1,27 +1,23 @@
-# What gojq defines in jq itself, where that would get around the guards: here
-# every operator and every call is a guarded one. A name with an underscore is
-# a function of functions.go, or one of gojq's own.
+# What gojq defines in jq itself, where that would get around the checks: here
+# every operator and every call is a checked one, assignments are this
+# package's, and recursion is counted. The definitions are gojq's but for
+# assignments, cut texts and substitutions.
 
 def map(f): [.[] | f];
-def map_values(f): .[] |= f;
-def recurse: def r: ., (.[]? | r); r;
 def add(f): [f] | add;
+def map_values(f): .[] |= f;
 def in(xs): . as $x | xs | has($x);
-def abs: if . < 0 then -. else . end;
-def finites: select(isfinite);
-def normals: select(isnormal);
 
-def first: .[0];
-def last: .[-1];
-def nth($i): .[$i];
+def recurse: recurse(.[]?);
+def recurse(f): def r: ., (f | r); r;
+def recurse(f; cond): def r: ., (f | select(cond) | r); r;
+def while(cond; update): def w: if cond then ., (update | w) else empty end; w;
+def until(cond; next): def u: if cond then . else next | u end; u;
+def repeat(f): def r: f, r; r;
 
-def range($to): _range(0; $to; 1);
-def range($from; $to): _range($from; $to; 1);
-def range($from; $to; $by): _range($from; $to; $by);
-
-def any: any(.[]; .);
+def any: any(.);
 def any(f): any(.[]; f);
-def all: all(.[]; .);
+def all: all(.);
 def all(f): all(.[]; f);
 
 def to_entries: [keys[] as $k | {key: $k, value: .[$k]}];
@@ -37,17 +33,17 @@ def min_by(f): _min_by(map([f]));
 def max_by(f): _max_by(map([f]));
 
 def combinations:
-  if length == 0 then [] else .[0][] as $head | .[1:] | combinations | [$head] + . end;
-def combinations($n): [limit($n; repeat(.))] | combinations;
+  if length == 0 then [] else .[0][] as $x | [$x] + (.[1:] | combinations) end;
+def combinations(n): [limit(n; repeat(.))] | combinations;
 
 def walk(f):
-  def w: if type == "array" then map(w) elif type == "object" then map_values(w) else . end | f;
+  def w: if type == "array" then map(w) elif type == "object" then map_values(w) end | f;
   w;
 
 def paths: path(..) | select(. != []);
 def paths(f): path(.. | select(f)) | select(. != []);
 def del(f): delpaths([path(f)]);
-def pick(f): . as $in | reduce path(f) as $p (null; setpath($p; $in | getpath($p)));
+def pick(f): . as $v | reduce path(f) as $p (null; setpath($p; $v | getpath($p)));
 
 # An assignment builds its result in $u, which the expression never sees.
 def _assign(p; $x): _edit as $u | reduce path(p) as $p (null; $u | _set($p; $x)) | $u | _edited;
@@ -64,19 +60,17 @@ def tostream:
   | getpath($p)
   | reduce path(.[]?) as $q ([$p, .]; [$p + $q]);
 def fromstream(f):
-  foreach f as $e ({};
-    (if .done then {} else . end)
-    | if ($e | length) > 1
-      then {value: (.value | setpath($e[0]; $e[1])), done: ($e[0] | length == 0)}
-      else .done = ($e[0] | length == 1) end;
-    if .done then .value else empty end);
+  foreach f as $pv (null;
+    if .e then null end
+    | $pv as [$p, $v]
+    | if $pv | length == 2 then
+        setpath(["v"] + $p; $v) | setpath(["e"]; $p | length == 0)
+      else
+        setpath(["e"]; $p | length == 1)
+      end;
+    if .e then .v else empty end);
 def truncate_stream(f):
-  . as $n | null | f | if (.[0] | length) > $n then .[0] |= .[$n:] else empty end;
-
-def fromdateiso8601: strptime("%Y-%m-%dT%H:%M:%S%z") | mktime;
-def todateiso8601: strftime("%Y-%m-%dT%H:%M:%SZ");
-def fromdate: fromdateiso8601;
-def todate: todateiso8601;
+  . as $n | null | f | if .[0] | length > $n then .[0] |= .[$n:] else empty end;
 
 def match($re; $flags): _match($re; $flags; false)[];
 def match($re): if $re | type == "array" then match($re[0]; $re[1]) else match($re; null) end;
@@ -91,7 +85,7 @@ def scan($re; $flags):
 def scan($re): scan($re; null);
 def split($re; $flags): _cut(_match($re; $flags + "g"; false));
 def splits($re; $flags): split($re; $flags)[];
-def splits($re): split($re; null)[];
+def splits($re): splits($re; null);
 def sub($re; str; $flags):
   _match($re; $flags; false) as $m
   | _substitute($m; [$m[] | .captures | _captures | [str]])[];

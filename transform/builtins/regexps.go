@@ -1,94 +1,100 @@
-package transform
+package builtins
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"regexp/syntax"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
+
+	"github.com/itchyny/gojq"
+
+	"signalpost/transform/budget"
 )
 
 // The bounds of a regular expression. Matching takes time in proportion to the
-// length of the text times the size of the program.
+// length of the text times the size of the program, and memory for the groups of
+// each of its threads.
 const (
 	maxPattern      = 4 << 10 // bytes
 	maxInstructions = 20_000  // of its program, about
-	instructionSize = 150     // bytes
-	maxRegexps      = 64      // kept compiled, a program
-	smallMatch      = 500_000 // ns of a match that is not interruptible
-	slowReading     = 40      // ns to match one more character, at least
+	maxThreads      = 8 << 20 // bytes of the groups of all threads
+	instructionSize = 200     // bytes of both programs
+	maxCompiled     = 8 << 20 // bytes of the patterns that are kept
 )
-
-// A regexpCache keeps the regular expressions of a program compiled. One that
-// computes them may have any number: only the first are kept.
-type regexpCache struct {
-	mu    sync.Mutex
-	byKey map[[2]string]*pattern
-}
 
 // A pattern is a compiled regular expression.
 type pattern struct {
-	first *regexp.Regexp // finds the first match of a text
-	next  *regexp.Regexp // finds the match behind the first character, which it looks at only
-	names []string       // of the groups, from 1
+	*regexp.Regexp
+	probe *regexp.Regexp // one character, then the regular expression
 	size  int            // of the program, about
+	step  time.Duration  // that one character of a text takes, at least
 }
 
-func (r *run) pattern(re, flags string) (*pattern, error) {
-	key := [2]string{re, flags}
-	c := r.regexps
-	c.mu.Lock()
-	p := c.byKey[key]
-	c.mu.Unlock()
+// Patterns are kept for the whole process, those used last, in two generations:
+// once the young ones take half of maxCompiled they become the old ones, and
+// those which were old are dropped.
+var patterns struct {
+	mu         sync.Mutex
+	young, old map[[2]string]*pattern
+	bytes      int // of the young ones
+}
+
+func (p *pattern) bytes() int { return 2 * (1000 + p.size*instructionSize) }
+
+func recall(key [2]string) *pattern {
+	patterns.mu.Lock()
+	defer patterns.mu.Unlock()
+	if p := patterns.young[key]; p != nil {
+		return p
+	}
+	p := patterns.old[key]
 	if p != nil {
-		return p, nil
+		remember(key, p)
+	}
+	return p
+}
+
+// remember keeps a pattern among the young ones; patterns is locked.
+func remember(key [2]string, p *pattern) {
+	if patterns.bytes += p.bytes(); patterns.young == nil || patterns.bytes > maxCompiled/2 {
+		patterns.old, patterns.young, patterns.bytes = patterns.young, make(map[[2]string]*pattern), p.bytes()
+	}
+	patterns.young[key] = p
+}
+
+// CheckRegexp reports what is wrong with a regular expression, or with its flags.
+func CheckRegexp(re, flags string) error {
+	_, err := parseRegexp(re, flags)
+	return err
+}
+
+// parseRegexp is the text that means re with these flags.
+func parseRegexp(re, flags string) (text string, err error) {
+	if strings.ContainsFunc(flags, func(r rune) bool { return r != 'g' && r != 'i' && r != 'm' }) {
+		return "", fmt.Errorf("unsupported regular expression flag: %q; there are g, i and m", budget.Clip(flags, 64))
 	}
 	if len(re) > maxPattern {
-		return nil, fmt.Errorf("a regular expression of %d bytes is too long: it can have %d", len(re), maxPattern)
+		return "", fmt.Errorf("a regular expression of %d bytes is too long: it can have %d", len(re), maxPattern)
 	}
-	for _, c := range flags {
-		if !strings.ContainsRune("gim", c) {
-			return nil, fmt.Errorf("unknown flag %q of a regular expression: there are g, i and m", clip(flags, 64))
-		}
-	}
+	text = re
 	if strings.Contains(flags, "i") {
-		re = "(?i)" + re
+		text = "(?i)" + text
 	}
 	if strings.Contains(flags, "m") { // . is any character, a new line as well
-		re = "(?s)" + re
+		text = "(?s)" + text
 	}
-	r.spend(10_000 + 200*len(re))
-	r.charge(200 * len(re))
-	parsed, err := syntax.Parse(re, syntax.Perl)
+	parsed, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
-		return nil, fmt.Errorf("not a regular expression: %s", clip(err.Error(), 200))
+		return "", fmt.Errorf("invalid regular expression %q: %w", budget.Clip(re, 200), err)
 	}
-	size := instructions(parsed)
-	if size > maxInstructions {
-		return nil, errors.New("the regular expression is too large: its repetitions come to too much")
+	if size := instructions(parsed); size > maxInstructions || size*(parsed.MaxCap()+1)*16 > maxThreads {
+		return "", errors.New("the regular expression is too large: its repetitions and groups come to too much")
 	}
-	r.charge(2 * size * instructionSize)
-	r.spend(2 * size * 200)
-	p = &pattern{size: size}
-	if p.first, err = regexp.Compile(re); err == nil {
-		p.next, err = regexp.Compile(`\A(?s:.)(?s:.*?)(` + re + `)`)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("not a regular expression: %s", clip(err.Error(), 200))
-	}
-	p.names = p.first.SubexpNames()[1:]
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.byKey) < maxRegexps && size < 1000 {
-		if c.byKey == nil {
-			c.byKey = make(map[[2]string]*pattern)
-		}
-		c.byKey[key] = p
-	}
-	return p, nil
+	return text, nil
 }
 
 // instructions estimates the size of a program, repetitions written out.
@@ -106,113 +112,155 @@ func instructions(re *syntax.Regexp) int {
 	return min(n, 1<<30/1000)
 }
 
-// find is the first match at or behind offset at, as
-// [regexp.Regexp.FindStringSubmatchIndex] has it.
-func (p *pattern) find(r *run, s string, at int) []int {
-	re, from := p.first, 0
-	if at > 0 {
-		_, size := utf8.DecodeLastRuneInString(s[:at])
-		re, from = p.next, at-size
+func (f *Frame) pattern(re, flags string) (*pattern, error) {
+	key := [2]string{re, flags}
+	if p := recall(key); p != nil {
+		return p, nil
 	}
-	text := s[from:]
-	var loc []int
-	if cost := p.size * len(text) * 5; cost < smallMatch {
-		r.spend(200 + 20*len(text))
-		loc = re.FindStringSubmatchIndex(text)
-	} else {
-		loc = re.FindReaderSubmatchIndex(&reader{r: r, s: text, cost: slowReading + p.size})
+	if !f.Charge(200*min(len(re), maxPattern)) || !f.Spend(10*time.Microsecond+200*time.Duration(min(len(re), maxPattern))) {
+		return nil, f.Err()
 	}
-	if loc == nil {
-		return nil
+	text, err := parseRegexp(re, flags)
+	if err != nil {
+		return nil, err
 	}
-	if at > 0 {
-		loc = loc[2:]
-		for i := range loc {
-			if loc[i] >= 0 {
-				loc[i] += from
-			}
+	parsed, _ := syntax.Parse(text, syntax.Perl)
+	p := &pattern{size: instructions(parsed)}
+	p.step = time.Duration(10 + p.size*(8+parsed.MaxCap())/8)
+	if !f.Room(p.bytes()) || !f.Spend(400*time.Duration(p.size)) {
+		return nil, f.Err()
+	}
+	if p.Regexp, err = regexp.Compile(text); err == nil {
+		p.probe, err = regexp.Compile(`\A(?s:.)(?:` + text + `)`)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("invalid regular expression %q: %w", budget.Clip(re, 200), err)
+	}
+	patterns.mu.Lock()
+	defer patterns.mu.Unlock()
+	remember(key, p)
+	return p, nil
+}
+
+// all are the matches of a text, as gojq finds them: where one ends, an empty
+// one can follow, which package regexp does not report. With first it is the
+// first match at most.
+func (p *pattern) all(f *Frame, s string, first bool) (matches [][]int, err error) {
+	// A match may look at all of the text, and so may the next. So they are looked
+	// for a few at first, and more only if there is time for more of the same.
+	const fewer = 4
+	estimate := p.step * time.Duration(len(s))
+	many := 1
+	if !first {
+		many = 8
+	}
+	for {
+		if !f.Room(16*many*(p.NumSubexp()+3)) || !f.Spend(estimate) {
+			return nil, f.Err()
+		}
+		before := f.Own()
+		matches = p.FindAllStringSubmatchIndex(s, many)
+		if first || len(matches) < many {
+			break
+		}
+		many *= fewer
+		estimate = fewer * (f.Own() - before)
+	}
+	if first {
+		return matches, nil
+	}
+	found := matches
+	matches = make([][]int, 0, len(found))
+	for i, m := range found {
+		matches = append(matches, m)
+		if m[0] == m[1] || i+1 < len(found) && found[i+1][0] == m[1] {
+			continue
+		}
+		if !f.Spend(20 * time.Microsecond) { // which looks at the clock
+			return nil, f.Err()
+		}
+		if empty := p.emptyAt(s, m[1]); empty != nil {
+			matches = append(matches, empty)
 		}
 	}
-	return loc
+	return matches, nil
 }
 
-// A reader hands out a text so that matching it can be ended.
-type reader struct {
-	r    *run
-	s    string
-	i    int
-	cost int
-}
-
-func (t *reader) ReadRune() (rune, int, error) {
-	t.r.spend(t.cost)
-	if t.i == len(t.s) {
-		return 0, 0, io.EOF
+// emptyAt is the empty match at an offset behind the first character, if there
+// is one.
+func (p *pattern) emptyAt(s string, offset int) []int {
+	_, size := utf8.DecodeLastRuneInString(s[:offset])
+	m := p.probe.FindStringSubmatchIndex(s[offset-size:])
+	if m == nil || m[1] != size {
+		return nil
 	}
-	c, size := utf8.DecodeRuneInString(t.s[t.i:])
-	t.i += size
-	return c, size, nil
+	for i := range m {
+		if m[i] >= 0 {
+			m[i] += offset - size
+		}
+	}
+	m[0] = offset
+	return m
 }
 
 // match is _match($re; $flags; $test): whether there is a match, or all matches
 // (with flag g) or the first.
-func match(r *run, v any, args []any) any {
-	s, ok := v.(string)
-	if !ok {
-		return &typeError{"a regular expression is matched against a string, not against", []any{v}}
+func match(f *Frame, v any, args []any) any {
+	name := "match"
+	if args[2] == true {
+		name = "test"
 	}
-	re, ok := args[0].(string)
-	if !ok {
-		return &typeError{"a regular expression is a string, not", []any{args[0]}}
+	s, ok1 := v.(string)
+	re, ok2 := args[0].(string)
+	flags, ok3 := args[1].(string)
+	if !ok1 || !ok2 || !ok3 && args[1] != nil {
+		return fmt.Errorf("%s(%s; %s) cannot be applied to: %s", name, gojq.Preview(args[0]), gojq.Preview(args[1]), preview(v))
 	}
-	flags, ok := args[1].(string)
-	if !ok && args[1] != nil {
-		return &typeError{"the flags of a regular expression are a string, not", []any{args[1]}}
-	}
-	test := args[2] == true
-	p, err := r.pattern(re, flags)
+	p, err := f.pattern(re, flags)
 	if err != nil {
 		return err
 	}
-	if test {
-		return p.find(r, s, 0) != nil
+	if name == "test" {
+		if !f.Spend(p.step * time.Duration(len(s))) {
+			return f.Err()
+		}
+		return p.MatchString(s)
 	}
-	all := strings.Contains(flags, "g")
-	matches := []any{}
+	found, err := p.all(f, s, !strings.Contains(flags, "g"))
+	if err != nil {
+		return err
+	}
+	if !f.Charge(len(found)*(budget.Object(4)+p.NumSubexp()*budget.Object(4))) || !f.Spend(time.Duration(len(found)*500)) {
+		return f.Err()
+	}
+	matches := make([]any, len(found))
 	chars := counter{s: s}
-	for at := 0; at <= len(s); {
-		loc := p.find(r, s, at)
-		if loc == nil {
-			break
-		}
-		r.charge(2*mapBytes(4) + len(p.names)*(2*mapBytes(4)))
-		groups := make([]any, len(p.names))
-		offset, length := chars.span(r, loc[0], loc[1])
-		for i, name := range p.names {
-			group := map[string]any{"name": nil, "offset": -1, "length": 0, "string": nil}
-			if name != "" {
-				group["name"] = name
-			}
-			if from, to := loc[2*i+2], loc[2*i+3]; from >= 0 {
-				r.spend((to - loc[0]) / 4)
-				group["offset"] = offset + utf8.RuneCountInString(s[loc[0]:from])
-				group["length"] = utf8.RuneCountInString(s[from:to])
-				group["string"] = s[from:to]
-			}
-			groups[i] = group
-		}
-		matches = append(matches, map[string]any{
-			"offset": offset, "length": length, "string": s[loc[0]:loc[1]], "captures": groups,
-		})
-		if !all {
-			break
-		}
-		if at = loc[1]; loc[0] == loc[1] {
-			_, size := utf8.DecodeRuneInString(s[at:])
-			at += max(size, 1)
-		}
+	for i, m := range found {
+		matches[i] = p.describe(&chars, m)
 	}
 	return matches
+}
+
+// describe is a match as an expression sees it.
+func (p *pattern) describe(chars *counter, m []int) any {
+	s := chars.s
+	offset := chars.to(m[0])
+	groups := make([]any, p.NumSubexp())
+	for i := range groups {
+		group := map[string]any{"name": nil, "offset": -1, "length": 0, "string": nil}
+		if name := p.SubexpNames()[i+1]; name != "" {
+			group["name"] = name
+		}
+		if from, to := m[2*i+2], m[2*i+3]; from >= 0 {
+			group["offset"] = offset + utf8.RuneCountInString(s[m[0]:from])
+			group["length"] = utf8.RuneCountInString(s[from:to])
+			group["string"] = s[from:to]
+		}
+		groups[i] = group
+	}
+	return map[string]any{
+		"offset": offset, "length": utf8.RuneCountInString(s[m[0]:m[1]]), "string": s[m[0]:m[1]], "captures": groups,
+	}
 }
 
 // A counter turns offsets in bytes, each no less than the one before, into
@@ -222,11 +270,17 @@ type counter struct {
 	bytes, chars int
 }
 
-func (c *counter) span(r *run, from, to int) (offset, length int) {
-	r.spend((to - c.bytes) / 4)
-	c.chars += utf8.RuneCountInString(c.s[c.bytes:from])
-	c.bytes = from
-	return c.chars, utf8.RuneCountInString(c.s[from:to])
+func (c *counter) to(bytes int) (chars int) {
+	c.chars += utf8.RuneCountInString(c.s[c.bytes:bytes])
+	c.bytes = bytes
+	return c.chars
+}
+
+func preview(v any) string {
+	if v == nil {
+		return "null"
+	}
+	return gojq.TypeOf(v) + " (" + gojq.Preview(v) + ")"
 }
 
 // A cutter walks over a text along matches, which count characters.
@@ -236,10 +290,17 @@ type cutter struct {
 	char int
 }
 
-// to is the text from here to a place in characters, where the cutter is then.
-func (c *cutter) to(char int) string {
+// gap is the text between the match before and m, behind which the cutter is then.
+func (c *cutter) gap(m any) string {
+	match := m.(map[string]any)
+	gap := c.take(match["offset"].(int) - c.char)
+	c.take(match["length"].(int))
+	return gap
+}
+
+func (c *cutter) take(chars int) string {
 	start := c.at
-	for c.char < char && c.at < len(c.s) {
+	for ; chars > 0 && c.at < len(c.s); chars-- {
 		_, size := utf8.DecodeRuneInString(c.s[c.at:])
 		c.at += size
 		c.char++
@@ -247,65 +308,60 @@ func (c *cutter) to(char int) string {
 	return c.s[start:c.at]
 }
 
-// cut is the text between matches.
-func cut(r *run, v, matches any) any {
+// cut is _cut($matches): the texts between them.
+func cut(f *Frame, v any, args []any) any {
 	c := cutter{s: v.(string)}
-	parts := []any{}
-	r.spend(10 * len(c.s))
-	for _, m := range matches.([]any) {
-		m := m.(map[string]any)
-		r.charge(48)
-		parts = append(parts, c.to(m["offset"].(int)))
-		c.to(m["offset"].(int) + m["length"].(int))
+	matches := args[0].([]any)
+	if !f.Charge(48*len(matches)) || !f.Spend(time.Duration(10*len(c.s))) {
+		return f.Err()
+	}
+	parts := make([]any, 0, len(matches)+1)
+	for _, m := range matches {
+		parts = append(parts, c.gap(m))
 	}
 	return append(parts, c.s[c.at:])
 }
 
-// substitute puts texts in the place of matches. Each match has a list of them:
-// result i is made of the i-th of each.
-func substitute(r *run, v, matches, texts any) any {
-	s := v.(string)
-	lists := texts.([]any)
-	var size []int // of each result
-	c := cutter{s: s}
-	gaps := make([]string, len(lists))
-	r.charge(16 * len(lists))
-	r.spend(10 * len(s))
-	for i, m := range matches.([]any) {
-		m := m.(map[string]any)
-		gaps[i] = c.to(m["offset"].(int))
-		c.to(m["offset"].(int) + m["length"].(int))
-		for j, t := range lists[i].([]any) {
-			text, ok := t.(string)
-			if !ok {
-				return &typeError{"a match can be replaced by a string, not by", []any{t}}
+// substitute is _substitute($matches; $texts), which has a list of texts for
+// each match: result i is made of the i-th of each, as far as it has so many.
+func substitute(f *Frame, v any, args []any) any {
+	c := cutter{s: v.(string)}
+	lists := args[1].([]any)
+	if !f.Spend(time.Duration(10 * len(c.s))) {
+		return f.Err()
+	}
+	var parts [][]string // of each result
+	size := 0
+	for i, m := range args[0].([]any) {
+		gap := c.gap(m)
+		for j, text := range lists[i].([]any) {
+			s, ok := text.(string)
+			if !ok && text != nil { // nothing takes the place of the match
+				return fmt.Errorf("cannot add: %s and %s", preview(gap), preview(text))
 			}
-			r.spend(10)
-			if j == len(size) {
-				r.charge(40)
-				size = append(size, 0)
+			if j == len(parts) {
+				parts = append(parts, nil)
 			}
-			size[j] += len(gaps[i]) + len(text)
+			parts[j] = append(parts[j], gap, s)
+			size += len(gap) + len(s)
+			if !f.Charge(40) {
+				return f.Err()
+			}
 		}
 	}
-	rest := s[c.at:]
-	if len(size) == 0 {
-		return []any{s}
+	rest := c.s[c.at:]
+	if len(parts) == 0 {
+		return []any{v}
 	}
-	results := make([]any, len(size))
-	for j, n := range size {
-		r.newText(n + len(rest))
-		r.spend(20 * len(lists))
-		var b strings.Builder
-		b.Grow(n + len(rest))
-		for i, list := range lists {
-			if list := list.([]any); j < len(list) {
-				b.WriteString(gaps[i])
-				b.WriteString(list[j].(string))
-			}
-		}
-		b.WriteString(rest)
-		results[j] = b.String()
+	if size+len(parts)*len(rest) > maxText {
+		return f.tooLong()
+	}
+	results := make([]any, len(parts))
+	for j := range parts {
+		results[j] = f.made(strings.Join(append(parts[j], rest), ""))
+	}
+	if f.Err() != nil {
+		return f.Err()
 	}
 	return results
 }
