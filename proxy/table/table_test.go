@@ -139,7 +139,7 @@ func TestShapeRunaways(t *testing.T) {
 		}
 	}
 	t.Logf("20 runaways took %s", took)
-	if took > 50*transform.MaxTime {
+	if took > 200*transform.MaxTime { // a guard against what never ends: on a busy machine their own time takes a while
 		t.Errorf("20 runaways took %s", took)
 	}
 }

@@ -17,7 +17,8 @@ const (
 	ForTries                // what somebody tries out
 )
 
-// MaxWait is how long the runs of a session may wait for room among others.
+// MaxWait is how long a session may wait for room among others, none of its runs
+// getting any.
 const MaxWait = 10 * time.Second
 
 const (
@@ -38,10 +39,13 @@ type Session struct {
 	ctx  context.Context
 	pool *pool
 
-	mu       sync.Mutex
-	deadline time.Time // of all waiting; zero before the first
-	used     int       // bytes of results
-	counted  int       // bytes taken from the pool for them, and freeResults
+	mu      sync.Mutex
+	used    int // bytes of results
+	counted int // bytes taken from the pool for them, and freeResults
+
+	// With the pool locked.
+	running int
+	granted time.Time // when it was last given something
 }
 
 // NewSession begins a session, which must be closed. Its heavy runs end with
@@ -96,33 +100,49 @@ func (s *Session) take(n int) error {
 }
 
 // wait calls try, which has the pool locked, until it succeeds, the session's
-// context ends, or the session has waited for MaxWait since it first did.
+// context ends, or the session has waited for MaxWait.
 func (s *Session) wait(try func() bool) error {
 	p := s.pool
-	var timeout <-chan time.Time
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if try() {
+		return nil
+	}
+	p.waiting[s]++
+	defer func() {
+		if p.waiting[s]--; p.waiting[s] == 0 {
+			delete(p.waiting, s)
+		}
+	}()
+	began := time.Now()
+	t := time.NewTimer(MaxWait)
+	defer t.Stop()
 	for {
-		p.mu.Lock()
-		ok, changed := try(), p.changed
+		changed := p.changed
 		p.mu.Unlock()
-		if ok {
-			return nil
-		}
-		if timeout == nil {
-			s.mu.Lock()
-			if s.deadline.IsZero() {
-				s.deadline = time.Now().Add(MaxWait)
-			}
-			t := time.NewTimer(time.Until(s.deadline))
-			s.mu.Unlock()
-			defer t.Stop()
-			timeout = t.C
-		}
+		over, err := false, error(nil)
 		select {
 		case <-changed:
+		case <-t.C:
+			over = true
 		case <-s.ctx.Done():
-			return s.ctx.Err()
-		case <-timeout:
+			err = s.ctx.Err()
+		}
+		p.mu.Lock()
+		if s.granted.After(began) {
+			began = s.granted
+		}
+		left := MaxWait - time.Since(began)
+		switch {
+		case err != nil:
+			return err
+		case try():
+			s.granted = time.Now()
+			return nil
+		case over && left <= 0:
 			return ErrBusy
+		case over:
+			t.Reset(left)
 		}
 	}
 }
@@ -134,6 +154,7 @@ type pool struct {
 
 	mu      sync.Mutex
 	running map[*Run]struct{}
+	waiting map[*Session]int
 	free    int // bytes no run has
 	results int // bytes no session has
 	changed chan struct{}
@@ -142,7 +163,7 @@ type pool struct {
 func newPool(places, memory, results int) *pool {
 	return &pool{
 		places: places, maxResults: results,
-		running: make(map[*Run]struct{}), free: memory, results: results, changed: make(chan struct{}),
+		running: make(map[*Run]struct{}), waiting: make(map[*Session]int), free: memory, results: results, changed: make(chan struct{}),
 	}
 }
 
@@ -170,17 +191,31 @@ func (p *pool) grant(r *Run, n int) bool {
 	return true
 }
 
+// enter gives r a place. A session that has one does not get another while there
+// is one that has none.
 func (p *pool) enter(r *Run) bool {
-	if len(p.running) == p.places || !p.grant(r, baseBytes) {
+	if len(p.running) == p.places {
+		return false
+	}
+	if r.session.running > 0 {
+		for other := range p.waiting {
+			if other.running == 0 {
+				return false
+			}
+		}
+	}
+	if !p.grant(r, baseBytes) {
 		return false
 	}
 	p.running[r] = struct{}{}
+	r.session.running++
 	return true
 }
 
 func (p *pool) leave(r *Run) {
 	p.change(func() {
 		delete(p.running, r)
+		r.session.running--
 		p.free += r.granted
 	})
 }
