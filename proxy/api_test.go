@@ -647,6 +647,7 @@ func TestIdempotencyKey(t *testing.T) {
 		}
 	})
 	t.Run("replayed when the store is full", func(t *testing.T) {
+		before := s.count()
 		s.reload(func(text string) string { return text + "[queue]\nmin_free = \"1000000GiB\"\n" })
 		s.until("it is not ready", func() bool { return s.do("GET", "/readyz", "").status == 503 })
 		if a := s.post("/signals", one, key("k")...); a.status != 202 || a.body != first.body {
@@ -671,6 +672,15 @@ func TestIdempotencyKey(t *testing.T) {
 		s.get("/status", &st)
 		if st.Store.Accepting || st.Store.Reason == nil {
 			t.Errorf("status says %+v", st)
+		}
+		// What was refused has left nothing behind, and its key is free.
+		if n := s.count(); n != before {
+			t.Errorf("%d deliveries, want %d", n, before)
+		}
+		s.reload(func(text string) string { return strings.Replace(text, "1000000GiB", "1B", 1) })
+		s.until("it is ready again", func() bool { return s.do("GET", "/readyz", "").status == 200 })
+		if a := s.post("/signals", two, key("n")...); a.status != 202 || a.header.Get("Idempotent-Replayed") != "" {
+			t.Errorf("the key of a refused request: %s", a)
 		}
 	})
 	if got := s.metric(`signalpost_signals_total{result="replayed"}`); got == "0" || got == "" {
