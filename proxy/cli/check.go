@@ -50,17 +50,9 @@ Nothing is sent, and the store is not touched.`,
 type checked struct {
 	Path     string         `json:"path"`
 	OK       bool           `json:"ok"`
-	Faults   []placed       `json:"faults"`
-	Warnings []placed       `json:"warnings"`
+	Faults   []config.Fault `json:"faults"`
+	Warnings []config.Fault `json:"warnings"`
 	Routes   []checkedRoute `json:"routes"`
-}
-
-type placed struct {
-	Line    int      `json:"line"`   // from 1; 0 when the file could not be read
-	Column  int      `json:"column"` // likewise
-	Route   string   `json:"route,omitempty"`
-	Message string   `json:"message"`
-	Also    []placed `json:"also,omitempty"` // where else: of a warning
 }
 
 type checkedRoute struct {
@@ -72,16 +64,16 @@ type checkedRoute struct {
 }
 
 func report(path string, cfg *config.Config, err error) checked {
-	r := checked{Path: path, OK: err == nil, Faults: []placed{}, Warnings: []placed{}, Routes: []checkedRoute{}}
+	r := checked{Path: path, OK: err == nil, Faults: []config.Fault{}, Warnings: []config.Fault{}, Routes: []checkedRoute{}}
 	if faults := (config.Faults)(nil); errors.As(err, &faults) {
-		r.Faults = places(faults)
+		r.Faults = faults
 	}
 	if err != nil {
 		return r
 	}
-	r.Warnings = places(cfg.Warnings)
+	r.Warnings = append(r.Warnings, cfg.Warnings...)
 	if zone := ZoneWarning(); zone != "" {
-		r.Warnings = append(r.Warnings, placed{Message: zone})
+		r.Warnings = append(r.Warnings, config.Fault{Msg: zone})
 	}
 	for i := range cfg.Routes {
 		route := &cfg.Routes[i]
@@ -92,14 +84,6 @@ func report(path string, cfg *config.Config, err error) checked {
 		r.Routes = append(r.Routes, checkedRoute{route.Name, route.Target, route.Retry.Attempts, gaps, signatures(route)})
 	}
 	return r
-}
-
-func places(faults []config.Fault) []placed {
-	list := []placed{}
-	for _, f := range faults {
-		list = append(list, placed{f.Line, f.Column, f.Route, f.Msg, places(f.Also)})
-	}
-	return list
 }
 
 // signatures are the presets a route signs with: none without a secret.

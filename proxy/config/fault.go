@@ -10,14 +10,15 @@ import (
 // A Fault is one thing wrong with a config, and where. It discloses no secret:
 // of a URL it shows the scheme and host at most.
 type Fault struct {
-	File string // as given to Load
+	File string `json:"-"` // as given to Load
 	// Line and Column are where it begins, from 1. A column is one character.
 	// Both are 0 when the file could not be read.
-	Line, Column int
-	Route        string // the route it is about; "" for none, one without a name, or [defaults]
-	Msg          string // what happened, to what, and what to do
-	Also         Faults // of a warning: where else the same is, of which place and route are to be read
-	at           int    // the place as an offset, while the file is read
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
+	Route  string `json:"route,omitempty"` // the route it is about; "" for none, one without a name, or [defaults]
+	Msg    string `json:"message"`         // what happened, to what, and what to do
+	Also   Faults `json:"also,omitempty"`  // of a warning: where else the same is, of which place and route are to be read
+	at     int    // the place as an offset, while the file is read
 }
 
 // Error returns the fault in one line: `config FILE:LINE:COLUMN: route "NAME": MSG`.

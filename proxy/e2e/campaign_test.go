@@ -66,7 +66,6 @@ var faults = []struct {
 	{"stalled reader", (*campaign).stall},
 	{"reader gone", (*campaign).leave},
 	{"logs removed", func(c *campaign) bool { return c.remove("*.log") }},
-	{"lock removed", func(c *campaign) bool { return c.remove("LOCK") }},
 }
 
 // live is one life under load. It meets some faults, most at most, and returns
