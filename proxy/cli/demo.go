@@ -115,12 +115,12 @@ func (d *demo) run(ctx context.Context, version string) (err error) {
 	go func() { received <- serve(receiving, l, d.receivers(secret), func() {}) }()
 	defer func() { stopReceivers(); err = errors.Join(err, <-received) }()
 	serving, stop := context.WithCancel(ctx)
-	listening, served := make(chan string, 1), make(chan error, 1)
-	go func() { served <- sidecar.Serve(serving, func(addr string) { listening <- addr }) }()
-	defer func() { stop(); err = errors.Join(err, <-served) }()
+	listening, ended := make(chan string, 1), make(chan error, 1)
+	go func() { ended <- sidecar.Serve(serving, func(addr string) { listening <- addr }) }()
+	defer func() { stop(); err = errors.Join(err, <-ended) }()
 	select {
-	case err := <-served:
-		served <- nil
+	case err := <-ended:
+		ended <- nil
 		return err
 	case addr := <-listening:
 		if err := d.show(ctx, addr, path); err != nil || d.once {

@@ -317,8 +317,8 @@ func TestDiskIsFull(t *testing.T) {
 	s.end()
 }
 
-// TestStoreIsFull: at max_size history is shed, and nothing that is owed; then
-// signals are refused until what is owed is delivered.
+// TestStoreIsFull: at max_size delivered history goes, and nothing that is pending; then
+// signals are refused until what is pending is delivered.
 func TestStoreIsFull(t *testing.T) {
 	s := newSmall(t, 256<<20)
 	s.begin(s.config("min_free = \"0B\"\nmax_size = \"24MiB\""))
@@ -329,11 +329,11 @@ func TestStoreIsFull(t *testing.T) {
 		t.Fatalf("refused with room for it: %s", reason)
 	}
 	s.arrive(old)
-	var owed []string
+	var waiting []string
 	for reason = ""; reason == ""; {
 		var ids []string
 		ids, reason = s.flood("b", 2000)
-		owed = append(owed, ids...)
+		waiting = append(waiting, ids...)
 	}
 	if !strings.Contains(reason, "queue.max_size") {
 		t.Errorf("the reason is %q", reason)
@@ -341,27 +341,27 @@ func TestStoreIsFull(t *testing.T) {
 	// Now history goes, the oldest first, and makes room for more.
 	if !wait(func() bool {
 		ids, _ := s.flood("b", 2000)
-		owed = append(owed, ids...)
+		waiting = append(waiting, ids...)
 		return s.state(old[len(old)-1]) == ""
 	}) {
-		s.fatal("no history was shed")
+		s.fatal("no history has gone")
 	}
 	var err error
-	if !wait(func() bool { // until what is owed alone fills it
+	if !wait(func() bool { // until what is pending alone fills it
 		ids, _ := s.flood("b", 2000)
-		owed = append(owed, ids...)
+		waiting = append(waiting, ids...)
 		err = s.refusing("queue.max_size")
 		return len(ids) == 0 && err == nil
 	}) {
 		s.fatal(fmt.Sprintf("it never comes to its limit: %v", err))
 	}
-	for _, id := range owed {
+	for _, id := range waiting {
 		if state := s.state(id); state != "pending" {
-			t.Errorf("%s is %q, it is owed", id, state)
+			t.Errorf("%s is %q, not pending", id, state)
 		}
 	}
 	s.want(http.StatusOK, "POST", "/routes/b/resume")
-	s.arrive(owed)
+	s.arrive(waiting)
 	s.ready()
 	after, reason := s.flood("a", 5)
 	if reason != "" {

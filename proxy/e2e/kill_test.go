@@ -495,7 +495,7 @@ func (k *kills) rest() {
 	}
 }
 
-// resting is what the store still owes, as an error.
+// resting is an error unless all of the store is delivered, or held after one attempt.
 func (k *kills) resting() error {
 	copied, err := os.MkdirTemp(k.dir, "copy-")
 	if err != nil {
@@ -573,14 +573,14 @@ func (k *kills) judge() {
 	}
 
 	// One webhook-id a signal and route, and the one that was promised.
-	type owed struct {
+	type target struct {
 		serial int
 		route  string
 	}
-	ids, signals, delivered := map[owed]string{}, map[int]string{}, map[owed]bool{}
-	owner := map[string]owed{}
+	ids, signals, delivered := map[target]string{}, map[int]string{}, map[target]bool{}
+	owner := map[string]target{}
 	for _, a := range k.arrivals {
-		o := owed{a.serial, a.route}
+		o := target{a.serial, a.route}
 		if id, already := ids[o]; already && id != a.id {
 			t.Errorf("signal %d went to %s as %s and as %s", a.serial, a.route, id, a.id)
 		}
@@ -600,7 +600,7 @@ func (k *kills) judge() {
 		there, all := 0, 0
 		for _, serial := range r.serials {
 			for _, route := range routesOf(serial) {
-				o := owed{serial, route}
+				o := target{serial, route}
 				all++
 				id, arrived := ids[o]
 				if !arrived {
