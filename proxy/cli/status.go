@@ -81,7 +81,11 @@ func printStatus(p term.Page, s api.Status, now time.Time) {
 			p.Printf("        %s\n", p.In(term.Red, term.Wrap(fault, 8)))
 		}
 	}
-	p.Printf("store   %s, %s free\n\n", term.Size(s.Store.Bytes), term.Size(s.Store.Free))
+	p.Printf("store   %s, %s free\n", term.Size(s.Store.Bytes), term.Size(s.Store.Free))
+	if s.Log.Dropped > 0 {
+		p.Printf("log     %s dropped: whoever reads standard error was too slow, or away\n", term.Count(int(s.Log.Dropped), "line"))
+	}
+	p.Printf("\n")
 	printRoutes(p, s.Routes, now)
 	for _, r := range s.Routes {
 		if r.LastError != nil && r.State != queue.RouteOK {
