@@ -72,6 +72,9 @@ func (w *watcher) run(ctx context.Context) {
 	for touched := true; ctx.Err() == nil; {
 		known := w.files()
 		paths := slices.Sorted(maps.Keys(known))
+		for _, holds := range known { // a file that was read too slowly changes by answering
+			touched = touched || holds == files.ErrHung.Error()
+		}
 		w.follow(ctx, paths)
 		now := look(ctx, paths) // before reading: what is written in between is seen here or next time
 		if touched || !slices.EqualFunc(seen, now, same) {

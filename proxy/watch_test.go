@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -323,6 +324,27 @@ func TestWatchStale(t *testing.T) {
 	w.run(ctx)
 	if changes != 1 {
 		t.Errorf("%d changes", changes)
+	}
+}
+
+// A file that did not answer in time is read once it does, though nobody edits it.
+func TestWatchSlowFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	writeFile(t, path, "text")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	reads := 0
+	w := watcher{
+		files: func() map[string]string {
+			if reads++; reads == 1 {
+				return map[string]string{path: files.Digest([]byte("text"), nil)}
+			}
+			return map[string]string{path: files.Digest(nil, files.ErrHung)}
+		},
+		changed: cancel,
+	}
+	w.run(ctx)
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		t.Error("it was not read again")
 	}
 }
 

@@ -82,7 +82,8 @@ var hung = struct {
 
 const maxHung = 64
 
-var errHung = errors.New("its file system does not answer: see whether the mount is alive (mount, df), or name a file elsewhere")
+// ErrHung is what a file system that does not answer in time amounts to.
+var ErrHung = errors.New("its file system does not answer: see whether the mount is alive (mount, df), or name a file elsewhere")
 
 // Interruptible returns what f returns, or an error when ctx ends before. f
 // looks at path in system calls alone, and is not begun while an earlier call
@@ -97,7 +98,7 @@ func Interruptible[T any](ctx context.Context, path string, f func() (T, error))
 	waiting, full := hung.paths[path], len(hung.paths) >= maxHung
 	hung.Unlock()
 	if waiting || full {
-		return none, errHung
+		return none, ErrHung
 	}
 	done := make(chan result, 1)
 	go func() {
@@ -121,7 +122,7 @@ func Interruptible[T any](ctx context.Context, path string, f func() (T, error))
 	}
 	hung.paths[path] = true
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return none, errHung
+		return none, ErrHung
 	}
 	return none, ctx.Err()
 }

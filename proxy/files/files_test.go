@@ -70,7 +70,7 @@ func TestInterruptible(t *testing.T) {
 		t.Fatalf("interrupted: %v", err)
 	}
 	for range 3 {
-		if _, err := Interruptible(t.Context(), "/hung", hang); err != errHung {
+		if _, err := Interruptible(t.Context(), "/hung", hang); err != ErrHung {
 			t.Fatalf("again: %v", err)
 		}
 	}
@@ -86,7 +86,7 @@ func TestInterruptible(t *testing.T) {
 		if err == nil && n == 3 {
 			break
 		}
-		if t.Context().Err() != nil || err != errHung {
+		if t.Context().Err() != nil || err != ErrHung {
 			t.Fatalf("after the mount answers: %v, %v", n, err)
 		}
 		time.Sleep(time.Millisecond)
