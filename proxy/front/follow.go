@@ -2,7 +2,6 @@ package front
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -22,10 +21,10 @@ func (f *Front) follow(w http.ResponseWriter, r *http.Request, q query, filter q
 			return api.Refuse(http.StatusBadRequest, "parameter %s has no meaning together with follow; leave one of them out", name)
 		}
 	}
-	if !enter(f.follows) {
-		return busy(fmt.Sprintf("%d others that follow the log", cap(f.follows)))
+	if !f.follows.TryAcquire(1) {
+		return busy("many requests that follow the log")
 	}
-	defer leave(f.follows)
+	defer f.follows.Release(1)
 	h := w.Header()
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")

@@ -22,6 +22,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"signalpost/proxy/api"
 	"signalpost/proxy/dashboard"
 	"signalpost/proxy/memory"
@@ -62,10 +64,10 @@ type Options struct {
 type Front struct {
 	Options
 	mux      *http.ServeMux
-	others   chan struct{}  // holds a token for each request but POST /signals
-	follows  chan struct{}  // and for each that follows the log
-	answers  *memory.Budget // for answers that are not small
-	tries    *memory.Budget // counts requests to try
+	others   *semaphore.Weighted // counts the requests but POST /signals
+	follows  *semaphore.Weighted // and those of them that follow the log
+	tries    *memory.Budget      // and those that try
+	answers  *memory.Budget      // for answers that are not small
 	stopping context.Context
 	stop     context.CancelFunc
 }
@@ -83,7 +85,7 @@ type handler func(w http.ResponseWriter, r *http.Request, q query) error
 func New(o Options) *Front {
 	f := &Front{
 		Options: o, mux: http.NewServeMux(),
-		others: make(chan struct{}, o.Requests), follows: make(chan struct{}, min(maxFollowers, max(o.Requests/2, 1))),
+		others: semaphore.NewWeighted(int64(o.Requests)), follows: semaphore.NewWeighted(min(maxFollowers, max(int64(o.Requests)/2, 1))),
 		answers: memory.New(answersBytes, memory.Wait), tries: memory.New(maxTries, memory.Wait),
 	}
 	f.stopping, f.stop = context.WithCancel(context.Background())
@@ -152,12 +154,12 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if !isSignals(r) {
-			if !enter(f.others) {
+			if !f.others.TryAcquire(1) {
 				w.Header().Set("Connection", "close")
-				f.refuse(w, r, busy("too many requests"))
+				f.refuse(w, r, busy("many requests"))
 				return
 			}
-			defer leave(f.others)
+			defer f.others.Release(1)
 		}
 	}
 	if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") {
@@ -170,20 +172,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // isSignals tells the request that the app lives by.
 func isSignals(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Path == "/signals" }
 
-// enter takes a token's place, if there is one.
-func enter(places chan struct{}) bool {
-	select {
-	case places <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func leave(places chan struct{}) { <-places }
-
 func busy(what string) *api.Problem {
-	return api.Refuse(http.StatusServiceUnavailable, "%s are under way; ask again in a moment", what).With("Retry-After", "1")
+	return api.Refuse(http.StatusServiceUnavailable, "too %s are under way; ask again in a moment", what).With("Retry-After", "1")
 }
 
 // refuse answers with an error of a handler, or of the guard.

@@ -1,18 +1,14 @@
 package table
 
 import (
-	"cmp"
 	"context"
-	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"signalpost/proxy/api"
 	"signalpost/proxy/memory"
 	"signalpost/queue"
 	"signalpost/transform"
@@ -188,95 +184,6 @@ func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
 		bodies = [][]byte{s.Body}
 	}
 	return bodies, err
-}
-
-// Try says what the routes, or the one that only names unless it is empty,
-// would make of a signal. where and shape, unless nil, stand in for the routes'
-// own expressions; "" stands for none. Nothing is stored or sent. What is made is on the account of
-// the session. The error is ctx's, or as of Offer.
-func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal, only string, where, shape *string) ([]api.Trial, error) {
-	in, err := read(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	defer in.close()
-	otherWhere, err1 := compile("where", where)
-	otherShape, err2 := compile("transform", shape)
-	fault := errors.Join(err1, err2)
-	trials := []api.Trial{}
-	for _, r := range t.Routes {
-		if only != "" && r.Name != only {
-			continue
-		}
-		if fault != nil {
-			trials = append(trials, trial(r, false, "an expression does not compile", nil, fault))
-			continue
-		}
-		w, sh := r.Where, r.Transform
-		if where != nil {
-			w = otherWhere
-		}
-		if shape != nil {
-			sh = otherShape
-		}
-		tried, err := r.try(use, w, sh, s, in)
-		if err = cmp.Or(err, ctx.Err()); err != nil {
-			return nil, err
-		}
-		if len(tried.Bodies) > 0 {
-			tried.Request = t.Request(&queue.Delivery{
-				ID: s.ID.Delivery(1), Signal: s.ID, Route: r.Name, Type: s.Type, Body: tried.Bodies[0],
-			}, 1)
-		}
-		trials = append(trials, tried)
-	}
-	return trials, nil
-}
-
-func compile(name string, source *string) (*transform.Program, error) {
-	if source == nil || *source == "" {
-		return nil, nil
-	}
-	p, err := transform.Compile(*source)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return p, nil
-}
-
-func (r *Route) try(use *transform.Session, where, shape *transform.Program, s *queue.Signal, in *input) (api.Trial, error) {
-	if !r.takes(s.Type) {
-		return trial(r, false, fmt.Sprintf("signal_type %q is none of signal_types: %s", s.Type, strings.Join(r.SignalTypes, ", ")), nil, nil), nil
-	}
-	pass, bodies, err := r.run(use, where, shape, in)
-	_, failed := errors.AsType[*transform.RunError](err)
-	switch {
-	case err != nil && !failed:
-		return api.Trial{}, err
-	case err != nil && !pass:
-		return trial(r, false, "where failed", nil, err), nil
-	case err != nil:
-		return trial(r, true, "passes, but transform failed", nil, err), nil
-	case !pass:
-		return trial(r, false, "where is false or null, or yields nothing", nil, nil), nil
-	case shape == nil:
-		return trial(r, true, "passes", [][]byte{s.Body}, nil), nil
-	case len(bodies) == 0:
-		return trial(r, true, "passes, but transform yields nothing", nil, nil), nil
-	}
-	return trial(r, true, "passes", bodies, nil), nil
-}
-
-func trial(r *Route, matches bool, why string, bodies [][]byte, err error) api.Trial {
-	t := api.Trial{Route: r.Name, Matches: matches, Why: why, Bodies: make([]stdjson.RawMessage, len(bodies))}
-	for i, b := range bodies {
-		t.Bodies[i] = b
-	}
-	if err != nil {
-		text := err.Error()
-		t.Error = &text
-	}
-	return t
 }
 
 // glob reports whether s is what the pattern describes: * is any run of bytes,

@@ -1,0 +1,106 @@
+package table
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"signalpost/proxy/api"
+	"signalpost/queue"
+	"signalpost/transform"
+)
+
+// Try says what the routes, or the one that only names unless it is empty,
+// would make of a signal. where and shape, unless nil, stand in for the routes'
+// own expressions; "" stands for none. Nothing is stored or sent. What is made is on the account of
+// the session. The error is ctx's, or as of Offer.
+func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal, only string, where, shape *string) ([]api.Trial, error) {
+	in, err := read(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	otherWhere, err1 := compile("where", where)
+	otherShape, err2 := compile("transform", shape)
+	fault := errors.Join(err1, err2)
+	trials := []api.Trial{}
+	for _, r := range t.Routes {
+		if only != "" && r.Name != only {
+			continue
+		}
+		if fault != nil {
+			text := fault.Error()
+			trials = append(trials, api.Trial{Route: r.Name, Why: "an expression does not compile", Bodies: []json.RawMessage{}, Error: &text})
+			continue
+		}
+		w, sh := r.Where, r.Transform
+		if where != nil {
+			w = otherWhere
+		}
+		if shape != nil {
+			sh = otherShape
+		}
+		tried, err := r.try(use, w, sh, s, in)
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return nil, err
+		}
+		if len(tried.Bodies) > 0 {
+			tried.Request = t.Request(&queue.Delivery{
+				ID: s.ID.Delivery(1), Signal: s.ID, Route: r.Name, Type: s.Type, Body: tried.Bodies[0],
+			}, 1)
+		}
+		trials = append(trials, tried)
+	}
+	return trials, nil
+}
+
+func compile(name string, source *string) (*transform.Program, error) {
+	if source == nil || *source == "" {
+		return nil, nil
+	}
+	p, err := transform.Compile(*source)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return p, nil
+}
+
+// try says what r would make of a signal; where and shape stand in for its own.
+func (r *Route) try(use *transform.Session, where, shape *transform.Program, s *queue.Signal, in *input) (api.Trial, error) {
+	t := api.Trial{Route: r.Name, Bodies: []json.RawMessage{}}
+	if !r.takes(s.Type) {
+		t.Why = fmt.Sprintf("signal_type %q is none of signal_types: %s", s.Type, strings.Join(r.SignalTypes, ", "))
+		return t, nil
+	}
+	pass, bodies, err := r.run(use, where, shape, in)
+	_, failed := errors.AsType[*transform.RunError](err)
+	if err != nil && !failed {
+		return t, err
+	}
+	t.Matches = pass
+	switch {
+	case failed && pass:
+		t.Why = "passes, but transform failed"
+	case failed:
+		t.Why = "where failed"
+	case !pass:
+		t.Why = "where is false or null, or yields nothing"
+	case shape == nil:
+		t.Why, bodies = "passes", [][]byte{s.Body}
+	case len(bodies) == 0:
+		t.Why = "passes, but transform yields nothing"
+	default:
+		t.Why = "passes"
+	}
+	if failed {
+		text := err.Error()
+		t.Error = &text
+	}
+	for _, b := range bodies {
+		t.Bodies = append(t.Bodies, b)
+	}
+	return t, nil
+}
