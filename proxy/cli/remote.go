@@ -54,7 +54,7 @@ func connect(c *cobra.Command) (*client.Client, error) {
 		}
 		return sidecar, nil
 	}
-	sidecar, err := client.FromConfig(path, token)
+	sidecar, err := client.FromConfig(c.Context(), path, token)
 	if !named && errors.Is(err, fs.ErrNotExist) {
 		return client.FromListen(config.DefaultListen, token)
 	}

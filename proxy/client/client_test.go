@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -32,6 +33,7 @@ func TestFromConfig(t *testing.T) {
 		fmt.Sprintf("[server]\nlisten = %q\ntoken = { file = \"token\" }\nunknown = 1", host):    "Bearer fromfile",
 		fmt.Sprintf("[server]\nlisten = %q\ntoken = { file = \"missing\" }", "localhost"+port):   "Bearer fallback",
 		fmt.Sprintf("[server]\nlisten = %q\ntoken = \"written\"\n[[route]]\nnope = 1", host):     "Bearer written",
+		fmt.Sprintf("[server]\nlisten = %q\ntoken = \"written\"\n[[route]]\nname = crm", host):   "Bearer written",
 		fmt.Sprintf("[server]\nlisten = %q\ntoken = \"written\"\n[defaults]\ntimeout = 1", host): "Bearer written",
 	} {
 		path := filepath.Join(dir, "signalpost.toml")
@@ -42,7 +44,7 @@ func TestFromConfig(t *testing.T) {
 		if want == "" {
 			fallback = ""
 		}
-		c, err := FromConfig(path, fallback)
+		c, err := FromConfig(t.Context(), path, fallback)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -54,11 +56,17 @@ func TestFromConfig(t *testing.T) {
 			t.Errorf("the client prints its token: %s", shown)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "bad.toml"), []byte("token = \"topsecret"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, bad := range []string{"token = \"topsecret", "[server]\ntoken = \"topsecret", "[server]\nlisten = 1", "server = 1", "[server]\nlisten = \"nowhere\""} {
+		if err := os.WriteFile(filepath.Join(dir, "bad.toml"), []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := FromConfig(t.Context(), filepath.Join(dir, "bad.toml"), "")
+		if err == nil || strings.Contains(err.Error(), "topsecret") || !strings.Contains(err.Error(), "signalpost check; or name the sidecar with --server") {
+			t.Errorf("%s: %v", bad, err)
+		}
 	}
-	if _, err := FromConfig(filepath.Join(dir, "bad.toml"), ""); err == nil || strings.Contains(err.Error(), "topsecret") || !strings.Contains(err.Error(), "check") {
-		t.Errorf("%v", err)
+	if _, err := FromConfig(t.Context(), filepath.Join(dir, "none.toml"), ""); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "signalpost init") {
+		t.Errorf("no file: %v", err)
 	}
 }
 

@@ -46,10 +46,11 @@ func (f Fault) Error() string {
 type LoadError struct {
 	Faults                   // at least one
 	Held   map[string]string // what Config.Held would be, as far as it can be told: a change of one file may mend it
+	cause  error             // why the config file itself could not be read; nil if it could
 }
 
-// Unwrap returns the faults, as an error of type Faults.
-func (e *LoadError) Unwrap() error { return e.Faults }
+// Unwrap returns the faults, as an error of type Faults, and the cause.
+func (e *LoadError) Unwrap() []error { return []error{e.Faults, e.cause} }
 
 // Faults are all faults of a config, sorted by place. As an error it has at
 // least one.

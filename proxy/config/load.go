@@ -31,12 +31,55 @@ const (
 func Load(ctx context.Context, path string) (*Config, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
+	held := map[string]string{}
+	read := reader(ctx, held)
+	data, err := read(absolute(path))
+	if err != nil {
+		return nil, unread(path, held, err)
+	}
+	c, faults := parse(path, data, outside{os.LookupEnv, read, http.ProxyFromEnvironment})
+	if len(faults) > 0 {
+		return nil, &LoadError{faults, held, nil}
+	}
+	c.Held = held
+	return c, nil
+}
+
+// LoadServer reads [server] of the file at path, and nothing else, so that a
+// sidecar can be asked what is wrong while its file is broken elsewhere. Token is
+// zero if it cannot be read: a shell may lack what the sidecar has. An error says
+// why the file, or listen, cannot be read; it wraps that of reading.
+func LoadServer(ctx context.Context, path string) (s Server, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	read := reader(ctx, map[string]string{})
+	data, err := read(absolute(path))
+	if err != nil {
+		return s, unread(path, nil, err)
+	}
+	d := newDecoder(path, data, outside{env: os.LookupEnv, readFile: read})
+	root := readTree(d.data, d.fault)
+	keys, t := serverKeys(&s), root.get("server")
+	if t == nil {
+		t = root
+	} else if t.kind == kindTable && d.read(t, keys, "")["listen"] {
+		t.broken = true
+	}
+	if t.broken || t.kind != kindTable {
+		return s, Fault{File: path, Msg: "[server] cannot be read: find out why with signalpost check"}
+	}
+	return s, nil
+}
+
+// reader returns a function that reads each file once, until ctx ends, and notes
+// in held what it read.
+func reader(ctx context.Context, held map[string]string) func(path string) ([]byte, error) {
 	type content struct {
 		data []byte
 		err  error
 	}
-	contents, held := map[string]content{}, map[string]string{}
-	read := func(path string) ([]byte, error) {
+	contents := map[string]content{}
+	return func(path string) ([]byte, error) {
 		c, ok := contents[path]
 		if !ok {
 			c.data, c.err = files.Read(ctx, path, MaxFile)
@@ -44,20 +87,14 @@ func Load(ctx context.Context, path string) (*Config, error) {
 		}
 		return c.data, c.err
 	}
-	data, err := read(absolute(path))
-	if err != nil {
-		msg := "cannot be read: " + files.Problem(err)
-		if errors.Is(err, fs.ErrNotExist) {
-			msg = "there is no such file: name the config with --config, or write one with signalpost init"
-		}
-		return nil, &LoadError{Faults{{File: path, Msg: msg}}, held}
+}
+
+func unread(path string, held map[string]string, err error) *LoadError {
+	msg := "cannot be read: " + files.Problem(err)
+	if errors.Is(err, fs.ErrNotExist) {
+		msg = "there is no such file: name the config with --config, or write one with signalpost init"
 	}
-	c, faults := parse(path, data, outside{os.LookupEnv, read, http.ProxyFromEnvironment})
-	if len(faults) > 0 {
-		return nil, &LoadError{faults, held}
-	}
-	c.Held = held
-	return c, nil
+	return &LoadError{Faults{{File: path, Msg: msg}}, held, err}
 }
 
 func absolute(path string) string {
@@ -74,21 +111,25 @@ func parse(path string, data []byte, out outside) (*Config, Faults) {
 		return nil, Faults{{File: path, Line: 1, Column: 1,
 			Msg: "the file is UTF-16, as PowerShell's > writes it: store it as UTF-8, in PowerShell with Out-File -Encoding utf8"}}
 	}
+	d := newDecoder(path, data, out)
+	c := d.config()
+	if len(d.faults) > 0 {
+		return nil, d.faults.placed(d.data)
+	}
 	sum := sha256.Sum256(data)
-	d := &decoder{
+	c.Path, c.Hash = path, hex.EncodeToString(sum[:6])
+	c.Warnings = d.warnings.placed(d.data).byCause()
+	return c, nil
+}
+
+func newDecoder(path string, data []byte, out outside) *decoder {
+	return &decoder{
 		outside: out,
 		data:    bytes.TrimPrefix(data, []byte("\ufeff")),
 		file:    path,
 		dir:     filepath.Dir(absolute(path)),
 		shared:  map[int]bool{},
 	}
-	c := d.config()
-	if len(d.faults) > 0 {
-		return nil, d.faults.placed(d.data)
-	}
-	c.Path, c.Hash = path, hex.EncodeToString(sum[:6])
-	c.Warnings = d.warnings.placed(d.data).byCause()
-	return c, nil
 }
 
 func (d *decoder) config() *Config {
