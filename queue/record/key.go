@@ -1,0 +1,167 @@
+// Package record is the store's format: ids, keys and values, and how they are
+// bytes. It is pure. package queue draws the format in its doc comment.
+//
+// Keys are appended to a buffer; values parse strictly: what Parse accepts,
+// Append writes again, and an error wraps [ErrDamaged].
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Format is the layout that package queue draws. A store of a later format is
+// refused, one of an earlier format is brought up to date when it is opened.
+// Format 1 has no newest attempt in the c keys.
+const Format = 2
+
+// ErrDamaged is behind the error of every key and value that does not parse.
+var ErrDamaged = errors.New("damaged record")
+
+// The first byte of each key.
+const (
+	MetaPrefix     = 'm'
+	RoutePrefix    = 'r'
+	CountsPrefix   = 'c'
+	SignalPrefix   = 's'
+	DeliveryPrefix = 'd'
+	BodyPrefix     = 'b'
+	ExtraPrefix    = 'x'
+	DuePrefix      = 'q'
+	LogPrefix      = 'l'
+	IdemPrefix     = 'k'
+	IdemTimePrefix = 'i'
+)
+
+// A RouteNum stands for a route's name in keys. It is never given to another name.
+type RouteNum uint32
+
+// A Millis is a time in whole milliseconds since 1970, as ULIDs have it.
+type Millis uint64
+
+// MillisOf cuts t to the millisecond; a time before 1970 is 0.
+func MillisOf(t time.Time) Millis { return Millis(max(t.UnixMilli(), 0)) }
+
+// Time is the time in UTC.
+func (m Millis) Time() time.Time { return time.UnixMilli(int64(m)).UTC() }
+
+// A Stamp is the time of a log entry, in nanoseconds since 1970. No two
+// entries share one: it is the entry's key and its name.
+type Stamp uint64
+
+// StampOf is the stamp of t; what nanoseconds cannot count is before or after all entries.
+func StampOf(t time.Time) Stamp {
+	switch {
+	case t.Unix() < 0:
+		return 0
+	case t.Unix() >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64
+	}
+	return Stamp(t.UnixNano())
+}
+
+// Time is the time in UTC.
+func (s Stamp) Time() time.Time { return time.Unix(0, int64(s)).UTC() }
+
+// RouteKey leads to a route's name.
+func RouteKey(b []byte, n RouteNum) []byte {
+	return binary.BigEndian.AppendUint32(append(b, RoutePrefix), uint32(n))
+}
+
+// CountsKey leads to a route's [Counts].
+func CountsKey(b []byte, n RouteNum) []byte {
+	return binary.BigEndian.AppendUint32(append(b, CountsPrefix), uint32(n))
+}
+
+// ParseRouteKey takes a key of RouteKey or CountsKey apart.
+func ParseRouteKey(k []byte) (RouteNum, error) {
+	if len(k) != 5 {
+		return 0, fmt.Errorf("route key % x: %w", k, ErrDamaged)
+	}
+	return RouteNum(binary.BigEndian.Uint32(k[1:])), nil
+}
+
+// SignalKey leads to a [Signal].
+func SignalKey(b []byte, id SignalID) []byte { return append(append(b, SignalPrefix), id[:]...) }
+
+// DeliveryKey leads to a [Delivery].
+func DeliveryKey(b []byte, id DeliveryID) []byte { return append(append(b, DeliveryPrefix), id[:]...) }
+
+// BodyKey leads to a delivery's body, if that is not the signal's.
+func BodyKey(b []byte, id DeliveryID) []byte { return append(append(b, BodyPrefix), id[:]...) }
+
+// ParseID is the id in a key of SignalKey, DeliveryKey or BodyKey.
+func ParseID(k []byte) (id DeliveryID, err error) {
+	if len(k) != 17 {
+		return id, fmt.Errorf("key % x: %w", k, ErrDamaged)
+	}
+	copy(id[:], k[1:])
+	return id, nil
+}
+
+// ExtraKey says that a reshaped retry added the delivery to the signal.
+func ExtraKey(b []byte, s SignalID, id DeliveryID) []byte {
+	return append(append(append(b, ExtraPrefix), s[:]...), id[:]...)
+}
+
+// ParseExtraKey takes a key of ExtraKey apart.
+func ParseExtraKey(k []byte) (s SignalID, id DeliveryID, err error) {
+	if len(k) != 33 {
+		return s, id, fmt.Errorf("key % x: %w", k, ErrDamaged)
+	}
+	copy(s[:], k[1:])
+	copy(id[:], k[17:])
+	return s, id, nil
+}
+
+// DueKey sorts the deliveries of a route by when they are due.
+func DueKey(b []byte, n RouteNum, due Millis, id DeliveryID) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, DuePrefix), uint32(n))
+	return append(binary.BigEndian.AppendUint64(b, uint64(due)), id[:]...)
+}
+
+// ParseDueKey takes a key of DueKey apart.
+func ParseDueKey(k []byte) (n RouteNum, due Millis, id DeliveryID, err error) {
+	if len(k) != 1+4+8+16 || k[0] != DuePrefix {
+		return 0, 0, id, fmt.Errorf("due key % x: %w", k, ErrDamaged)
+	}
+	copy(id[:], k[13:])
+	return RouteNum(binary.BigEndian.Uint32(k[1:])), Millis(binary.BigEndian.Uint64(k[5:])), id, nil
+}
+
+// LogKey leads to an [Entry].
+func LogKey(b []byte, s Stamp) []byte {
+	return binary.BigEndian.AppendUint64(append(b, LogPrefix), uint64(s))
+}
+
+// ParseLogKey takes a key of LogKey apart.
+func ParseLogKey(k []byte) (Stamp, error) {
+	if len(k) != 9 || k[0] != LogPrefix {
+		return 0, fmt.Errorf("log key % x: %w", k, ErrDamaged)
+	}
+	return Stamp(binary.BigEndian.Uint64(k[1:])), nil
+}
+
+// An IdemHash is the beginning of the SHA-256 of an idempotency key.
+type IdemHash [16]byte
+
+// IdemKey leads to an [Idem].
+func IdemKey(b []byte, h IdemHash) []byte { return append(append(b, IdemPrefix), h[:]...) }
+
+// IdemTimeKey sorts idempotency keys by when they were bound.
+func IdemTimeKey(b []byte, at Millis, h IdemHash) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, IdemTimePrefix), uint64(at))
+	return append(b, h[:]...)
+}
+
+// ParseIdemTimeKey takes a key of IdemTimeKey apart.
+func ParseIdemTimeKey(k []byte) (at Millis, h IdemHash, err error) {
+	if len(k) != 25 || k[0] != IdemTimePrefix {
+		return 0, h, fmt.Errorf("idempotency key % x: %w", k, ErrDamaged)
+	}
+	copy(h[:], k[9:])
+	return Millis(binary.BigEndian.Uint64(k[1:])), h, nil
+}

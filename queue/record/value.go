@@ -1,0 +1,352 @@
+package record
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// A Verdict is what became of an attempt.
+type Verdict string
+
+// The verdicts.
+const (
+	Delivered Verdict = "delivered"
+	Retry     Verdict = "retry"
+	Dead      Verdict = "dead"
+)
+
+// A Reason says why a delivery is dead.
+type Reason string
+
+// The reasons.
+const (
+	Gone      Reason = "gone"      // a status in give_up_on
+	Exhausted Reason = "exhausted" // the last attempt failed
+	Transform Reason = "transform" // the route's expression failed
+	Filtered  Reason = "filtered"  // reshaped, and nothing came of it
+	TooOld    Reason = "too_old"   // max_age passed while it waited
+	Discarded Reason = "discarded" // someone gave it up
+)
+
+// Verdicts and reasons are stored as indices of these. They only grow.
+var (
+	verdicts = []Verdict{Delivered, Retry, Dead}
+	reasons  = []Reason{"", Gone, Exhausted, Transform, Filtered, TooOld, Discarded}
+)
+
+// A State is what is stored of where a delivery is.
+type State byte
+
+// The states.
+const (
+	IsPending State = iota
+	IsDelivered
+	IsDead
+	States // how many there are
+)
+
+// A Signal is the value of a signal's key. It is written once.
+type Signal struct {
+	Type        string
+	Traceparent string
+	Body        []byte
+}
+
+// Append appends the value to b.
+func (r Signal) Append(b []byte) []byte {
+	b = appendString(b, r.Type)
+	b = appendString(b, r.Traceparent)
+	return append(b, r.Body...)
+}
+
+// ParseSignal keeps no reference to v.
+func ParseSignal(v []byte) (r Signal, err error) {
+	p := parser{b: v}
+	r.Type = p.string()
+	r.Traceparent = p.string()
+	r.Body = p.rest()
+	return r, p.err("signal")
+}
+
+// Flags of a delivery.
+const (
+	OwnBody   = 1 << iota // the body has a key of its own; else it is the signal's
+	NoBody                // there is none: the expression failed
+	OwnSignal             // the signal's id cannot be derived from the delivery's
+	Revived               // it was sent again on request: its age counts from then
+	GivenUp               // it was discarded while an attempt was under way, which is the last
+)
+
+// A Delivery is the value of a delivery's key: all about it that changes.
+type Delivery struct {
+	State    State
+	Flags    byte
+	Route    RouteNum
+	Signal   SignalID // stored only with OwnSignal
+	Attempts int      // charged since the delivery was made
+	Base     int      // of them before the schedule last started anew
+	Due      Millis   // pending only
+	Reason   Reason   // dead only
+	Last     Stamp    // its newest log entry, 0 if there is none
+	Since    Millis   // when it was last sent again; stored only with Revived
+}
+
+// Append appends the value to b.
+func (r *Delivery) Append(b []byte) []byte {
+	b = append(b, byte(r.State), r.Flags, index(reasons, r.Reason))
+	b = binary.AppendUvarint(b, uint64(r.Route))
+	if r.Flags&OwnSignal != 0 {
+		b = append(b, r.Signal[:]...)
+	}
+	b = binary.AppendUvarint(b, uint64(r.Attempts))
+	b = binary.AppendUvarint(b, uint64(r.Base))
+	b = binary.AppendUvarint(b, uint64(r.Due))
+	b = binary.AppendUvarint(b, uint64(r.Last))
+	if r.Flags&Revived != 0 {
+		b = binary.AppendUvarint(b, uint64(r.Since))
+	}
+	return b
+}
+
+// ParseDelivery parses the value of the delivery with the id.
+func ParseDelivery(id DeliveryID, v []byte) (r Delivery, err error) {
+	p := parser{b: v}
+	r.State, r.Flags, r.Reason = State(p.byte()), p.byte(), pick(&p, reasons)
+	r.Route = RouteNum(p.uvarint(math.MaxUint32))
+	r.Signal = id.Signal()
+	if r.Flags&OwnSignal != 0 {
+		copy(r.Signal[:], p.bytes(16))
+	}
+	r.Attempts = int(p.uvarint(math.MaxInt32))
+	r.Base = int(p.uvarint(math.MaxInt32))
+	r.Due = Millis(p.uvarint(math.MaxInt64))
+	r.Last = Stamp(p.uvarint(math.MaxInt64))
+	if r.Flags&Revived != 0 {
+		r.Since = Millis(p.uvarint(math.MaxInt64))
+	}
+	if r.State >= States || r.Base > r.Attempts || len(p.b) > 0 {
+		p.bad = true
+	}
+	return r, p.err("delivery")
+}
+
+// An Entry is the value of a log entry's key: an attempt, or the end of a delivery without one.
+type Entry struct {
+	Delivery DeliveryID
+	Signal   SignalID
+	Route    RouteNum
+	Type     string
+	Attempt  int
+	Verdict  Verdict
+	Reason   Reason
+	Status   int
+	Duration time.Duration // stored in whole microseconds
+	Error    string
+	Response string
+	Next     Millis // 0: none
+	Prev     Stamp  // the delivery's log entry before this one, 0 if there is none
+}
+
+// Append appends the value to b.
+func (r *Entry) Append(b []byte) []byte {
+	var flags byte
+	if r.Delivery.Signal() != r.Signal {
+		flags = OwnSignal
+	}
+	b = append(b, flags, index(verdicts, r.Verdict), index(reasons, r.Reason))
+	b = append(b, r.Delivery[:]...)
+	if flags&OwnSignal != 0 {
+		b = append(b, r.Signal[:]...)
+	}
+	b = binary.AppendUvarint(b, uint64(r.Route))
+	b = binary.AppendUvarint(b, uint64(r.Attempt))
+	b = binary.AppendUvarint(b, uint64(r.Status))
+	b = binary.AppendUvarint(b, uint64(max(r.Duration.Microseconds(), 0)))
+	b = binary.AppendUvarint(b, uint64(r.Next))
+	b = binary.AppendUvarint(b, uint64(r.Prev))
+	b = appendString(b, r.Type)
+	b = appendString(b, r.Error)
+	return append(b, r.Response...)
+}
+
+// ParseEntry parses what Append wrote.
+func ParseEntry(v []byte) (r Entry, err error) {
+	p := parser{b: v}
+	flags := p.byte()
+	r.Verdict, r.Reason = pick(&p, verdicts), pick(&p, reasons)
+	copy(r.Delivery[:], p.bytes(16))
+	r.Signal = r.Delivery.Signal()
+	if flags&OwnSignal != 0 {
+		copy(r.Signal[:], p.bytes(16))
+	}
+	r.Route = RouteNum(p.uvarint(math.MaxUint32))
+	r.Attempt = int(p.uvarint(math.MaxInt32))
+	r.Status = int(p.uvarint(math.MaxInt32))
+	r.Duration = time.Duration(p.uvarint(math.MaxInt64/1000)) * time.Microsecond
+	r.Next = Millis(p.uvarint(math.MaxInt64))
+	r.Prev = Stamp(p.uvarint(math.MaxInt64))
+	r.Type = p.string()
+	r.Error = p.string()
+	r.Response = string(p.rest())
+	return r, p.err("log entry")
+}
+
+// Counts are a route's running totals. They are written in the batch of every change.
+type Counts struct {
+	Made    int64 // deliveries ever made
+	In      [States]int64
+	Expired int64
+	Paused  bool   // by SetPaused
+	Low     Millis // no delivery of the route is due before this
+	Tried   Millis // when the newest attempt ended; 0: none has, or an older version wrote it
+}
+
+// Unaccounted is how many deliveries are in no state: 0.
+func (c *Counts) Unaccounted() int64 {
+	return c.Made - c.In[IsPending] - c.In[IsDelivered] - c.In[IsDead] - c.Expired
+}
+
+// Append appends the value to b.
+func (c *Counts) Append(b []byte) []byte {
+	for _, n := range [...]int64{c.Made, c.In[IsPending], c.In[IsDelivered], c.In[IsDead], c.Expired} {
+		b = binary.AppendVarint(b, n)
+	}
+	paused := byte(0)
+	if c.Paused {
+		paused = 1
+	}
+	b = append(b, paused)
+	b = binary.AppendUvarint(b, uint64(c.Low))
+	return binary.AppendUvarint(b, uint64(c.Tried))
+}
+
+// ParseCounts parses what Append, of this format or an earlier one, wrote.
+func ParseCounts(v []byte) (c Counts, err error) {
+	p := parser{b: v}
+	for _, n := range [...]*int64{&c.Made, &c.In[IsPending], &c.In[IsDelivered], &c.In[IsDead], &c.Expired} {
+		*n = p.varint()
+	}
+	c.Paused = p.byte() == 1
+	c.Low = Millis(p.uvarint(math.MaxInt64))
+	if len(p.b) > 0 {
+		c.Tried = Millis(p.uvarint(math.MaxInt64))
+	}
+	if len(p.b) > 0 {
+		p.bad = true
+	}
+	return c, p.err("counts")
+}
+
+// An Idem binds an idempotency key to the first answer.
+type Idem struct {
+	At     Millis
+	Digest [32]byte
+	Answer []byte
+}
+
+// Append appends the value to b.
+func (r *Idem) Append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(r.At))
+	return append(append(b, r.Digest[:]...), r.Answer...)
+}
+
+// ParseIdem keeps no reference to v.
+func ParseIdem(v []byte) (r Idem, err error) {
+	p := parser{b: v}
+	if at := p.bytes(8); len(at) == 8 {
+		r.At = Millis(binary.BigEndian.Uint64(at))
+	}
+	copy(r.Digest[:], p.bytes(32))
+	r.Answer = p.rest()
+	return r, p.err("idempotency key")
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// index panics where x is not of the list: what a caller hands in is checked before.
+func index[T comparable](list []T, x T) byte {
+	i := slices.Index(list, x)
+	if i < 0 {
+		panic(fmt.Sprintf("record: %v is none of %v", x, list))
+	}
+	return byte(i)
+}
+
+// A parser takes a value apart. After the first thing that does not fit it
+// yields zeros, and err says so.
+type parser struct {
+	b   []byte
+	bad bool
+}
+
+func (p *parser) err(what string) error {
+	if p.bad {
+		return fmt.Errorf("%s: %w", what, ErrDamaged)
+	}
+	return nil
+}
+
+func (p *parser) bytes(n int) []byte {
+	if n > len(p.b) || p.bad {
+		p.bad = true
+		return nil
+	}
+	v := p.b[:n]
+	p.b = p.b[n:]
+	return v
+}
+
+func (p *parser) byte() byte {
+	if v := p.bytes(1); v != nil {
+		return v[0]
+	}
+	return 0
+}
+
+// pick is the element of the list that the next byte is the index of.
+func pick[T any](p *parser, list []T) T {
+	i := int(p.byte())
+	if i >= len(list) {
+		p.bad, i = true, 0
+	}
+	return list[i]
+}
+
+func (p *parser) uvarint(most uint64) uint64 {
+	v, n := binary.Uvarint(p.b)
+	if n <= 0 || v > most || p.bad {
+		p.bad = true
+		return 0
+	}
+	p.b = p.b[n:]
+	return v
+}
+
+func (p *parser) varint() int64 {
+	v, n := binary.Varint(p.b)
+	if n <= 0 || p.bad {
+		p.bad = true
+		return 0
+	}
+	p.b = p.b[n:]
+	return v
+}
+
+func (p *parser) string() string {
+	n := p.uvarint(math.MaxInt32)
+	return string(p.bytes(int(n)))
+}
+
+func (p *parser) rest() []byte {
+	if p.bad {
+		return nil
+	}
+	v := append([]byte{}, p.b...)
+	p.b = nil
+	return v
+}
