@@ -1,0 +1,326 @@
+// Package lane decides which delivery of one route is attempted next, and when:
+// what is due, the leases of what is under way, the rate, the breaker. It is
+// pure: it neither reads the disk nor a clock, starts nothing and has no lock.
+// Whoever owns a [Lane] calls one method at a time, and after each asks
+// [Lane.Next] what may begin.
+//
+// A lane holds in memory a bounded beginning of what is due. The rest is found
+// on disk, from a cursor on: nothing is due before it but what has a lease.
+package lane
+
+import (
+	"bytes"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"signalpost/queue/record"
+)
+
+const (
+	// MaxReady is how many deliveries of one lane wait in memory, at most.
+	MaxReady = 4096
+
+	// maxUnrecorded is how long outcomes may wait to be recorded until no attempt
+	// begins beside them: a crash would repeat all of these.
+	maxUnrecorded = 50 * time.Millisecond
+
+	// longestSleep bounds what an owner sleeps through: timers stand still while
+	// the machine is suspended and when its clock is set, due times do not.
+	longestSleep = time.Minute
+
+	maxAside   = 1 << 14 // deliveries that cannot be read, at most
+	firstAside = time.Second
+	lastAside  = 5 * time.Minute
+)
+
+// Memory bounds the bodies that wait in memory, over all lanes that share it.
+type Memory struct {
+	used atomic.Int64
+	Most int64
+}
+
+// Used is how many bytes wait.
+func (m *Memory) Used() int64 { return m.used.Load() }
+
+func (m *Memory) take(n int) bool {
+	if m.used.Add(int64(n)) <= m.Most {
+		return true
+	}
+	m.used.Add(int64(-n))
+	return false
+}
+
+// A Route is what the config says of a route, as far as a lane has to know.
+type Route struct {
+	Concurrency int     // attempts under way at once, at least 1
+	Rate        float64 // attempts a second, 0 for no limit; a burst is at most one second's worth, at least 1
+	Paused      bool
+	Target      string // names the endpoint: when it changes, the breaker is cleared
+}
+
+// A Place is where a delivery stands in its lane.
+type Place struct {
+	Due record.Millis
+	ID  record.DeliveryID
+}
+
+func (p Place) before(o Place) bool {
+	if p.Due != o.Due {
+		return p.Due < o.Due
+	}
+	return bytes.Compare(p.ID[:], o.ID[:]) < 0
+}
+
+var lastPlace = Place{Due: 1<<64 - 1}
+
+// An Item is a delivery to be attempted. One without Load is read when its turn comes.
+type Item struct {
+	Place
+	Load  any // what an attempt needs, as its owner keeps it; nil: nothing is in memory
+	Size  int // bytes of Load that count for Memory
+	began time.Time
+	probe bool
+}
+
+// A Lane is what is due of one route.
+type Lane struct {
+	memory *Memory
+	route  Route
+	known  bool // the config has the route
+	paused bool // Pause holds it, whatever the config says
+	ended  bool
+
+	leases  map[record.DeliveryID]lease
+	ready   []Item // oldest first; each has a lease of stage ready
+	cursor  Place
+	more    bool           // something may be due at or after cursor by now
+	next    record.Millis  // else: when the first there is due; 0 if there is none
+	reading bool           // the owner reads from cursor on
+	missed  Place          // while reading: the first place that was left on disk meanwhile
+	settled map[Place]bool // while reading: the places that were settled meanwhile
+
+	unreadable map[record.DeliveryID]unreadable
+	tryAgain   time.Time     // the first of them is due; zero: none is aside
+	failedRead time.Duration // the pause after what is due could not be read
+
+	active   int
+	limiter  *rate.Limiter
+	hold     time.Time // nothing is sent before
+	breaker  breaker
+	outcomes []time.Time // when the attempts ended that are yet to be recorded, oldest first
+}
+
+// New makes a lane of which nothing is pending. It sends nothing before Configure.
+func New(m *Memory) *Lane { return &Lane{memory: m, leases: map[record.DeliveryID]lease{}} }
+
+// Resume takes up what the store says of the lane: nothing is due before low.
+func (l *Lane) Resume(low record.Millis, pending, paused bool) {
+	l.cursor, l.more, l.paused = Place{Due: low}, pending, paused
+}
+
+// Configure sets the route as the config has it, nil if it has none. idle is
+// how long ago the newest attempt ended.
+func (l *Lane) Configure(r *Route, idle time.Duration, now time.Time) {
+	if l.known = r != nil; !l.known {
+		l.unload()
+		for _, it := range l.ready {
+			l.Leave(it.Place)
+		}
+		l.ready = nil
+		return
+	}
+	if r.Target != l.route.Target {
+		l.Clear(now)
+	}
+	burst := max(int(r.Rate), 1)
+	switch {
+	case r.Rate <= 0:
+		l.limiter = nil
+	case l.limiter == nil:
+		// The newest attempt, be it from before a restart, is taken to have emptied
+		// the bucket, at the end of its millisecond; and it holds one at most, for those
+		// that were not recorded.
+		l.limiter = rate.NewLimiter(rate.Limit(r.Rate), burst)
+		l.limiter.AllowN(now.Add(time.Millisecond-max(idle, 0)), burst)
+		if n := int(l.limiter.TokensAt(now)); n > 1 {
+			l.limiter.AllowN(now, n-1)
+		}
+	default:
+		l.limiter.SetLimit(rate.Limit(r.Rate))
+		l.limiter.SetBurst(burst)
+	}
+	l.route = *r
+	if !l.sends() {
+		l.unload()
+	}
+}
+
+// Pause holds the lane, or lets it go on; then its breaker is cleared.
+func (l *Lane) Pause(paused bool, now time.Time) {
+	if l.paused = paused; paused {
+		l.unload()
+	} else {
+		l.Clear(now)
+	}
+}
+
+// Clear forgets how the endpoint fared.
+func (l *Lane) Clear(now time.Time) {
+	l.breaker.clear(now)
+	l.hold = time.Time{}
+}
+
+// End has no attempt begin any more.
+func (l *Lane) End() { l.ended = true }
+
+// Known is whether the config has the route; Paused whether it is held;
+// FailingSince when its breaker opened, zero if it is closed.
+func (l *Lane) Known() bool             { return l.known }
+func (l *Lane) Paused() bool            { return l.route.Paused || l.paused }
+func (l *Lane) FailingSince() time.Time { return l.breaker.opened }
+
+// Sizes are the numbers of deliveries that have a lease, and of those that are ready.
+func (l *Lane) Sizes() (leases, ready int) { return len(l.leases), len(l.ready) }
+
+// sends is whether more than probes is sent now.
+func (l *Lane) sends() bool { return l.known && !l.Paused() && !l.breaker.isOpen() }
+
+// unload lets go of the bodies of what is ready: they are read when their turn
+// comes, and others have the memory until then.
+func (l *Lane) unload() {
+	for i := range l.ready {
+		l.free(&l.ready[i])
+		l.ready[i].Load = nil
+	}
+}
+
+// free has the memory without an item that is ready no more, or without its body.
+func (l *Lane) free(it *Item) {
+	if it.Load != nil {
+		l.memory.used.Add(int64(-it.Size))
+	}
+}
+
+// A Turn is what is to be done now.
+type Turn struct {
+	Begin bool // attempt Item, and call Ended when that has ended
+	Item  Item
+	Read  bool          // read what is due from Cursor on, then call Found or ReadFailed
+	Wait  time.Duration // call Next again after this time, or sooner; 0: when something has changed
+}
+
+// Next is the next thing to do; call it until it neither begins nor reads. now
+// is for durations, wall for due times.
+func (l *Lane) Next(now time.Time, wall record.Millis) Turn {
+	if l.ended || !l.known || l.Paused() {
+		return Turn{}
+	}
+	l.bringBack(now)
+	t := l.turn(now, wall)
+	if !t.Begin && !l.tryAgain.IsZero() && (t.Wait == 0 || l.tryAgain.Before(now.Add(t.Wait))) {
+		t.Wait = l.tryAgain.Sub(now)
+	}
+	if t.Wait != 0 {
+		t.Wait = min(max(t.Wait, time.Millisecond), longestSleep)
+	}
+	return t
+}
+
+func (l *Lane) turn(now time.Time, wall record.Millis) (t Turn) {
+	if now.Before(l.hold) {
+		return Turn{Wait: l.hold.Sub(now)}
+	}
+	if ok, wait := l.breaker.allows(l.active, now); !ok || l.active >= l.route.Concurrency {
+		return Turn{Wait: wait}
+	}
+	if len(l.outcomes) > 0 && now.Sub(l.outcomes[0]) > maxUnrecorded {
+		return Turn{} // until they are settled
+	}
+	if !l.more && l.next != 0 && l.next <= wall {
+		l.more = true
+	}
+	if l.more && !l.reading && len(l.ready) <= l.route.Concurrency {
+		l.reading, l.missed = true, lastPlace
+		t.Read = true
+	}
+	if len(l.ready) == 0 {
+		if !l.more && l.next != 0 {
+			t.Wait = min(time.Duration(l.next-wall), time.Hour/time.Millisecond) * time.Millisecond
+		}
+		return t
+	}
+	if l.limiter != nil {
+		if r := l.limiter.ReserveN(now, 1); r.DelayFrom(now) > 0 {
+			t.Wait = r.DelayFrom(now)
+			r.CancelAt(now)
+			return t
+		}
+	}
+	t.Begin, t.Item = true, l.ready[0]
+	l.ready[0] = Item{}
+	if l.ready = l.ready[1:]; len(l.ready) == 0 {
+		l.ready = nil
+	}
+	l.free(&t.Item)
+	h := l.leases[t.Item.ID]
+	h.stage = underWay
+	l.leases[t.Item.ID] = h
+	t.Item.Due, t.Item.began, t.Item.probe = h.due, now, l.breaker.begin()
+	l.active++
+	return t
+}
+
+// Ended is called when an attempt has ended, whatever came of it.
+func (l *Lane) Ended() { l.active-- }
+
+// GiveBack leaves an item that was not attempted after all: nothing is charged.
+// The lane rests for the pause, so that what is wrong is not met in a tight loop.
+func (l *Lane) GiveBack(it Item, pause time.Duration, now time.Time) {
+	l.breaker.unjudged(&it)
+	if until := now.Add(pause); until.After(l.hold) {
+		l.hold = until
+	}
+	l.Leave(it.Place)
+}
+
+// Discard ends an attempt that is not to be made, since the delivery was given
+// up while one before was under way: it is leased for that change.
+func (l *Lane) Discard(it Item) {
+	l.breaker.unjudged(&it)
+	delete(l.unreadable, it.ID)
+	l.leases[it.ID] = lease{due: it.Due, stage: amended}
+}
+
+// A Change is how an outcome changed the state of the route.
+type Change byte
+
+// The changes.
+const (
+	Unchanged Change = iota
+	Failing          // only probes are sent from now on
+	Recovered        // the endpoint works again
+)
+
+// Judge draws the conclusions of an attempt for the route. fault: the endpoint
+// is to blame. hold is how long it asked that nothing be sent. The lease stays
+// until Settled.
+func (l *Lane) Judge(it Item, fault bool, hold time.Duration, now time.Time) Change {
+	delete(l.unreadable, it.ID)
+	h := l.leases[it.ID]
+	h.stage, h.outcome = judged, true
+	l.leases[it.ID] = h
+	l.outcomes = append(l.outcomes, now)
+	if it.began.Before(l.breaker.cleared) {
+		return Unchanged
+	}
+	if until := now.Add(hold); hold > 0 && until.After(l.hold) {
+		l.hold = until
+	}
+	c := l.breaker.judge(&it, fault, l.route.Concurrency, now)
+	if c == Failing {
+		l.unload()
+	}
+	return c
+}
