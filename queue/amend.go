@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"signalpost/queue/lane"
+	"signalpost/queue/record"
+	"signalpost/queue/store"
 )
 
 // amendItems is how many deliveries one batch of a change to many holds: few
@@ -20,12 +24,12 @@ const amendItems = 500
 // whose attempt is under way is left to it.
 func (q *Queue) Retry(id DeliveryID, always bool, reshape Reshape) error {
 	e := q.engine.Load()
-	r, err := e.delivery(id)
+	r, err := e.store.Delivery(id)
 	if err != nil {
 		return err
 	}
-	if l := e.laneOf(r.route); l.state(pending) == StateHeld {
-		return fmt.Errorf("delivery %s: %w: its route %q is not in the config", id, ErrHeld, e.routeName(r.route))
+	if l := e.senderOf(r.Route); l.state(record.IsPending) == StateHeld {
+		return fmt.Errorf("delivery %s: %w: its route %q is not in the config", id, ErrHeld, e.routeName(r.Route))
 	}
 	_, err = e.amend(context.Background(), []target{{id: id, found: r}}, q.retry(e, always, reshape))
 	return err
@@ -44,45 +48,45 @@ func (q *Queue) RetryAll(ctx context.Context, f Filter, always bool, reshape Res
 // ErrFinished if there is nothing left to give up.
 func (q *Queue) Discard(id DeliveryID) error {
 	e := q.engine.Load()
-	r, err := e.delivery(id)
+	r, err := e.store.Delivery(id)
 	if err != nil {
 		return err
 	}
-	a := discard(func(r *deliveryRecord) bool { return r.state == pending })
+	a := discard(func(r *record.Delivery) bool { return r.State == record.IsPending })
 	n, err := e.amend(context.Background(), []target{{id: id, found: r}}, a)
 	if n > 0 || err != nil {
 		return err
 	}
-	if r, err = e.delivery(id); err != nil {
+	if r, err = e.store.Delivery(id); err != nil {
 		return err
 	}
-	return fmt.Errorf("delivery %s: %w: it is %s", id, ErrFinished, e.laneOf(r.route).state(r.state))
+	return fmt.Errorf("delivery %s: %w: it is %s", id, ErrFinished, e.senderOf(r.Route).state(r.State))
 }
 
 // DiscardAll makes all deliveries that match dead, reason discarded, and returns
 // how many. f.State is StatePending, StateHeld, StateDead, or "" for all
 // three. One whose attempt is under way makes no further one. With dry it only counts.
 func (q *Queue) DiscardAll(ctx context.Context, f Filter, dry bool) (int, error) {
-	return q.engine.Load().amendAll(ctx, f, dry, discard(func(r *deliveryRecord) bool {
-		return r.state != delivered && r.reason != reasonByte(Discarded)
+	return q.engine.Load().amendAll(ctx, f, dry, discard(func(r *record.Delivery) bool {
+		return r.State != record.IsDelivered && r.Reason != Discarded
 	}))
 }
 
 // An amendment is a change that someone asks for, beside what attempts bring about.
 type amendment struct {
-	of     func(r *deliveryRecord) bool                            // whether it applies
-	change func(c *change, s *shaped) (more []Accepted)            // fills in c.now, c.entry, c.body; s only if shapes says so
-	giveUp bool                                                    // what is under way is noted to die when its attempt fails
-	shapes func(r *deliveryRecord) bool                            // whether change needs the signal shaped; nil: never
-	shape  func(id DeliveryID, r *deliveryRecord) (*shaped, error) // does that, with nothing locked
-	newID  func() DeliveryID                                       // of a delivery that change adds; nil if it adds none
+	of     func(r *record.Delivery) bool                            // whether it applies
+	change func(c *change, s *shaped) (more []Accepted)             // fills in c.now, c.entry, c.body; s only if shapes says so
+	giveUp bool                                                     // what is under way is noted to die when its attempt fails
+	shapes func(r *record.Delivery) bool                            // whether change needs the signal shaped; nil: never
+	shape  func(id DeliveryID, r *record.Delivery) (*shaped, error) // does that, with nothing locked
+	newID  func() DeliveryID                                        // of a delivery that change adds; nil if it adds none
 }
 
 // A target is a delivery that an amendment is meant for.
 type target struct {
 	id     DeliveryID
-	found  deliveryRecord // as it was when it was found
-	shaped *shaped        // nil: nothing was shaped for it
+	found  record.Delivery // as it was when it was found
+	shaped *shaped         // nil: nothing was shaped for it
 }
 
 // A shaped is what a Reshape made of a delivery's signal.
@@ -92,7 +96,7 @@ type shaped struct {
 	err    error // of the expression
 }
 
-func discard(of func(r *deliveryRecord) bool) amendment {
+func discard(of func(r *record.Delivery) bool) amendment {
 	return amendment{
 		of: of,
 		change: func(c *change, _ *shaped) []Accepted {
@@ -105,31 +109,31 @@ func discard(of func(r *deliveryRecord) bool) amendment {
 
 func (q *Queue) retry(e *engine, always bool, reshape Reshape) amendment {
 	return amendment{
-		of: func(r *deliveryRecord) bool {
-			l := e.laneOf(r.route)
-			return l.state(pending) == StatePending
+		of: func(r *record.Delivery) bool {
+			l := e.senderOf(r.Route)
+			return l.state(record.IsPending) == StatePending
 		},
 		change: func(c *change, s *shaped) []Accepted {
-			c.now.state, c.now.reason = pending, 0
-			c.now.base, c.now.due = c.now.attempts, toMillis(time.Now())
-			c.now.flags |= revived // queue.max_age counts anew
-			c.now.since = c.now.due
+			c.now.State, c.now.Reason = record.IsPending, ""
+			c.now.Base, c.now.Due = c.now.Attempts, record.MillisOf(q.now())
+			c.now.Flags |= record.Revived // queue.max_age counts anew
+			c.now.Since = c.now.Due
 			if s == nil {
 				return nil
 			}
 			return c.reshape(s)
 		},
-		shapes: func(r *deliveryRecord) bool { return always || r.flags&noBody != 0 },
-		shape: func(id DeliveryID, r *deliveryRecord) (*shaped, error) {
+		shapes: func(r *record.Delivery) bool { return always || r.Flags&record.NoBody != 0 },
+		shape: func(id DeliveryID, r *record.Delivery) (*shaped, error) {
 			if reshape == nil {
 				return nil, fmt.Errorf("delivery %s has no body and is not reshaped", id)
 			}
-			s, err := e.signal(r.signal)
+			s, err := e.store.Signal(r.Signal)
 			if err != nil {
 				return nil, err
 			}
-			out := &shaped{signal: Signal{ID: r.signal, Type: s.kind, Traceparent: s.traceparent, Body: s.body}}
-			out.bodies, out.err = reshape(out.signal, e.routeName(r.route))
+			out := &shaped{signal: Signal{ID: r.Signal, Type: s.Type, Traceparent: s.Traceparent, Body: s.Body}}
+			out.bodies, out.err = reshape(out.signal, e.routeName(r.Route))
 			if errors.Is(out.err, ErrUnavailable) {
 				return nil, out.err
 			}
@@ -144,38 +148,29 @@ func (q *Queue) retry(e *engine, always bool, reshape Reshape) amendment {
 func (c *change) reshape(s *shaped) (more []Accepted) {
 	switch {
 	case s.err != nil:
-		c.now.flags = c.now.flags&^ownBody | noBody
+		c.now.Flags = c.now.Flags&^record.OwnBody | record.NoBody
 		c.die(Transform, s.err.Error())
 		return nil
 	case len(s.bodies) == 0:
 		c.die(Filtered, "")
 		return nil
 	}
-	c.now.flags &^= noBody | ownBody
+	c.now.Flags &^= record.NoBody | record.OwnBody
 	if !bytes.Equal(s.bodies[0], s.signal.Body) {
-		c.now.flags |= ownBody
+		c.now.Flags |= record.OwnBody
 		c.body = s.bodies[0]
 	}
 	for _, b := range s.bodies[1:] {
-		more = append(more, Accepted{Signal: s.signal, Deliveries: []Made{{Route: c.lane.name, Body: b}}})
+		more = append(more, Accepted{Signal: s.signal, Deliveries: []Made{{Route: c.sender.route.Name, Body: b}}})
 	}
 	return more
-}
-
-// die makes the change one to dead without an attempt.
-func (c *change) die(why Reason, text string) {
-	c.now.state, c.now.reason, c.now.due = dead, reasonByte(why), 0
-	c.entry = &logRecord{
-		delivery: c.id, signal: c.was.signal, route: c.lane.num,
-		verdict: verdictByte(Dead), reason: c.now.reason, err: text,
-	}
 }
 
 // amendAll amends all deliveries that match, newest first, some at a time.
 func (e *engine) amendAll(ctx context.Context, f Filter, dry bool, a amendment) (int, error) {
 	// What matched when it was found and does not any more, when it is amended, is left.
 	of, now := a.of, Filter{State: f.State, Route: f.Route, Reason: f.Reason}
-	a.of = func(r *deliveryRecord) bool {
+	a.of = func(r *record.Delivery) bool {
 		ok, err := e.match(&now, r)
 		return ok && err == nil && of(r)
 	}
@@ -187,15 +182,15 @@ func (e *engine) amendAll(ctx context.Context, f Filter, dry bool, a amendment) 
 		}
 		var targets []target
 		next := ""
-		err := e.search(f, func(id DeliveryID, r deliveryRecord) (bool, error) {
-			if !a.of(&r) {
+		err := e.search(f, func(d store.Found) (bool, error) {
+			if !a.of(&d.Delivery) {
 				return true, nil
 			}
-			targets = append(targets, target{id: id, found: r})
+			targets = append(targets, target{id: d.ID, found: d.Delivery})
 			if len(targets) < amendItems {
 				return true, nil
 			}
-			next = id.String()
+			next = d.ID.String()
 			return false, nil
 		}, func(last DeliveryID) { next = last.String() })
 		if err != nil {
@@ -266,7 +261,7 @@ func shapeSome(ctx context.Context, targets []target, a amendment) (ready, rest 
 			}
 		}
 		ready = append(ready, t)
-		if size >= groupBytes {
+		if size >= store.GroupBytes {
 			return ready, targets[i+1:], nil
 		}
 	}
@@ -278,8 +273,8 @@ func shapeSome(ctx context.Context, targets []target, a amendment) (ready, rest 
 // meanwhile, so that the amendment does not apply any more, is left. What lacks
 // the shaping that it has come to need is returned, to be amended again.
 func (e *engine) amendNow(targets []target, a amendment) (n int, again []target, err error) {
-	e.amending.Lock()
-	defer e.amending.Unlock()
+	e.store.Finished.Lock()
+	defer e.store.Finished.Unlock()
 	op := &amendOp{e: e, end: make(chan error, 1)}
 	for _, t := range targets {
 		c, ok, err := e.prepare(&t, a)
@@ -288,7 +283,7 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 		}
 		if err != nil {
 			for _, c := range op.changes {
-				c.done(err)
+				c.Done(err)
 			}
 			return 0, nil, err
 		}
@@ -298,12 +293,12 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 		case c == nil: // an attempt is under way
 			n++
 			continue
-		case c.wish:
+		case c.giveUp:
 			op.changes = append(op.changes, c)
 			continue
 		case t.shaped == nil && a.shapes != nil && a.shapes(&c.was):
-			if c.was.state == pending {
-				c.lane.release(c.id, c.due)
+			if c.was.State == record.IsPending {
+				c.sender.leave(c.due, c.id)
 			}
 			again = append(again, target{id: t.id, found: c.was})
 			continue
@@ -311,25 +306,25 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 		n++
 		op.changes = append(op.changes, c)
 		for _, m := range a.change(c, t.shaped) {
-			op.made, op.ids = append(op.made, m), append(op.ids, a.newID())
+			op.more, op.ids = append(op.more, m), append(op.ids, a.newID())
 		}
 		if c.entry != nil {
-			s, _ := e.signal(c.was.signal) // what is damaged can be given up all the same
-			c.entry.kind = s.kind
+			s, _ := e.store.Signal(c.was.Signal) // what is damaged can be given up all the same
+			c.entry.Type = s.Type
 		}
 	}
 	if len(op.changes) == 0 {
 		return n, again, nil
 	}
-	e.submit(op)
-	if err := e.await(op.end); err != nil {
+	e.store.Submit(op)
+	if err := e.store.Await(op.end); err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	for _, c := range op.changes {
 		switch {
 		case c.missed:
 			again = append(again, target{id: c.id, found: c.was})
-		case c.wish:
+		case c.giveUp:
 			n++
 		}
 	}
@@ -337,46 +332,47 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 }
 
 // prepare takes hold of a delivery for a change, which is yet to be filled in.
-// amending is held, so a finished delivery stays as it is; a pending one is
-// claimed. ok is whether the amendment reaches the delivery: it may without a
-// change, when an attempt is under way, or with one that only notes the wish.
+// Finished is held, so a finished delivery stays as it is; a pending one is
+// leased. ok is whether the amendment reaches the delivery: it may without a
+// change, when an attempt is under way, or with one that only notes that it was given up.
 func (e *engine) prepare(t *target, a amendment) (c *change, ok bool, err error) {
 	for {
-		r, err := e.delivery(t.id)
+		r, err := e.store.Delivery(t.id)
 		if err != nil {
 			return nil, false, err
 		}
 		if !a.of(&r) {
 			return nil, false, nil
 		}
-		l := e.laneOf(r.route)
-		if r.state == pending {
-			switch l.claim(t.id, r.due) {
-			case claimWait:
-				time.Sleep(time.Millisecond)
-				continue
-			case claimUnderWay:
-				if !a.giveUp {
-					return nil, true, nil
-				}
-				c := &change{lane: l, id: t.id, due: r.due, was: r, now: r, wish: true}
-				c.now.flags |= givenUp
-				return c, true, nil
-			}
-			// What was read before the claim may be older than the claim.
-			now, err := e.delivery(t.id)
-			if err != nil || now != r {
-				if err == nil && now.state == pending {
-					r.due = min(r.due, now.due) // or what skipped it meanwhile would not come by again
-				}
-				l.release(t.id, r.due)
-				if err != nil {
-					return nil, false, err
-				}
-				continue
-			}
+		c := &change{sender: e.senderOf(r.Route), id: t.id, due: r.Due, was: r, now: r}
+		if r.State != record.IsPending {
+			return c, true, nil
 		}
-		return &change{lane: l, id: t.id, due: r.due, was: r, now: r}, true, nil
+		switch c.sender.lease(c.place()) {
+		case lane.LeaseBusy:
+			time.Sleep(time.Millisecond)
+			continue
+		case lane.LeaseUnderWay:
+			if !a.giveUp {
+				return nil, true, nil
+			}
+			c.giveUp = true
+			c.now.Flags |= record.GivenUp
+			return c, true, nil
+		}
+		// What was read before the lease was taken may be older than it.
+		now, err := e.store.Delivery(t.id)
+		if err == nil && now == r {
+			return c, true, nil
+		}
+		due := r.Due
+		if err == nil && now.State == record.IsPending {
+			due = min(due, now.Due) // or what skipped it meanwhile would not come by again
+		}
+		c.sender.leave(due, t.id)
+		if err != nil {
+			return nil, false, err
+		}
 	}
 }
 
@@ -384,36 +380,34 @@ func (e *engine) prepare(t *target, a amendment) (c *change, ok bool, err error)
 type amendOp struct {
 	e       *engine
 	changes []*change
-	made    []Accepted
-	owed    []owed
-	ids     []DeliveryID
+	more    []Accepted
+	ids     []DeliveryID // of more
+	made    []made       // of more
 	end     chan error
 }
 
-func (o *amendOp) urgent() bool { return true }
+func (o *amendOp) Urgent() bool { return true }
 
-func (o *amendOp) write(w *writer) {
+func (o *amendOp) Write(b *store.Batch) {
 	for _, c := range o.changes {
-		c.write(w)
+		c.Write(b)
 	}
-	for i := range o.made {
-		s := &o.made[i]
-		id := o.ids[i]
-		w.k = extraKey(w.k[:0], s.ID, id)
-		w.set(w.k, nil)
-		o.owed = append(o.owed, w.made(s, &s.Deliveries[0], id, ownSignal))
+	for i := range o.more {
+		s, id := &o.more[i], o.ids[i]
+		b.PutExtra(s.ID, id)
+		o.made = append(o.made, o.e.make(b, s, &s.Deliveries[0], id, record.OwnSignal))
 	}
 }
 
-func (o *amendOp) done(err error) {
+func (o *amendOp) Done(err error) {
 	for _, c := range o.changes {
-		c.done(err)
+		c.Done(err)
 	}
-	for i, m := range o.owed {
+	for i, m := range o.made {
 		if err != nil {
-			m.lane.forget(o.ids[i])
+			m.sender.forget(o.ids[i])
 		} else {
-			m.lane.release(o.ids[i], m.due)
+			m.sender.leave(m.due, o.ids[i])
 		}
 	}
 	o.end <- err
@@ -424,22 +418,34 @@ func (o *amendOp) done(err error) {
 // wraps ErrNotFound if nothing is known of the route.
 func (q *Queue) SetPaused(route string, paused bool) error {
 	e := q.engine.Load()
-	l := e.lane(route)
-	if l == nil || l.state(pending) == StateHeld {
+	r := e.store.Route(route)
+	if r == nil || e.sender(r).state(record.IsPending) == StateHeld {
 		return fmt.Errorf("route %q: %w", route, ErrNotFound)
 	}
-	if err := e.do(func(w *writer) { w.count(l).paused = paused }); err != nil {
+	if err := e.store.Do(func(b *store.Batch) { b.Count(r).Paused = paused }); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	e.sender(r).pause()
+	what := "route resumed"
 	if paused {
-		l.unload()
-		e.log.Info("route paused", slog.String("route", route))
-	} else {
-		l.clearFailing()
-		e.log.Info("route resumed", slog.String("route", route))
+		what = "route paused"
 	}
-	l.kick()
+	q.log.Info(what, slog.String("route", route))
 	return nil
+}
+
+// endTooOld ends what has been pending since before.
+func (e *engine) endTooOld(ctx context.Context, found []store.Found, before record.Millis) error {
+	targets := make([]target, len(found))
+	for i, f := range found {
+		targets[i] = target{id: f.ID, found: f.Delivery}
+	}
+	_, err := e.amend(ctx, targets, amendment{
+		of: func(r *record.Delivery) bool { return r.State == record.IsPending && r.Since < before },
+		change: func(c *change, _ *shaped) []Accepted {
+			c.die(TooOld, "it waited longer than queue.max_age")
+			return nil
+		},
+	})
+	return err
 }

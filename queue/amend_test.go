@@ -15,6 +15,11 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"signalpost/queue/lane"
+	"signalpost/queue/record"
+
+	"signalpost/queue/store"
 )
 
 // shape is a Reshape that makes the bodies, whatever the signal.
@@ -201,7 +206,7 @@ func TestReshape(t *testing.T) {
 			if string(d.Body) != test.body {
 				t.Errorf("the body is %q, want %q", d.Body, test.body)
 			}
-			if written := r.stored(bodyKey(nil, id)) != nil; written != test.written {
+			if written := r.stored(record.BodyKey(nil, id)) != nil; written != test.written {
 				t.Errorf("a body of its own: %v, want %v", written, test.written)
 			}
 			if test.state == StateDead {
@@ -221,7 +226,7 @@ func TestReshape(t *testing.T) {
 					if string(e.Body) != body || e.State != StateDelivered || e.Signal != sig.ID || e.Attempts != 1 || e.Type != "lead" || e.Traceparent != "tp" {
 						t.Errorf("extra %d is %+v", i, e)
 					}
-					if own := r.stored(bodyKey(nil, e.ID)) != nil; own != (body != raw) {
+					if own := r.stored(record.BodyKey(nil, e.ID)) != nil; own != (body != raw) {
 						t.Errorf("extra %d has a body of its own: %v", i, own)
 					}
 				}
@@ -533,7 +538,7 @@ func TestSlowReshapeHoldsUpNobody(t *testing.T) {
 		if err := r.Retry(ids[0], true, shape("early")); err != nil {
 			t.Error(err)
 		}
-		if err := r.engine.Load().sweep(context.Background()); err != nil {
+		if err := r.engine.Load().store.Sweep(context.Background()); err != nil {
 			t.Error(err)
 		}
 		r.retry(ids[2])
@@ -581,7 +586,7 @@ func TestSlowReshapeHoldsUpNobody(t *testing.T) {
 		body, shapings := noise(1<<20), 0
 		n, err := r.RetryAll(context.Background(), Filter{State: StateDead}, true, func(Signal, string) ([][]byte, error) {
 			shapings++
-			if kept := shapings - int(r.status("crm").Pending); kept > groupBytes>>20 {
+			if kept := shapings - int(r.status("crm").Pending); kept > store.GroupBytes>>20 {
 				t.Fatalf("%d bodies of 1 MiB are in memory", kept)
 			}
 			return [][]byte{body}, nil
@@ -632,7 +637,7 @@ func TestRetryOfTensOfThousands(t *testing.T) {
 	var puts []DeliveryID
 	for retrying := true; retrying; {
 		puts = append(puts, r.put("other").Delivery(1))
-		if held, ready := r.inMemory("crm"); ready > readyItems || held > readyItems+2*amendItems {
+		if held, ready := r.inMemory("crm"); ready > lane.MaxReady || held > lane.MaxReady+2*amendItems {
 			t.Fatalf("%d are held in memory, %d of them ready", held, ready)
 		}
 		select {
@@ -741,7 +746,7 @@ func TestAmendmentsRaceAttempts(t *testing.T) {
 			}
 			return nil
 		},
-		func() error { return r.engine.Load().sweep(ctx) },
+		func() error { return r.engine.Load().store.Sweep(ctx) },
 		func() error {
 			if n := r.Status().Unaccounted; n != 0 {
 				return fmt.Errorf("%d deliveries are unaccounted for", n)

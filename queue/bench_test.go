@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"signalpost/queue/lane"
 )
 
 // benchBody is a signal of the usual size.
@@ -156,18 +158,18 @@ func BenchmarkBacklog(b *testing.B) {
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "deliveries/s")
 }
 
-// BenchmarkRefill reads the next deliveries that are due from a backlog.
-func BenchmarkRefill(b *testing.B) {
+// BenchmarkRead reads the next deliveries that are due from a backlog.
+func BenchmarkRead(b *testing.B) {
 	q := openBench(b, &noop{}, true)
-	fill(b, q, readyItems+10*refillItems)
-	l := q.engine.Load().lane("crm")
+	fill(b, q, lane.MaxReady+10*readItems)
+	e := q.engine.Load()
+	s := e.sender(e.store.Route("crm"))
 	b.ReportAllocs()
 	for b.Loop() {
-		l.mu.Lock()
-		clear(l.held)
-		l.ready, l.cursor, l.more, l.refilling, l.missed = nil, place{}, true, true, lastPlace
-		l.mu.Unlock()
-		l.refill()
+		s.mu.Lock()
+		s.lane = lane.New(&e.memory)
+		s.mu.Unlock()
+		s.read()
 	}
-	b.ReportMetric(float64(b.N)*refillItems/b.Elapsed().Seconds(), "deliveries/s")
+	b.ReportMetric(float64(b.N)*readItems/b.Elapsed().Seconds(), "deliveries/s")
 }

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"signalpost/queue/store"
 )
 
 var (
@@ -344,7 +346,7 @@ func (m *model) cut(mem *vfs.MemFS, percent int, rng *rand.Rand, what string) cu
 // checks it. It returns the first thing amiss. With adopt the model goes on from there.
 func (m *model) verify(c cut, adopt bool) error {
 	now := time.Now()
-	q, err := open(Options{Path: store, Courier: refuser{}}, c.fs) // with limits that let nothing expire meanwhile
+	q, err := open(Options{Path: storePath, Courier: refuser{}}, c.fs) // with limits that let nothing expire meanwhile
 	if err != nil {
 		return err
 	}
@@ -353,7 +355,7 @@ func (m *model) verify(c cut, adopt bool) error {
 		err = cerr
 	}
 	if err == nil {
-		err = check(store, c.fs)
+		err = check(storePath, c.fs)
 	}
 	return err
 }
@@ -424,7 +426,7 @@ func (m *model) compare(q *Queue, c cut, now time.Time, adopt bool) error {
 		found := map[DeliveryID]bool{}
 		for _, i := range infos {
 			found[i.ID] = true
-			if n := int(i.ID[13]&0xf)<<16 | int(i.ID[14])<<8 | int(i.ID[15]); i.ID.signal() == id && n >= 1 && n <= len(s.Deliveries) {
+			if n := int(i.ID[13]&0xf)<<16 | int(i.ID[14])<<8 | int(i.ID[15]); i.ID.Signal() == id && n >= 1 && n <= len(s.Deliveries) {
 				if err := m.compareDelivery(q, s, n-1, i, c, ofDelivery[i.ID]); err != nil {
 					return fmt.Errorf("%s: %w", i.ID, err)
 				}
@@ -445,13 +447,12 @@ func (m *model) compare(q *Queue, c cut, now time.Time, adopt bool) error {
 		}
 	}
 	for route, p := range m.pauses {
-		e := q.engine.Load()
-		l := e.lane(route)
-		if p.acked != 0 && p.acked <= c.before && p.set <= c.before && (l == nil || l.shown.paused != p.paused) {
+		known := q.engine.Load().store.Route(route)
+		if p.acked != 0 && p.acked <= c.before && p.set <= c.before && (known == nil || known.Counts().Paused != p.paused) {
 			return fmt.Errorf("route %s: paused is to be %v", route, p.paused)
 		}
-		if adopt && l != nil {
-			m.pauses[route] = modelPause{paused: l.shown.paused}
+		if adopt && known != nil {
+			m.pauses[route] = modelPause{paused: known.Counts().Paused}
 		}
 	}
 	if n := q.Status().Unaccounted; n != 0 {
@@ -575,7 +576,7 @@ func newWorldOf(seed uint64, l Limits) *world {
 	w := &world{model: newModel(l), rng: rand.New(rand.NewPCG(seed, 0)), mem: vfs.NewCrashableMem()}
 	w.courier = &modelCourier{m: w.model, rng: rand.New(rand.NewPCG(seed, 1))}
 	w.fs = w.mem
-	w.options = Options{Path: store, Courier: w.courier, Observe: w.observe, Limits: l}
+	w.options = Options{Path: storePath, Courier: w.courier, Observe: w.observe, Limits: l}
 	return w
 }
 
@@ -972,7 +973,7 @@ func TestNothingWrittenSyncsNothing(t *testing.T) {
 		r.putMany("a", 50)
 		synctest.Wait() // all are delivered and recorded, and no time has passed
 		r.configure(r.routes...)
-		time.Sleep(lazySync + time.Millisecond)
+		time.Sleep(store.LazySync + time.Millisecond)
 		after := newRigOn(t, mem.CrashClone(vfs.CrashCloneCfg{}), Limits{}, route("a"))
 		if s := after.status("a"); s.Delivered != 50 {
 			t.Errorf("after a power cut %d of 50 are delivered", s.Delivered)

@@ -20,11 +20,13 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"signalpost/queue/record"
 )
 
 func files(t testing.TB, fs vfs.FS) map[string][]byte {
 	t.Helper()
-	names, err := fs.List(store)
+	names, err := fs.List(storePath)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +39,7 @@ func files(t testing.TB, fs vfs.FS) map[string][]byte {
 
 func readFile(t testing.TB, fs vfs.FS, name string) []byte {
 	t.Helper()
-	f, err := fs.Open(fs.PathJoin(store, name))
+	f, err := fs.Open(fs.PathJoin(storePath, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,7 @@ func readFile(t testing.TB, fs vfs.FS, name string) []byte {
 
 func writeFile(t testing.TB, fs vfs.FS, name string, b []byte) {
 	t.Helper()
-	f, err := fs.Create(fs.PathJoin(store, name), vfs.WriteCategoryUnspecified)
+	f, err := fs.Create(fs.PathJoin(storePath, name), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +69,7 @@ func writeFile(t testing.TB, fs vfs.FS, name string, b []byte) {
 func storeOf(t testing.TB, all map[string][]byte) *vfs.MemFS {
 	t.Helper()
 	fs := vfs.NewMem()
-	if err := fs.MkdirAll(store, 0o700); err != nil {
+	if err := fs.MkdirAll(storePath, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for n, b := range all {
@@ -111,7 +113,7 @@ func sample(t *testing.T) (all map[string][]byte, ids []DeliveryID) {
 			}
 		}
 		put(180)
-		if err := r.engine.Load().read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
+		if err := r.engine.Load().store.Read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
 			t.Fatal(err)
 		}
 		put(20)
@@ -124,13 +126,13 @@ func sample(t *testing.T) (all map[string][]byte, ids []DeliveryID) {
 func refused(t *testing.T, fs vfs.FS, words ...string) {
 	t.Helper()
 	before := files(t, fs)
-	q, err := open(Options{Path: store, Courier: refuser{}}, fs)
+	q, err := open(Options{Path: storePath, Courier: refuser{}}, fs)
 	if err == nil {
 		q.Close(context.Background())
 		t.Error("it opened")
 		return
 	}
-	for _, w := range append(words, store) {
+	for _, w := range append(words, storePath) {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("the error is %q, it lacks %q", err, w)
 		}
@@ -156,7 +158,7 @@ func TestDamagedStoreIsRefusedAndLeft(t *testing.T) {
 	}
 	without := func(name string) *vfs.MemFS {
 		fs := storeOf(t, all)
-		if err := fs.Remove(fs.PathJoin(store, name)); err != nil {
+		if err := fs.Remove(fs.PathJoin(storePath, name)); err != nil {
 			t.Fatal(err)
 		}
 		return fs
@@ -167,14 +169,14 @@ func TestDamagedStoreIsRefusedAndLeft(t *testing.T) {
 	})
 	t.Run("the log cut where it is damaged", func(t *testing.T) {
 		fs := flipped(log, len(written(all[log]))/2)
-		_, err := open(Options{Path: store, Courier: refuser{}}, fs)
-		m := regexp.MustCompile(`truncate -s (\d+) ` + regexp.QuoteMeta(fs.PathJoin(store, log))).FindStringSubmatch(fmt.Sprint(err))
+		_, err := open(Options{Path: storePath, Courier: refuser{}}, fs)
+		m := regexp.MustCompile(`truncate -s (\d+) ` + regexp.QuoteMeta(fs.PathJoin(storePath, log))).FindStringSubmatch(fmt.Sprint(err))
 		if m == nil {
 			t.Fatalf("the error is %q", err)
 		}
 		at, _ := strconv.Atoi(m[1])
 		writeFile(t, fs, log, files(t, fs)[log][:at])
-		q, err := open(Options{Path: store, Courier: refuser{}}, fs)
+		q, err := open(Options{Path: storePath, Courier: refuser{}}, fs)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +192,7 @@ func TestDamagedStoreIsRefusedAndLeft(t *testing.T) {
 		if err := q.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if err := check(store, fs); err != nil {
+		if err := check(storePath, fs); err != nil {
 			t.Error(err)
 		}
 	})
@@ -217,13 +219,13 @@ func TestDamagedStoreIsRefusedAndLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			mem := storeOf(t, all)
 			before := files(t, mem)
-			_, err := open(Options{Path: store, Courier: refuser{}}, &hookFS{FS: mem, hook: func(o fsOp, after bool) error {
+			_, err := open(Options{Path: storePath, Courier: refuser{}}, &hookFS{FS: mem, hook: func(o fsOp, after bool) error {
 				if slices.Contains(kinds, o.kind) {
 					return &os.PathError{Op: o.kind, Path: o.name, Err: syscall.EACCES}
 				}
 				return nil
 			}})
-			if err == nil || !strings.Contains(err.Error(), store) || !strings.Contains(err.Error(), "permission denied") {
+			if err == nil || !strings.Contains(err.Error(), storePath) || !strings.Contains(err.Error(), "permission denied") {
 				t.Errorf("the error is %v", err)
 			}
 			for n, b := range files(t, mem) {
@@ -237,25 +239,25 @@ func TestDamagedStoreIsRefusedAndLeft(t *testing.T) {
 
 func TestNewerFormatIsRefused(t *testing.T) {
 	mem := vfs.NewMem()
-	db, err := pebble.Open(store, &pebble.Options{FS: mem, FormatMajorVersion: pebble.FormatNewest, Logger: silent{}})
+	db, err := pebble.Open(storePath, &pebble.Options{FS: mem, FormatMajorVersion: pebble.FormatNewest, Logger: silent{}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Set([]byte{keyMeta}, []byte{storeFormat + 1}, pebble.Sync); err != nil {
+	if err := db.Set([]byte{record.MetaPrefix}, []byte{record.Format + 1}, pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = open(Options{Path: store, Courier: refuser{}}, mem)
-	if err == nil || !strings.Contains(err.Error(), "newer version") || !strings.Contains(err.Error(), store) {
+	_, err = open(Options{Path: storePath, Courier: refuser{}}, mem)
+	if err == nil || !strings.Contains(err.Error(), "newer version") || !strings.Contains(err.Error(), storePath) {
 		t.Errorf("the error is %v", err)
 	}
 }
 
 func TestAnotherProgramsStoreIsRefused(t *testing.T) {
 	mem := vfs.NewMem()
-	db, err := pebble.Open(store, &pebble.Options{FS: mem, FormatMajorVersion: pebble.FormatNewest, Logger: silent{}})
+	db, err := pebble.Open(storePath, &pebble.Options{FS: mem, FormatMajorVersion: pebble.FormatNewest, Logger: silent{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +267,7 @@ func TestAnotherProgramsStoreIsRefused(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = open(Options{Path: store, Courier: refuser{}}, mem)
+	_, err = open(Options{Path: storePath, Courier: refuser{}}, mem)
 	if err == nil || !strings.Contains(err.Error(), "no store of Signalpost") {
 		t.Errorf("the error is %v", err)
 	}
@@ -297,7 +299,7 @@ func TestTornLogTail(t *testing.T) {
 		for _, zeros := range []int{0, len(all[log]) - len(whole) + cut} {
 			fs := storeOf(t, all)
 			writeFile(t, fs, log, append(whole[:len(whole)-cut:len(whole)-cut], make([]byte, zeros)...))
-			q, err := open(Options{Path: store, Courier: refuser{}}, fs)
+			q, err := open(Options{Path: storePath, Courier: refuser{}}, fs)
 			if err != nil {
 				t.Fatalf("%d bytes short, then %d zeros: %v", cut, zeros, err)
 			}
@@ -309,7 +311,7 @@ func TestTornLogTail(t *testing.T) {
 			if err := q.Close(context.Background()); err != nil {
 				t.Error(err)
 			}
-			if err := check(store, fs); err != nil {
+			if err := check(storePath, fs); err != nil {
 				t.Error(err)
 			}
 		}
@@ -353,9 +355,9 @@ func TestDamagedTable(t *testing.T) {
 			writeFile(t, fs, table, b)
 			said := &lines{}
 			p := &endpoint{}
-			q, err := open(Options{Path: store, Courier: p, Log: slog.New(slog.NewTextHandler(said, nil))}, fs)
+			q, err := open(Options{Path: storePath, Courier: p, Log: slog.New(slog.NewTextHandler(said, nil))}, fs)
 			if err != nil {
-				if !strings.Contains(err.Error(), afterDamage) || !strings.Contains(err.Error(), store) || !strings.Contains(err.Error(), table) && !strings.Contains(err.Error(), strings.TrimSuffix(table, ".sst")) {
+				if !strings.Contains(err.Error(), "restore the folder from a backup, or move it aside") || !strings.Contains(err.Error(), storePath) || !strings.Contains(err.Error(), table) && !strings.Contains(err.Error(), strings.TrimSuffix(table, ".sst")) {
 					t.Errorf("the error is %v", err)
 				}
 				return
@@ -394,7 +396,7 @@ func TestDamagedTable(t *testing.T) {
 			if err := q.Close(context.Background()); err != nil {
 				t.Errorf("close: %v", err)
 			}
-			if _, err := fs.Stat(fs.PathJoin(store, table)); err != nil && len(sent) < len(ids) {
+			if _, err := fs.Stat(fs.PathJoin(storePath, table)); err != nil && len(sent) < len(ids) {
 				t.Errorf("the damaged table is gone: %v", err)
 			}
 		})

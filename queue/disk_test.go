@@ -17,15 +17,15 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A disk is a file system of a size on which there is a store and what others write.
-type disk struct {
+// A testDisk is a file system of a size on which there is a store and what others write.
+type testDisk struct {
 	fs   vfs.FS
 	path string
 	fill func(n int64) // what others have on it
 }
 
 // smallDisk is a small real file system, if the machine lets us have one.
-func smallDisk(t *testing.T, size int64) disk {
+func smallDisk(t *testing.T, size int64) testDisk {
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		t.Skip("needs to mount a tmpfs")
 	}
@@ -39,7 +39,7 @@ func smallDisk(t *testing.T, size int64) disk {
 		}
 	})
 	filler := filepath.Join(dir, "others")
-	return disk{vfs.Default, filepath.Join(dir, "data"), func(n int64) {
+	return testDisk{vfs.Default, filepath.Join(dir, "data"), func(n int64) {
 		if err := os.Remove(filler); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}
@@ -57,20 +57,20 @@ func smallDisk(t *testing.T, size int64) disk {
 }
 
 // pretendDisk is a disk in memory that has only so much room.
-func pretendDisk(size int64) disk {
+func pretendDisk(size int64) testDisk {
 	mem := vfs.NewMem()
 	var others atomic.Int64
 	used := func() int64 {
 		n := others.Load()
-		names, _ := mem.List(store)
+		names, _ := mem.List(storePath)
 		for _, name := range names {
-			if i, err := mem.Stat(mem.PathJoin(store, name)); err == nil {
+			if i, err := mem.Stat(mem.PathJoin(storePath, name)); err == nil {
 				n += i.Size()
 			}
 		}
 		return min(n, size)
 	}
-	return disk{&hookFS{
+	return testDisk{&hookFS{
 		FS: mem,
 		hook: func(o fsOp, after bool) error {
 			if !after && (o.kind == "write" || o.kind == "create") && used() >= size {
@@ -82,16 +82,16 @@ func pretendDisk(size int64) disk {
 			u := used()
 			return vfs.DiskUsage{AvailBytes: uint64(size - u), TotalBytes: uint64(size), UsedBytes: uint64(u)}
 		},
-	}, store, others.Store}
+	}, storePath, others.Store}
 }
 
-func eachDisk(t *testing.T, size int64, f func(t *testing.T, d disk)) {
+func eachDisk(t *testing.T, size int64, f func(t *testing.T, d testDisk)) {
 	t.Run("pretended", func(t *testing.T) { f(t, pretendDisk(size)) })
 	t.Run("real", func(t *testing.T) { f(t, smallDisk(t, size)) })
 }
 
 // rigOn opens a queue on the disk.
-func rigOn(t *testing.T, d disk, l Limits, routes ...Route) *rig {
+func rigOn(t *testing.T, d testDisk, l Limits, routes ...Route) *rig {
 	t.Helper()
 	p := &endpoint{}
 	q, err := open(Options{Path: d.path, Courier: p, Limits: l, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, d.fs)
@@ -137,7 +137,7 @@ func (r *rig) flood(route string, size, most int) (ids []DeliveryID, err error) 
 }
 
 func TestDiskFull(t *testing.T) {
-	eachDisk(t, 256<<20, func(t *testing.T, d disk) {
+	eachDisk(t, 256<<20, func(t *testing.T, d testDisk) {
 		paused := route("a")
 		paused.Paused = true
 		r := rigOn(t, d, Limits{}, paused)
@@ -170,7 +170,7 @@ func TestDiskFull(t *testing.T) {
 // in time, and goes on when what is owed has been delivered.
 func TestStoreFillsDisk(t *testing.T) {
 	bulk(t)
-	eachDisk(t, 112<<20, func(t *testing.T, d disk) {
+	eachDisk(t, 112<<20, func(t *testing.T, d testDisk) {
 		paused := route("a")
 		paused.Paused = true
 		r := rigOn(t, d, Limits{MinFree: 0}, paused)
@@ -183,14 +183,14 @@ func TestStoreFillsDisk(t *testing.T) {
 		if s := r.status("a"); s.Delivered != int64(len(ids)) {
 			t.Errorf("%d were delivered, want %d", s.Delivered, len(ids))
 		}
-		if err := r.engine.Load().broken(); err != nil {
+		if err := r.engine.Load().store.Err(); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
 func TestMinFree(t *testing.T) {
-	eachDisk(t, 256<<20, func(t *testing.T, d disk) {
+	eachDisk(t, 256<<20, func(t *testing.T, d testDisk) {
 		paused := route("a")
 		paused.Paused = true
 		r := rigOn(t, d, Limits{MinFree: 80 << 20}, paused)
@@ -221,7 +221,7 @@ func TestMinFree(t *testing.T) {
 
 func TestMaxSize(t *testing.T) {
 	bulk(t)
-	eachDisk(t, 256<<20, func(t *testing.T, d disk) {
+	eachDisk(t, 256<<20, func(t *testing.T, d testDisk) {
 		paused := route("b")
 		paused.Paused = true
 		r := rigOn(t, d, Limits{MaxSize: 24 << 20}, route("a"), paused)
@@ -267,7 +267,7 @@ func TestMaxSize(t *testing.T) {
 func TestFolderMoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	away := path + ".away"
-	r := rigOn(t, disk{fs: vfs.Default, path: path}, Limits{}, route("a"))
+	r := rigOn(t, testDisk{fs: vfs.Default, path: path}, Limits{}, route("a"))
 	first := r.put("a").Delivery(1)
 	move := func(from, to string) {
 		t.Helper()
@@ -299,7 +299,7 @@ func TestFolderMoved(t *testing.T) {
 
 	move(path, away)
 	refused("has been moved or removed")
-	r.engine.Load().fail(errors.New("as if a log had been renamed"))
+	r.engine.Load().store.Fail(errors.New("as if a log had been renamed"))
 	refused("as if")
 	time.Sleep(2 * firstReopen)
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {

@@ -137,7 +137,7 @@ func faultScenario(t *testing.T, f *fault) {
 			if f.met.Load() == nil {
 				fatal("open, no fault yet", err)
 			}
-			if !strings.Contains(err.Error(), store) {
+			if !strings.Contains(err.Error(), storePath) {
 				fatal("open names no store", err)
 			}
 			if f.mended.Load() {
@@ -167,12 +167,12 @@ func faultScenario(t *testing.T, f *fault) {
 		defer cancel()
 		go func() {
 			select {
-			case <-e.failed:
+			case <-e.store.Failed():
 				cancel()
 			case <-ctx.Done():
 			}
 		}()
-		_ = e.read(func(db *pebble.DB) error {
+		_ = e.store.Read(func(db *pebble.DB) error {
 			return errors.Join(db.Flush(), db.Compact(ctx, []byte{0}, []byte{0xff}, false))
 		})
 	}
@@ -443,7 +443,7 @@ func TestHungLog(t *testing.T) {
 	bubble(t, "opened again", func(t *testing.T) {
 		r, on, release := hung(t)
 		failed := r.engine.Load()
-		failed.fail(errors.New("as if the disk were full"))
+		failed.store.Fail(errors.New("as if the disk were full"))
 		mustBe(t, r.Configure(Limits{}, []Route{route("a"), route("new")}), ErrUnavailable) // so that the next has a name to write
 		on()
 		for r.engine.Load() == failed {
@@ -486,12 +486,12 @@ func TestCompactionThatFailsIsNoFailure(t *testing.T) {
 		full.Store(true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it is tried again and again
 		defer cancel()
-		err := e.read(func(db *pebble.DB) error { return db.Compact(ctx, []byte{0}, []byte{0xff}, false) })
+		err := e.store.Read(func(db *pebble.DB) error { return db.Compact(ctx, []byte{0}, []byte{0xff}, false) })
 		if err == nil {
 			t.Error("it was compacted without room for it")
 		}
-		if r.engine.Load() != e || e.broken() != nil {
-			t.Errorf("the store failed: %v", e.broken())
+		if r.engine.Load() != e || e.store.Err() != nil {
+			t.Errorf("the store failed: %v", e.store.Err())
 		}
 		id := r.put("a").Delivery(1)
 		synctest.Wait()

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"signalpost/queue/store"
 )
 
 // TestMain has the low-water marks moved up at every second batch, so that one
@@ -158,7 +161,7 @@ type rig struct {
 	routes  []Route
 }
 
-const store = "store"
+const storePath = "store"
 
 // newRig opens a queue. When the test ends it is closed and its store checked.
 func newRig(t testing.TB, routes ...Route) *rig {
@@ -169,7 +172,7 @@ func newRig(t testing.TB, routes ...Route) *rig {
 func newRigOn(t testing.TB, fs vfs.FS, l Limits, routes ...Route) *rig {
 	t.Helper()
 	r := &rig{t: t, fs: fs, endpoint: &endpoint{}, limits: l, routes: routes}
-	r.options = Options{Path: store, Courier: r.endpoint, Limits: l}
+	r.options = Options{Path: storePath, Courier: r.endpoint, Limits: l}
 	r.open()
 	t.Cleanup(r.close)
 	return r
@@ -205,7 +208,7 @@ func (r *rig) close() {
 	if err := r.Close(ctx); err != nil {
 		r.t.Error("close:", err)
 	}
-	if err := check(store, r.fs); err != nil {
+	if err := check(storePath, r.fs); err != nil {
 		r.t.Error(err)
 	}
 }
@@ -337,11 +340,30 @@ func bubble(t *testing.T, name string, f func(t *testing.T)) {
 // inMemory are the numbers of deliveries that the route's lane holds: all it
 // keeps from the disk, and those of them that are ready.
 func (r *rig) inMemory(route string) (held, ready int) {
-	l := r.engine.Load().lane(route)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.held), len(l.ready)
+	s := r.sender(route)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lane.Sizes()
 }
+
+// sender is that of the route.
+func (r *rig) sender(route string) *sender {
+	e := r.engine.Load()
+	return e.sender(e.store.Route(route))
+}
+
+// check proves the invariants of a store.
+func check(path string, fs vfs.FS) error { return store.Check(path, fs) }
+
+// stallAfter is how long a disk may fail to answer.
+const stallAfter = 10 * time.Second
+
+// silent is the logger of a database.
+type silent struct{}
+
+func (silent) Infof(string, ...any)         {}
+func (silent) Errorf(string, ...any)        {}
+func (silent) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
 
 // idle waits, outside a bubble, until the route owes nothing and its lane has
 // let go of everything.

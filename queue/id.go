@@ -1,130 +1,41 @@
 package queue
 
-import (
-	"encoding/binary"
-	"fmt"
-	"math/rand/v2"
-	"strings"
-	"sync"
-	"time"
+import "signalpost/queue/record"
 
-	"github.com/oklog/ulid/v2"
+// Ids and what is stored as it is shown have their home in package record.
+type (
+	// A SignalID names one accepted signal.
+	SignalID = record.SignalID
+	// A DeliveryID names one delivery.
+	DeliveryID = record.DeliveryID
+	// A Verdict is what became of an attempt.
+	Verdict = record.Verdict
+	// A Reason says why a delivery is dead.
+	Reason = record.Reason
 )
 
-// A SignalID names one accepted signal: a ULID whose last 20 bits are zero.
-// They are where its deliveries count, so a delivery's id leads to its signal
-// without a look-up and both sort by the time of acceptance.
-type SignalID ulid.ULID
+// MaxDeliveries bounds the deliveries of one signal.
+const MaxDeliveries = record.MaxDeliveries
 
-// A DeliveryID names one delivery: the id of its signal plus 1, 2, 3, ….
-// A delivery that a reshaped retry adds later has an id of its own.
-type DeliveryID ulid.ULID
-
+// The verdicts.
 const (
-	signalPrefix   = "sig_"
-	deliveryPrefix = "dlv_"
-
-	// MaxDeliveries bounds the deliveries of one signal: what 20 bits count.
-	MaxDeliveries = 1<<20 - 1
+	Delivered = record.Delivered
+	Retry     = record.Retry
+	Dead      = record.Dead
 )
 
-// String returns the id as the API shows it: "sig_" and a ULID in Crockford's base 32.
-func (id SignalID) String() string { return signalPrefix + ulid.ULID(id).String() }
-
-// String returns the id as the API shows it: "dlv_" and a ULID in Crockford's base 32.
-func (id DeliveryID) String() string { return deliveryPrefix + ulid.ULID(id).String() }
-
-// Time is when the signal was accepted, in whole milliseconds.
-func (id SignalID) Time() time.Time { return ulid.ULID(id).Timestamp().UTC() }
-
-// Time is when the id was made, in whole milliseconds: for all deliveries but
-// those a reshaped retry adds, when the signal was accepted.
-func (id DeliveryID) Time() time.Time { return ulid.ULID(id).Timestamp().UTC() }
-
-// Delivery is the id of the signal's n-th delivery, from 1 to MaxDeliveries.
-func (id SignalID) Delivery(n int) DeliveryID {
-	d := DeliveryID(id)
-	d[13] |= byte(n >> 16)
-	binary.BigEndian.PutUint16(d[14:], uint16(n))
-	return d
-}
-
-// signal is the id of the signal that a delivery with a derived id belongs to.
-func (id DeliveryID) signal() SignalID {
-	s := SignalID(id)
-	s[13] &= 0xf0
-	s[14], s[15] = 0, 0
-	return s
-}
-
-// MarshalText makes ids strings in JSON.
-func (id SignalID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
-
-// MarshalText makes ids strings in JSON.
-func (id DeliveryID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
-
-// UnmarshalText reads what MarshalText wrote.
-func (id *SignalID) UnmarshalText(b []byte) (err error) {
-	*id, err = ParseSignalID(string(b))
-	return err
-}
-
-// UnmarshalText reads what MarshalText wrote.
-func (id *DeliveryID) UnmarshalText(b []byte) (err error) {
-	*id, err = ParseDeliveryID(string(b))
-	return err
-}
+// The reasons.
+const (
+	Gone      = record.Gone
+	Exhausted = record.Exhausted
+	Transform = record.Transform
+	Filtered  = record.Filtered
+	TooOld    = record.TooOld
+	Discarded = record.Discarded
+)
 
 // ParseSignalID reads an id as String writes it; the error says what is wrong with it.
-func ParseSignalID(s string) (SignalID, error) {
-	u, err := parseID(s, signalPrefix)
-	return SignalID(u), err
-}
+func ParseSignalID(s string) (SignalID, error) { return record.ParseSignalID(s) }
 
 // ParseDeliveryID reads an id as String writes it; the error says what is wrong with it.
-func ParseDeliveryID(s string) (DeliveryID, error) {
-	u, err := parseID(s, deliveryPrefix)
-	return DeliveryID(u), err
-}
-
-func parseID(s, prefix string) (ulid.ULID, error) {
-	rest, ok := strings.CutPrefix(s, prefix)
-	if !ok {
-		return ulid.ULID{}, fmt.Errorf("id %q: does not begin with %q", s, prefix)
-	}
-	u, err := ulid.ParseStrict(rest)
-	if err != nil {
-		return ulid.ULID{}, fmt.Errorf("id %q: behind %s stand %d digits and letters, as in %s01JT0000000000000000000001", s, prefix, ulid.EncodedSize, prefix)
-	}
-	return u, nil
-}
-
-// ids makes signal ids that grow strictly, also when the clock goes back.
-type ids struct {
-	mu   sync.Mutex
-	last SignalID // guarded by mu
-}
-
-func (g *ids) next(now time.Time) SignalID {
-	var fresh ulid.ULID
-	// A time before 1970 or after 10889 cannot be put in a ULID; the counter goes on from the last one.
-	_ = fresh.SetTime(uint64(max(now.UnixMilli(), 0)))
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if string(fresh[:6]) > string(g.last[:6]) {
-		binary.BigEndian.PutUint64(fresh[6:], rand.Uint64()) // ids are no secrets; this is ChaCha8, without a system call
-		fresh[6] &= 0x7f                                     // room to count up within the millisecond
-		g.last = DeliveryID(fresh).signal()
-		return g.last
-	}
-	for i := 13; ; i-- { // add 1 at bit 20
-		step := byte(1)
-		if i == 13 {
-			step = 0x10
-		}
-		g.last[i] += step
-		if g.last[i] >= step {
-			return g.last
-		}
-	}
-}
+func ParseDeliveryID(s string) (DeliveryID, error) { return record.ParseDeliveryID(s) }

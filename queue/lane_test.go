@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"signalpost/queue/lane"
+	"signalpost/queue/store"
 )
 
 func TestConcurrencyIsNeverExceeded(t *testing.T) {
@@ -649,7 +652,7 @@ func TestBacklog(t *testing.T) {
 		crm.Paused = true
 		r := newRig(t, crm)
 		ids := r.putMany("crm", n)
-		if held, ready := r.inMemory("crm"); held > readyItems || ready > readyItems || ready == 0 {
+		if held, ready := r.inMemory("crm"); held > lane.MaxReady || ready > lane.MaxReady || ready == 0 {
 			t.Errorf("%d held, %d ready", held, ready)
 		}
 		heldAt := 0
@@ -663,9 +666,10 @@ func TestBacklog(t *testing.T) {
 		r.configure(route("crm"))
 		synctest.Wait()
 		once(t, r.taken(), ids)
-		if heldAt > 2*readyItems+2*groupOps {
+		if heldAt > 2*lane.MaxReady+2*store.GroupOps {
 			t.Errorf("%d held at once", heldAt)
 		}
+		time.Sleep(store.LazySync + time.Millisecond)
 		if held, ready := r.inMemory("crm"); held != 0 || ready != 0 {
 			t.Errorf("%d held, %d ready when all is done", held, ready)
 		}
@@ -695,13 +699,13 @@ func TestBacklog(t *testing.T) {
 			r.putAll(a)
 			ids = append(ids, a.ID.Delivery(1))
 		}
-		if b := r.engine.Load().handoff.Load(); b > handoffBytes || b < handoffBytes/2 {
+		if b := r.engine.Load().memory.Used(); b > handoffBytes || b < handoffBytes/2 {
 			t.Errorf("%d bytes wait in memory", b)
 		}
 		r.set(0, nil)
 		time.Sleep(time.Hour)
 		once(t, r.taken(), ids)
-		if b := r.engine.Load().handoff.Load(); b != 0 {
+		if b := r.engine.Load().memory.Used(); b != 0 {
 			t.Errorf("%d bytes wait in memory when all is done", b)
 		}
 	})
@@ -796,64 +800,6 @@ func TestRestartFindsWhatIsDueBeforeARetry(t *testing.T) {
 	})
 }
 
-// Nothing pending is due before the mark, wherever the lane stands: a restart
-// does not look for it there.
-func TestLowWaterMark(t *testing.T) {
-	id := DeliveryID{1}
-	tests := []struct {
-		name string
-		lane func(l *lane)
-		want millis
-	}{
-		{"what is read is behind the cursor", func(l *lane) {}, 100},
-		{"the next is known", func(l *lane) { l.next = 500 }, 500},
-		{"the next is known, and something came before it", func(l *lane) { l.next = 500; l.leave(id, 50) }, 50},
-		{"the next is known, and something came in between", func(l *lane) { l.next = 500; l.leave(id, 300) }, 300},
-		{"the next is known, and may be due", func(l *lane) { l.next, l.more = 500, true }, 100},
-		{"the next is known, and the disk is read", func(l *lane) { l.next, l.refilling = 500, true }, 100},
-		{"something is promised", func(l *lane) { l.next = 500; l.promise(id, 70) }, 70},
-		{"something was let go while the disk is read", func(l *lane) {
-			l.refilling = true
-			l.promise(id, 50)
-			l.leave(id, 50)
-		}, 50},
-	}
-	for _, test := range tests {
-		l := newLane(nil, "crm", 1)
-		l.cursor, l.missed = place{due: 100}, lastPlace
-		test.lane(l)
-		if low := l.lowest(); low != test.want {
-			t.Errorf("%s: the mark is %d, want %d", test.name, low, test.want)
-		}
-	}
-}
-
-// What is let go while the disk is read is found when it is due.
-func TestRefillRemembersWhatItMissed(t *testing.T) {
-	for _, test := range []struct{ next, missed, want millis }{{0, 500, 500}, {300, 500, 300}} {
-		r := newRig(t, route("crm"))
-		l := r.engine.Load().lane("crm")
-		if test.next != 0 { // there is something on disk, due then
-			if err := r.engine.Load().do(func(w *writer) { w.set(dueKey(nil, l.num, test.next+1<<60, DeliveryID{2}), nil) }); err != nil {
-				t.Fatal(err)
-			}
-		}
-		l.mu.Lock()
-		l.refilling, l.missed = true, lastPlace
-		l.leave(DeliveryID{1}, test.missed+1<<60)
-		l.mu.Unlock()
-		l.refill()
-		l.mu.Lock()
-		if next := l.next - 1<<60; l.more || next != test.want {
-			t.Errorf("on disk %d, let go meanwhile %d: the next is %d, want %d", test.next, test.missed, next, test.want)
-		}
-		l.mu.Unlock()
-		if err := r.engine.Load().do(func(w *writer) { w.delete(dueKey(nil, l.num, test.next+1<<60, DeliveryID{2})) }); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // grace is a context that ends after d.
 func grace(d time.Duration) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -894,16 +840,16 @@ func TestBodiesOfWhatIsNotSent(t *testing.T) {
 				r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: body}, Deliveries: []Made{{Route: "a"}}})
 			}
 			synctest.Wait()
-			if n := r.engine.Load().handoff.Load(); n < 90<<10 {
+			if n := r.engine.Load().memory.Used(); n < 90<<10 {
 				t.Fatalf("%d bytes are in memory", n)
 			}
 			stop(r)
-			if n := r.engine.Load().handoff.Load(); n != 0 {
+			if n := r.engine.Load().memory.Used(); n != 0 {
 				t.Errorf("%d bytes are in memory", n)
 			}
 			r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: body}, Deliveries: []Made{{Route: "a"}}})
 			synctest.Wait()
-			if n := r.engine.Load().handoff.Load(); n != 0 {
+			if n := r.engine.Load().memory.Used(); n != 0 {
 				t.Errorf("%d bytes are in memory after a signal more", n)
 			}
 			// All of it is sent when the route sends again.

@@ -13,12 +13,14 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"signalpost/queue/record"
 )
 
 // stored is the value of a key, nil if there is none.
 func (r *rig) stored(k []byte) []byte {
 	r.t.Helper()
-	v, err := r.engine.Load().get(k)
+	v, err := r.engine.Load().store.Get(k)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -66,7 +68,7 @@ func TestPutMakesDeliveries(t *testing.T) {
 				if infos[i].ID != id || d.Route != test.made[i].Route || string(d.Body) != body || !bytes.Equal(d.SignalBody, raw) || d.Type != "lead" || d.Signal != sig.ID || !d.Created.Equal(sig.ID.Time()) {
 					t.Errorf("delivery %d is %+v", i, d)
 				}
-				if r.stored(bodyKey(nil, id)) != nil {
+				if r.stored(record.BodyKey(nil, id)) != nil {
 					stored++
 				}
 				s, ok := sent[id]
@@ -171,7 +173,7 @@ func TestCloseAfterTheStoreFailed(t *testing.T) {
 		bubble(t, wait.String(), func(t *testing.T) {
 			r := newRig(t, route("crm"))
 			id := r.put("crm").Delivery(1)
-			r.engine.Load().fail(errors.New("no such disk"))
+			r.engine.Load().store.Fail(errors.New("no such disk"))
 			time.Sleep(wait)
 			if err := r.Close(grace(0)); err != nil {
 				t.Error(err)
@@ -188,7 +190,7 @@ func TestCloseAfterTheStoreFailed(t *testing.T) {
 func TestConfigureWhileTheStoreHasFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, route("crm"))
-		r.engine.Load().fail(errors.New("no such disk"))
+		r.engine.Load().store.Fail(errors.New("no such disk"))
 		r.routes = []Route{route("crm"), route("late")}
 		mustBe(t, r.Configure(r.limits, r.routes), ErrUnavailable)
 		time.Sleep(time.Minute)
@@ -271,7 +273,7 @@ func TestCloseUnderFire(t *testing.T) {
 		t.Error(err)
 	}
 	wg.Wait()
-	if err := check(store, fs); err != nil {
+	if err := check(storePath, fs); err != nil {
 		t.Error(err)
 	}
 	r.open()
@@ -393,8 +395,8 @@ func TestIdempotencyKey(t *testing.T) {
 		wantReplay(r, "k", "second")
 		time.Sleep(2 * time.Hour)
 		n := 0
-		for _, prefix := range []byte{keyIdem, keyIdemTime} {
-			if err := r.engine.Load().scan([]byte{prefix}, []byte{prefix + 1}, func(_, _ []byte) (bool, error) { n++; return true, nil }); err != nil {
+		for _, prefix := range []byte{record.IdemPrefix, record.IdemTimePrefix} {
+			if err := r.engine.Load().store.Scan([]byte{prefix}, []byte{prefix + 1}, func(_, _ []byte) (bool, error) { n++; return true, nil }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -414,7 +416,7 @@ func TestIdempotencyKey(t *testing.T) {
 			}
 			time.Sleep(time.Second + 2*time.Millisecond)
 			done := make(chan error)
-			go func() { done <- e.expireKeys(toMillis(time.Now().Add(-time.Second))) }()
+			go func() { done <- e.store.Sweep(ctx) }()
 			for n := range 100 {
 				accept(r, fmt.Sprint(n), digest, "new")
 			}

@@ -39,7 +39,7 @@ func TestReadsWithinReads(t *testing.T) {
 	for range 3 {
 		failed := r.engine.Load()
 		listing(r.Queue, func() {
-			failed.fail(errors.New("as if the disk were full"))
+			failed.store.Fail(errors.New("as if the disk were full"))
 			r.until("the store is open again", func() bool { return r.engine.Load() != failed })
 		})
 	}

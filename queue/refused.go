@@ -4,7 +4,8 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/cockroachdb/pebble/v2"
+	"signalpost/queue/record"
+	"signalpost/queue/store"
 )
 
 // A batch that a failing disk did not confirm may have come to it all the
@@ -37,64 +38,58 @@ func (r *refusals) add(batch []Accepted, claim *Claim) {
 	r.all = append(r.all, refusal{signals, claim})
 }
 
-// takeBack removes from a store that has been opened, and not begun, what was
-// refused. What cannot be read stays, and is said.
+// takeBack removes what was refused from a store that has been opened and is
+// nobody's yet. What cannot be read stays, and is said.
 func (r *refusals) takeBack(e *engine) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b := e.db.NewBatch()
-	defer b.Close()
-	touched := map[*lane]bool{}
+	var keys [][]byte
+	var found []record.Delivery
 	for _, f := range r.all {
-		keys, found, err := e.tracesOf(f)
-		if broken := e.broken(); broken != nil {
-			return broken
+		k, d, err := e.tracesOf(f)
+		if failed := e.store.Err(); failed != nil {
+			return failed
 		}
 		if err != nil {
-			e.log.Error("signals were refused while the disk failed, and are stored all the same", slog.String("signal", f.signals[0].id.String()), slog.Any("err", err))
+			e.q.log.Error("signals were refused while the disk failed, and are stored all the same", slog.String("signal", f.signals[0].id.String()), slog.Any("err", err))
 			continue
 		}
+		keys, found = append(keys, k...), append(found, d...)
+	}
+	err := e.store.Do(func(b *store.Batch) {
 		for _, k := range keys {
-			must(b.Delete(k, nil))
+			b.Delete(k)
 		}
 		for _, d := range found {
-			l := e.laneOf(d.route)
-			l.counts.made--
-			l.counts.in[d.state]--
-			touched[l] = true
+			c := b.Count(e.store.RouteOf(d.Route))
+			c.Made--
+			c.In[d.State]--
 		}
+	})
+	if err == nil {
+		r.all = nil
 	}
-	for l := range touched {
-		must(b.Set(countsKey(nil, l.num), l.counts.append(nil), nil))
-		l.resume(l.counts)
-	}
-	if !b.Empty() {
-		if err := e.db.Apply(b, pebble.Sync); err != nil {
-			return err
-		}
-	}
-	r.all = nil
-	return e.broken()
+	return err
 }
 
 // tracesOf are the keys and deliveries that are there of a refused batch: all,
 // or none.
-func (e *engine) tracesOf(f refusal) (keys [][]byte, found []deliveryRecord, err error) {
+func (e *engine) tracesOf(f refusal) (keys [][]byte, found []record.Delivery, err error) {
 	for _, s := range f.signals {
-		k := signalKey(nil, s.id)
-		if v, err := e.get(k); err != nil || v == nil {
+		k := record.SignalKey(nil, s.id)
+		if v, err := e.store.Get(k); err != nil || v == nil {
 			return nil, nil, err
 		}
 		keys = append(keys, k)
 		for n := range s.deliveries {
 			id := s.id.Delivery(n + 1)
-			r, err := e.delivery(id)
+			r, err := e.store.Delivery(id)
 			if err != nil {
 				return nil, nil, err
 			}
-			keys = append(keys, deliveryKey(nil, id), bodyKey(nil, id), dueKey(nil, r.route, r.due, id))
-			if r.last != 0 {
-				keys = append(keys, logKey(nil, r.last))
+			keys = append(keys, record.DeliveryKey(nil, id), record.BodyKey(nil, id), record.DueKey(nil, r.Route, r.Due, id))
+			if r.Last != 0 {
+				keys = append(keys, record.LogKey(nil, r.Last))
 			}
 			found = append(found, r)
 		}
@@ -102,14 +97,14 @@ func (e *engine) tracesOf(f refusal) (keys [][]byte, found []deliveryRecord, err
 	if f.claim == nil {
 		return keys, found, nil
 	}
-	k := idemKey(nil, f.claim.hash)
-	v, err := e.get(k)
+	k := record.IdemKey(nil, f.claim.hash)
+	v, err := e.store.Get(k)
 	if err != nil || v == nil {
 		return keys, found, err
 	}
-	r, err := parseIdem(v)
+	r, err := record.ParseIdem(v)
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(keys, k, idemTimeKey(nil, r.at, f.claim.hash)), found, nil
+	return append(keys, k, record.IdemTimeKey(nil, r.At, f.claim.hash)), found, nil
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"signalpost/queue/store"
 )
 
 // What the queue refuses with. Each is wrapped in an error that says what it was about.
 var (
 	// ErrNotFound: there is no such signal, delivery or route, or it has expired.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = store.ErrNotFound
 	// ErrHeld: the delivery's route is not in the config; it waits until the route is back.
 	ErrHeld = errors.New("held")
 	// ErrFinished: the delivery is delivered or dead, so there is nothing to give up.
@@ -18,11 +20,11 @@ var (
 	// ErrKeyReused: the idempotency key is bound to a request with other bytes.
 	ErrKeyReused = errors.New("idempotency key used before with another body, Content-Type or ?route")
 	// ErrUnavailable: the store takes no new signals now; the text says why.
-	ErrUnavailable = errors.New("not accepting signals")
+	ErrUnavailable = store.ErrUnavailable
 	// ErrCursor: After is no cursor that the queue gave.
 	ErrCursor = errors.New("cursor")
 	// ErrClosed: the queue is closed.
-	ErrClosed = errors.New("queue closed")
+	ErrClosed = store.ErrClosed
 	// ErrShortage: the machine lacks what an attempt takes: files, ports, memory. A Courier wraps it.
 	ErrShortage = errors.New("no attempt can be made")
 )
@@ -33,25 +35,21 @@ type Options struct {
 	Path string
 	// Courier makes the attempts. Deliver runs in many goroutines at once.
 	Courier Courier
-	// Log takes what nobody else can be told; nil discards it.
+	// Log takes what nobody else can be told; nil discards it. Its handler must not block.
 	Log *slog.Logger
 	// Observe, unless nil, is called with the entries of the delivery log, each
-	// once and in its order, when they can be read: those of a batch at a time.
+	// once and in its order, when they are on disk: those of a batch at a time.
 	// It must not block, nor keep the slice.
 	Observe func([]Entry)
 	// Limits hold until the first Configure.
 	Limits Limits
+
+	clock func(time.Time) time.Time // what the clock on the wall shows then; nil: that. Tests set it
 }
 
 // Limits bound what the store keeps. A field of zero means its default in the
 // contract, but for MinFree, where it means none.
-type Limits struct {
-	MaxSize     int64         // bytes on disk, at which new signals are refused; history is shed a little below
-	MinFree     int64         // free bytes of the file system below which new signals are refused
-	MaxAge      time.Duration // a delivery still pending so long after its signal came becomes dead, too_old
-	Retention   time.Duration // how long finished deliveries, their payloads and the delivery log are kept
-	DedupWindow time.Duration // how long an idempotency key is remembered
-}
+type Limits = store.Limits
 
 // A Route is what the queue has to know of a route to send its deliveries.
 type Route struct {
@@ -105,29 +103,6 @@ type Courier interface {
 	Deliver(ctx context.Context, d Delivery, attempt int) (Outcome, error)
 }
 
-// A Verdict is what became of an attempt.
-type Verdict string
-
-// The verdicts.
-const (
-	Delivered Verdict = "delivered"
-	Retry     Verdict = "retry"
-	Dead      Verdict = "dead"
-)
-
-// A Reason says why a delivery is dead.
-type Reason string
-
-// The reasons.
-const (
-	Gone      Reason = "gone"      // a status in give_up_on
-	Exhausted Reason = "exhausted" // the last attempt failed
-	Transform Reason = "transform" // the route's expression failed
-	Filtered  Reason = "filtered"  // reshaped, and nothing came of it
-	TooOld    Reason = "too_old"   // max_age passed while it waited
-	Discarded Reason = "discarded" // someone gave it up
-)
-
 // An Outcome is a courier's judgement of one attempt.
 type Outcome struct {
 	Verdict  Verdict // Delivered, Retry, or Dead with a Reason
@@ -148,7 +123,7 @@ type Outcome struct {
 // An Entry of the delivery log is one attempt, or the end of a delivery
 // without one (attempt 0). It is written once.
 type Entry struct {
-	Time        time.Time  `json:"time"` // end of the attempt; unique, and grows with the log
+	Time        time.Time  `json:"time"` // end of the attempt; unique, and grows with the log unless the clock is set back
 	Delivery    DeliveryID `json:"delivery"`
 	Signal      SignalID   `json:"signal"`
 	Route       string     `json:"route"`

@@ -15,6 +15,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"signalpost/queue/record"
 )
 
 var writeGolden = flag.Bool("golden", false, "write the newest of testdata/store-v* anew; only before its format is released")
@@ -111,7 +113,7 @@ func makeGolden(t *testing.T) {
 	r.configure() // no route: all that is pending is held
 	g := r.golden()
 	r.close()
-	dir := goldenDir(storeFormat)
+	dir := goldenDir(record.Format)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +144,7 @@ func TestEarlierFormats(t *testing.T) {
 	if *writeGolden {
 		makeGolden(t)
 	}
-	for format := 1; format <= storeFormat; format++ {
+	for format := 1; format <= record.Format; format++ {
 		t.Run(fmt.Sprint(format), func(t *testing.T) { openGolden(t, goldenDir(format)) })
 	}
 }
@@ -163,18 +165,18 @@ func openGolden(t *testing.T, dir string) {
 		}
 	}
 	fs := storeOf(t, all)
-	if err := check(store, fs); err != nil {
+	if err := check(storePath, fs); err != nil {
 		t.Fatal("as it is:", err)
 	}
 	r := newRigOn(t, fs, forEver)
-	if err := r.engine.Load().read(func(db *pebble.DB) error {
-		v, closer, err := db.Get([]byte{keyMeta})
+	if err := r.engine.Load().store.Read(func(db *pebble.DB) error {
+		v, closer, err := db.Get([]byte{record.MetaPrefix})
 		if err != nil {
 			return err
 		}
 		defer closer.Close()
-		if f, _ := binary.Uvarint(v); f != storeFormat {
-			t.Errorf("it is of format %d when it has been opened, want %d", f, storeFormat)
+		if f, _ := binary.Uvarint(v); f != record.Format {
+			t.Errorf("it is of format %d when it has been opened, want %d", f, record.Format)
 		}
 		return nil
 	}); err != nil {

@@ -1,10 +1,14 @@
 package queue
 
-import "sync"
+import (
+	"sync"
 
-// workers are the goroutines that make the attempts of all lanes, and those
+	"signalpost/queue/lane"
+)
+
+// workers are the goroutines that make the attempts of all routes, and those
 // that read for them. A worker that has nothing to do waits for the next
-// attempt, of whichever lane, because its stack has grown to what an attempt
+// attempt, of whichever route, because its stack has grown to what an attempt
 // takes: growing a new one for each attempt took 3 % of all CPU time. How many
 // work at once is for the lanes to bound.
 type workers struct {
@@ -17,8 +21,8 @@ type workers struct {
 
 // A job is an attempt to be made.
 type job struct {
-	lane *lane
-	item item
+	sender *sender
+	item   lane.Item
 }
 
 const idleWorkers = 64 // that wait, at most
@@ -26,7 +30,7 @@ const idleWorkers = 64 // that wait, at most
 // run has f run in a goroutine of its own.
 func (w *workers) run(f func()) { w.running.Go(f) }
 
-// attempt has a worker do the job, and more of its lane if there is more. It
+// attempt has a worker do the job, and more of its route if there is more. It
 // does not block, and must not be called once end has been.
 func (w *workers) attempt(j job) {
 	w.mu.Lock()
@@ -42,7 +46,7 @@ func (w *workers) attempt(j job) {
 func (w *workers) work(j job) {
 	next := make(chan job, 1)
 	for ok := true; ok; {
-		j.lane.work(j.item)
+		j.sender.work(j.item)
 		j = job{} // a body may hang on it
 		if !w.wait(next) {
 			return

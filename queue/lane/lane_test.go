@@ -172,8 +172,16 @@ func TestUnrecordedOutcomesHoldTheLane(t *testing.T) {
 		t.Fatalf("%d began, then %+v", len(more), last)
 	}
 	c.Settled(items[0].ID, items[0].Due, 0)
-	if more, _ := c.begin(); len(more) != 1 {
+	if more, _ = c.begin(); len(more) != 1 {
 		t.Errorf("%d began when the oldest was recorded", len(more))
+	}
+	// One that is to be tried again is written with its new due time first.
+	c.Record(items[1].ID)
+	c.Write(Place{c.wall() + 1000, items[1].ID})
+	c.Settled(items[1].ID, items[1].Due, c.wall()+1000)
+	c.now = c.now.Add(maxUnrecorded)
+	if more, _ = c.begin(); len(more) != 1 || len(c.outcomes) != 0 {
+		t.Errorf("%d began when all were recorded", len(more))
 	}
 }
 

@@ -42,7 +42,9 @@ func (l *Lane) Low() record.Millis {
 
 // Write leases a delivery that is being written, so that it is not looked for
 // on disk until Offer, Leave or Forget.
-func (l *Lane) Write(p Place) { l.leases[p.ID] = lease{due: p.Due, stage: writing} }
+func (l *Lane) Write(p Place) {
+	l.leases[p.ID] = lease{due: p.Due, stage: writing, outcome: l.leases[p.ID].outcome}
+}
 
 // Forget ends the lease of a delivery that is no longer pending, or never came to be.
 func (l *Lane) Forget(id record.DeliveryID) { delete(l.leases, id) }

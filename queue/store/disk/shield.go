@@ -1,4 +1,4 @@
-package queue
+package disk
 
 import (
 	"errors"
@@ -11,52 +11,61 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A shield stands between Pebble and the disk, for the life of one engine.
+// A Shield stands between Pebble and the disk, for the life of one database.
 //
 // Pebble does not survive a write that fails: depending on the place it
 // panics with its locks held, calls Fatalf, or tries again in a tight loop,
 // and can then not be closed. So it is not told. The first change of the disk
-// that fails marks the engine as failed, and from then on nothing reaches the
+// that fails marks the store as failed, and from then on nothing reaches the
 // disk any more: what Pebble writes goes to memory, and seems to succeed. The
-// engine, which has failed, acknowledges nothing after that; it is closed as
+// store, which has failed, acknowledges nothing after that; it is closed as
 // if nothing had happened, leaving no lock and no goroutine, and what it wrote
 // since is dropped with it. On disk is what was there at the first failure, as
-// after a power cut, and the next engine recovers from that.
+// after a power cut, and the next database recovers from that.
 //
 // Compactions are the exception: Pebble can live with one that fails, so it is
-// told, and a compaction of a failed engine fails.
-type shield struct {
+// told, and a compaction of a failed store fails.
+//
+// A Shield also knows which of its files matter most ([Shield.Missing]), and
+// keeps the store's list of logs.
+type Shield struct {
 	vfs.FS
+	path   string
 	fail   func(error)
 	failed func() bool
 	mem    *vfs.MemFS // what is made after the failure, by the last element of its name
 
-	mu     sync.Mutex
-	listed []string // the folder as last seen; guarded by mu
-	tables []string // made since the manifest was last written, so not part of the store; guarded by mu
+	mu      sync.Mutex
+	listed  []string                // the folder as last seen; guarded by mu
+	tables  []string                // made since the manifest was last written, so not part of the store; guarded by mu
+	watched map[string]vfs.FileInfo // files that must not go away, by name; guarded by mu
+	logs    vfs.File                // the list of logs; nil before ListLogs; guarded by mu
 }
 
-func newShield(fs vfs.FS, fail func(error), failed func() bool) *shield {
-	return &shield{FS: fs, fail: fail, failed: failed, mem: vfs.NewMem()}
+// NewShield makes the shield of a database in the folder path. fail is called
+// with what fails; failed tells whether it has been, by anyone.
+func NewShield(fs vfs.FS, path string, fail func(error), failed func() bool) *Shield {
+	return &Shield{FS: fs, path: path, fail: fail, failed: failed, mem: vfs.NewMem(), watched: map[string]vfs.FileInfo{}}
 }
 
-// errShielded is what compactions of a failed engine fail with.
-var errShielded = errors.New("the store has failed")
+// ErrShielded is what compactions of a failed store fail with.
+var ErrShielded = errors.New("the store has failed")
 
 func compaction(c vfs.DiskWriteCategory) bool {
 	return c == "pebble-compaction" || c == "pebble-blob-file-rewrite"
 }
 
-func (s *shield) Unwrap() vfs.FS { return s.FS }
+// Unwrap is for vfs.
+func (s *Shield) Unwrap() vfs.FS { return s.FS }
 
-func (s *shield) inMemory(name string) (string, bool) {
+func (s *Shield) inMemory(name string) (string, bool) {
 	base := s.PathBase(name)
 	_, err := s.mem.Stat(base)
 	return base, err == nil
 }
 
 // change makes a change of the disk, and reports whether it was made.
-func (s *shield) change(f func() error) bool {
+func (s *Shield) change(f func() error) bool {
 	if s.failed() {
 		return false
 	}
@@ -67,9 +76,9 @@ func (s *shield) change(f func() error) bool {
 	return err == nil
 }
 
-// dropTables removes the tables that a failed engine, now closed, made for
-// nothing: an engine that fails for want of room would leave less to the next.
-func (s *shield) dropTables() {
+// DropTables removes the tables that a failed database, now closed, made for
+// nothing: one that fails for want of room would leave less to the next.
+func (s *Shield) DropTables() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, name := range s.tables {
@@ -78,15 +87,17 @@ func (s *shield) dropTables() {
 	s.tables = nil
 }
 
-func (s *shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
-	if strings.HasSuffix(name, ".sst") && !s.failed() {
+// Create makes a file, in memory if the store has failed.
+func (s *Shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
+	base := s.PathBase(name)
+	if strings.HasSuffix(base, ".sst") && !s.failed() {
 		s.mu.Lock()
 		s.tables = append(s.tables, name)
 		s.mu.Unlock()
 	}
 	if compaction(c) {
 		if s.failed() {
-			return nil, errShielded
+			return nil, ErrShielded
 		}
 		if f, err = s.FS.Create(name, c); err != nil {
 			return nil, err
@@ -94,52 +105,63 @@ func (s *shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err e
 		return &shieldedFile{File: f, s: s, told: true}, nil
 	}
 	create := func() error {
-		if strings.HasPrefix(s.PathBase(name), "marker.") {
+		if strings.HasPrefix(base, "marker.") {
 			// Pebble syncs the folder once the marker is in it. A power cut
 			// before that may leave the marker without the file it leads to.
-			if err := s.syncFolder(s.PathDir(name)); err != nil {
+			if err := s.syncFolder(); err != nil {
 				return err
 			}
 		}
 		f, err = s.FS.Create(name, c)
-		return err
+		return s.made(base, f, err)
 	}
 	if s.change(create) {
-		return &shieldedFile{File: f, s: s, manifest: strings.HasPrefix(s.PathBase(name), "MANIFEST-"), log: strings.HasSuffix(name, ".log")}, nil
+		return &shieldedFile{File: f, s: s, manifest: isManifest(base), log: isLog(base)}, nil
 	}
-	return s.mem.Create(s.PathBase(name), c)
+	return s.mem.Create(base, c)
 }
 
-func (s *shield) syncFolder(path string) error {
-	d, err := s.FS.OpenDir(path)
+func (s *Shield) syncFolder() error {
+	d, err := s.FS.OpenDir(s.path)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (s *shield) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (f vfs.File, err error) {
+// OpenReadWrite opens a file, in memory if the store has failed.
+func (s *Shield) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (f vfs.File, err error) {
 	if s.change(func() error { f, err = s.FS.OpenReadWrite(name, c, opts...); return err }) {
 		return &shieldedFile{File: f, s: s, told: compaction(c)}, nil
 	}
 	return s.mem.OpenReadWrite(s.PathBase(name), c, opts...)
 }
 
-func (s *shield) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
-	if s.change(func() error { f, err = s.FS.ReuseForWrite(oldname, newname, c); return err }) {
+// ReuseForWrite makes a log of one that is done with.
+func (s *Shield) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
+	reuse := func() error {
+		if err := s.going(s.PathBase(oldname)); err != nil {
+			return err
+		}
+		f, err = s.FS.ReuseForWrite(oldname, newname, c)
+		return s.made(s.PathBase(newname), f, err)
+	}
+	if s.change(reuse) {
 		return &shieldedFile{File: f, s: s, told: compaction(c)}, nil
 	}
 	return s.mem.Create(s.PathBase(newname), c)
 }
 
-func (s *shield) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+// Open opens a file to read.
+func (s *Shield) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if base, ok := s.inMemory(name); ok {
 		return s.mem.Open(base, opts...)
 	}
 	return s.FS.Open(name, opts...)
 }
 
-func (s *shield) OpenDir(name string) (vfs.File, error) {
+// OpenDir opens a folder to sync it.
+func (s *Shield) OpenDir(name string) (vfs.File, error) {
 	f, err := s.FS.OpenDir(name)
 	if err != nil {
 		return nil, err
@@ -147,19 +169,22 @@ func (s *shield) OpenDir(name string) (vfs.File, error) {
 	return &shieldedFile{File: f, s: s}, nil
 }
 
-func (s *shield) Stat(name string) (vfs.FileInfo, error) {
+// Stat describes a file.
+func (s *Shield) Stat(name string) (vfs.FileInfo, error) {
 	if base, ok := s.inMemory(name); ok {
 		return s.mem.Stat(base)
 	}
 	return s.FS.Stat(name)
 }
 
-func (s *shield) Link(oldname, newname string) error {
+// Link links a file.
+func (s *Shield) Link(oldname, newname string) error {
 	s.change(func() error { return s.FS.Link(oldname, newname) })
 	return nil
 }
 
-func (s *shield) Rename(oldname, newname string) error {
+// Rename renames a file.
+func (s *Shield) Rename(oldname, newname string) error {
 	if base, ok := s.inMemory(oldname); ok {
 		return s.mem.Rename(base, s.PathBase(newname))
 	}
@@ -168,17 +193,19 @@ func (s *shield) Rename(oldname, newname string) error {
 }
 
 // Remove tells Pebble of an error: a file that stays does no harm.
-func (s *shield) Remove(name string) error {
-	if base, ok := s.inMemory(name); ok {
+func (s *Shield) Remove(name string) error {
+	base, ok := s.inMemory(name)
+	if ok {
 		return s.mem.Remove(base)
 	}
-	if s.failed() {
+	if !s.change(func() error { return s.going(base) }) {
 		return nil
 	}
 	return s.FS.Remove(name)
 }
 
-func (s *shield) RemoveAll(name string) error {
+// RemoveAll tells Pebble of an error, too.
+func (s *Shield) RemoveAll(name string) error {
 	if s.failed() {
 		return nil
 	}
@@ -187,7 +214,7 @@ func (s *shield) RemoveAll(name string) error {
 
 // List answers as last time if the disk does not: a database that meets this
 // while it opens would give up with goroutines under way that do not survive it.
-func (s *shield) List(dir string) ([]string, error) {
+func (s *Shield) List(dir string) ([]string, error) {
 	names, err := s.FS.List(dir)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,7 +227,7 @@ func (s *shield) List(dir string) ([]string, error) {
 }
 
 // GetDiskUsage keeps its errors from Pebble, which asks with a lock held.
-func (s *shield) GetDiskUsage(path string) (vfs.DiskUsage, error) {
+func (s *Shield) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 	u, err := s.FS.GetDiskUsage(path)
 	if err != nil {
 		err = vfs.ErrUnsupported
@@ -208,14 +235,16 @@ func (s *shield) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 	return u, err
 }
 
-func (s *shield) Lock(name string) (io.Closer, error) { return s.FS.Lock(name) }
+// Lock locks a file.
+func (s *Shield) Lock(name string) (io.Closer, error) { return s.FS.Lock(name) }
 
-func (s *shield) MkdirAll(dir string, perm os.FileMode) error { return s.FS.MkdirAll(dir, perm) }
+// MkdirAll makes a folder.
+func (s *Shield) MkdirAll(dir string, perm os.FileMode) error { return s.FS.MkdirAll(dir, perm) }
 
-// A shieldedFile is a file on disk whose changes stop when the engine fails.
+// A shieldedFile is a file on disk whose changes stop when the store fails.
 type shieldedFile struct {
 	vfs.File
-	s    *shield
+	s    *Shield
 	told bool // Pebble is told of errors
 
 	manifest bool
@@ -239,7 +268,7 @@ func (f *shieldedFile) change(g func() error) error {
 		return nil
 	}
 	if f.s.failed() {
-		return errShielded
+		return ErrShielded
 	}
 	return g()
 }
@@ -253,7 +282,7 @@ func (f *shieldedFile) Write(p []byte) (int, error) {
 	err := f.change(func() error {
 		if f.length += int64(len(p)); f.log && f.length > f.zeroed {
 			f.zeroed = f.length - f.length%logAhead + logAhead
-			_, _ = f.File.WriteAt(zeros[:f.zeroed-f.length], f.length) // a wish, as Preallocate
+			_, _ = f.File.WriteAt(zeros[:f.zeroed-f.length], f.length) // it helps, and that is all
 		}
 		n, err := f.File.Write(p)
 		if err == nil && n < len(p) {
@@ -284,7 +313,7 @@ func (f *shieldedFile) SyncTo(length int64) (full bool, err error) {
 	return full, err
 }
 
-// Preallocate is a wish. That there is no room shows when it is needed.
+// Preallocate is a hint. That there is no room shows when it is needed.
 func (f *shieldedFile) Preallocate(at, length int64) error {
 	if !f.s.failed() {
 		_ = f.File.Preallocate(at, length)
@@ -302,28 +331,4 @@ func (f *shieldedFile) Close() error {
 		f.s.fail(err)
 	}
 	return nil
-}
-
-// strangers are the files of a folder that is not a store, as far as its
-// names tell: a folder whose files Pebble does not know, or that has lost the
-// marker which leads to all others. Pebble would take such a folder for an
-// empty one, make a store in it, and remove what it does not know.
-func strangers(fs vfs.FS, path string) ([]string, error) {
-	names, err := fs.List(path)
-	if err != nil {
-		return nil, err
-	}
-	var found []string
-	for _, n := range names {
-		switch {
-		case strings.HasPrefix(n, "marker.manifest."):
-			return nil, nil
-		case n == "LOCK", n == "lost+found", n[0] == '.', strings.HasSuffix(n, ".dbtmp"),
-			strings.HasPrefix(n, "marker."), strings.HasPrefix(n, "OPTIONS-"),
-			n == "MANIFEST-000001": // left by a crash while the store was made
-		default:
-			found = append(found, n)
-		}
-	}
-	return found, nil
 }

@@ -1,4 +1,4 @@
-package queue
+package store
 
 import (
 	"sync"
@@ -7,13 +7,13 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// A scheduler says when Pebble's compactions run: as many at once as Pebble
-// asks for, but after one that failed, for want of room or on a damaged file,
-// none for a while. Pebble would try again at once, for ever. Unlike Pebble's
-// own it has no goroutine, which a database that fails to open would leave.
+// compactions schedule Pebble's compactions: as many at once as Pebble asks
+// for, but after one that failed, for want of room or on a damaged file, none
+// for a while. Pebble would try again at once, for ever. Unlike Pebble's own
+// scheduler it has no goroutine, which a database that fails to open would leave.
 // None runs before begin has been called: Pebble's Open waits for the end of
 // one that the flush of its logs has brought about, which took a second.
-type scheduler struct {
+type compactions struct {
 	db pebble.DBForCompaction
 
 	mu       sync.Mutex
@@ -32,14 +32,14 @@ const (
 	lastRest  = time.Minute
 )
 
-func newScheduler() *scheduler {
-	s := &scheduler{}
+func newCompactions() *compactions {
+	s := &compactions{}
 	s.over = sync.NewCond(&s.mu)
 	return s
 }
 
-// begin lets compactions run.
-func (s *scheduler) begin() {
+// begin lets them run.
+func (s *compactions) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begun = true
@@ -47,7 +47,7 @@ func (s *scheduler) begin() {
 }
 
 // ended is told how each compaction ends.
-func (s *scheduler) ended(err error) {
+func (s *compactions) ended(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
@@ -60,7 +60,7 @@ func (s *scheduler) ended(err error) {
 }
 
 // later has grant called after d. mu is held.
-func (s *scheduler) later(d time.Duration) {
+func (s *compactions) later(d time.Duration) {
 	switch {
 	case s.closed, !s.begun:
 	case s.timer == nil:
@@ -72,7 +72,7 @@ func (s *scheduler) later(d time.Duration) {
 
 // grant begins the compactions that wait, as many as may run. It is called
 // with none of Pebble's locks held.
-func (s *scheduler) grant() {
+func (s *compactions) grant() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.granting {
@@ -99,9 +99,9 @@ func (s *scheduler) grant() {
 	s.over.Broadcast()
 }
 
-func (s *scheduler) Register(_ int, db pebble.DBForCompaction) { s.db = db }
+func (s *compactions) Register(_ int, db pebble.DBForCompaction) { s.db = db }
 
-func (s *scheduler) Unregister() {
+func (s *compactions) Unregister() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -113,7 +113,7 @@ func (s *scheduler) Unregister() {
 	}
 }
 
-func (s *scheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
+func (s *compactions) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || !s.begun || time.Now().Before(s.until) || s.running >= s.db.GetAllowedWithoutPermission() {
@@ -124,7 +124,7 @@ func (s *scheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 }
 
 // UpdateGetAllowedWithoutPermission is called with Pebble's locks held.
-func (s *scheduler) UpdateGetAllowedWithoutPermission() {
+func (s *compactions) UpdateGetAllowedWithoutPermission() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !time.Now().Before(s.until) {
@@ -134,13 +134,13 @@ func (s *scheduler) UpdateGetAllowedWithoutPermission() {
 
 // What Pebble tells of a compaction that was granted.
 
-func (s *scheduler) Started() {}
+func (s *compactions) Started() {}
 
-func (s *scheduler) MeasureCPU(pebble.CompactionGoroutineKind) {}
+func (s *compactions) MeasureCPU(pebble.CompactionGoroutineKind) {}
 
-func (s *scheduler) CumulativeStats(pebble.CompactionGrantHandleStats) {}
+func (s *compactions) CumulativeStats(pebble.CompactionGrantHandleStats) {}
 
-func (s *scheduler) Done() {
+func (s *compactions) Done() {
 	s.mu.Lock()
 	s.running--
 	s.mu.Unlock()

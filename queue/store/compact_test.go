@@ -1,4 +1,4 @@
-package queue
+package store
 
 import (
 	"testing"
@@ -25,7 +25,7 @@ func (d *eager) Schedule(pebble.CompactionGrantHandle) bool {
 // may be, however much Pebble asks for them.
 func TestNoCompactionBeforeTheStoreIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, db := newScheduler(), &eager{}
+		s, db := newCompactions(), &eager{}
 		s.Register(2, db)
 		s.UpdateGetAllowedWithoutPermission()
 		if ok, _ := s.TrySchedule(); ok {

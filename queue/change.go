@@ -1,0 +1,121 @@
+package queue
+
+import (
+	"signalpost/queue/lane"
+	"signalpost/queue/record"
+	"signalpost/queue/store"
+)
+
+// A change moves one delivery from a state to a state, in one batch with its
+// log entry and what is due next. Whoever makes it holds the delivery: a lease
+// if it was pending, the store's Finished lock if it was finished.
+type change struct {
+	sender *sender
+	id     DeliveryID
+	due    record.Millis // of the due key that is to go; only if it was pending
+	was    record.Delivery
+	now    record.Delivery
+	entry  *record.Entry // nil: there is nothing to log
+	tried  record.Entry  // what entry is of an attempt: one piece of memory, not two
+	body   []byte        // not nil: the body made anew
+
+	giveUp bool // only note that the delivery is given up: an attempt is under way
+	missed bool // of giveUp: the attempt was recorded before
+}
+
+// Urgent is false: nobody waits for an attempt to be recorded. An amendment,
+// for which someone does, is an operation of its own.
+func (c *change) Urgent() bool { return false }
+
+func (c *change) place() lane.Place { return lane.Place{Due: c.due, ID: c.id} }
+
+func (c *change) Write(b *store.Batch) {
+	s := c.sender
+	if c.giveUp {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if c.missed = !s.lane.GiveUp(c.place()); !c.missed {
+			b.PutDelivery(c.id, &c.now)
+		}
+		return
+	}
+	if c.was.State == record.IsPending {
+		c.writeEnd(b)
+	}
+	c.now.Flags &^= record.GivenUp
+	if c.body != nil {
+		b.PutBody(c.id, c.body)
+	}
+	if c.entry != nil {
+		c.entry.Prev = c.was.Last
+		c.now.Last = b.Log(s.route, c.entry)
+	}
+	n := b.Count(s.route)
+	n.In[c.was.State]--
+	n.In[c.now.State]++
+	if c.entry == &c.tried {
+		n.Tried = record.MillisOf(b.Newest().Time())
+	}
+	if c.now.State == record.IsPending {
+		b.AddDue(s.route, c.now.Due, c.id)
+		s.writing(c.now.Due, c.id)
+	}
+	b.PutDelivery(c.id, &c.now)
+}
+
+// writeEnd ends that the delivery is due; one that was given up makes no
+// further attempt.
+func (c *change) writeEnd(b *store.Batch) {
+	s := c.sender
+	b.RemoveDue(s.route, c.due, c.id)
+	s.mu.Lock()
+	givenUp := s.lane.Record(c.id)
+	s.mu.Unlock()
+	if givenUp && c.entry == &c.tried && (c.now.State == record.IsPending || c.now.Reason == Exhausted) {
+		c.now.State, c.now.Reason, c.now.Due = record.IsDead, Discarded, 0
+		c.entry.Verdict, c.entry.Reason, c.entry.Next = Dead, Discarded, 0
+	}
+}
+
+// Done ends the lease of the delivery.
+func (c *change) Done(err error) {
+	if c.giveUp {
+		return
+	}
+	was, due := c.due, c.now.Due
+	if c.was.State != record.IsPending {
+		was = 0
+	}
+	if err != nil {
+		due = was
+	}
+	s := c.sender
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.Settled(c.id, was, due)
+	s.proceed()
+}
+
+// die makes the change one to dead without an attempt.
+func (c *change) die(why Reason, text string) {
+	c.now.State, c.now.Reason, c.now.Due = record.IsDead, why, 0
+	c.entry = &record.Entry{
+		Delivery: c.id, Signal: c.was.Signal, Route: c.sender.route.Num,
+		Verdict: Dead, Reason: why, Error: text,
+	}
+}
+
+// entryOf is the log entry as readers see it.
+func entryOf(r *store.Entry) Entry {
+	e := Entry{
+		Time: r.At.Time(), Delivery: r.Delivery, Signal: r.Signal, Route: r.RouteName, Type: r.Type,
+		Attempt: r.Attempt, Verdict: r.Verdict, Reason: r.Reason,
+		Status: r.Status, DurationMS: float64(r.Duration.Microseconds()) / 1000,
+		Error: r.Error, Response: r.Response,
+	}
+	if r.Next != 0 {
+		t := r.Next.Time()
+		e.NextAttempt = &t
+	}
+	return e
+}

@@ -1,0 +1,163 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"signalpost/queue/lane"
+	"signalpost/queue/record"
+	"signalpost/queue/store"
+)
+
+// handoffBytes bounds the bodies that wait in memory, over all routes; more are read when their turn comes.
+const handoffBytes = 16 << 20
+
+// lowEvery is after how many batches a low-water mark is moved up. Tests have it moved more often.
+var lowEvery = 64
+
+// An engine is the store, opened once, and the senders on it. When the store
+// fails it is left, and the queue makes another.
+type engine struct {
+	q      *Queue
+	store  *store.Store
+	memory lane.Memory
+
+	sendersMu sync.RWMutex
+	senders   map[record.RouteNum]*sender // never removed from; guarded by sendersMu
+
+	putting sync.RWMutex // held shared by each Put, to its end
+	puts    sync.Pool    // of *putOp that have ended well: of any other it is not known whether it has
+
+	follow sync.Mutex
+	logged chan struct{} // closed and replaced when the log grows; guarded by follow; nil: nobody waits
+
+	attempts context.Context // ended when attempts have to stop
+	cancel   context.CancelFunc
+	workers  workers
+}
+
+func (q *Queue) newEngine() (*engine, error) {
+	e := &engine{q: q, memory: lane.Memory{Most: handoffBytes}, senders: map[record.RouteNum]*sender{}}
+	e.attempts, e.cancel = context.WithCancel(context.Background())
+	var err error
+	e.store, err = store.Open(q.folder, store.Options{
+		Log: q.log, Now: q.now, LowEvery: lowEvery,
+		Low:    func(r *store.Route) record.Millis { return e.sender(r).low() },
+		Logged: e.observe, Grown: e.wakeFollowers, TooOld: e.endTooOld,
+	})
+	if err != nil {
+		e.cancel()
+		return nil, err
+	}
+	for _, r := range e.store.Routes() {
+		e.sender(r)
+	}
+	return e, nil
+}
+
+// sender is that of a route.
+func (e *engine) sender(r *store.Route) *sender {
+	e.sendersMu.RLock()
+	s := e.senders[r.Num]
+	e.sendersMu.RUnlock()
+	if s != nil {
+		return s
+	}
+	e.sendersMu.Lock()
+	defer e.sendersMu.Unlock()
+	if s = e.senders[r.Num]; s == nil {
+		s = newSender(e, r)
+		e.senders[r.Num] = s
+	}
+	return s
+}
+
+// senderOf is that of the route of a stored delivery; nil if its number is none.
+func (e *engine) senderOf(n record.RouteNum) *sender {
+	e.sendersMu.RLock()
+	defer e.sendersMu.RUnlock()
+	return e.senders[n]
+}
+
+func (e *engine) allSenders() []*sender {
+	e.sendersMu.RLock()
+	defer e.sendersMu.RUnlock()
+	all := make([]*sender, 0, len(e.senders))
+	for _, s := range e.senders {
+		all = append(all, s)
+	}
+	return all
+}
+
+// configure makes the senders follow the routes. All names have numbers on disk when it returns.
+func (e *engine) configure(limits Limits, routes []Route) error {
+	e.store.SetLimits(limits)
+	configured := make(map[*sender]bool, len(routes))
+	err := e.store.Do(func(b *store.Batch) {
+		for i := range routes {
+			configured[e.sender(b.Route(routes[i].Name))] = true
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	for i := range routes {
+		e.sender(e.store.Route(routes[i].Name)).configure(&routes[i])
+	}
+	for _, s := range e.allSenders() {
+		if !configured[s] {
+			s.configure(nil)
+		}
+	}
+	return nil
+}
+
+// stopSending ends all senders: no attempt begins any more; those under way
+// have until ctx ends, then they are cancelled, uncharged.
+func (e *engine) stopSending(ctx context.Context) {
+	for _, s := range e.allSenders() {
+		s.end()
+	}
+	e.workers.end()
+	idle := make(chan struct{})
+	go func() { e.workers.running.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+	e.cancel()
+	<-idle
+}
+
+// close ends all that runs and closes the store. It may have been abandoned
+// before; no two call it at once.
+func (e *engine) close(ctx context.Context) error {
+	if e.attempts.Err() != nil {
+		return nil
+	}
+	err := e.store.Close(func() { e.stopSending(ctx) })
+	e.wakeFollowers()
+	return err
+}
+
+// abandon stops all that runs on a store that has failed, and waits until
+// every Put on it has said what it refused.
+func (e *engine) abandon() {
+	func() { e.putting.Lock(); defer e.putting.Unlock() }()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = e.close(ctx)
+}
+
+// observe passes on new entries of the log.
+func (e *engine) observe(entries []store.Entry) {
+	if e.q.o.Observe == nil {
+		return
+	}
+	shown := make([]Entry, len(entries))
+	for i := range entries {
+		shown[i] = entryOf(&entries[i])
+	}
+	e.q.o.Observe(shown)
+}

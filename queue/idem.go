@@ -1,0 +1,84 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+
+	"signalpost/queue/record"
+)
+
+// claims are the idempotency keys whose first request is under way.
+type claims struct {
+	mu    sync.Mutex
+	taken map[record.IdemHash]chan struct{} // closed at release
+}
+
+// A Claim holds an idempotency key while its first request is under way.
+type Claim struct {
+	claims *claims
+	hash   record.IdemHash
+	digest [32]byte
+	once   sync.Once
+}
+
+// Release gives the key up; unless a Put has bound it, it is free again.
+func (c *Claim) Release() {
+	c.once.Do(func() {
+		c.claims.mu.Lock()
+		defer c.claims.mu.Unlock()
+		close(c.claims.taken[c.hash])
+		delete(c.claims.taken, c.hash)
+	})
+}
+
+// Claim claims an idempotency key for a request whose bytes have the digest.
+// If the key is bound to that digest already, it returns the answer it is
+// bound to and no claim; if to another, an error that wraps ErrKeyReused.
+// While another request holds the key it waits for that one's end, or for ctx.
+func (q *Queue) Claim(ctx context.Context, key string, digest [32]byte) (*Claim, []byte, error) {
+	sum := sha256.Sum256([]byte(key))
+	c := &Claim{claims: &q.claims, hash: record.IdemHash(sum[:16]), digest: digest}
+	if err := q.claims.take(ctx, c.hash); err != nil {
+		return nil, nil, err
+	}
+	r, err := q.engine.Load().store.Idem(c.hash)
+	if err == nil && r == nil {
+		return c, nil, nil
+	}
+	c.Release()
+	switch {
+	case errors.Is(err, ErrClosed):
+		return nil, nil, err
+	case err != nil: // what it is bound to cannot be told now, so nothing can be accepted under it
+		return nil, nil, fmt.Errorf("%w: idempotency key: %w", ErrUnavailable, err)
+	case r.Digest != digest:
+		return nil, nil, ErrKeyReused
+	}
+	return nil, r.Answer, nil
+}
+
+// take waits until nobody holds the key, and holds it.
+func (c *claims) take(ctx context.Context, h record.IdemHash) error {
+	for {
+		c.mu.Lock()
+		wait, taken := c.taken[h]
+		if !taken {
+			if c.taken == nil {
+				c.taken = map[record.IdemHash]chan struct{}{}
+			}
+			c.taken[h] = make(chan struct{})
+		}
+		c.mu.Unlock()
+		if !taken {
+			return nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return fmt.Errorf("idempotency key: waiting for the request that came first: %w", ctx.Err())
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package queue
+
+import (
+	"bytes"
+	"fmt"
+
+	"signalpost/queue/record"
+	"signalpost/queue/store"
+)
+
+// Put stores the signals, all their deliveries and the claim's answer in one
+// batch, and returns after its fsync. claim may be nil. An error wraps
+// ErrUnavailable or ErrClosed, and nothing of the batch is kept, unless the
+// disk failed in the midst of it and the process ends before it works again.
+func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
+	e := q.engine.Load()
+	e.putting.RLock()
+	defer e.putting.RUnlock()
+	if err := e.store.Ready(); err != nil {
+		return err
+	}
+	for i := range batch {
+		if n := len(batch[i].Deliveries); n > MaxDeliveries {
+			return fmt.Errorf("%w: signal %s makes %d deliveries, at most %d fit", ErrUnavailable, batch[i].ID, n, MaxDeliveries)
+		}
+	}
+	p, ok := e.puts.Get().(*putOp)
+	if !ok {
+		p = &putOp{e: e, end: make(chan error, 1)}
+	}
+	p.batch, p.claim, p.answer = batch, claim, answer
+	e.store.Submit(p)
+	if err := e.store.Await(p.end); err != nil {
+		if err == ErrClosed {
+			return err
+		}
+		q.refused.add(batch, claim)
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	clear(p.made)
+	*p = putOp{e: e, made: p.made[:0], end: p.end}
+	e.puts.Put(p)
+	if claim != nil {
+		claim.Release()
+	}
+	return nil
+}
+
+// putOp writes signals and their deliveries.
+type putOp struct {
+	e      *engine
+	batch  []Accepted
+	claim  *Claim
+	answer []byte
+	made   []made // of each delivery in turn
+	end    chan error
+}
+
+// made is where a new delivery went. due is 0 if it is dead from the start.
+type made struct {
+	sender *sender
+	due    record.Millis
+	flags  byte
+}
+
+func (p *putOp) Urgent() bool { return true }
+
+func (p *putOp) Write(b *store.Batch) {
+	for i := range p.batch {
+		s := &p.batch[i]
+		b.PutSignal(s.ID, record.Signal{Type: s.Type, Traceparent: s.Traceparent, Body: s.Body})
+		for n := range s.Deliveries {
+			p.made = append(p.made, p.e.make(b, s, &s.Deliveries[n], s.ID.Delivery(n+1), 0))
+		}
+	}
+	if p.claim != nil {
+		b.Bind(p.claim.hash, record.Idem{At: record.MillisOf(p.e.q.now()), Digest: p.claim.digest, Answer: p.answer})
+	}
+}
+
+// make writes one new delivery, and its log entry if it is dead from the start.
+func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags byte) made {
+	route := b.Route(m.Route)
+	to := e.sender(route)
+	r := record.Delivery{Flags: flags, Route: route.Num, Signal: s.ID}
+	if m.Error != "" {
+		r.State, r.Reason = record.IsDead, Transform
+		r.Flags |= record.NoBody
+		r.Last = b.Log(route, &record.Entry{
+			Delivery: id, Signal: s.ID, Route: route.Num, Type: s.Type, Verdict: Dead, Reason: Transform, Error: m.Error,
+		})
+	} else {
+		if m.Body != nil && !bytes.Equal(m.Body, s.Body) {
+			r.Flags |= record.OwnBody
+			b.PutBody(id, m.Body)
+		}
+		// Where the clock went back, ids are ahead of it.
+		r.Due = min(record.MillisOf(id.Time()), record.MillisOf(e.q.now()))
+		b.AddDue(route, r.Due, id)
+		to.writing(r.Due, id)
+	}
+	b.PutDelivery(id, &r)
+	c := b.Count(route)
+	c.Made++
+	c.In[r.State]++
+	return made{sender: to, due: r.Due, flags: r.Flags}
+}
+
+func (p *putOp) Done(err error) {
+	made := p.made // none if it was never written
+	for i := range p.batch {
+		s := &p.batch[i]
+		for j := range s.Deliveries {
+			if len(made) == 0 {
+				break
+			}
+			m, id := made[0], s.ID.Delivery(j+1)
+			made = made[1:]
+			switch {
+			case m.due == 0:
+				continue
+			case err != nil:
+				m.sender.forget(id)
+				continue
+			}
+			body := s.Body
+			if m.flags&record.OwnBody != 0 {
+				body = s.Deliveries[j].Body
+			}
+			m.sender.offer(m.due, &pendingDelivery{
+				Delivery: Delivery{ID: id, Signal: s.ID, Route: m.sender.route.Name, Type: s.Type, Traceparent: s.Traceparent, Body: body},
+				stored:   record.Delivery{Flags: m.flags, Route: m.sender.route.Num, Signal: s.ID, Due: m.due},
+			})
+		}
+	}
+	p.end <- err
+}

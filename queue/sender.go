@@ -1,0 +1,349 @@
+package queue
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"signalpost/queue/lane"
+	"signalpost/queue/record"
+	"signalpost/queue/store"
+)
+
+// readItems is how many deliveries that are due are read from disk at a time.
+const readItems = 1024
+
+// A sender has the deliveries of one route attempted, as its lane decides. It
+// has no goroutine while it has nothing to do.
+type sender struct {
+	e     *engine
+	route *store.Route
+
+	mu      sync.Mutex
+	lane    *lane.Lane // guarded by mu, as all below
+	timer   *time.Timer
+	lacking bool // attempts cannot be made for want of something of our own, which has been said
+
+	lastSuccess time.Time
+	lastErrorAt time.Time
+	lastError   string
+}
+
+func newSender(e *engine, r *store.Route) *sender {
+	s := &sender{e: e, route: r, lane: lane.New(&e.memory)}
+	c := r.Counts()
+	s.lane.Resume(c.Low, c.In[record.IsPending] > 0, c.Paused)
+	return s
+}
+
+// configure sets the route as the config has it, nil if it has none.
+func (s *sender) configure(r *Route) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r == nil {
+		s.lane.Configure(nil, 0, time.Now())
+		return
+	}
+	idle := s.e.q.now().Sub(s.route.Counts().Tried.Time())
+	s.lane.Configure(&lane.Route{Concurrency: r.Concurrency, Rate: r.Rate, Paused: r.Paused, Target: r.Target}, idle, time.Now())
+	s.proceed()
+}
+
+// pause holds the route, or lets it go on, as the store says by now.
+func (s *sender) pause() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.Pause(s.route.Counts().Paused, time.Now())
+	s.proceed()
+}
+
+func (s *sender) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.End()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+func (s *sender) low() record.Millis {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lane.Low()
+}
+
+// state is how a delivery of the route in a stored state is called. s may be nil.
+func (s *sender) state(stored record.State) State {
+	switch stored {
+	case record.IsDelivered:
+		return StateDelivered
+	case record.IsDead:
+		return StateDead
+	}
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.lane.Known() {
+			return StatePending
+		}
+	}
+	return StateHeld
+}
+
+// writing leases a delivery that is being written.
+func (s *sender) writing(due record.Millis, id DeliveryID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.Write(lane.Place{Due: due, ID: id})
+}
+
+// forget drops a delivery that never came to be.
+func (s *sender) forget(id DeliveryID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.Forget(id)
+}
+
+// offer hands over a delivery that is on disk and due, and in memory.
+func (s *sender) offer(due record.Millis, d *pendingDelivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.Offer(lane.Item{Place: lane.Place{Due: due, ID: d.ID}, Load: d, Size: len(d.Body)})
+	s.proceed()
+}
+
+// leave leaves a delivery to be found on disk when it is due.
+func (s *sender) leave(due record.Millis, id DeliveryID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.Leave(lane.Place{Due: due, ID: id})
+	s.proceed()
+}
+
+// lease takes a pending delivery for a change that is no attempt.
+func (s *sender) lease(p lane.Place) lane.Leased {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lane.Lease(p)
+}
+
+// proceed begins as many attempts as may begin now, and sees to it that it is
+// called when more may. mu is held.
+func (s *sender) proceed() {
+	for {
+		it, ok := s.next()
+		if !ok {
+			return
+		}
+		s.e.workers.attempt(job{s, it})
+	}
+}
+
+// next is the next attempt to be made now, if there is one. mu is held.
+func (s *sender) next() (lane.Item, bool) {
+	now := time.Now()
+	t := s.lane.Next(now, record.MillisOf(s.e.q.o.clock(now)))
+	if t.Read {
+		s.e.workers.run(s.read)
+	}
+	switch {
+	case t.Begin || t.Wait == 0:
+	case s.timer == nil:
+		s.timer = time.AfterFunc(t.Wait, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.proceed()
+		})
+	default:
+		s.timer.Reset(t.Wait)
+	}
+	return t.Item, t.Begin
+}
+
+// read reads the next deliveries that are due from disk. Only one runs at a time.
+func (s *sender) read() {
+	s.mu.Lock()
+	from := s.lane.Cursor()
+	s.mu.Unlock()
+	now := record.MillisOf(s.e.q.now())
+	var found []lane.Place
+	var next record.Millis
+	end, full := from, false
+	err := s.scanDue(from, func(p lane.Place) bool {
+		if end = p; p.Due > now {
+			next = p.Due
+			return false
+		}
+		found = append(found, p)
+		full = len(found) >= readItems
+		return !full
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.lane.Found(found, end, full, next)
+	} else if s.lane.ReadFailed(time.Now()) && s.e.store.Err() == nil {
+		s.e.q.log.Error("what is due cannot be read; it is tried again later: restore the store from a backup", slog.String("route", s.route.Name), slog.Any("err", err))
+	}
+	s.proceed()
+}
+
+// scanDue calls f with what is pending of the route, from a place on, until it says stop.
+func (s *sender) scanDue(from lane.Place, f func(lane.Place) bool) error {
+	n := s.route.Num
+	return s.e.store.Scan(record.DueKey(nil, n, from.Due, from.ID), record.DueKey(nil, n+1, 0, DeliveryID{}), func(k, _ []byte) (bool, error) {
+		_, due, id, err := record.ParseDueKey(k)
+		return err == nil && f(lane.Place{Due: due, ID: id}), err
+	})
+}
+
+// work makes one attempt after the other while there are any to make.
+func (s *sender) work(it lane.Item) {
+	for ok := true; ok; {
+		s.attempt(it)
+		s.mu.Lock()
+		s.lane.Ended()
+		it, ok = s.next()
+		if ok {
+			s.proceed()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// A pendingDelivery is what an attempt needs.
+type pendingDelivery struct {
+	Delivery
+	stored record.Delivery
+}
+
+// attempt makes one attempt and hands what became of it to the committer.
+func (s *sender) attempt(it lane.Item) {
+	d, ok := it.Load.(*pendingDelivery)
+	if !ok {
+		var err error
+		if d, err = s.load(it.ID); err != nil {
+			s.unreadable(it, err)
+			return
+		}
+		if d.stored.Flags&record.GivenUp != 0 { // and the attempt came to nothing
+			s.e.store.Submit(s.discard(it, d))
+			return
+		}
+	}
+	d.Step = d.stored.Attempts - d.stored.Base + 1
+	out, err := s.e.q.o.Courier.Deliver(s.e.attempts, d.Delivery, d.stored.Attempts+1)
+	if err != nil {
+		s.giveBack(it, err)
+		return
+	}
+	s.e.store.Submit(s.judge(it, d, out))
+}
+
+// load reads what a courier needs.
+func (s *sender) load(id DeliveryID) (*pendingDelivery, error) {
+	r, err := s.e.store.Delivery(id)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := s.e.store.Signal(r.Signal)
+	if err != nil {
+		return nil, err
+	}
+	d := &pendingDelivery{
+		Delivery: Delivery{ID: id, Signal: r.Signal, Route: s.route.Name, Type: sig.Type, Traceparent: sig.Traceparent, Body: sig.Body},
+		stored:   r,
+	}
+	if r.Flags&record.OwnBody != 0 {
+		d.Body, err = s.e.store.Body(id)
+	}
+	return d, err
+}
+
+// giveBackPause is how long a route rests when an attempt could not be made,
+// so that what is wrong is not met in a tight loop.
+const giveBackPause = 100 * time.Millisecond
+
+// giveBack ends an attempt that did not come about: nothing is charged.
+func (s *sender) giveBack(it lane.Item, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.GiveBack(it, giveBackPause, time.Now())
+	if errors.Is(err, ErrShortage) && !s.lacking {
+		s.lacking = true
+		s.e.q.log.Warn("attempts cannot be made; their deliveries stay due, uncharged, and are tried again", slog.String("route", s.route.Name), slog.Any("err", err))
+	}
+}
+
+// unreadable puts a delivery that cannot be read aside. It stays pending: what
+// is damaged today may be restored, or discarded, by someone.
+func (s *sender) unreadable(it lane.Item, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.e.attempts.Err() != nil || s.e.store.Err() != nil {
+		s.lane.GiveBack(it, 0, time.Now())
+	} else if s.lane.Unreadable(it, time.Now()) {
+		s.e.q.log.Error("a delivery cannot be read; it stays pending and is tried again later: restore the store from a backup, or discard it",
+			slog.String("route", s.route.Name), slog.String("delivery", it.ID.String()), slog.Any("err", err))
+	}
+}
+
+// discard is the change that ends a delivery which was discarded while an
+// attempt was under way that was given back, or that a crash took with it.
+func (s *sender) discard(it lane.Item, d *pendingDelivery) *change {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.Discard(it)
+	c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: d.stored}
+	c.die(Discarded, "")
+	c.entry.Type = d.Type
+	return c
+}
+
+// judge draws the conclusions of an attempt: for the route, and as the change
+// of the delivery that is to be written.
+func (s *sender) judge(it lane.Item, d *pendingDelivery, out Outcome) *change {
+	end := s.e.q.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note(it, out, end)
+	now := d.stored
+	now.Attempts++
+	c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: now, tried: record.Entry{
+		Delivery: it.ID, Signal: d.Signal, Route: s.route.Num, Type: d.Type,
+		Attempt: now.Attempts, Status: out.Status, Duration: out.Duration, Error: out.Error, Response: out.Response,
+	}}
+	c.entry = &c.tried
+	verdict, reason := out.Verdict, out.Reason
+	c.now.Due = 0
+	switch verdict {
+	case Delivered:
+		c.now.State, reason = record.IsDelivered, ""
+	case Retry:
+		reason = ""
+		c.now.Due = record.MillisOf(end.Add(out.Gap))
+		c.entry.Next = c.now.Due
+	case Dead:
+		c.now.State = record.IsDead
+	}
+	c.now.Reason, c.entry.Verdict, c.entry.Reason = reason, verdict, reason
+	return c
+}
+
+// note keeps what the outcome says of the endpoint. mu is held.
+func (s *sender) note(it lane.Item, out Outcome, end time.Time) {
+	s.lacking = false
+	if out.Verdict == Delivered {
+		s.lastSuccess = end
+	} else {
+		s.lastErrorAt, s.lastError = end, out.Error
+	}
+	since := s.lane.FailingSince()
+	switch s.lane.Judge(it, out.Fault, out.Hold, time.Now()) {
+	case lane.Failing:
+		s.e.q.log.Warn("route is failing: only probes are sent, the rest waits uncharged", slog.String("route", s.route.Name), slog.String("err", out.Error))
+	case lane.Recovered:
+		s.e.q.log.Info("route works again", slog.String("route", s.route.Name), slog.Float64("duration_ms", float64(time.Since(since).Milliseconds())))
+	}
+}

@@ -1,0 +1,217 @@
+package store
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"signalpost/queue/record"
+)
+
+// A Batch is what operations write to. It belongs to the committer.
+type Batch struct {
+	s       *Store
+	parts   [1 << 8]*pebble.Batch // by the first byte of the keys, nil until there is one
+	size    int                   // bytes in parts
+	touched []*Route
+	tail    Tail
+	highest record.Stamp             // of all entries of the log
+	entries []Entry                  // of this batch
+	k, v    []byte                   // scratch
+	lowPut  record.SignalID          // lowest id put since the sweeper set it to maxSignal
+	bound   map[record.IdemHash]bool // the keys bound since the sweeper made it; nil while it does not look
+}
+
+// A batch in memory refuses nothing that it is given here, so its errors are
+// faults of this program.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// Set, Delete and DeleteRange change keys, which they do not keep.
+func (b *Batch) Set(k, v []byte)             { must(b.part(k, len(v)).Set(k, v, nil)) }
+func (b *Batch) Delete(k []byte)             { must(b.part(k, 0).Delete(k, nil)) }
+func (b *Batch) DeleteRange(from, to []byte) { must(b.part(from, len(to)).DeleteRange(from, to, nil)) }
+
+// part is where a change of the key goes. Keys of a kind are kept together,
+// in the order they came: that is nearly the order they are stored in, and
+// Pebble inserts neighbours one after the other at a fraction of the cost.
+func (b *Batch) part(k []byte, more int) *pebble.Batch {
+	b.size += len(k) + more
+	p := b.parts[k[0]]
+	if p == nil {
+		p = b.s.db.NewBatch()
+		b.parts[k[0]] = p
+	}
+	return p
+}
+
+// gather moves everything to the batch.
+func (b *Batch) gather(to *pebble.Batch) {
+	for _, p := range b.parts {
+		if p != nil && !p.Empty() {
+			must(to.Apply(p, nil))
+			p.Reset()
+		}
+	}
+	b.size = 0
+}
+
+func (b *Batch) close() {
+	for _, p := range b.parts {
+		if p != nil {
+			_ = p.Close()
+		}
+	}
+}
+
+// PutSignal writes a new signal.
+func (b *Batch) PutSignal(id record.SignalID, r record.Signal) {
+	if bytes.Compare(id[:], b.lowPut[:]) < 0 {
+		b.lowPut = id
+	}
+	b.k, b.v = record.SignalKey(b.k[:0], id), r.Append(b.v[:0])
+	b.Set(b.k, b.v)
+}
+
+// PutDelivery writes a delivery, new or changed. Its due key is another matter.
+func (b *Batch) PutDelivery(id record.DeliveryID, r *record.Delivery) {
+	b.k, b.v = record.DeliveryKey(b.k[:0], id), r.Append(b.v[:0])
+	b.Set(b.k, b.v)
+}
+
+// PutBody writes the body of a delivery, if it is not the signal's.
+func (b *Batch) PutBody(id record.DeliveryID, body []byte) {
+	b.k = record.BodyKey(b.k[:0], id)
+	b.Set(b.k, body)
+}
+
+// PutExtra says that a retry added the delivery to the signal.
+func (b *Batch) PutExtra(s record.SignalID, id record.DeliveryID) {
+	b.k = record.ExtraKey(b.k[:0], s, id)
+	b.Set(b.k, nil)
+}
+
+// AddDue has a delivery be found when it is due. The counts are written with
+// it, by whoever calls it.
+func (b *Batch) AddDue(r *Route, due record.Millis, id record.DeliveryID) {
+	b.k = record.DueKey(b.k[:0], r.Num, due, id)
+	b.Set(b.k, nil)
+	r.counts.Low = min(r.counts.Low, due)
+}
+
+// RemoveDue removes what AddDue added. A single delete would do, and vanish sooner,
+// but Pebble's compactions panic, and end the process, where they cannot read
+// on from one (v2.1.7, internal/compact, skipDueToSingleDeleteElision).
+func (b *Batch) RemoveDue(r *Route, due record.Millis, id record.DeliveryID) {
+	b.k = record.DueKey(b.k[:0], r.Num, due, id)
+	b.Delete(b.k)
+}
+
+// Bind binds an idempotency key to an answer.
+func (b *Batch) Bind(h record.IdemHash, r record.Idem) {
+	b.k, b.v = record.IdemKey(b.k[:0], h), r.Append(b.v[:0])
+	b.Set(b.k, b.v)
+	b.k = record.IdemTimeKey(b.k[:0], r.At, h)
+	b.Set(b.k, nil)
+	if b.bound != nil {
+		b.bound[h] = true
+	}
+}
+
+// Log writes an entry of the route's log and returns its stamp.
+func (b *Batch) Log(r *Route, e *record.Entry) record.Stamp {
+	at := b.stamp()
+	b.k, b.v = record.LogKey(b.k[:0], at), e.Append(b.v[:0])
+	b.Set(b.k, b.v)
+	b.entries = append(b.entries, Entry{At: at, Entry: *e, RouteName: r.Name})
+	return at
+}
+
+// A Tail is how far the log goes. Stamps grow until the clock is set back.
+type Tail struct {
+	Newest record.Stamp // of the newest entry
+	Steps  int          // how often the clock was set back since the store was opened
+	From   record.Stamp // nothing was logged below since it was last set back
+}
+
+// Tail is the end of the log as it can be read.
+func (s *Store) Tail() Tail {
+	s.tailMu.Lock()
+	defer s.tailMu.Unlock()
+	return s.tail
+}
+
+// clockSlack is how far the log may be ahead of the clock, so that stamps grow
+// also where entries come faster than it ticks, or it is being adjusted.
+const clockSlack = time.Second
+
+// stamp is the time of a new log entry: later than that of the one before,
+// unless the clock was set back.
+func (b *Batch) stamp() record.Stamp {
+	now := b.s.o.Now()
+	at := max(b.tail.Newest+1, record.StampOf(now))
+	if b.tail.Newest > record.StampOf(now.Add(clockSlack)) {
+		at = record.StampOf(now)
+		b.tail.Steps++
+		b.tail.From = at
+	}
+	for at <= b.highest && b.taken(at) {
+		at++
+	}
+	b.tail.Newest, b.highest = at, max(b.highest, at)
+	return at
+}
+
+// taken tells whether there is an entry of that stamp. Only where the clock was
+// set back does the committer have to read to know.
+func (b *Batch) taken(at record.Stamp) bool {
+	v, err := b.s.Get(record.LogKey(nil, at))
+	return err != nil || v != nil
+}
+
+// Newest is the stamp of the newest entry of the log.
+func (b *Batch) Newest() record.Stamp { return b.tail.Newest }
+
+// Count returns the totals of the route, to be changed; they go into this batch.
+func (b *Batch) Count(r *Route) *record.Counts {
+	if !r.touched {
+		r.touched = true
+		b.touched = append(b.touched, r)
+	}
+	return &r.counts
+}
+
+// Route finds the route of a name. One that the store does not know gets a number in this batch.
+func (b *Batch) Route(name string) *Route {
+	if r := b.s.Route(name); r != nil {
+		return r
+	}
+	b.s.lastNum++
+	r := b.s.addRoute(name, b.s.lastNum)
+	b.k = record.RouteKey(b.k[:0], r.Num)
+	b.Set(b.k, []byte(name))
+	b.Count(r)
+	return r
+}
+
+// writeCounts writes the counts that have changed, and appends them to counts.
+// The low-water marks move up now and then: to know them costs a walk over all leases.
+func (b *Batch) writeCounts(counts []routeCounts) []routeCounts {
+	for i, r := range b.touched {
+		if r.sinceLow++; r.sinceLow >= b.s.o.LowEvery {
+			r.sinceLow = 0
+			r.counts.Low = b.s.o.Low(r)
+		}
+		b.k, b.v = record.CountsKey(b.k[:0], r.Num), r.counts.Append(b.v[:0])
+		b.Set(b.k, b.v)
+		counts = append(counts, routeCounts{r, r.counts})
+		r.touched = false
+		b.touched[i] = nil
+	}
+	b.touched = b.touched[:0]
+	return counts
+}

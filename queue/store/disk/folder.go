@@ -1,0 +1,121 @@
+// Package disk knows what disks and those who use them do: writes that fail or
+// hang, folders that are moved, files that are removed, logs that are torn.
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A Folder is the folder of a store, locked, as it was when it was opened.
+type Folder struct {
+	Path string
+	FS   vfs.FS
+	Lock *pebble.Lock
+
+	dir, lock os.FileInfo // nil: not known
+	lost      atomic.Pointer[string]
+}
+
+// Lose says why nothing is to be accepted any more into the folder by this process.
+func (f *Folder) Lose(why string) { f.lost.Store(&why) }
+
+// Lost is what was said by Lose, or "".
+func (f *Folder) Lost() string {
+	if why := f.lost.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// Open makes the folder if it is missing, with mode 0700, and locks it. No
+// other process can until Close. The error says what to do.
+func Open(path string, fs vfs.FS) (*Folder, error) {
+	if err := fs.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("store %s: cannot make the folder: %w", path, err)
+	}
+	if fs == vfs.Default {
+		// A folder that was there may be open to others, and stays so if it is somebody
+		// else's: a mounted volume.
+		_ = os.Chmod(path, 0o700)
+	}
+	lock, err := pebble.LockDirectory(path, fs)
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO) {
+			return nil, fmt.Errorf("store %s: cannot lock the folder: %w", path, err)
+		}
+		return nil, fmt.Errorf("store %s: another process has it open (one sidecar a folder; stop that one, or name another folder in queue.path): %w", path, err)
+	}
+	f := &Folder{Path: path, FS: fs, Lock: lock}
+	f.dir, _ = fs.Stat(path)
+	f.lock, _ = fs.Stat(fs.PathJoin(path, "LOCK"))
+	return f, nil
+}
+
+// Close unlocks the folder.
+func (f *Folder) Close() error {
+	if err := f.Lock.Close(); err != nil {
+		return fmt.Errorf("store %s: unlock: %w", f.Path, err)
+	}
+	return nil
+}
+
+// Moved is an error if the path leads elsewhere than to what was opened and
+// locked. What is written to that then would be found by nobody, or another
+// process may have it open.
+func (f *Folder) Moved() error {
+	const putBack = "put it back; if it is lost, restart signalpost, which begins with an empty one"
+	now, err := f.FS.Stat(f.Path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("store %s: the folder has been moved or removed: %s", f.Path, putBack)
+	case err == nil && !sameFile(f.dir, now):
+		return fmt.Errorf("store %s: the folder is not the one that was opened, which has been moved or removed: %s", f.Path, putBack)
+	}
+	now, err = f.FS.Stat(f.FS.PathJoin(f.Path, "LOCK"))
+	if f.lock != nil && (errors.Is(err, os.ErrNotExist) || err == nil && !sameFile(f.lock, now)) {
+		return fmt.Errorf("store %s: its file LOCK has been removed, so another process may have it open: see that none has, and restart signalpost", f.Path)
+	}
+	return nil // or it is not known
+}
+
+// sameFile tells whether two are of one file, as far as the file system
+// numbers files. a may be nil: then it is not known.
+func sameFile(a, b os.FileInfo) bool {
+	if a == nil {
+		return true
+	}
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, also := b.Sys().(*syscall.Stat_t)
+	return !ok || !also || x.Ino == y.Ino && x.Dev == y.Dev
+}
+
+// A Call notices that a call, made again and again by one goroutine, does not return.
+type Call struct {
+	n     atomic.Uint64 // odd: it is under way
+	seen  uint64        // n at the last look; the watcher's
+	looks int           // the watcher's
+}
+
+// Begin and End stand around the call.
+func (c *Call) Begin() { c.n.Add(1) }
+func (c *Call) End()   { c.n.Add(1) }
+
+// Look is called now and then, and returns for how many looks the call has
+// not returned. Looks are counted instead of time: a process that was stopped
+// for a while has not waited for its disk meanwhile.
+func (c *Call) Look() int {
+	n := c.n.Load()
+	if n%2 == 0 || n != c.seen {
+		c.seen, c.looks = n, 0
+	} else {
+		c.looks++
+	}
+	return c.looks
+}

@@ -1,0 +1,192 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"signalpost/queue/record"
+)
+
+func (s *Store) beginRead() (open bool) {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	if !s.dbClosed {
+		s.readers++
+	}
+	return !s.dbClosed
+}
+
+func (s *Store) endRead() {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	if s.readers--; s.readers == 0 {
+		s.unread.Broadcast()
+	}
+}
+
+// endReading lets no read begin any more, be it within another, and waits
+// until none is under way.
+func (s *Store) endReading() {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	s.dbClosed = true
+	for s.readers > 0 {
+		s.unread.Wait()
+	}
+}
+
+// Read calls f, which may read too, while the database is kept open. The error
+// wraps ErrClosed if it is not, and ErrFailed if the store has failed: what it
+// holds then may never have come to disk.
+func (s *Store) Read(f func(db *pebble.DB) error) error {
+	open := s.beginRead()
+	var err error
+	if open {
+		defer s.endRead()
+		err = f(s.db)
+	}
+	switch failure := s.Err(); {
+	case failure != nil:
+		return fmt.Errorf("%w: %w", ErrFailed, failure)
+	case !open:
+		return ErrClosed
+	case err != nil:
+		return fmt.Errorf("store %s: %w", s.folder.Path, err)
+	}
+	return nil
+}
+
+// Get returns a copy of the key's value, or nil if there is no such key.
+func (s *Store) Get(k []byte) (v []byte, err error) {
+	err = s.Read(func(db *pebble.DB) error {
+		v, err = get(db, k)
+		return err
+	})
+	return v, err
+}
+
+func get(db *pebble.DB, k []byte) ([]byte, error) {
+	v, closer, err := db.Get(k)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{}, v...), closer.Close()
+}
+
+// Scan calls f with each key from lo to before hi, in order, until it says
+// stop. k and v are f's only for the call.
+func (s *Store) Scan(lo, hi []byte, f func(k, v []byte) (more bool, err error)) error {
+	return s.iterate(lo, hi, (*pebble.Iterator).First, (*pebble.Iterator).Next, f)
+}
+
+// ScanBack is Scan from hi down to lo.
+func (s *Store) ScanBack(lo, hi []byte, f func(k, v []byte) (more bool, err error)) error {
+	return s.iterate(lo, hi, (*pebble.Iterator).Last, (*pebble.Iterator).Prev, f)
+}
+
+func (s *Store) iterate(lo, hi []byte, first, next func(*pebble.Iterator) bool, f func(k, v []byte) (bool, error)) error {
+	return s.Read(func(db *pebble.DB) (err error) {
+		it, err := db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if cerr := it.Close(); err == nil {
+				err = cerr
+			}
+		}()
+		for ok := first(it); ok; ok = next(it) {
+			v, err := it.ValueAndErr()
+			if err != nil {
+				return err
+			}
+			if more, err := f(it.Key(), v); err != nil || !more {
+				return err
+			}
+		}
+		return it.Error()
+	})
+}
+
+// find reads what must be there; the error wraps ErrNotFound if it is not.
+func find[R any](s *Store, k []byte, parse func([]byte) (R, error)) (r R, err error) {
+	v, err := s.Get(k)
+	switch {
+	case err != nil:
+		return r, err
+	case v == nil:
+		return r, ErrNotFound
+	}
+	return parse(v)
+}
+
+// Delivery reads a delivery. The error wraps ErrNotFound if there is none.
+func (s *Store) Delivery(id record.DeliveryID) (record.Delivery, error) {
+	r, err := find(s, record.DeliveryKey(nil, id), func(v []byte) (record.Delivery, error) { return record.ParseDelivery(id, v) })
+	return r, s.of("delivery", id, err)
+}
+
+// Signal reads a signal. The error wraps ErrNotFound if there is none.
+func (s *Store) Signal(id record.SignalID) (record.Signal, error) {
+	r, err := find(s, record.SignalKey(nil, id), record.ParseSignal)
+	return r, s.of("signal", id, err)
+}
+
+// Body reads the body that a delivery has of its own. The error wraps ErrNotFound if there is none.
+func (s *Store) Body(id record.DeliveryID) ([]byte, error) {
+	b, err := find(s, record.BodyKey(nil, id), func(v []byte) ([]byte, error) { return v, nil })
+	return b, s.of("body of delivery", id, err)
+}
+
+// of says in the error what it is about.
+func (s *Store) of(what string, id fmt.Stringer, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, record.ErrDamaged):
+		return fmt.Errorf("store %s: %s %s: %w", s.folder.Path, what, id, err)
+	}
+	return fmt.Errorf("%s %s: %w", what, id, err)
+}
+
+// Entry reads an entry of the log; nil if it has expired.
+func (s *Store) Entry(at record.Stamp) (*Entry, error) {
+	k := record.LogKey(nil, at)
+	v, err := s.Get(k)
+	if err != nil || v == nil {
+		return nil, err
+	}
+	e, err := s.ParseEntry(k, v)
+	return &e, err
+}
+
+// ParseEntry makes an entry of its key and value.
+func (s *Store) ParseEntry(k, v []byte) (e Entry, err error) {
+	if e.At, err = record.ParseLogKey(k); err != nil {
+		return e, err
+	}
+	if e.Entry, err = record.ParseEntry(v); err != nil {
+		return e, fmt.Errorf("store %s: %w", s.folder.Path, err)
+	}
+	if r := s.RouteOf(e.Route); r != nil {
+		e.RouteName = r.Name
+	}
+	return e, nil
+}
+
+// Idem is what an idempotency key is bound to, nil if it is to nothing.
+func (s *Store) Idem(h record.IdemHash) (*record.Idem, error) {
+	r, err := find(s, record.IdemKey(nil, h), record.ParseIdem)
+	if errors.Is(err, ErrNotFound) || err == nil && s.o.Now().Sub(r.At.Time()) > s.Limits().DedupWindow {
+		return nil, nil
+	}
+	if errors.Is(err, record.ErrDamaged) {
+		err = fmt.Errorf("store %s: %w", s.folder.Path, err)
+	}
+	return &r, err
+}

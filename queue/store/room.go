@@ -1,0 +1,202 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Limits bound what the store keeps. A field of zero means its default in the
+// contract, but for MinFree, where it means none.
+type Limits struct {
+	MaxSize     int64         // bytes on disk, at which new signals are refused; history is shed a little below
+	MinFree     int64         // free bytes of the file system below which new signals are refused
+	MaxAge      time.Duration // a delivery still pending so long after its signal came becomes dead, too_old
+	Retention   time.Duration // how long finished deliveries, their payloads and the delivery log are kept
+	DedupWindow time.Duration // how long an idempotency key is remembered
+}
+
+// WithDefaults has the defaults in place of zeros.
+func (l Limits) WithDefaults() Limits {
+	def := func(v *time.Duration, d time.Duration) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	if l.MaxSize <= 0 {
+		l.MaxSize = 10 << 30
+	}
+	l.MinFree = max(l.MinFree, 0)
+	def(&l.MaxAge, 7*24*time.Hour)
+	def(&l.Retention, 72*time.Hour)
+	def(&l.DedupWindow, 24*time.Hour)
+	return l
+}
+
+// shedAt is the size of the store from which on history goes: a little before
+// signals are refused, so that none is while there is history to shed. The
+// store grows by a flush, some 8 MiB, at a time.
+func (l *Limits) shedAt() int64 {
+	early := min(max(l.MaxSize/16, 16<<20), 64<<20)
+	return l.MaxSize - min(early, l.MaxSize/4)
+}
+
+const (
+	// lookBytes is after how many bytes written the disk is looked at, be it sooner than usual.
+	lookBytes = 4 << 20
+
+	// leastFree is what is kept free of the disk in any case: room to settle
+	// deliveries, and to open the store again after a failure, when what is in its
+	// logs is written to tables before the logs go. Signals are refused below it,
+	// history is shed below half of it. Of a small disk it is a quarter.
+	leastFree = 64 << 20
+)
+
+// A room is what is known of the disk, and what comes of it: that signals are
+// refused, or history is shed.
+type room struct {
+	written   int                    // the committer's: bytes since it last asked for a look
+	look      chan struct{}          // asks for one
+	shed      chan struct{}          // asks for history to go
+	relimited chan struct{}          // tells the sweeper that the limits are new
+	refusal   atomic.Pointer[string] // why the disk admits no new signals, nil if it does
+	bytes     atomic.Int64           // of the store, at the last look
+	free      atomic.Int64           // of the disk
+	least     atomic.Int64           // leastFree, of this disk
+	evicted   atomic.Int64
+	saidShed  time.Time // the sweeper's: when it last said that history is shed
+}
+
+func newRoom() room {
+	return room{look: make(chan struct{}, 1), shed: make(chan struct{}, 1), relimited: make(chan struct{}, 1)}
+}
+
+func (r *room) grown(bytes int) {
+	if r.written += bytes; r.written >= lookBytes {
+		r.written = 0
+		notify(r.look)
+	}
+}
+
+// Size is what the store takes of the disk, how much of that is free, and
+// how many deliveries have been shed since the store was opened.
+func (s *Store) Size() (bytes, free, evicted int64) {
+	return s.room.bytes.Load(), s.room.free.Load(), s.room.evicted.Load()
+}
+
+// excess is how many bytes of history have to go; 0 or less: none.
+func (s *Store) excess() int64 {
+	return max(s.room.bytes.Load()-s.limits.Load().shedAt()+1, s.room.least.Load()/2-s.room.free.Load())
+}
+
+// tendDisk watches the disk until ctx ends.
+func (s *Store) tendDisk(ctx context.Context) {
+	disk := time.NewTicker(lookEvery)
+	defer disk.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.room.look:
+		case <-disk.C:
+		}
+		s.lookAtDisk()
+		if s.excess() > 0 {
+			notify(s.room.shed)
+		}
+	}
+}
+
+// lookAtDisk finds out how much room there is and whether the files are those
+// that were opened, and with it whether signals are accepted.
+func (s *Store) lookAtDisk() {
+	why := s.roomLacks()
+	if lost := s.filesLack(); lost != "" {
+		why = lost
+	}
+	was := s.room.refusal.Load()
+	switch {
+	case why == "" && was != nil:
+		s.room.refusal.Store(nil)
+		s.log.Info("accepting signals again")
+	case why != "":
+		s.room.refusal.Store(&why)
+		if was == nil {
+			s.log.Error("not accepting signals", slog.String("err", why))
+		}
+	}
+}
+
+// roomLacks is why there is no room for signals, or "".
+func (s *Store) roomLacks() string {
+	limits := s.limits.Load()
+	_ = s.Read(func(db *pebble.DB) error {
+		m := db.Metrics()
+		// Pebble keeps a few log files to write them anew. They are room, and
+		// shedding history would not make them go.
+		s.room.bytes.Store(int64(m.DiskSpaceUsage() - m.WAL.ObsoletePhysicalSize))
+		return nil
+	})
+	if b := s.room.bytes.Load(); b >= limits.MaxSize {
+		return fmt.Sprintf("the store has %d bytes, queue.max_size is %d: mend the receivers of what is pending or discard it, lower queue.retention if it is what is dead, or raise it", b, limits.MaxSize)
+	}
+	u, err := s.folder.FS.GetDiskUsage(s.folder.Path)
+	if err != nil {
+		s.room.free.Store(math.MaxInt64) // not known
+		return ""
+	}
+	s.room.free.Store(int64(u.AvailBytes))
+	s.room.least.Store(min(leastFree, int64(u.TotalBytes/4)))
+	least := max(limits.MinFree, s.room.least.Load())
+	if int64(u.AvailBytes) >= least {
+		return ""
+	}
+	what := "queue.min_free"
+	if least > limits.MinFree {
+		what = "in any case, whatever queue.min_free says"
+	}
+	return fmt.Sprintf("the disk of %s has %d bytes free, %d are needed (%s): free some", s.folder.Path, u.AvailBytes, least, what)
+}
+
+// filesLack is why the files are not those that were opened, or "".
+func (s *Store) filesLack() string {
+	if err := s.folder.Moved(); err != nil {
+		return err.Error()
+	}
+	if why := s.folder.Lost(); why != "" {
+		return why
+	}
+	gone := s.shield.Missing()
+	if len(gone) == 0 || s.Err() != nil {
+		return ""
+	}
+	names := strings.Join(gone, ", ")
+	for _, name := range gone {
+		if !strings.HasSuffix(name, ".log") {
+			return fmt.Sprintf("store %s: %s removed: put it back, or stop signalpost and restore the folder from a backup", s.folder.Path, areOrIs(gone, names))
+		}
+	}
+	// What the logs held is in memory, too. No more is accepted before it is in tables.
+	why := fmt.Sprintf("store %s: %s removed; what was accepted has been written to tables: restart signalpost", s.folder.Path, areOrIs(gone, names))
+	s.room.refusal.Store(&why)
+	s.log.Error("not accepting signals", slog.String("err", why))
+	if err := s.Read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
+		s.Fail(fmt.Errorf("store %s: %s removed, and what it held cannot be kept: %w", s.folder.Path, areOrIs(gone, names), err))
+		return why
+	}
+	s.folder.Lose(why)
+	return why
+}
+
+func areOrIs(list []string, names string) string {
+	if len(list) == 1 {
+		return "its file " + names + " has been"
+	}
+	return "its files " + names + " have been"
+}

@@ -1,0 +1,277 @@
+// Package store keeps signals, deliveries and the log of attempts in a Pebble
+// database, which only it and package disk know of. All changes go through one
+// committer, which gathers those that wait into one batch; a finisher waits for
+// the disk and tells who asked. So every batch sees those before it, and counts are exact.
+//
+// Behind the committer stands a [Log]. Without one it is Pebble's own
+// write-ahead log and its fsync.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"signalpost/queue/record"
+	"signalpost/queue/store/disk"
+)
+
+// FS is a file system; DefaultFS is the machine's.
+type FS = vfs.FS
+
+// DefaultFS is the machine's file system.
+var DefaultFS = vfs.Default
+
+// What a store answers with.
+var (
+	// ErrClosed: the store is closed.
+	ErrClosed = errors.New("queue closed")
+	// ErrUnavailable: the store takes no new signals now; the text says why.
+	ErrUnavailable = errors.New("not accepting signals")
+	// ErrFailed: the store has failed, and another may be open in its place.
+	ErrFailed = fmt.Errorf("%w: the store has failed and is being opened again", ErrUnavailable)
+	// ErrNotFound: there is no such thing, or it has expired.
+	ErrNotFound = errors.New("not found")
+)
+
+// Options are what a store is opened with. The functions are called by the
+// store's goroutines; none may wait for an operation of the store to end, but TooOld.
+type Options struct {
+	Log      *slog.Logger
+	Now      func() time.Time // the clock on the wall; it may be set
+	LowEvery int              // batches after which a route's low-water mark is moved up
+	Journal  Log              // nil: Pebble's own
+
+	// Low is a time before which nothing pending of the route is due.
+	Low func(r *Route) record.Millis
+	// Logged is called with new entries of the log, in their order, once they are
+	// on disk. It must not keep the slice.
+	Logged func([]Entry)
+	// Grown is called when new entries can be read.
+	Grown func()
+	// TooOld ends what has been pending since before, of those found.
+	TooOld func(ctx context.Context, found []Found, before record.Millis) error
+}
+
+// An Entry is an entry of the log and when it was made.
+type Entry struct {
+	At record.Stamp
+	record.Entry
+	RouteName string
+}
+
+// A Found is a delivery as it was found.
+type Found struct {
+	ID record.DeliveryID
+	record.Delivery
+}
+
+// A Store is one open database and what runs on it. When it fails it is
+// closed, and its owner opens another.
+type Store struct {
+	o      Options
+	folder *disk.Folder
+	shield *disk.Shield
+	db     *pebble.DB
+	log    *slog.Logger
+	limits atomic.Pointer[Limits]
+
+	routesMu sync.RWMutex
+	byName   map[string]*Route          // never removed from; guarded by routesMu
+	byNum    map[record.RouteNum]*Route // the same; guarded by routesMu
+	lastNum  record.RouteNum            // the committer's
+
+	lastSignal record.SignalID // the newest when the store was opened
+
+	submitting sync.RWMutex
+	closed     bool // guarded by submitting
+	ops        chan Operation
+	groups     chan *group
+
+	tailMu sync.Mutex
+	tail   Tail // guarded by tailMu
+
+	failure atomic.Pointer[error]
+	failed  chan struct{} // closed when failure is set
+	started atomic.Bool
+	writes  disk.Call // the committer's calls of Pebble
+	syncs   disk.Call // the finisher's
+
+	reportMu sync.Mutex
+	reported map[string]bool // files and faults that were logged
+
+	room room
+
+	readMu   sync.Mutex
+	readers  int       // calls of Read under way; guarded by readMu
+	dbClosed bool      // no further ones begin; guarded by readMu
+	unread   sync.Cond // readers is 0
+
+	// Finished is held while a finished delivery is taken out of its state, or
+	// looked at to be deleted.
+	Finished sync.Mutex
+
+	stopTend  context.CancelFunc
+	tending   sync.WaitGroup // sweeper and disk watch
+	stopWatch context.CancelFunc
+	watching  sync.WaitGroup
+	writing   sync.WaitGroup // committer and finisher
+}
+
+// LastSignal is the newest id, of a signal or delivery, when the store was opened.
+func (s *Store) LastSignal() record.SignalID { return s.lastSignal }
+
+// Start begins to commit, sweep and watch the disk.
+func (s *Store) Start(l Limits) {
+	s.limits.Store(&l)
+	s.started.Store(true)
+	s.writing.Add(2)
+	go func() { defer s.writing.Done(); s.commit() }()
+	go func() { defer s.writing.Done(); s.finish() }()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stopTend = cancel
+	s.lookAtDisk()
+	watched, cancel := context.WithCancel(context.Background())
+	s.stopWatch = cancel
+	s.watching.Add(1)
+	go func() { defer s.watching.Done(); s.watch(watched) }()
+	s.tending.Add(2)
+	go func() { defer s.tending.Done(); s.tend(ctx) }()
+	go func() { defer s.tending.Done(); s.tendDisk(ctx) }()
+}
+
+// SetLimits has other limits hold from now on.
+func (s *Store) SetLimits(l Limits) {
+	s.limits.Store(&l)
+	notify(s.room.relimited)
+}
+
+// Limits are those that hold.
+func (s *Store) Limits() Limits { return *s.limits.Load() }
+
+// Close ends all that runs and closes the database; it may have failed before.
+// stop is called when no sweep runs any more, and ends whatever else submits operations.
+func (s *Store) Close(stop func()) error {
+	defer s.watching.Wait()
+	defer s.stopWatch() // last: the disk may fail to answer until then
+	s.stopTend()
+	s.tending.Wait()
+	stop()
+	s.submitting.Lock()
+	s.closed = true
+	s.submitting.Unlock()
+	close(s.ops)
+	s.writing.Wait()
+	s.endReading()
+	before := s.Err()
+	if err := s.closeDB(); err != nil && before == nil {
+		return fmt.Errorf("store %s: close: %w", s.folder.Path, err)
+	}
+	if err := s.Err(); err != nil && before == nil {
+		return fmt.Errorf("store %s: close: %w", s.folder.Path, err)
+	}
+	return nil
+}
+
+// closeDB closes the database. Behind its shield a failed one closes too.
+func (s *Store) closeDB() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	defer s.shield.End()
+	err = s.db.Close()
+	if s.Err() != nil {
+		s.shield.DropTables()
+	}
+	return err
+}
+
+// Fail ends the store's life. What it may hold on disk, the next one finds.
+func (s *Store) Fail(err error) {
+	if errors.Is(err, syscall.ENOSPC) {
+		err = fmt.Errorf("%w: free some of the disk", err)
+	}
+	if s.failure.CompareAndSwap(nil, &err) {
+		if s.started.Load() {
+			s.log.Error("the store failed; nothing is accepted or sent until it can be written again", slog.Any("err", err))
+		}
+		close(s.failed)
+	}
+}
+
+// Failed is closed when the store has failed.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// Err is why the store cannot be written any more, or nil.
+func (s *Store) Err() error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Ready is why a signal would be refused, or nil. It wraps ErrUnavailable.
+func (s *Store) Ready() error {
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if why := s.room.refusal.Load(); why != nil {
+		return fmt.Errorf("%w: %s", ErrUnavailable, *why)
+	}
+	return nil
+}
+
+// reportOnce logs what Pebble meets again and again.
+func (s *Store) reportOnce(msg string, err error) {
+	s.reportMu.Lock()
+	defer s.reportMu.Unlock()
+	key := msg + err.Error()
+	if s.reported[key] || len(s.reported) >= 100 {
+		return
+	}
+	if s.reported == nil {
+		s.reported = map[string]bool{}
+	}
+	s.reported[key] = true
+	s.log.Error(msg, slog.String("err", err.Error())) // without Pebble's stacks
+}
+
+// watch fails the store if the disk does not answer, so that nobody waits for
+// it, until ctx ends.
+func (s *Store) watch(ctx context.Context) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		if max(s.writes.Look(), s.syncs.Look()) >= stallLooks {
+			s.Fail(fmt.Errorf("store %s: the disk has not answered for %v", s.folder.Path, stallLooks*lookEvery))
+		}
+	}
+}
+
+const (
+	lookEvery  = time.Second // between looks at the disk
+	stallLooks = 10          // looks at one write that does not end, after which the store has failed
+)
+
+// notify wakes who receives from c, which holds one, without waiting for it.
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
