@@ -180,6 +180,7 @@ func TestUnrecordedOutcomesHoldTheLane(t *testing.T) {
 	c.Write(Place{c.wall() + 1000, items[1].ID})
 	c.Settled(items[1].ID, items[1].Due, c.wall()+1000)
 	c.now = c.now.Add(maxUnrecorded)
+	c.Ended()
 	if more, _ = c.begin(); len(more) != 1 || len(c.outcomes) != 0 {
 		t.Errorf("%d began when all were recorded", len(more))
 	}
