@@ -212,9 +212,12 @@ func (in *Ingest) begin(t *table.Table, only string, n int) (*offering, error) {
 	// The request's context has ended if the client has closed half of the
 	// connection, and yet it waits for the answer.
 	ctx := context.Background()
-	taken, err := in.made.Take(ctx, itemBytes*int64(n)*int64(1+routes))
-	if err != nil {
-		return nil, err
+	var taken int64
+	if need := itemBytes * int64(n) * int64(1+routes); need > memory.Small {
+		var err error
+		if taken, err = in.made.Take(ctx, need); err != nil {
+			return nil, err
+		}
 	}
 	return &offering{
 		table: t, only: only, budget: in.made, taken: taken,

@@ -12,6 +12,10 @@ import (
 	"signalpost/queue"
 )
 
+// Small is how many bytes a request need not take, and so never waits for: there
+// are only so many requests at once.
+const Small = 64 << 10
+
 // Wait is how long a request that has come waits for memory, usually.
 const Wait = 2 * time.Second
 

@@ -37,8 +37,10 @@ func read(ctx context.Context, s *queue.Signal) (in *input, err error) {
 		SignalID:   s.ID.String(),
 		ReceivedAt: s.ID.Time().UTC().Format(time.RFC3339), // whole seconds: jq's fromdate takes no others
 	}}
-	if in.taken, err = decoding.Take(ctx, json.Growth*int64(len(s.Body))); err != nil {
-		return nil, err
+	if n := json.Growth * int64(len(s.Body)); n > memory.Small {
+		if in.taken, err = decoding.Take(ctx, n); err != nil {
+			return nil, err
+		}
 	}
 	if in.doc, err = json.Decode(s.Body); err != nil {
 		in.close()

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -287,6 +288,8 @@ func TestBusy(t *testing.T) {
 	decoding = memory.New(1<<20, 10*time.Millisecond)
 	plain, shaped := tableOf(t, routesOf("a")), tableOf(t, routesOf("a", "b\ntransform = '.confidence'"))
 	s := queue.Signal{ID: sampleID, Type: "product_qualified_lead", Body: []byte(sample)}
+	small := s
+	s.Body = append(bytes.Repeat([]byte(" "), memory.Small/json.Growth), s.Body...)
 
 	taken, err := decoding.Take(t.Context(), 1<<40)
 	if err != nil {
@@ -294,6 +297,9 @@ func TestBusy(t *testing.T) {
 	}
 	if made, _, err := plain.Offer(nil, &s, ""); len(made) != 1 || err != nil {
 		t.Errorf("forwarded: %d deliveries, %v", len(made), err)
+	}
+	if made, _, err := shaped.Offer(nil, &small, ""); len(made) != 2 || err != nil {
+		t.Errorf("a small one: %d deliveries, %v", len(made), err)
 	}
 	made, _, err1 := shaped.Offer(nil, &s, "")
 	bodies, err2 := shaped.Reshape(s, "b")
