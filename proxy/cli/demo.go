@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"signalpost/proxy"
 	"signalpost/proxy/client"
@@ -108,27 +109,25 @@ func (d *demo) run(ctx context.Context, version string) (err error) {
 		return err
 	}
 
-	// The parts end in the order in which they were not begun: what is shown,
-	// the sidecar, the receivers.
-	receiving, stopReceivers := context.WithCancel(context.WithoutCancel(ctx))
-	received := make(chan error, 1)
-	go func() { received <- serve(receiving, l, d.receivers(secret), func() {}) }()
-	defer func() { stopReceivers(); err = errors.Join(err, <-received) }()
-	serving, stop := context.WithCancel(ctx)
-	listening, ended := make(chan string, 1), make(chan error, 1)
-	go func() { ended <- sidecar.Serve(serving, func(addr string) { listening <- addr }) }()
-	defer func() { stop(); err = errors.Join(err, <-ended) }()
-	select {
-	case err := <-ended:
-		ended <- nil
-		return err
-	case addr := <-listening:
-		if err := d.show(ctx, addr, path); err != nil || d.once {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	parts, ctx := errgroup.WithContext(ctx)
+	listening := make(chan string, 1)
+	parts.Go(func() error { return serve(ctx, l, d.receivers(secret), func() {}) })
+	parts.Go(func() error { return sidecar.Serve(ctx, func(addr string) { listening <- addr }) })
+	parts.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case addr := <-listening:
+			err := d.show(ctx, addr, path)
+			if d.once {
+				stop()
+			}
 			return err
 		}
-	}
-	<-ctx.Done()
-	return nil
+	})
+	return parts.Wait()
 }
 
 // receivers are one for each route; the CRM's fails its first request.
