@@ -177,3 +177,36 @@ func TestTryEndsWithItsClient(t *testing.T) {
 	}
 	r.until("the try ends", func() bool { return !under() })
 }
+
+// What is addressed to no path is answered as what is addressed to a wrong one.
+func TestNoPath(t *testing.T) {
+	r := run(t, routesOf("a"))
+	for _, line := range []string{"GET *", "POST localhost:80", "CONNECT localhost:80", "GET http://localhost/nothing"} {
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", line)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || resp.StatusCode != http.StatusNotFound || resp.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %+v, %v", line, resp, err)
+		}
+		c.Close()
+	}
+}
+
+// A follower whose request announces a body that never comes has no more time for
+// it than any other request.
+func TestFollowerWithoutItsBody(t *testing.T) {
+	r := run(t, routesOf("a"), hurry)
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET /log?follow=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+	c.SetDeadline(time.Now().Add(5 * hurried.request))
+	if text, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it is still there; it was sent %q", text)
+	}
+}

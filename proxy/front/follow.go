@@ -29,12 +29,12 @@ func (f *Front) follow(w http.ResponseWriter, r *http.Request, q query, filter q
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	s := newStream(w, f.Follower)
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	if err := s.send(nil); err != nil { // the headers, so that the caller knows at once that it listens
+	s, err := newStream(w, f.Follower)
+	if err != nil {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(r.Context())
@@ -58,11 +58,15 @@ type stream struct {
 	time    time.Duration
 }
 
-// newStream takes the deadlines off a request.
-func newStream(w http.ResponseWriter, each time.Duration) *stream {
+// newStream sends the headers, so that the caller knows at once that it listens,
+// and takes the deadlines off the request: not before, as net/http waits for what
+// is left of a request's body then.
+func newStream(w http.ResponseWriter, each time.Duration) (*stream, error) {
 	s := &stream{w, http.NewResponseController(w), each}
-	s.control.SetReadDeadline(time.Time{}) // once it has passed, net/http ends the request's context
-	return s
+	if err := s.send(nil); err != nil {
+		return nil, err
+	}
+	return s, s.control.SetReadDeadline(time.Time{}) // once it has passed, net/http ends the request's context
 }
 
 // send writes a piece, and waits until it has gone out.

@@ -162,7 +162,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			defer f.others.Release(1)
 		}
 	}
-	if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") {
+	if !strings.HasPrefix(r.URL.Path, "/") || strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") {
 		notFound(w, r) // ServeMux would redirect, which for a signal is an answer that few clients follow
 		return
 	}

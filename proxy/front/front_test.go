@@ -44,13 +44,11 @@ func TestFollowerThatDoesNotRead(t *testing.T) {
 	l.conns <- server
 	ended := make(chan error, 1)
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		stream := newStream(w, 50*time.Millisecond)
-		for {
-			if err := stream.send(make([]byte, 64<<10)); err != nil {
-				ended <- err
-				return
-			}
+		stream, err := newStream(w, 50*time.Millisecond)
+		for err == nil {
+			err = stream.send(make([]byte, 64<<10))
 		}
+		ended <- err
 	})}
 	go s.Serve(l)
 	defer s.Close()
