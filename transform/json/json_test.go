@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/big"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -342,5 +343,26 @@ func BenchmarkDecode(b *testing.B) {
 		if _, err := Decode([]byte(sample)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// No text decodes to more than Growth times its size.
+func TestGrowth(t *testing.T) {
+	live := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	for _, part := range []string{`{"":0},`, `{"":{}},`, `{"":[0]},`, `[0],`, `[[]],`, `{},`, `[],`, `0,`, `"",`, `"a",`, `10,`, `null,`, `{"0":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0},`, strings.Repeat(`{"":`, 900) + "0" + strings.Repeat("}", 900) + ","} {
+		text := []byte("[" + strings.Repeat(part, 2e5/len(part)) + "0]")
+		before := live()
+		v, err := Decode(text)
+		grown := float64(live()-before) / float64(len(text))
+		runtime.KeepAlive(v)
+		if err != nil || grown > Growth {
+			t.Errorf("%.20s decodes to %.1f times its size, %v", part, grown, err)
+		}
+		t.Logf("%.20s %.1f", part, grown)
 	}
 }
