@@ -335,7 +335,7 @@ secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 		`x:3:8: route "none": no secret`,
 		`x:8:12: route "secrets": the secret does not begin with whsec_`,
 		`x:8:22: route "secrets": the secret holds 6 bytes`,
-		`x:8:40: route "secrets": secrets: $ and the name after it are taken as written`,
+		`x:8:40: route "secrets": $ and the name after it are taken as written`,
 		`x:13:14: route "unsigned": signatures is empty`,
 		`x:14:15: route "unsigned": concurrency: 500`,
 		`x:15:26: route "unsigned": block_private_networks: no attempt will reach`,
@@ -356,6 +356,63 @@ secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 		if !strings.HasPrefix(got[i], want[i]) {
 			t.Errorf("got %s\nwant %s", got[i], want[i])
 		}
+	}
+}
+
+// What is legal and cannot be meant is told once a cause, with all its places.
+func TestWarningsOncePerCause(t *testing.T) {
+	c := good(t, `
+[server]
+hosts = ["a.example.com"]
+[queue]
+path = "$HOME/data"
+[defaults]
+where = '.plan = "CANARY"'
+secret = "v1,whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+[[route]]
+name = "a"
+url = "https://x.example.com/?token=${TOKEN}"
+[[route]]
+name = "b"
+url = "https://x.example.com/$id?a=$$"
+headers = { Authorization = "Bearer ${TOKEN}", X-Price = "US$5" }
+transform = """
+{ signal: $signal_id,
+  a: (.a | test("(?<=a\n).")) }"""
+secret = "pa$$word"
+[[route]]
+name = "c"
+url = "https://x.example.com/"
+where = "true"
+[[route]]
+name = "d"
+url = "https://x.example.com/"
+where = '.a | test("a"; "x")'
+secrets = []
+[[route]]
+name = "e"
+url = "https://x.example.com/"
+where = '.a == 1'
+secrets = []
+`)
+	want := []string{
+		`x:5:8: $ and the name after it are taken as written: an environment variable is read only as a whole secret value, { env = "NAME" }; also at 11:7 (route "a"), 15:29 (route "b")`,
+		`x:7:16: where: a filter that assigns with = passes every signal: compare with ==`,
+		`x:8:10: the secret begins with v1,whsec_: v1, is the version of its signatures and hardly part of it: leave out v1,`,
+		`x:18:17: route "b": transform: invalid regular expression`,
+		`x:19:10: route "b": the secret does not begin with whsec_`,
+		`x:23:10: route "c": where: the filter gives the same for every signal`,
+		`x:25:8: route "d": no secret: receivers cannot tell these deliveries from anyone else's; set secret; also at 30:8 (route "e")`,
+		`x:27:25: route "d": where: unsupported regular expression flag`,
+	}
+	got := strings.Split(strings.ReplaceAll(c.Warnings.Error(), "config signalpost.toml", "x"), "\n")
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || !strings.HasPrefix(got[i], want[i]) {
+			t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	if strings.Contains(c.Warnings.Error(), canary) {
+		t.Errorf("the text of a value is in %s", c.Warnings)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
@@ -130,7 +131,7 @@ func (d *decoder) read(v *value, keys schema, prefix string) (bad map[string]boo
 		if f, ok := keys[e.name]; ok {
 			f.read(d, prefix+e.name, e.val)
 			if !f.jq {
-				d.warnDollar(prefix+e.name, e.val)
+				d.warnDollar(e.val)
 			}
 		} else {
 			d.fault(e.at, "unknown key %s%s", quote(prefix+e.name), d.hint(e.name, keys))
@@ -153,7 +154,8 @@ func (d *decoder) warn(at int, format string, args ...any) {
 }
 
 func (d *decoder) about(at int, format string, args []any) Fault {
-	f := Fault{File: d.file, Route: d.route, Msg: fmt.Sprintf(format, args...), at: at}
+	msg := strings.Join(strings.FieldsFunc(fmt.Sprintf(format, args...), unicode.IsControl), " ") // one line
+	f := Fault{File: d.file, Route: d.route, Msg: msg, at: at}
 	if d.shared[at] {
 		f.Route = ""
 	}

@@ -67,8 +67,8 @@ func identityKeys(r *Route) schema {
 func routeKeys(r *Route) schema {
 	return schema{
 		"signal_types":           list(&r.SignalTypes, nil, "strings", glob),
-		"where":                  program(&r.Where, &r.WhereSource),
-		"transform":              program(&r.Transform, &r.TransformSource),
+		"where":                  program(&r.Where, &r.WhereSource, true),
+		"transform":              program(&r.Transform, &r.TransformSource, false),
 		"secret":                 one(&r.Secrets, nil, alone(secret(nil))),
 		"secrets":                list(&r.Secrets, nil, "secret values", secret(nil)),
 		"signatures":             list(&r.Signatures, []string{"beton", "standard"}, "strings", choice(sign.Presets(), sign.Presets()...)),

@@ -209,7 +209,7 @@ func headers(dst *map[string]Secret) field {
 			if text, ok := d.secret(key+"."+e.name, e.val, nil); ok {
 				kept[name] = NewSecret(text)
 			}
-			d.warnDollar(key+"."+e.name, e.val)
+			d.warnDollar(e.val)
 		}
 		*dst = kept
 	}}

@@ -125,12 +125,12 @@ func (d *decoder) secretText(key string, v *value) (text, from string, ok bool) 
 // or $NAME alone or in capitals.
 var dollar = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}|(?:^|[^A-Za-z0-9$])\$[A-Z_][A-Z0-9_]+\b|^\$[A-Za-z_][A-Za-z0-9_]*$`)
 
-func (d *decoder) warnDollar(key string, v *value) {
+func (d *decoder) warnDollar(v *value) {
 	for _, element := range v.list {
-		d.warnDollar(key, element)
+		d.warnDollar(element)
 	}
 	if v.kind == kindString && dollar.MatchString(v.text) {
-		d.warn(v.at, `%s: $ and the name after it are taken as written: an environment variable is read only as a whole secret value, { env = "NAME" }`, key)
+		d.warn(v.at, `$ and the name after it are taken as written: an environment variable is read only as a whole secret value, { env = "NAME" }`)
 	}
 }
 

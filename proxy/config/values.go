@@ -37,8 +37,8 @@ func form(form *regexp.Regexp, expected string) parser[string] {
 	})
 }
 
-// within parses strings that stand for something from least to most.
-func within[T int64 | time.Duration](expected string, parse func(string) (T, bool), write func(T) string, least, most T) parser[T] {
+// ranged parses strings that stand for something from least to most.
+func ranged[T int64 | time.Duration](expected string, parse func(string) (T, bool), write func(T) string, least, most T) parser[T] {
 	kind, _, _ := strings.Cut(expected, "such")
 	kind, _, _ = strings.Cut(kind, ",")
 	return text(expected, func(text string) (T, string) {
@@ -54,11 +54,11 @@ func within[T int64 | time.Duration](expected string, parse func(string) (T, boo
 }
 
 func duration(least, most time.Duration) parser[time.Duration] {
-	return within(units.DurationForm, units.ParseDuration, units.FormatDuration, least, most)
+	return ranged(units.DurationForm, units.ParseDuration, units.FormatDuration, least, most)
 }
 
 func size(least, most int64) parser[int64] {
-	return within(units.SizeForm, units.ParseSize, units.FormatSize, least, most)
+	return ranged(units.SizeForm, units.ParseSize, units.FormatSize, least, most)
 }
 
 // choice parses names, which stand for the values.
@@ -196,9 +196,9 @@ func isLoopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// program is a jq expression. One of nothing but white space is none, so that
-// a route can do without the one in [defaults].
-func program(dst **transform.Program, asWritten *string) field {
+// program is a jq expression; a filter decides which signals pass. One of nothing
+// but white space is none, so that a route can do without the one in [defaults].
+func program(dst **transform.Program, asWritten *string, filter bool) field {
 	return field{jq: true, read: func(d *decoder, key string, v *value) {
 		if !d.expect(v.kind == kindString, key, v, "a jq expression in a string") {
 			return
@@ -210,6 +210,9 @@ func program(dst **transform.Program, asWritten *string) field {
 		compiled, err := transform.Compile(v.text)
 		if err == nil {
 			*dst, *asWritten = compiled, v.text
+			for _, w := range compiled.Warnings(filter) {
+				d.warn(d.within(v, w.Line, w.Column), "%s: %s", key, w.Msg)
+			}
 			return
 		}
 		at, msg := v.at, err.Error()
