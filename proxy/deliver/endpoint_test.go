@@ -316,6 +316,37 @@ func TestRequest(t *testing.T) {
 			}
 		}
 	})
+	// What RFC 3986 forbids is encoded, what is encoded already is left alone.
+	t.Run("characters of the url", func(t *testing.T) {
+		for written, want := range map[string]string{
+			"/hooks?q=ü|{}^`<>\"&a=b+c%20%2f%C3%BC": "/hooks?q=%C3%BC%7C%7B%7D%5E%60%3C%3E%22&a=b+c%20%2f%C3%BC",
+			"/hooks?100%&x=%zz&y=%":                 "/hooks?100%25&x=%25zz&y=%25",
+			"/a%2Fb/ü/{id}[0]|?c":                   "/a%2Fb/%C3%BC/%7Bid%7D%5B0%5D%7C?c",
+			"/a:b@c;d=e,f!$&'()*+~._-?/?:@":         "/a:b@c;d=e,f!$&'()*+~._-?/?:@",
+			"":                                      "/",
+			"?":                                     "/?",
+			"?[a]":                                  "/?%5Ba%5D",
+			"//a//b/../c":                           "//a//b/../c",
+		} {
+			for _, way := range []func(*Endpoint){func(*Endpoint) {}, overHTTP} {
+				lines := make(chan string, 1)
+				address := wire(t, func(_ int, c net.Conn, r *bufio.Reader) {
+					line, _ := r.ReadString('\n')
+					lines <- strings.TrimSpace(line)
+					io.WriteString(c, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+					hang(r)
+				})
+				e := testEndpoint(t, testRoute(t, "http://"+address+written))
+				way(e)
+				if o := e.try(t); o.Verdict != queue.Delivered {
+					t.Fatalf("%+v", o)
+				}
+				if got := <-lines; got != "POST "+want+" HTTP/1.1" {
+					t.Errorf("%s: sent as %q, want %s", written, got, want)
+				}
+			}
+		}
+	})
 	t.Run("large", func(t *testing.T) {
 		d := testDelivery()
 		d.Body = []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
@@ -492,6 +523,21 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		if got := retryAfter(http.Header{"Retry-After": {tc.value}}, now); got != tc.want {
 			t.Errorf("%q: %s, want %s", tc.value, got, tc.want)
+		}
+	}
+	// A date is of the clock of who wrote it.
+	for date, want := range map[string]time.Duration{
+		"Wed, 29 Apr 2026 15:31:08 GMT": 2 * time.Second,
+		"Wed, 29 Apr 2026 15:31:11 GMT": 0,
+		"an hour ahead":                 time.Hour + 2*time.Second,
+	} {
+		h := http.Header{"Date": {date}, "Retry-After": {"Wed, 29 Apr 2026 15:31:10 GMT"}}
+		if got := retryAfter(h, now); got != want {
+			t.Errorf("Date %q: %s, want %s", date, got, want)
+		}
+		h.Set("Retry-After", "7")
+		if got := retryAfter(h, now); got != 7*time.Second {
+			t.Errorf("Date %q: seconds are %s", date, got)
 		}
 	}
 	if got := retryAfter(http.Header{}, now); got != 0 {

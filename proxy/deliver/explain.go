@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,18 +21,39 @@ import (
 	"signalpost/queue"
 )
 
-// shortage returns err as queue.ErrShortage if it is a lack of the machine's, else nil.
+// What the machine may lack, with what to do.
+var shortages = []struct {
+	errno  syscall.Errno
+	advice string
+}{
+	{syscall.EMFILE, "raise the limit of open files (ulimit -n, LimitNOFILE)"},
+	{syscall.ENFILE, "raise the system's limit of open files (fs.file-max)"},
+	{syscall.ENOBUFS, "the system has no memory left for the network"},
+	{syscall.ENOMEM, "the system has no memory left"},
+	{syscall.EADDRNOTAVAIL, "the system has no local port left: lower the concurrency of routes, or widen net.ipv4.ip_local_port_range"},
+}
+
+// lastShortage is when the last one was met.
+var lastShortage atomic.Pointer[time.Time]
+
+// resolverRefresh is how long the resolver goes on with what it read, or could
+// not read, of its configuration: after a shortage it may have no server.
+const resolverRefresh = 6 * time.Second
+
+// shortage returns err as queue.ErrShortage if it is for a lack of the
+// machine's that there was no answer, else nil.
 func shortage(err error) error {
-	for lack, advice := range map[syscall.Errno]string{
-		syscall.EMFILE:        "raise the limit of open files (ulimit -n, LimitNOFILE)",
-		syscall.ENFILE:        "raise the system's limit of open files (fs.file-max)",
-		syscall.ENOBUFS:       "the system has no memory left for the network",
-		syscall.ENOMEM:        "the system has no memory left",
-		syscall.EADDRNOTAVAIL: "the system has no local port left: lower the concurrency of routes, or widen net.ipv4.ip_local_port_range",
-	} {
-		if errors.Is(err, lack) && !(lack == syscall.EADDRNOTAVAIL && unusable(err)) {
-			return fmt.Errorf("%w: %w: %s", queue.ErrShortage, lack, advice)
+	var dns *net.DNSError
+	inDNS := errors.As(err, &dns)
+	for _, s := range shortages {
+		if errors.Is(err, s.errno) && !(s.errno == syscall.EADDRNOTAVAIL && unusable(err)) || inDNS && hides(dns, s.errno) {
+			now := time.Now()
+			lastShortage.Store(&now)
+			return fmt.Errorf("%w: %w: %s", queue.ErrShortage, s.errno, s.advice)
 		}
+	}
+	if last := lastShortage.Load(); inDNS && last != nil && time.Since(*last) < resolverRefresh {
+		return fmt.Errorf("%w: DNS suffers from what was short a moment ago: %s", queue.ErrShortage, dns.Err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -119,6 +120,30 @@ func TestHTTP2Refusals(t *testing.T) {
 				t.Errorf("requests of each connection: %v, want %v", requests, test.requests)
 			}
 		})
+	}
+}
+
+// TestHTTP2Ping: who answers no ping is gone, and an attempt waits for no answer
+// of his, however long its timeout is.
+func TestHTTP2Ping(t *testing.T) {
+	t.Parallel() // it takes ten seconds
+	noLeak(t)
+	ca := newAuthority(t, "our CA")
+	serving := &tls.Config{Certificates: []tls.Certificate{ca.pair(t, serverCert())}, NextProtos: []string{"h2"}}
+	address := wire(t, func(_ int, c net.Conn, _ *bufio.Reader) {
+		secure := tls.Server(c, serving)
+		if secure.Handshake() == nil {
+			http2.NewFramer(secure, secure).WriteSettings()
+			io.Copy(io.Discard, secure)
+		}
+	})
+	r := testRoute(t, "https://"+address+"/x")
+	r.TLS = config.TLS{Config: &tls.Config{RootCAs: ca.pool()}}
+	r.Timeout = time.Hour
+	start := time.Now()
+	wantFailure(t, testEndpoint(t, r).try(t), "connection closed before an answer")
+	if took := time.Since(start); took < 2*pingAfter || took > 3*pingAfter {
+		t.Errorf("it took %s", took)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -17,10 +18,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -178,6 +181,7 @@ func TestWire(t *testing.T) {
 		"no status":               {answer: says("HTTP/1.1 \r\n\r\n"), fails: "malformed answer"},
 		"negative status":         {answer: says("HTTP/1.1 -20 OK\r\n\r\n"), fails: "malformed answer"},
 		"status 000":              {answer: says("HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n"), fails: "malformed answer: its status is 0"},
+		"status 099":              {answer: says("HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n"), fails: "malformed answer: its status is 99"},
 		"status 999":              {answer: says("HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n"), fails: "answered 999", status: 999},
 		"bad header":              {answer: says(ok + "no colon\r\n\r\n"), fails: "malformed answer"},
 		"bad length":              {answer: says(ok + "Content-Length: many\r\n\r\n"), fails: "malformed answer"},
@@ -631,6 +635,91 @@ func TestAddressChanges(t *testing.T) {
 		if o := e.try(t); o.Verdict != queue.Delivered || reached.Load() != ip.String() {
 			t.Errorf("it leads to %v; %v was reached: %+v", ip, reached.Load(), o)
 		}
+	}
+}
+
+// A name beyond ASCII is looked up, and sent, as DNS has it.
+func TestInternationalName(t *testing.T) {
+	noLeak(t)
+	base, requests, _ := receives(t, func(http.ResponseWriter, *http.Request) {})
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(base, "http://"))
+	loopback := net.IPv4(127, 0, 0, 1)
+	var leads atomic.Pointer[net.IP]
+	leads.Store(&loopback)
+	for _, way := range []func(*Endpoint){func(*Endpoint) {}, overHTTP} {
+		e := endpointVia(t, testRoute(t, "http://bücher.example.test.:"+port), func(o *network) { o.resolver = dnsOf(t, &leads) })
+		way(e)
+		if o := e.try(t); o.Verdict != queue.Delivered {
+			t.Errorf("%+v", o)
+		}
+	}
+	for _, r := range requests() {
+		if r.Host != "xn--bcher-kva.example.test.:"+port {
+			t.Errorf("Host %s", r.Host)
+		}
+	}
+}
+
+// A lack of the machine's is no verdict, nor is what it does to DNS for some seconds after.
+func TestShortage(t *testing.T) {
+	defer lastShortage.Store(nil)
+	short := func(err error) bool { return errors.Is(err, queue.ErrShortage) }
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		at := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
+		if err := shortage(&net.OpError{Op: "dial", Net: "tcp", Addr: at, Err: os.NewSyscallError("connect", errno)}); !short(err) || !errors.Is(err, errno) {
+			t.Errorf("%v: %v", errno, err)
+		}
+	}
+	lastShortage.Store(nil)
+	for _, err := range []error{syscall.ECONNREFUSED, io.EOF, os.ErrDeadlineExceeded, &net.DNSError{Err: "no such host", IsNotFound: true}} {
+		if got := shortage(err); got != nil {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+	// Where IPv6 is missing its addresses are "not available", however many ports are left.
+	if c, err := net.Dial("udp", "[::1]:1"); errors.Is(err, syscall.EADDRNOTAVAIL) {
+		if o := testEndpoint(t, testRoute(t, "http://[::1]:1")).try(t); o.Verdict != queue.Retry || !o.Fault {
+			t.Errorf("an address that cannot be reached from here: %+v", o)
+		}
+	} else if err == nil {
+		c.Close()
+	}
+
+	base, _, _ := receives(t, func(http.ResponseWriter, *http.Request) {})
+	loopback := net.IPv4(127, 0, 0, 1)
+	var leads atomic.Pointer[net.IP]
+	leads.Store(&loopback)
+	resolver := dnsOf(t, &leads)
+	named := endpointVia(t, testRoute(t, "http://crm.example.test."), func(n *network) { n.resolver = resolver })
+	numbered := testEndpoint(t, testRoute(t, base))
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 0 // for files that are not open yet
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	for name, e := range map[string]*Endpoint{"a name": named, "an address": numbered} {
+		if o, err := e.Attempt(t.Context(), testDelivery(), 1); !short(err) || !strings.Contains(err.Error(), "ulimit -n") {
+			t.Errorf("%s, without files: %+v, %v", name, o, err)
+		}
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	lost := &net.DNSError{Err: "read udp 127.0.0.1:1->127.0.0.1:53: read: connection refused"}
+	if err := shortage(lost); !short(err) {
+		t.Errorf("a moment later: %v", err)
+	}
+	if o := numbered.try(t); o.Verdict != queue.Delivered {
+		t.Errorf("a moment later: %+v", o)
+	}
+	then := time.Now().Add(-resolverRefresh)
+	lastShortage.Store(&then)
+	if err := shortage(lost); err != nil {
+		t.Errorf("some seconds later: %v", err)
 	}
 }
 

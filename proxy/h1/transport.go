@@ -302,7 +302,7 @@ func (t *Transport) acquire() *generation {
 	if g := t.next; g != nil && time.Since(g.made) >= MaxAge {
 		t.next = nil
 		if g.users == 0 {
-			defer g.CloseIdleConnections()
+			defer g.end()
 		}
 	}
 	if t.next == nil {
@@ -323,8 +323,15 @@ func (t *Transport) release(g *generation, spent bool) {
 	last := t.next != g && g.users == 0
 	t.mu.Unlock()
 	if last {
-		g.CloseIdleConnections()
+		g.end()
 	}
+}
+
+// end closes the connections of a generation that nobody uses. net/http may take
+// a moment to see that one over HTTP/2 is idle.
+func (g *generation) end() {
+	g.CloseIdleConnections()
+	time.AfterFunc(time.Second, g.CloseIdleConnections)
 }
 
 // Close closes all connections that are idle, and those in use when their
@@ -338,6 +345,6 @@ func (t *Transport) Close() {
 	t.mu.Unlock()
 	t.closeIdle(func(*conn) bool { return true })
 	if idle {
-		g.CloseIdleConnections()
+		g.end()
 	}
 }
