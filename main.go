@@ -168,19 +168,21 @@ func tune() {
 // build returns the version and commit of this binary: as linked, or else as
 // the Go command knows them.
 func build(version, commit string) (string, string) {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if v := info.Main.Version; v != "(devel)" {
-			version = cmp.Or(version, strings.TrimPrefix(v, "v"))
-		}
-		settings := map[string]string{}
-		for _, s := range info.Settings {
-			settings[s.Key] = s.Value
-		}
-		if revision := settings["vcs.revision"]; revision != "" && settings["vcs.modified"] == "true" {
-			commit = cmp.Or(commit, revision+" (changed)")
-		} else {
-			commit = cmp.Or(commit, revision)
-		}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = new(debug.BuildInfo)
 	}
-	return cmp.Or(version, "dev"), cmp.Or(commit, "unknown")
+	settings := map[string]string{}
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	revision := settings["vcs.revision"]
+	if revision != "" && settings["vcs.modified"] == "true" {
+		revision += " (changed)"
+	}
+	known := strings.TrimPrefix(info.Main.Version, "v")
+	if known == "(devel)" {
+		known = ""
+	}
+	return cmp.Or(version, known, "dev"), cmp.Or(commit, revision, "unknown")
 }

@@ -8,6 +8,8 @@
 package receiver
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,21 +56,17 @@ type Options struct {
 
 // Check says what New would not accept.
 func (o Options) Check() error {
-	for _, s := range []struct {
-		name   string
-		status int
-	}{{"status", o.Status}, {"status of failures", o.FailStatus}} {
-		if s.status != 0 && (s.status < 200 || s.status > 599) {
-			return fmt.Errorf("%s %d: expected 200 to 599", s.name, s.status)
+	for name, status := range map[string]int{"status": o.Status, "status of failures": o.FailStatus} {
+		if status != 0 && (status < 200 || status > 599) {
+			return fmt.Errorf("%s %d: expected 200 to 599", name, status)
 		}
 	}
-	if !(o.Fail >= 0 && o.Fail <= 1) {
+	switch {
+	case !(o.Fail >= 0 && o.Fail <= 1):
 		return fmt.Errorf("share of failures %v: expected 0 to 1", o.Fail)
-	}
-	if o.Latency < 0 {
+	case o.Latency < 0:
 		return fmt.Errorf("latency %s: expected 0 or more", o.Latency)
-	}
-	if o.RetryAfter < 0 {
+	case o.RetryAfter < 0:
 		return fmt.Errorf("retry after %s: expected 0 or more", o.RetryAfter)
 	}
 	return nil
@@ -112,9 +110,9 @@ type Signature struct {
 // A Receiver is an http.Handler that takes every method and path. It keeps no
 // request, and starts no goroutine.
 type Receiver struct {
-	opts   Options
-	closed chan struct{}
-	close  func()
+	opts  Options
+	open  context.Context // ends with Close
+	close context.CancelFunc
 
 	mu        sync.Mutex // held while Options.Seen and Options.Rand are called
 	delivered map[string]bool
@@ -127,12 +125,8 @@ func New(o Options) *Receiver {
 	if err := o.Check(); err != nil {
 		panic("receiver: " + err.Error())
 	}
-	if o.Status == 0 {
-		o.Status = http.StatusOK
-	}
-	if o.FailStatus == 0 {
-		o.FailStatus = http.StatusServiceUnavailable
-	}
+	o.Status = cmp.Or(o.Status, http.StatusOK)
+	o.FailStatus = cmp.Or(o.FailStatus, http.StatusServiceUnavailable)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -142,9 +136,9 @@ func New(o Options) *Receiver {
 	if o.Seen == nil {
 		o.Seen = func(Request) {}
 	}
-	r := &Receiver{opts: o, closed: make(chan struct{}), delivered: map[string]bool{}}
-	r.close = sync.OnceFunc(func() { close(r.closed) })
-	return r
+	rc := &Receiver{opts: o, delivered: map[string]bool{}}
+	rc.open, rc.close = context.WithCancel(context.Background())
+	return rc
 }
 
 // Close makes requests that hang, or wait for the latency to pass, end at
@@ -231,14 +225,9 @@ func (rc *Receiver) wait(r *http.Request) bool {
 	select {
 	case <-done:
 	case <-r.Context().Done():
-	case <-rc.closed:
+	case <-rc.open.Done():
 	}
-	select {
-	case <-rc.closed:
-		return false
-	default:
-		return r.Context().Err() == nil
-	}
+	return r.Context().Err() == nil && rc.open.Err() == nil
 }
 
 // answer tells nothing of the request: who sends one may be a browser.
