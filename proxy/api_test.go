@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -1399,6 +1400,56 @@ transform = "error"
 }
 
 // A page has 100 entries unless it is asked for others.
+// What somebody gave up on purpose is not sent again in bulk unless it is named;
+// what waits for its next attempt can be sent at once.
+func TestRetryInBulk(t *testing.T) {
+	status := atomic.Int64{}
+	status.Store(http.StatusUnauthorized)
+	s := start(t, `
+[[route]]
+name = "a"
+url = "%s"
+retry = { first = "1h", window = "24h" }
+`, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(status.Load())) }))
+	count := func(query string) (n int) {
+		var page deliveries
+		s.get("/deliveries?"+query, &page)
+		for _, d := range page.Deliveries {
+			if d.Attempts > 0 {
+				n++
+			}
+		}
+		return n
+	}
+	s.post("/signals", `[{"signal_type":"keep"},{"signal_type":"keep"},{"signal_type":"drop"}]`)
+	s.until("all have been tried", func() bool { return count("state=pending") == 3 })
+	for _, test := range []struct {
+		path, body string
+		want       int
+	}{
+		{"/discard", `{"signal_type":"drop"}`, 1},
+		{"/retry", `{"dry_run":true}`, 0},
+		{"/retry", `{"route":"a","dry_run":true}`, 0},
+		{"/retry", `{"state":"dead","dry_run":true}`, 0},
+		{"/retry", `{"reason":"discarded","dry_run":true}`, 1},
+		{"/retry", `{"state":"pending","dry_run":true}`, 2},
+		{"/retry", `{"state":"delivered","dry_run":true}`, 0},
+	} {
+		if a := s.post(test.path, test.body); strings.TrimSpace(a.body) != fmt.Sprintf(`{"matched":%d}`, test.want) {
+			t.Errorf("POST %s %s: %s, want %d", test.path, test.body, a, test.want)
+		}
+	}
+	status.Store(http.StatusOK)
+	if a := s.post("/retry", `{"state":"pending","route":"a"}`); a.status != 202 {
+		t.Errorf("%s", a)
+	}
+	s.until("what waited is delivered", func() bool { return count("state=delivered") == 2 })
+	if a := s.post("/retry", `{"reason":"discarded"}`); a.status != 202 {
+		t.Errorf("%s", a)
+	}
+	s.until("what was discarded is delivered", func() bool { return count("state=delivered") == 3 })
+}
+
 func TestDefaultLimit(t *testing.T) {
 	s := start(t, "[[route]]\nname = 'broken'\nurl = '%s'\ntransform = 'error'\n", nil)
 	s.do("POST", "/signals", strings.Repeat("{\"signal_type\":\"a\"}\n", 101), "Content-Type", isLines)

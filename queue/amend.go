@@ -36,11 +36,15 @@ func (q *Queue) Retry(id DeliveryID, always bool, reshape Reshape) error {
 }
 
 // RetryAll does what Retry does to all deliveries that match, and returns how
-// many. Those of routes that are not in the config are passed over. f.State
-// is StateDead or StateDelivered. With dry it only counts.
+// many. Those of routes that are not in the config are passed over, and so are
+// those that were discarded unless f names that reason. f.State is StateDead,
+// StateDelivered or StatePending. With dry it only counts.
 func (q *Queue) RetryAll(ctx context.Context, f Filter, always bool, reshape Reshape, dry bool) (int, error) {
 	e := q.engine.Load()
-	return e.amendAll(ctx, f, dry, q.retry(e, always, reshape))
+	a := q.retry(e, always, reshape)
+	can := a.of
+	a.of = func(r *record.Delivery) bool { return can(r) && (r.Reason != Discarded || f.Reason == Discarded) }
+	return e.amendAll(ctx, f, dry, a)
 }
 
 // Discard makes a pending or held delivery dead, reason discarded. One whose

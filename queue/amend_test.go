@@ -378,7 +378,7 @@ func TestRetryAllAndDiscardReachWhatMatches(t *testing.T) {
 		if held, ready := r.inMemory("crm"); held != 0 || ready != 0 {
 			t.Errorf("%d held, %d ready", held, ready)
 		}
-		if n, err := r.RetryAll(ctx, Filter{State: StateDead}, true, shape("1", "2"), false); n != len(ids) || err != nil {
+		if n, err := r.RetryAll(ctx, Filter{State: StateDead, Reason: Discarded}, true, shape("1", "2"), false); n != len(ids) || err != nil {
 			t.Errorf("%d were retried, %v; want %d", n, err, len(ids))
 		}
 		if s := r.status("crm"); s.Pending != 2*int64(len(ids)) || s.Dead != 0 {

@@ -72,7 +72,7 @@ func (f *Front) writeDelivery(w http.ResponseWriter, id queue.DeliveryID) error 
 }
 
 func (f *Front) postRetry(w http.ResponseWriter, r *http.Request, _ query) error {
-	v, filter, err := f.readSelection(r, []string{string(queue.StateDead), string(queue.StateDelivered)}, "reshape")
+	v, filter, err := f.readSelection(r, []string{string(queue.StateDead), string(queue.StateDelivered), string(queue.StatePending)}, "reshape")
 	if err != nil {
 		return err
 	}
