@@ -16,40 +16,21 @@ import (
 	"signalpost/transform"
 )
 
-// text parses strings: read returns what one stands for, or what was expected.
-func text[T any](expected string, read func(text string) (x T, expected string)) parser[T] {
+// text parses strings of which read knows what they stand for.
+func text[T any](expected string, read func(text string) (x T, ok bool)) parser[T] {
 	return func(d *decoder, key string, v *value) (x T, ok bool) {
-		expected := expected
 		if v.kind == kindString {
-			x, expected = read(v.text)
+			x, ok = read(v.text)
 		}
-		return x, d.expect(expected == "", key, v, expected)
+		return x, d.expect(ok, key, v, expected)
 	}
 }
 
-// form parses strings that match a form.
-func form(form *regexp.Regexp, expected string) parser[string] {
-	return text(expected, func(text string) (string, string) {
-		if !form.MatchString(text) {
-			return "", expected
-		}
-		return text, ""
-	})
-}
-
 // ranged parses strings that stand for something from least to most.
-func ranged[T int64 | time.Duration](expected string, parse func(string) (T, bool), write func(T) string, least, most T) parser[T] {
-	kind, _, _ := strings.Cut(expected, "such")
-	kind, _, _ = strings.Cut(kind, ",")
-	return text(expected, func(text string) (T, string) {
+func ranged[T int64 | time.Duration](form string, parse func(string) (T, bool), write func(T) string, least, most T) parser[T] {
+	return text(fmt.Sprintf("%s, from %s to %s", form, write(least), write(most)), func(text string) (T, bool) {
 		n, ok := parse(text)
-		switch {
-		case !ok:
-			return n, expected
-		case n < least || n > most:
-			return n, fmt.Sprintf("%s from %s to %s", strings.TrimSpace(kind), write(least), write(most))
-		}
-		return n, ""
+		return n, ok && n >= least && n <= most
 	})
 }
 
@@ -63,16 +44,18 @@ func size(least, most int64) parser[int64] {
 
 // choice parses names, which stand for the values.
 func choice[T any](names []string, values ...T) parser[T] {
-	return text(oneOf(names), func(text string) (x T, expected string) {
-		if i := slices.Index(names, text); i >= 0 {
-			return values[i], ""
+	return func(d *decoder, key string, v *value) (x T, ok bool) {
+		expected := oneOf(names)
+		if v.kind == kindString {
+			if i := slices.Index(names, v.text); i >= 0 {
+				return values[i], true
+			}
+			if meant := Nearest(v.text, names); meant != "" {
+				expected += " (did you mean " + quote(meant) + "?)"
+			}
 		}
-		expected = oneOf(names)
-		if meant := Nearest(text, names); meant != "" {
-			expected += " (did you mean " + quote(meant) + "?)"
-		}
-		return x, expected
-	})
+		return x, d.expect(false, key, v, expected)
+	}
 }
 
 func boolean(d *decoder, key string, v *value) (bool, bool) {
@@ -101,25 +84,22 @@ func fraction(d *decoder, key string, v *value) (float64, bool) {
 	return f, d.expect(number && err == nil && f >= 0 && f < 1, key, v, "a number from 0 to below 1")
 }
 
-const rateExpected = `a rate above 0 such as "50/s", "100/m" or "1000/h"`
-
 var rateForm = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)/([smh])$`)
 
 // rate parses attempts a time into attempts a second.
-var rate = text(rateExpected, func(text string) (perSecond float64, _ string) {
+var rate = text(`a rate above 0 such as "50/s", "100/m" or "1000/h"`, func(text string) (perSecond float64, ok bool) {
 	if m := rateForm.FindStringSubmatch(text); m != nil {
 		perSecond, _ = strconv.ParseFloat(m[1], 64)
 		perSecond /= map[string]float64{"s": 1, "m": 60, "h": 3600}[m[2]]
 	}
-	if perSecond <= 0 || perSecond > 1e6 {
-		return 0, rateExpected
-	}
-	return perSecond, ""
+	return perSecond, perSecond > 0 && perSecond <= 1e6
 })
 
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 
-var routeName = form(nameForm, "1 to 63 of a-z, 0-9, _ and -, the first a letter or digit")
+var routeName = text("1 to 63 of a-z, 0-9, _ and -, the first a letter or digit", func(text string) (string, bool) {
+	return text, nameForm.MatchString(text)
+})
 
 // path is a file or folder, kept as an absolute path.
 func path(d *decoder, key string, v *value) (string, bool) {
@@ -137,32 +117,18 @@ func path(d *decoder, key string, v *value) (string, bool) {
 
 var hostForm = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
 
-const hostExpected = "a plain host name such as signals.example.com, without scheme, port or wildcard"
-
-var hostName = text(hostExpected, func(text string) (string, string) {
+var hostName = text("a plain host name such as signals.example.com, without scheme, port or wildcard", func(text string) (string, bool) {
 	text = strings.TrimSuffix(strings.ToLower(text), ".")
-	if len(text) > 253 || !hostForm.MatchString(text) {
-		return "", hostExpected
-	}
-	return text, ""
+	return text, len(text) <= 253 && hostForm.MatchString(text)
 })
 
-const globExpected = "a signal type, 1 to 256 printable ASCII characters with no space at either end, in which * stands for any characters and ? for one"
+var typeForm = regexp.MustCompile(`^[!-~]([ -~]{0,254}[!-~])?$`)
 
-// glob is a pattern for signal types, which are printable ASCII. What other
-// globs have beside * and ? cannot be meant as it would be read here.
-var glob = text(globExpected, func(text string) (string, string) {
-	ok := text != "" && len(text) <= 256 && text == strings.TrimSpace(text)
-	for _, c := range []byte(text) {
-		ok = ok && c >= ' ' && c <= '~'
-	}
-	switch {
-	case !ok:
-		return "", globExpected
-	case strings.ContainsAny(text, `[]{}\`) || text[0] == '!' || text[0] == '^':
-		return "", `a signal type in which only * and ? are special, without [ ] { } \ and without ! or ^ at the front (list each type, or use where)`
-	}
-	return text, ""
+// glob is a pattern for signal types. What other globs have beside * and ?
+// cannot be meant as it would be read here.
+var glob = text("a signal type, 1 to 256 printable ASCII characters with no space at either end, in which * stands for any characters and ? for one "+
+	`(no [ ] { } \, and no ! or ^ at the front: list each type, or use where)`, func(text string) (string, bool) {
+	return text, typeForm.MatchString(text) && !strings.ContainsAny(text, `[]{}\`) && !strings.HasPrefix(text, "!") && !strings.HasPrefix(text, "^")
 })
 
 // listen is an address to listen on: HOST:PORT or unix:PATH.
