@@ -309,3 +309,101 @@ func TestFolderMoved(t *testing.T) {
 	accepted()
 	r.until("the first is delivered", func() bool { return r.detail(first).State == StateDelivered })
 }
+
+// TestFilesRemoved: files removed inside the folder are noticed within a
+// second. Nothing is accepted any more, and what was acknowledged is kept.
+func TestFilesRemoved(t *testing.T) {
+	for name, test := range map[string]struct {
+		remove string // glob
+		says   string
+	}{
+		"logs":   {"*.log", "restart signalpost"},
+		"lock":   {"LOCK", "another process may have it open"},
+		"marker": {"marker.manifest.*", "marker.manifest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "data")
+			paused := route("a")
+			paused.Paused = true
+			p := &endpoint{}
+			q, err := Open(Options{Path: path, Courier: p})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &rig{t: t, endpoint: p, Queue: q}
+			r.configure(paused)
+			ids := r.putMany("a", 100)
+			gone := map[string][]byte{}
+			matches, err := filepath.Glob(filepath.Join(path, test.remove))
+			if err != nil || len(matches) == 0 {
+				t.Fatal(matches, err)
+			}
+			for _, m := range matches {
+				if gone[m], err = os.ReadFile(m); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Remove(m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			accepted := ids
+			start := time.Now()
+			for {
+				a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, Deliveries: []Made{{Route: "a"}}}
+				if err = r.Put([]Accepted{a}, nil, nil); err != nil {
+					break
+				}
+				accepted = append(accepted, a.ID.Delivery(1))
+				time.Sleep(5 * time.Millisecond)
+				if time.Since(start) > time.Minute {
+					t.Fatal("it goes on accepting")
+				}
+			}
+			mustBe(t, err, ErrUnavailable)
+			if !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), path) {
+				t.Errorf("it says %v", err)
+			}
+			if name == "marker" { // whoever has it puts it back
+				for m, b := range gone {
+					if err := os.WriteFile(m, b, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			} else {
+				time.Sleep(1500 * time.Millisecond)
+				mustBe(t, r.Ready(), ErrUnavailable)
+			}
+			if err := q.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if err := Check(path); err != nil {
+				t.Error(err)
+			}
+			if q, err = Open(Options{Path: path, Courier: p}); err != nil {
+				t.Fatal(err)
+			}
+			r.Queue = q
+			r.configure(route("a"))
+			r.until("all delivered", func() bool { return r.status("a").Pending == 0 })
+			once(t, p.taken(), accepted)
+			r.put("a")
+			if err := q.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestLogRemovedWhileStopped: a store that lacks a log which was made is
+// refused, and left as it is.
+func TestLogRemovedWhileStopped(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	paused := route("a")
+	paused.Paused = true
+	r := newRigOn(t, mem, Limits{}, paused)
+	r.putMany("a", 100)
+	all := files(t, mem.CrashClone(vfs.CrashCloneCfg{}))
+	log := pick(t, all, "0", ".log")
+	delete(all, log)
+	refused(t, storeOf(t, all), log, "restore the folder from a backup")
+}

@@ -59,8 +59,7 @@ func open(o Options, fs store.FS) (_ *Queue, err error) {
 	}
 	newest := e.store.LastSignal()
 	q.ids.Above(newest)
-	ahead := newest.Time().Sub(q.now())
-	if ahead > time.Minute {
+	if ahead := newest.Time().Sub(q.now()); ahead > time.Minute {
 		q.log.Warn(fmt.Sprintf("the newest signal was accepted %v ahead of now: the clock was wrong then, or is now; "+
 			"what is accepted until it has caught up is kept for so much longer than queue.retention and queue.max_age say", ahead.Round(time.Second)))
 	}
@@ -69,7 +68,7 @@ func open(o Options, fs store.FS) (_ *Queue, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	q.stop = cancel
 	q.wg.Go(func() { q.reopenFailed(ctx) })
-	q.wg.Go(func() { q.watchClock(ctx, max(ahead, e.store.Tail().Newest.Time().Sub(q.now())) > clockSlack) })
+	q.wg.Go(func() { q.watchClock(ctx) })
 	return q, nil
 }
 

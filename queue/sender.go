@@ -128,6 +128,13 @@ func (s *sender) lease(p lane.Place) lane.Leased {
 	return s.lane.Lease(p)
 }
 
+// again has the lane look at the time anew.
+func (s *sender) again() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proceed()
+}
+
 // proceed begins as many attempts as may begin now, and sees to it that it is
 // called when more may. mu is held.
 func (s *sender) proceed() {
@@ -150,11 +157,7 @@ func (s *sender) next() (lane.Item, bool) {
 	switch {
 	case t.Begin || t.Wait == 0:
 	case s.timer == nil:
-		s.timer = time.AfterFunc(t.Wait, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.proceed()
-		})
+		s.timer = time.AfterFunc(t.Wait, s.again)
 	default:
 		s.timer.Reset(t.Wait)
 	}

@@ -136,6 +136,13 @@ func (g *IDs) Above(id SignalID) {
 	g.last = id
 }
 
+// Newest is the id made last.
+func (g *IDs) Newest() SignalID {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last
+}
+
 // Next makes an id of the time now.
 func (g *IDs) Next(now time.Time) SignalID {
 	var fresh ulid.ULID

@@ -190,6 +190,7 @@ func (s *Store) filesLack() string {
 		s.Fail(fmt.Errorf("store %s: %s removed, and what it held cannot be kept: %w", s.folder.Path, areOrIs(gone, names), err))
 		return why
 	}
+	s.shield.Forget(gone)
 	s.folder.Lose(why)
 	return why
 }

@@ -137,13 +137,15 @@ func (s *Shield) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs
 	return s.mem.OpenReadWrite(s.PathBase(name), c, opts...)
 }
 
-// ReuseForWrite makes a log of one that is done with.
+// ReuseForWrite makes a log of one that is done with, or a new one if someone removed that.
 func (s *Shield) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
 	reuse := func() error {
 		if err := s.going(s.PathBase(oldname)); err != nil {
 			return err
 		}
-		f, err = s.FS.ReuseForWrite(oldname, newname, c)
+		if f, err = s.FS.ReuseForWrite(oldname, newname, c); errors.Is(err, os.ErrNotExist) {
+			f, err = s.FS.Create(newname, c)
+		}
 		return s.made(s.PathBase(newname), f, err)
 	}
 	if s.change(reuse) {

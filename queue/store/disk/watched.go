@@ -49,6 +49,13 @@ func (s *Shield) going(name string) error {
 	return s.note("-" + name)
 }
 
+// Forget is told of files that are missed no more: what they held is elsewhere.
+func (s *Shield) Forget(names []string) {
+	for _, n := range names {
+		s.change(func() error { return s.going(n) })
+	}
+}
+
 // note appends lines to the list of logs. mu is held.
 func (s *Shield) note(lines ...string) error {
 	if _, err := s.logs.Write([]byte(strings.Join(lines, "\n") + "\n")); err != nil {
@@ -171,7 +178,7 @@ func CheckLogs(fs vfs.FS, path string) error {
 		return err
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%s is missing, which held what was acknowledged last (removing %s too gives that up)", strings.Join(missing, ", "), logList)
+		return fmt.Errorf("of its logs, which hold what was acknowledged last, there is no %s (to remove %s too gives that up)", strings.Join(missing, ", "), logList)
 	}
 	return checkNewest(fs, path, names)
 }
