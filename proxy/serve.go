@@ -90,7 +90,10 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	if ctx.Err() == nil {
 		tasks.Go(func() { p.watch(watching) })
 	}
-	plain := h1.New(limitConns(l, p.conns), handler, p.log, h1.Timeouts{Header: p.timeouts.header, Answer: p.timeouts.answer, Idle: p.timeouts.idle})
+	plain := h1.Listen(limitConns(l, p.conns), h1.Options{
+		Path: "/signals", Handler: handler, Log: p.log,
+		Header: p.timeouts.header, Answer: p.timeouts.answer, Idle: p.timeouts.idle,
+	})
 	served := make(chan error, 1)
 	tasks.Go(func() { served <- server.Serve(plain) })
 	addr := address(l)
@@ -113,7 +116,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	defer cancel()
 	server.Shutdown(closing) // its only error is that time is up
 	server.Close()
-	plain.End(closing)
+	plain.Wait(closing)
 	requests.Wait()
 	if err == nil {
 		p.log.Info("stopped")

@@ -25,8 +25,16 @@ import (
 
 const sample = `{"signal_type":"product_qualified_lead","confidence":0.92}`
 
+const plainLine = "POST /signals HTTP/1.1\r\n"
+
 // usual are timeouts that no test reaches.
-var usual = Timeouts{Header: 10 * time.Second, Answer: time.Minute, Idle: 2 * time.Minute}
+var usual = Options{Header: 10 * time.Second, Answer: time.Minute, Idle: 2 * time.Minute}
+
+// listen is a Listener for POST /signals.
+func listen(l net.Listener, h http.Handler, log slog.Handler, o Options) *Listener {
+	o.Path, o.Handler, o.Log = "/signals", h, slog.New(log)
+	return Listen(l, o)
+}
 
 // head is the beginning of a request, whose body it announces with the headers.
 func head(path string, headers ...string) string {
@@ -60,9 +68,9 @@ func FuzzPlain(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = data[:min(len(data), maxPlain)]
-		c := newPlainConn(t.Context(), silent{bytes.NewReader(data)})
+		c := newServerConn(t.Context(), silent{bytes.NewReader(data)}, "/signals")
 		c.reader.Peek(1)
-		size, ok := c.parse()
+		size, ok := c.parse(plainLine)
 		if left, _ := c.reader.Peek(c.reader.Buffered()); !bytes.Equal(left, data) {
 			t.Fatalf("of %q it leaves %q", data, left)
 		}
@@ -135,21 +143,21 @@ var tell = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 })
 
 // shorten serves tell through a shortcut until the test ends.
-func shorten(t *testing.T, h http.Handler, times Timeouts) (s *Listener, log *lines) {
+func shorten(t *testing.T, h http.Handler, times Options) (s *Listener, log *lines) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	log = &lines{}
-	s = New(l, h, slog.New(slog.NewTextHandler(log, nil)), times)
+	s = listen(l, h, slog.NewTextHandler(log, nil), times)
 	server := &http.Server{Handler: h, ReadHeaderTimeout: times.Header, ReadTimeout: times.Header}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(s) }()
 	t.Cleanup(func() {
 		server.Close()
 		<-served
-		s.End(t.Context())
+		s.Wait(t.Context())
 	})
 	return s, log
 }
@@ -209,7 +217,7 @@ func TestAcceptFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			log := &lines{}
 			l := &failingListener{oneConn: oneConn{make(chan net.Conn)}, well: time.Now().Add(time.Minute), err: failure}
-			s := New(l, tell, slog.New(slog.NewJSONHandler(log, nil)), usual)
+			s := listen(l, tell, slog.NewJSONHandler(log, nil), usual)
 			server := &http.Server{Handler: tell}
 			served := make(chan error, 1)
 			go func() { served <- server.Serve(s) }()
@@ -225,7 +233,7 @@ func TestAcceptFails(t *testing.T) {
 			if err := <-served; err != http.ErrServerClosed {
 				t.Errorf("%v: the server ends with %v", failure, err)
 			}
-			s.End(t.Context())
+			s.Wait(t.Context())
 
 			for i := 1; i < len(l.asked)-1; i++ { // the last call is after the connection
 				want := min(5*time.Millisecond<<min(i-1, 10), time.Second)
@@ -259,11 +267,11 @@ func TestAcceptBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &lines{}
 		l := &failingListener{oneConn: oneConn{make(chan net.Conn)}, well: time.Now().Add(time.Hour), err: syscall.EBADF}
-		s := New(l, tell, slog.New(slog.NewJSONHandler(log, nil)), usual)
+		s := listen(l, tell, slog.NewJSONHandler(log, nil), usual)
 		if err := (&http.Server{Handler: tell}).Serve(s); !errors.Is(err, syscall.EBADF) || log.String() != "" {
 			t.Errorf("%v; the log says %q", err, log)
 		}
-		s.End(t.Context())
+		s.Wait(t.Context())
 	})
 }
 
@@ -372,7 +380,7 @@ func TestShortcut(t *testing.T) {
 
 // TestShortcutTimes: a connection ends when nothing comes of it.
 func TestShortcutTimes(t *testing.T) {
-	brief := Timeouts{Header: 50 * time.Millisecond, Answer: 50 * time.Millisecond, Idle: 50 * time.Millisecond}
+	brief := Options{Header: 50 * time.Millisecond, Answer: 50 * time.Millisecond, Idle: 50 * time.Millisecond}
 	tests := map[string]struct {
 		send    string
 		answers int
@@ -475,7 +483,7 @@ func TestShortcutEnds(t *testing.T) {
 	if rest, _ := io.ReadAll(panics); len(rest) > 0 {
 		t.Errorf("after a panic: %q", rest)
 	}
-	s.End(t.Context())
+	s.Wait(t.Context())
 	if text := log.String(); !strings.Contains(text, "as asked") {
 		t.Errorf("the log does not tell the panic: %s", text)
 	}
@@ -487,7 +495,7 @@ func TestShortcutEnds(t *testing.T) {
 
 // TestShortcutKeepsLittle: what a large answer took is not kept for the next.
 func TestShortcutKeepsLittle(t *testing.T) {
-	c := newPlainConn(t.Context(), silent{strings.NewReader("")})
+	c := newServerConn(t.Context(), silent{strings.NewReader("")}, "/signals")
 	c.answer.reset()
 	c.answer.Write(make([]byte, 1<<20))
 	c.send(time.Now(), false)

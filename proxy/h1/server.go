@@ -1,0 +1,192 @@
+package h1
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+const (
+	maxPlain = 4 << 10     // bytes of a connection's buffer, which a plain request fits
+	lateBody = time.Second // that a plain request's body may come after its head
+)
+
+// A serverConn is a connection that has brought nothing but plain requests.
+type serverConn struct {
+	net.Conn
+	reader   *bufio.Reader
+	idle     atomic.Bool // it waits for a request
+	answered bool        // one, at least
+	reading  deadline
+	writing  deadline
+
+	// Of one request, and used for the next.
+	request http.Request
+	values  []string // of its headers
+	body    bytes.Reader
+	answer  answer
+	out     []byte
+}
+
+func newServerConn(ctx context.Context, conn net.Conn, path string) *serverConn {
+	c := &serverConn{Conn: conn, reader: bufio.NewReaderSize(conn, maxPlain), answer: answer{header: http.Header{}}}
+	c.request = *(&http.Request{
+		Method: http.MethodPost, URL: &url.URL{Path: path}, RequestURI: path,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: conn.RemoteAddr().String(),
+		Header: http.Header{}, Body: io.NopCloser(&c.body),
+	}).WithContext(context.WithValue(ctx, http.LocalAddrContextKey, conn.LocalAddr()))
+	return c
+}
+
+// A deadline moves on only when a third of its time has gone: to move it with
+// each request is dear. It passes wait to 3/2 wait after it was last renewed.
+type deadline struct{ moved time.Time }
+
+func (d *deadline) renew(now time.Time, wait time.Duration, set func(time.Time) error) {
+	if now.Sub(d.moved) >= wait/2 {
+		d.moved = now
+		set(now.Add(wait + wait/2))
+	}
+}
+
+// parse makes c.request of a plain request, whose bytes it leaves in the reader.
+func (c *serverConn) parse(line string) (size int, ok bool) {
+	b, _ := c.reader.Peek(c.reader.Buffered())
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 || !bytes.HasPrefix(b, []byte(line)) {
+		return 0, false
+	}
+	head := string(b[:end+2])
+	length, ok := c.parseHead(head[len(line):])
+	size = len(head) + 2 + length
+	if !ok || size > maxPlain {
+		return 0, false
+	}
+	if size > len(b) { // some clients send head and body apart
+		c.SetReadDeadline(time.Now().Add(lateBody))
+		var err error
+		if b, err = c.reader.Peek(size); err != nil {
+			return 0, false
+		}
+		c.reading = deadline{}
+	}
+	c.body.Reset(b[size-length : size])
+	c.request.ContentLength = int64(length)
+	return size, true
+}
+
+// parseHead reads header lines, each ended by CR LF. It is not ok with any
+// that says how the connection goes on, or that the body is more than so many bytes.
+func (c *serverConn) parseHead(lines string) (length int, ok bool) {
+	header := c.request.Header
+	clear(header)
+	c.request.Host = ""
+	c.values = c.values[:0]
+	length = -1
+	for lines != "" {
+		var line string
+		line, lines, _ = strings.Cut(lines, "\r\n")
+		name, value, found := strings.Cut(line, ":")
+		value = strings.Trim(value, " \t")
+		if !found || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return 0, false
+		}
+		switch name = http.CanonicalHeaderKey(name); name {
+		case "Host":
+			if c.request.Host != "" || value == "" || !httpguts.ValidHostHeader(value) {
+				return 0, false
+			}
+			c.request.Host = value
+			continue
+		case "Content-Length":
+			n, err := strconv.ParseUint(value, 10, 31)
+			if err != nil || length >= 0 {
+				return 0, false
+			}
+			length = int(n)
+		case "Connection":
+			if !strings.EqualFold(value, "keep-alive") {
+				return 0, false
+			}
+		case "Transfer-Encoding", "Trailer", "Expect", "Upgrade", "Content-Encoding": // packed, it may not be small
+			return 0, false
+		}
+		if header[name] != nil {
+			header[name] = append(header[name], value)
+			continue
+		}
+		c.values = append(c.values, value)
+		header[name] = c.values[len(c.values)-1 : len(c.values) : len(c.values)]
+	}
+	return length, length >= 0 && c.request.Host != ""
+}
+
+// An answer is an http.ResponseWriter that keeps all until it is sent.
+type answer struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (a *answer) reset() {
+	clear(a.header)
+	a.status, a.body = 0, kept(a.body)
+}
+
+// kept is a buffer's memory for the next answer, unless it is much.
+func kept(b []byte) []byte {
+	if cap(b) > maxPlain {
+		return nil
+	}
+	return b[:0]
+}
+
+func (a *answer) Header() http.Header { return a.header }
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	a.body = append(a.body, b...)
+	return len(b), nil
+}
+
+// send sends the answer, and that it is the last if it is.
+func (c *serverConn) send(now time.Time, last bool) error {
+	a := &c.answer
+	a.WriteHeader(http.StatusOK)
+	b := append(c.out, "HTTP/1.1 "...)
+	b = append(strconv.AppendInt(b, int64(a.status), 10), ' ')
+	b = append(append(b, http.StatusText(a.status)...), "\r\nDate: "...)
+	b = now.UTC().AppendFormat(b, http.TimeFormat)
+	if last {
+		a.header["Connection"] = []string{"close"}
+	}
+	if a.header["Content-Length"] == nil {
+		a.header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+	}
+	for name, values := range a.header {
+		for _, v := range values {
+			b = append(append(append(append(b, "\r\n"...), name...), ": "...), v...)
+		}
+	}
+	b = append(append(b, "\r\n\r\n"...), a.body...)
+	a.body = kept(a.body)
+	c.out = kept(b)
+	_, err := c.Conn.Write(b)
+	return err
+}
