@@ -4,9 +4,9 @@
 #   docker build -t signalpost .
 #   docker run -p 127.0.0.1:8787:8787 -v ./config:/config:ro -v signalpost:/data signalpost
 #
-# In /config is signalpost.toml, with queue.path = "/data", and for -p to
-# reach it server.listen = "0.0.0.0:8787" and a server.token. Mount the folder,
-# not the file, so that edits of it are seen.
+# In /config is signalpost.toml, which user 65532 can read, with queue.path =
+# "/data", and for -p to reach it server.listen = "0.0.0.0:8787" and a
+# server.token. Mount the folder, not the file, so that edits of it are seen.
 FROM golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./

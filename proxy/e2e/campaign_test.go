@@ -16,8 +16,8 @@ import (
 )
 
 // TestCampaign lets happen to the binary under load, in random order, what
-// happens to programs: it is killed, it is stopped and goes on, whoever reads
-// its log stalls or goes away, files of its store are removed, it may have few
+// happens to programs: it is killed, or asked to stop, or suspended for a while,
+// whoever reads its log stalls or goes away, files of its store are removed, it may have few
 // files open. Nothing that was answered 202 is lost, every attempt is accounted
 // for as TestKills has it, and while it lives it accepts and delivers, or
 // answers 503.
@@ -62,7 +62,8 @@ var faults = []struct {
 	do   func(*campaign) (ended bool)
 }{
 	{"kill", func(c *campaign) bool { c.die(); return true }},
-	{"stop", (*campaign).pause},
+	{"stop", func(c *campaign) bool { c.kills.stop(); return true }},
+	{"pause", (*campaign).pause},
 	{"stalled reader", (*campaign).stall},
 	{"reader gone", (*campaign).leave},
 	{"logs removed", func(c *campaign) bool { return c.remove("*.log") }}, // last: for long campaigns alone, for now
@@ -127,7 +128,7 @@ func (c *campaign) works(n int) {
 	}
 }
 
-// pause is a stop of the process, as of a virtual machine.
+// pause suspends the process, as a virtual machine is.
 func (c *campaign) pause() bool {
 	c.signal(syscall.SIGSTOP)
 	began := time.Now()
