@@ -7,17 +7,6 @@ import (
 	"signalpost/transform/budget"
 )
 
-// A SyntaxError says where bytes stop being one JSON text.
-type SyntaxError struct {
-	Offset int64  // of the offending byte, from 0
-	Msg    string // what was found there and what was expected
-}
-
-// Error names the fault and its offset.
-func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("not JSON: %s at offset %d", e.Msg, e.Offset)
-}
-
 // A CompileError says where an expression stops being one that can be run.
 type CompileError struct {
 	Line   int    // from 1; 0 when the place is not known

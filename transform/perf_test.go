@@ -1,10 +1,12 @@
 package transform
 
 import (
-	"encoding/json"
+	stdjson "encoding/json"
 	"testing"
 
 	"github.com/itchyny/gojq"
+
+	"signalpost/transform/json"
 )
 
 const sample = `{
@@ -39,31 +41,6 @@ func compiled(t testing.TB, src string) *Program {
 		t.Fatalf("Compile(%.200s): %v", src, err)
 	}
 	return p
-}
-
-func BenchmarkDecode(b *testing.B) {
-	b.Run("sample", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := Decode([]byte(sample)); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("sample/parse", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := Parse([]byte(sample)); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("sample/encoding-json", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			decoded(b, sample)
-		}
-	})
 }
 
 func BenchmarkCompile(b *testing.B) {
@@ -125,7 +102,7 @@ func BenchmarkSignal(b *testing.B) {
 	b.Run("ours", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			v, _ := Decode([]byte(sample))
+			v, _ := json.Decode([]byte(sample))
 			if ok, err := where.Match(nil, v, sampleVars); !ok || err != nil {
 				b.Fatal(ok, err)
 			}
@@ -148,7 +125,7 @@ func BenchmarkSignal(b *testing.B) {
 				b.Fatal(ok)
 			}
 			w, _ := shape.Run(v).Next()
-			if _, err := json.Marshal(w); err != nil {
+			if _, err := stdjson.Marshal(w); err != nil {
 				b.Fatal(err)
 			}
 		}

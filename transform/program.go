@@ -130,9 +130,6 @@ type outcome struct {
 
 // run evaluates the program and hands each result to yield until that says no.
 func (p *Program) run(s *Session, input any, vars Vars, yield func(*budget.Run, any, *outcome) bool) outcome {
-	if doc, ok := input.(*Document); ok {
-		input = doc.Value()
-	}
 	if !p.heavy.Load() {
 		r := budget.Light(s)
 		if out := p.evaluate(r, input, vars, yield); !r.IsHeavy() {

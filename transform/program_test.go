@@ -1,7 +1,7 @@
 package transform
 
 import (
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,10 +16,11 @@ import (
 
 	"signalpost/transform/budget"
 	"signalpost/transform/builtins"
+	"signalpost/transform/json"
 )
 
 func Example() {
-	signal, err := Decode([]byte(`{"confidence": 0.92, "id": 9007199254740993, "account": {"name": "Acme Corp"}}`))
+	signal, err := json.Decode([]byte(`{"confidence": 0.92, "id": 9007199254740993, "account": {"name": "Acme Corp"}}`))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -87,7 +88,7 @@ func TestMatch(t *testing.T) {
 func TestShape(t *testing.T) {
 	const in = `{"id":9007199254740993,"p":1.10,"h":1e400,"d":0.1000000000000000055,"s":"<\u2028😀&>\u0000","l":[1,2],"big":` +
 		`123456789012345678901234567890}`
-	v, err := Decode([]byte(in))
+	v, err := json.Decode([]byte(in))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +164,7 @@ func TestRunErrors(t *testing.T) {
 		`.events.name`:                    `expected an object but got: array (["visited_pricing_page"," ...])`,
 		`.confidence / 0`:                 `cannot divide number (0.92) by: number (0)`,
 		`.source | keys`:                  `keys cannot be applied to: string ("posthog")`,
-		`.a[400000000] = 1`:               `cannot set ["a",400000000]: array index too large: 400000000; an array that is assigned to has at most 1048576 elements`,
+		`.a[400000000] = 1`:               `setpath(["a",400000000]; 1) cannot be applied to {"account":{"domain":"acm ...}: array index too large: 400000000; an array that is assigned to has 1048576 elements at most`,
 		`{} | .[.a]`:                      `expected a string for object key but got: null`,
 		`last(range(1e12))`:               `the expression ran for more than 100 ms`,
 		`range(1000)`:                     `the expression yields more than 100 results`,
@@ -310,7 +311,7 @@ func TestKnowsStock(t *testing.T) {
 // One value is shared by the expressions of all routes, and one program by all
 // signals: the race detector watches.
 func TestConcurrentUse(t *testing.T) {
-	v, err := Decode([]byte(sample))
+	v, err := json.Decode([]byte(sample))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +375,7 @@ func TestLightAmongRunaways(t *testing.T) {
 // an error, not as an hour of work.
 func TestLongNumbers(t *testing.T) {
 	long := strings.Repeat("9", 1_000_000)
-	v := map[string]any{"n": json.Number(long), "x": json.Number("1." + long)}
+	v := map[string]any{"n": stdjson.Number(long), "x": stdjson.Number("1." + long)}
 	if got, err := compiled(t, `.n`).Shape(nil, v, Vars{}); err != nil || string(got[0]) != long {
 		t.Errorf("a long number does not pass: %v", err)
 	}
@@ -431,7 +432,7 @@ func FuzzCompile(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, b := range results {
-			if len(b) > MaxOutput || !json.Valid(b) {
+			if len(b) > MaxOutput || !stdjson.Valid(b) {
 				t.Fatalf("result %q", b)
 			}
 		}

@@ -1,7 +1,7 @@
 package transform
 
 import (
-	"encoding/json"
+	stdjson "encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -62,7 +62,7 @@ func mustMarshal(v any) string { b, _ := gojq.Marshal(v); return string(b) }
 
 func decoded(t testing.TB, s string) any {
 	t.Helper()
-	d := json.NewDecoder(strings.NewReader(s))
+	d := stdjson.NewDecoder(strings.NewReader(s))
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {

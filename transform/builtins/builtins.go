@@ -93,7 +93,7 @@ var Functions = map[string]Function{
 	"setpath/2":     setpath,
 	"delpaths/1":    delpaths,
 	"_edit/0":       func(f *Frame, v any, _ []any) any { return &edit{f: f, root: v} },
-	"_get/1":        func(_ *Frame, v any, a []any) any { return v.(*edit).get(a[0].([]any)) },
+	"_release/1":    func(_ *Frame, v any, a []any) any { return v.(*edit).release(a[0].([]any)) },
 	"_set/2":        func(_ *Frame, v any, a []any) any { return v.(*edit).setAt(a[0].([]any), a[1]) },
 	"_drop/1":       func(_ *Frame, v any, a []any) any { return v.(*edit).drop(a[0]) },
 	"_edited/0":     func(_ *Frame, v any, _ []any) any { return v.(*edit).result() },

@@ -44,37 +44,26 @@ func (e *edit) own(v any) error {
 	return e.f.ok(e.f.Charge(64) && e.f.Made(v))
 }
 
-// get is the value at path. The expression may keep it, so it is owned no more.
-func (e *edit) get(path []any) any {
+// release is the value as it is now. The expression gets what is at path, and may
+// keep it, so that is owned no more.
+func (e *edit) release(path []any) any {
 	v := e.root
 	for _, p := range path {
-		ok := v == nil
 		switch x := v.(type) {
 		case map[string]any:
-			var k string
-			if k, ok = p.(string); ok {
-				v = x[k]
-			}
+			k, _ := p.(string)
+			v = x[k]
 		case []any:
-			if bounds, isSlice := p.(map[string]any); isSlice {
-				from, to, err := slice(x, bounds)
-				if err != nil {
-					return err
-				}
-				v, ok = x[from:to], true
-				clear(e.owned) // a part of an owned array is not known by its address
-			} else if i, isNumber := gojq.ToInt(p); isNumber {
-				v, ok = nil, true
-				if i < 0 {
-					i += len(x)
-				}
-				if 0 <= i && i < len(x) {
-					v = x[i]
-				}
+			i, isNumber := gojq.ToInt(p)
+			if !isNumber { // a part of an owned array is not known by its address
+				clear(e.owned)
 			}
-		}
-		if !ok {
-			return fmt.Errorf("no such path: %s in %s", gojq.Preview(p), preview(v))
+			if i < 0 {
+				i += len(x)
+			}
+			if v = nil; 0 <= i && i < len(x) {
+				v = x[i]
+			}
 		}
 	}
 	switch v.(type) {
@@ -83,14 +72,14 @@ func (e *edit) get(path []any) any {
 			clear(e.owned)
 		}
 	}
-	return v
+	return e.root
 }
 
 // setAt sets the value at path; it returns null, or an error.
 func (e *edit) setAt(path []any, v any) any {
 	root, err := e.set(e.root, path, v)
 	if err != nil {
-		return fmt.Errorf("cannot set %s: %w", gojq.Preview(path), err)
+		return fmt.Errorf("setpath(%s; %s) cannot be applied to %s: %w", gojq.Preview(path), gojq.Preview(v), gojq.Preview(e.root), err)
 	}
 	e.root = root
 	return nil
@@ -116,11 +105,11 @@ func (e *edit) result() any {
 	for _, p := range e.drops {
 		path, ok := p.([]any)
 		if !ok {
-			return fmt.Errorf("a path is an array, not %s", preview(p))
+			return fmt.Errorf("delpaths(%s) cannot be applied to %s: expected an array but got: %s", gojq.Preview(e.drops), gojq.Preview(e.root), preview(p))
 		}
 		root, err := e.set(e.root, path, dropped{})
 		if err != nil {
-			return fmt.Errorf("cannot delete %s: %w", gojq.Preview(path), err)
+			return fmt.Errorf("delpaths(%s) cannot be applied to %s: %w", gojq.Preview(e.drops), gojq.Preview(e.root), err)
 		}
 		e.root = root
 	}
@@ -235,7 +224,7 @@ func (e *edit) setIndex(vs []any, i int, rest []any, n any) (any, error) {
 		case at < 0:
 			return nil, fmt.Errorf("array index should not be negative: %d", i)
 		case at >= maxItems:
-			return nil, fmt.Errorf("array index too large: %d; an array that is assigned to has at most %d elements", i, maxItems)
+			return nil, fmt.Errorf("array index too large: %d; an array that is assigned to has %d elements at most", i, maxItems)
 		}
 	}
 	var old any
@@ -305,8 +294,8 @@ func slice(vs []any, bounds map[string]any) (from, to int, err error) {
 			return 0, fmt.Errorf("expected a number for indexing an array but got: %s", preview(v))
 		}
 		i, _ := gojq.ToInt(round(x))
-		if math.IsNaN(x) && key == "end" {
-			i = math.MaxInt
+		if key == "end" && (math.IsNaN(x) || -1 < x && x < 0) {
+			i = math.MaxInt // as gojq has it
 		}
 		if i < 0 {
 			i += len(vs)
@@ -322,7 +311,7 @@ func slice(vs []any, bounds map[string]any) (from, to int, err error) {
 func setpath(f *Frame, v any, args []any) any {
 	path, ok := args[0].([]any)
 	if !ok {
-		return fmt.Errorf("a path is an array, not %s", preview(args[0]))
+		return fmt.Errorf("setpath(%s) cannot be applied to: %s", gojq.Preview(args[0]), preview(v))
 	}
 	e := &edit{f: f, root: v}
 	if err := e.setAt(path, args[1]); err != nil {
@@ -334,7 +323,7 @@ func setpath(f *Frame, v any, args []any) any {
 func delpaths(f *Frame, v any, args []any) any {
 	paths, ok := args[0].([]any)
 	if !ok {
-		return fmt.Errorf("delpaths takes an array of paths, not %s", preview(args[0]))
+		return fmt.Errorf("delpaths(%s) cannot be applied to: %s", gojq.Preview(args[0]), preview(v))
 	}
 	e := &edit{f: f, root: v, drops: slices.Clone(paths)}
 	return e.result()
