@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/itchyny/gojq"
 )
@@ -48,9 +47,10 @@ func TestDifferences(t *testing.T) {
 }
 
 // TestDifferential runs random programs on random input through both gojq and
-// this package. DIFFERENTIAL_SEED repeats one, DIFFERENTIAL_RUNS sets how many.
+// this package, the same ones each time. DIFFERENTIAL_SEED begins with others,
+// DIFFERENTIAL_RUNS sets how many; FuzzDifferential looks for more.
 func TestDifferential(t *testing.T) {
-	seed, runs := uint64(time.Now().UnixNano()), 4000
+	seed, runs := uint64(1), 4000
 	if s := os.Getenv("DIFFERENTIAL_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 	}

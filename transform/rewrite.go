@@ -115,11 +115,12 @@ func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Que
 		} else {
 			f = r.compute(op, identity(), call(operand))
 		}
-		// The operand is evaluated on the input of the assignment, and so is the
-		// rest: binding a variable leaves the input as it is.
-		out := pipe(right, r.fromPrelude("_modify", left, f))
-		out.Patterns = []*gojq.Pattern{{Name: operand}}
-		return out
+		// The operand is evaluated on the input of the assignment, as is the rest,
+		// and as a part of a path where the assignment is one.
+		return term(&gojq.Term{Type: gojq.TermTypeForeach, Foreach: &gojq.Foreach{
+			Query: right, Patterns: []*gojq.Pattern{{Name: operand}},
+			Start: identity(), Update: identity(), Extract: r.fromPrelude("_modify", left, f),
+		}})
 	}
 	if compare, ok := comparisons[op]; ok {
 		return r.own(compare, left, right)
