@@ -79,8 +79,8 @@ func Heavy(s *Session, f func(r *Run)) error {
 	r.last = time.Now()
 	ended := make(chan struct{})
 	go func() {
-		defer s.pool.leave(r)
 		defer close(ended)
+		defer s.pool.leave(r)
 		runtime.LockOSThread() // whose clock is the run's
 		defer runtime.UnlockOSThread()
 		r.started, _ = threadTime()
