@@ -66,17 +66,77 @@ const (
 	slackTimestamp = "X-Slack-Request-Timestamp"
 )
 
-// presets lists what there is. The first header of each is the signature
-// itself, by which Detect knows the preset.
-var presets = []struct {
-	name    string
-	headers []string
-}{
-	{"beton", []string{betonSignature}},
-	{"standard", []string{standardSignature}},
-	{"github", []string{githubSignature, githubEvent, githubDelivery}},
-	{"stripe", []string{stripeSignature}},
-	{"slack", []string{slackSignature, slackTimestamp}},
+// A preset is a form of signature. Its value is the head, then one signature for
+// each secret, or for the first alone, between separators: a mark and the
+// encoded HMAC-SHA256 of the prefix and the body.
+type preset struct {
+	name     string
+	header   string // of the signature, by which Detect knows the preset
+	prefix   func(b []byte, id string, time []byte) []byte
+	head     string // before the time of the attempt and a separator; "": none
+	mark     string
+	sep      string // "": the first secret alone signs
+	base64   bool   // else hex
+	decodes  bool   // whsec_ secrets
+	time     string // header of the time; "": it is in the value, or in none
+	timed    bool   // the time is signed
+	expected string // what the value looks like
+
+	extra  []string                                  // further headers
+	values func(i int, id, kind, time string) string // of the i-th of them
+}
+
+var presets = []preset{
+	{
+		name: "beton", header: betonSignature, mark: "sha256=", prefix: nothing,
+		expected: "sha256= and 64 hex digits",
+	},
+	{
+		name: "standard", header: standardSignature, mark: "v1,", sep: " ", base64: true, decodes: true,
+		time: standardTimestamp, timed: true,
+		prefix: func(b []byte, id string, time []byte) []byte {
+			return append(append(append(append(b, id...), '.'), time...), '.')
+		},
+		expected: "v1, and base64 of 32 bytes",
+	},
+	{
+		name: "github", header: githubSignature, mark: "sha256=", prefix: nothing,
+		expected: "sha256= and 64 hex digits",
+		extra:    []string{githubEvent, githubDelivery},
+		values:   func(i int, id, kind, _ string) string { return [...]string{kind, id}[i] },
+	},
+	{
+		name: "stripe", header: stripeSignature, head: "t=", mark: "v1=", sep: ",", timed: true,
+		prefix:   func(b []byte, _ string, time []byte) []byte { return append(append(b, time...), '.') },
+		expected: "t=UNIXSECONDS,v1=HEX without spaces",
+	},
+	{
+		name: "slack", header: slackSignature, mark: "v0=", time: slackTimestamp, timed: true,
+		prefix:   func(b []byte, _ string, time []byte) []byte { return append(append(append(b, "v0:"...), time...), ':') },
+		expected: "v0= and 64 hex digits",
+		extra:    []string{slackTimestamp},
+		values:   func(_ int, _, _, time string) string { return time },
+	},
+}
+
+func nothing(b []byte, _ string, _ []byte) []byte { return b }
+
+// find returns the preset of that name.
+func find(name string) (*preset, error) {
+	for i := range presets {
+		if presets[i].name == name {
+			return &presets[i], nil
+		}
+	}
+	return nil, fmt.Errorf("unknown signature preset %q: expected one of %s", name, strings.Join(Presets(), ", "))
+}
+
+// keys takes the secrets as the preset does.
+func (p *preset) keys(secrets []string) ([][]byte, error) {
+	if p.decodes {
+		return standardKeys(secrets)
+	}
+	return writtenKeys(secrets)
 }
 
 // Presets returns the names of all presets.
@@ -92,10 +152,10 @@ func Presets() []string {
 // form. The standard preset also signs webhook-id and webhook-timestamp, which
 // each delivery carries whatever its presets are; they are not named here.
 func Headers(names []string) []string {
-	var headers []string
+	headers := SignatureHeaders(names)
 	for _, p := range presets {
 		if slices.Contains(names, p.name) {
-			headers = append(headers, p.headers...)
+			headers = append(headers, p.extra...)
 		}
 	}
 	return headers
@@ -106,7 +166,7 @@ func SignatureHeaders(names []string) []string {
 	var headers []string
 	for _, p := range presets {
 		if slices.Contains(names, p.name) {
-			headers = append(headers, p.headers[0])
+			headers = append(headers, p.header)
 		}
 	}
 	return headers
@@ -123,8 +183,7 @@ type Message struct {
 // A Signer signs for one route. It may be used concurrently, and does not
 // print its secrets. A nil Signer signs nothing.
 type Signer struct {
-	presets []string
-	use     struct{ beton, standard, github, stripe, slack bool }
+	presets []*preset
 	// The keys live in the pool's constructor and in what it makes, nowhere
 	// that a formatting verb reaches.
 	pool sync.Pool
@@ -137,42 +196,26 @@ func New(names []string, secrets []string) (*Signer, error) {
 	if len(names) == 0 {
 		return nil, errors.New("no signature preset: name at least one of " + strings.Join(Presets(), ", "))
 	}
-	s := &Signer{presets: slices.Clone(names)}
+	s := &Signer{}
+	keys := make([][][]byte, len(names))
 	for i, name := range names {
-		if slices.Contains(names[:i], name) {
-			return nil, fmt.Errorf("signature preset %q is named twice", name)
-		}
-		switch name {
-		case "beton":
-			s.use.beton = true
-		case "standard":
-			s.use.standard = true
-		case "github":
-			s.use.github = true
-		case "stripe":
-			s.use.stripe = true
-		case "slack":
-			s.use.slack = true
-		default:
-			return nil, unknownPreset(name)
-		}
-	}
-	written, err := writtenKeys(secrets)
-	if err != nil {
-		return nil, err
-	}
-	var standard [][]byte
-	if s.use.standard {
-		if standard, err = standardKeys(secrets); err != nil {
+		p, err := find(name)
+		if err != nil {
 			return nil, err
 		}
+		if slices.Contains(s.presets, p) {
+			return nil, fmt.Errorf("signature preset %q is named twice", name)
+		}
+		if keys[i], err = p.keys(secrets); err != nil {
+			return nil, err
+		}
+		if p.sep == "" {
+			keys[i] = keys[i][:1]
+		}
+		s.presets = append(s.presets, p)
 	}
-	s.pool.New = func() any { return newScratch(written, standard) }
+	s.pool.New = func() any { return newScratch(keys) }
 	return s, nil
-}
-
-func unknownPreset(name string) error {
-	return fmt.Errorf("unknown signature preset %q: expected one of %s", name, strings.Join(Presets(), ", "))
 }
 
 // Format writes the Signer's presets, whatever the verb.
@@ -181,7 +224,11 @@ func (s *Signer) Format(f fmt.State, _ rune) {
 		fmt.Fprint(f, "sign.Signer(none)")
 		return
 	}
-	fmt.Fprintf(f, "sign.Signer(%s)", strings.Join(s.presets, ", "))
+	names := make([]string, len(s.presets))
+	for i, p := range s.presets {
+		names[i] = p.name
+	}
+	fmt.Fprintf(f, "sign.Signer(%s)", strings.Join(names, ", "))
 }
 
 // Sign sets the headers of the Signer's presets in h. The standard preset is
@@ -193,114 +240,72 @@ func (s *Signer) Sign(h http.Header, m Message) {
 	}
 	sc := s.pool.Get().(*scratch)
 	defer s.pool.Put(sc)
-	sc.text, sc.cuts = sc.text[:0], sc.cuts[:0]
-	sc.time = strconv.AppendInt(sc.time[:0], m.Time.Unix(), 10)
-
-	if s.use.beton || s.use.github {
-		sc.prefix = sc.prefix[:0]
-		sc.digest(sc.written[0], m.Body)
-		start := len(sc.text)
-		sc.text = append(sc.text, "sha256="...)
-		sc.text = hex.AppendEncode(sc.text, sc.sum)
-		if s.use.beton {
-			sc.cut(betonSignature, start)
-		}
-		if s.use.github {
-			sc.cut(githubSignature, start)
-		}
+	// All values share one string and one slice: two allocations, however many
+	// headers there are.
+	sc.text = strconv.AppendInt(sc.text[:0], m.Time.Unix(), 10)
+	digits := len(sc.text)
+	sc.ends = sc.ends[:0]
+	headers := 0
+	for i, p := range s.presets {
+		sc.append(p, sc.keys[i], &m, sc.text[:digits])
+		sc.ends = append(sc.ends, len(sc.text))
+		headers += 1 + len(p.extra)
 	}
-	if s.use.standard {
-		sc.prefix = append(append(sc.prefix[:0], m.ID...), '.')
-		sc.prefix = append(append(sc.prefix, sc.time...), '.')
-		start := len(sc.text)
-		for i, key := range sc.standard {
-			if i > 0 {
-				sc.text = append(sc.text, ' ')
-			}
-			sc.digest(key, m.Body)
-			sc.text = append(sc.text, "v1,"...)
-			sc.text = base64.StdEncoding.AppendEncode(sc.text, sc.sum)
-		}
-		sc.cut(standardSignature, start)
-	}
-	if s.use.stripe {
-		sc.prefix = append(append(sc.prefix[:0], sc.time...), '.')
-		start := len(sc.text)
-		sc.text = append(append(sc.text, "t="...), sc.time...)
-		for _, key := range sc.written {
-			sc.digest(key, m.Body)
-			sc.text = append(sc.text, ",v1="...)
-			sc.text = hex.AppendEncode(sc.text, sc.sum)
-		}
-		sc.cut(stripeSignature, start)
-	}
-	if s.use.slack {
-		sc.prefix = append(append(append(sc.prefix[:0], "v0:"...), sc.time...), ':')
-		sc.digest(sc.written[0], m.Body)
-		start := len(sc.text)
-		sc.text = append(sc.text, "v0="...)
-		sc.text = hex.AppendEncode(sc.text, sc.sum)
-		sc.cut(slackSignature, start)
-		start = len(sc.text)
-		sc.text = append(sc.text, sc.time...)
-		sc.cut(slackTimestamp, start)
-	}
-
-	// All values share one string and one slice: two allocations, however
-	// many headers there are.
 	text := string(sc.text)
-	values := make([]string, 0, len(sc.cuts)+2)
+	values := make([]string, 0, headers)
 	set := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	for _, c := range sc.cuts {
-		set(c.name, text[c.start:c.end])
-	}
-	if s.use.github {
-		set(githubEvent, m.Type)
-		set(githubDelivery, m.ID)
+	start := digits
+	for i, p := range s.presets {
+		set(p.header, text[start:sc.ends[i]])
+		start = sc.ends[i]
+		for i, name := range p.extra {
+			set(name, p.values(i, m.ID, m.Type, text[:digits]))
+		}
 	}
 }
 
 // scratch is what one Sign needs. Its hashes carry their keys: Reset brings
 // them back to the state after the key, without hashing it again.
 type scratch struct {
-	written  []hash.Hash // keyed with the secrets as written
-	standard []hash.Hash // keyed as the standard preset asks
-	time     []byte      // Unix seconds of the attempt
-	prefix   []byte      // of the signed text, before the body
-	sum      []byte      // the digest made last
-	text     []byte      // header values
-	cuts     []cut       // of text
+	keys   [][]hash.Hash // of each preset
+	prefix []byte        // of the signed text, before the body
+	sum    []byte        // the digest made last
+	text   []byte        // the time, then the signatures' values
+	ends   []int         // of the values, in text
 }
 
-// cut is a header and where in the text its value stands.
-type cut struct {
-	name       string
-	start, end int
-}
-
-func newScratch(written, standard [][]byte) *scratch {
-	sc := &scratch{}
-	for _, key := range written {
-		sc.written = append(sc.written, hmac.New(sha256.New, key))
-	}
-	for _, key := range standard {
-		sc.standard = append(sc.standard, hmac.New(sha256.New, key))
+func newScratch(keys [][][]byte) *scratch {
+	sc := &scratch{keys: make([][]hash.Hash, len(keys))}
+	for i := range keys {
+		for _, key := range keys[i] {
+			sc.keys[i] = append(sc.keys[i], hmac.New(sha256.New, key))
+		}
 	}
 	return sc
 }
 
-// digest leaves the digest of the prefix and the body in sum.
-func (sc *scratch) digest(key hash.Hash, body []byte) {
-	key.Reset()
-	key.Write(sc.prefix)
-	key.Write(body)
-	sc.sum = key.Sum(sc.sum[:0])
-}
-
-// cut gives the header the text from start to the end.
-func (sc *scratch) cut(name string, start int) {
-	sc.cuts = append(sc.cuts, cut{name, start, len(sc.text)})
+// append appends the value of a preset's signature to the text.
+func (sc *scratch) append(p *preset, keys []hash.Hash, m *Message, time []byte) {
+	sc.prefix = p.prefix(sc.prefix[:0], m.ID, time)
+	if p.head != "" {
+		sc.text = append(append(append(sc.text, p.head...), time...), p.sep...)
+	}
+	for i, key := range keys {
+		if i > 0 {
+			sc.text = append(sc.text, p.sep...)
+		}
+		key.Reset()
+		key.Write(sc.prefix)
+		key.Write(m.Body)
+		sc.sum = key.Sum(sc.sum[:0])
+		sc.text = append(sc.text, p.mark...)
+		if p.base64 {
+			sc.text = base64.StdEncoding.AppendEncode(sc.text, sc.sum)
+		} else {
+			sc.text = hex.AppendEncode(sc.text, sc.sum)
+		}
+	}
 }

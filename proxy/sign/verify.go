@@ -32,7 +32,7 @@ const Tolerance = 5 * time.Minute
 func Detect(h http.Header) []string {
 	var found []string
 	for _, p := range presets {
-		if len(h[p.headers[0]]) > 0 {
+		if len(h[p.header]) > 0 {
 			found = append(found, p.name)
 		}
 	}
@@ -49,38 +49,25 @@ func Detect(h http.Header) []string {
 // one does not match, the usual mistakes are tried, and the error names the one
 // that explains it: it is for the receiver's owner, not for the sender.
 func Verify(preset string, secrets []string, h http.Header, body []byte, now time.Time, tolerance time.Duration) error {
-	keys, err := writtenKeys(secrets)
+	p, err := find(preset)
 	if err != nil {
 		return err
 	}
-	var got received
-	switch preset {
-	case "beton":
-		got, err = readHex(h, betonSignature, "sha256=")
-	case "github":
-		got, err = readHex(h, githubSignature, "sha256=")
-	case "standard":
-		if keys, err = standardKeys(secrets); err != nil {
-			return err
-		}
-		got, err = readStandard(h)
-	case "stripe":
-		got, err = readStripe(h)
-	case "slack":
-		got, err = readSlack(h)
-	default:
-		return unknownPreset(preset)
+	keys, err := p.keys(secrets)
+	if err != nil {
+		return err
 	}
+	got, err := p.read(h)
 	if err != nil {
 		return err
 	}
 	if !got.matches(keys, body) {
-		if hint := got.hint(preset, secrets, keys, body); hint != "" {
+		if hint := got.hint(p.decodes, secrets, keys, body); hint != "" {
 			return fmt.Errorf("%w: %s", ErrMismatch, hint)
 		}
 		return fmt.Errorf("%w: signed with another secret, or the body is not the bytes that were sent", ErrMismatch)
 	}
-	if !got.timed || tolerance < 0 {
+	if !p.timed || tolerance < 0 {
 		return nil
 	}
 	switch age := now.Sub(got.at); {
@@ -95,16 +82,15 @@ func Verify(preset string, secrets []string, h http.Header, body []byte, now tim
 // received is a request's signature, read from its headers.
 type received struct {
 	sums   [][]byte  // the digests, any of which may match
-	prefix string    // of the signed text, before the body
-	timed  bool      // a time is signed
-	at     time.Time // if timed
+	prefix []byte    // of the signed text, before the body
+	at     time.Time // if a time is signed
 }
 
 func (r received) matches(keys [][]byte, body []byte) bool {
 	found := false
 	for _, key := range keys {
 		mac := hmac.New(sha256.New, key)
-		mac.Write([]byte(r.prefix))
+		mac.Write(r.prefix)
 		mac.Write(body)
 		want := mac.Sum(nil)
 		for _, sum := range r.sums {
@@ -116,7 +102,7 @@ func (r received) matches(keys [][]byte, body []byte) bool {
 
 // hint tries the usual mistakes on a signature that does not match, and
 // returns the one that explains it, or nothing.
-func (r received) hint(preset string, secrets []string, keys [][]byte, body []byte) string {
+func (r received) hint(decodes bool, secrets []string, keys [][]byte, body []byte) string {
 	if cut, ok := bytes.CutSuffix(body, []byte("\n")); ok {
 		if r.matches(keys, cut) || r.matches(keys, bytes.TrimSuffix(cut, []byte("\r"))) {
 			return "it matches the body without the line end at its end: something added that (an editor, echo)"
@@ -129,13 +115,13 @@ func (r received) hint(preset string, secrets []string, keys [][]byte, body []by
 		decoded, err := base64.StdEncoding.DecodeString(text)
 		isBase64 := err == nil && len(decoded) > 0
 		switch {
-		case preset == "standard" && prefixed && r.matches([][]byte{[]byte(secret)}, body):
+		case decodes && prefixed && r.matches([][]byte{[]byte(secret)}, body):
 			return "it matches the secret as written: the sender did not base64-decode what follows whsec_"
-		case preset == "standard" && prefixed && r.matches([][]byte{[]byte(text)}, body):
+		case decodes && prefixed && r.matches([][]byte{[]byte(text)}, body):
 			return "it matches the text after whsec_ as written: the sender did not base64-decode it"
-		case preset == "standard" && isBase64 && r.matches([][]byte{decoded}, body):
+		case decodes && isBase64 && r.matches([][]byte{decoded}, body):
 			return "it matches the secret base64-decoded: write it with whsec_ before it"
-		case preset != "standard" && isBase64 && r.matches([][]byte{decoded}, body):
+		case !decodes && isBase64 && r.matches([][]byte{decoded}, body):
 			return "it matches the secret base64-decoded: this preset takes it as written"
 		}
 	}
@@ -170,100 +156,70 @@ func unixTime(name, text string) (time.Time, error) {
 	return time.Unix(int64(seconds), 0), nil
 }
 
-// readHex reads a header of the form PREFIX HEX.
-func readHex(h http.Header, name, prefix string) (received, error) {
-	text, err := value(h, name)
+// read reads what Sign has written.
+func (p *preset) read(h http.Header) (got received, err error) {
+	var id, stamp string
+	if p.decodes { // and signs the id
+		if id, err = value(h, standardID); err != nil {
+			return got, err
+		}
+	}
+	if p.time != "" {
+		if stamp, err = value(h, p.time); err != nil {
+			return got, err
+		}
+	}
+	text, err := value(h, p.header)
 	if err != nil {
-		return received{}, err
+		return got, err
 	}
-	digits, ok := strings.CutPrefix(text, prefix)
-	sum, err := hex.DecodeString(digits)
-	if !ok || err != nil || len(sum) != sha256.Size {
-		return received{}, fmt.Errorf("%w %s: expected %s and 64 hex digits, found %s", ErrMalformed, name, prefix, quote(text))
+	// Other marks are for other receivers: v1a of standard is asymmetric, v0 of
+	// stripe is that of test events.
+	parts, stamps := []string{text}, 0
+	if p.sep != "" {
+		parts = strings.Split(text, p.sep)
 	}
-	return received{sums: [][]byte{sum}}, nil
-}
-
-func readStandard(h http.Header) (received, error) {
-	id, err := value(h, standardID)
-	if err != nil {
-		return received{}, err
-	}
-	stamp, err := value(h, standardTimestamp)
-	if err != nil {
-		return received{}, err
-	}
-	text, err := value(h, standardSignature)
-	if err != nil {
-		return received{}, err
-	}
-	at, err := unixTime(standardTimestamp, stamp)
-	if err != nil {
-		return received{}, err
-	}
-	// Other versions are for other receivers: v1a is an asymmetric one. Of the
-	// spellings base64 has for one digest, libraries accept only the strict one.
-	var sums [][]byte
-	for part := range strings.SplitSeq(text, " ") {
-		if b64, ok := strings.CutPrefix(part, "v1,"); ok {
-			// The decoder passes over line ends; the length leaves no room for any.
-			if len(b64) != base64.StdEncoding.EncodedLen(sha256.Size) {
-				continue
-			}
-			if sum, err := base64.StdEncoding.Strict().DecodeString(b64); err == nil && len(sum) == sha256.Size {
-				sums = append(sums, sum)
+	for _, part := range parts {
+		if digits, ok := strings.CutPrefix(part, p.head); ok && p.head != "" {
+			stamp = digits
+			stamps++
+		} else if encoded, ok := strings.CutPrefix(part, p.mark); ok {
+			if sum := p.decode(encoded); sum != nil {
+				got.sums = append(got.sums, sum)
 			}
 		}
 	}
-	if len(sums) == 0 {
-		return received{}, fmt.Errorf("%w %s: expected v1, and base64 of 32 bytes, found %s", ErrMalformed, standardSignature, quote(text))
+	if len(got.sums) == 0 || p.head != "" && stamps != 1 {
+		return got, fmt.Errorf("%w %s: expected %s, found %s", ErrMalformed, p.header, p.expected, quote(text))
 	}
-	return received{sums: sums, prefix: id + "." + stamp + ".", timed: true, at: at}, nil
-}
-
-func readStripe(h http.Header) (received, error) {
-	text, err := value(h, stripeSignature)
-	if err != nil {
-		return received{}, err
-	}
-	// Other schemes are for other receivers: v0 is that of Stripe's test events.
-	var stamps []string
-	var sums [][]byte
-	for part := range strings.SplitSeq(text, ",") {
-		switch key, val, _ := strings.Cut(part, "="); key {
-		case "t":
-			stamps = append(stamps, val)
-		case "v1":
-			if sum, err := hex.DecodeString(val); err == nil && len(sum) == sha256.Size {
-				sums = append(sums, sum)
-			}
+	if p.timed {
+		name := p.time
+		if name == "" {
+			name = "t of " + p.header
+		}
+		if got.at, err = unixTime(name, stamp); err != nil {
+			return got, err
 		}
 	}
-	if len(stamps) != 1 || len(sums) == 0 {
-		return received{}, fmt.Errorf("%w %s: expected t=UNIXSECONDS,v1=HEX without spaces, found %s", ErrMalformed, stripeSignature, quote(text))
-	}
-	at, err := unixTime("t of "+stripeSignature, stamps[0])
-	if err != nil {
-		return received{}, err
-	}
-	return received{sums: sums, prefix: stamps[0] + ".", timed: true, at: at}, nil
-}
-
-func readSlack(h http.Header) (received, error) {
-	stamp, err := value(h, slackTimestamp)
-	if err != nil {
-		return received{}, err
-	}
-	got, err := readHex(h, slackSignature, "v0=")
-	if err != nil {
-		return received{}, err
-	}
-	at, err := unixTime(slackTimestamp, stamp)
-	if err != nil {
-		return received{}, err
-	}
-	got.prefix, got.timed, got.at = "v0:"+stamp+":", true, at
+	got.prefix = p.prefix(nil, id, []byte(stamp))
 	return got, nil
+}
+
+// decode returns a digest, or nil if the text is none. Of the spellings base64
+// has for one digest, libraries accept only the strict one; the decoder passes
+// over line ends, for which the length leaves no room.
+func (p *preset) decode(text string) []byte {
+	sum, err := hex.DecodeString(text)
+	if p.base64 {
+		sum, err = base64.StdEncoding.Strict().DecodeString(text)
+		if len(text) != base64.StdEncoding.EncodedLen(sha256.Size) {
+			return nil
+		}
+	}
+	if err != nil || len(sum) != sha256.Size {
+		return nil
+	}
+	return sum
 }
 
 // quote shows what was found in a header: short, and safe to print.
