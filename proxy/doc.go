@@ -10,10 +10,10 @@
 //   - proxy/h1 answers a POST /signals that is small and plain by itself, and
 //     leaves every other request to net/http's server. Either hands it to
 //     proxy/front, whose guard stands before all that HTTP reaches.
-//   - ingest.go reads the request and refuses what is no signal. It loads the
-//     table of that moment once and decodes the signal once.
-//   - proxy/table is a config compiled. It offers the signal to each route; where
-//     decides, transform shapes, and each result is a delivery.
+//   - proxy/ingest reads the request, loads the table of that moment once, and
+//     refuses what is no signal: transform/json checks it.
+//   - proxy/table is a config compiled. It decodes the signal once and offers it to
+//     each route; where decides, transform shapes, and each result is a delivery.
 //   - The queue stores the signal and all its deliveries in one batch. When
 //     that is on disk, ingest answers 202.
 //   - When a delivery is due the queue calls Proxy.Deliver in proxy.go, which

@@ -21,6 +21,10 @@ const (
 // getting any.
 const MaxWait = 10 * time.Second
 
+// maxTurns is how long a session may wait in all from the first time on, even if
+// its runs get room in turns: whoever waits for its answer gives up at some time.
+const maxTurns = 3 * MaxWait
+
 const (
 	freeResults = 64 << 10  // bytes a session's results may take without being counted
 	resultBlock = 256 << 10 // bytes that are counted at once
@@ -45,6 +49,7 @@ type Session struct {
 
 	// With the pool locked.
 	running int
+	waited  time.Time // when it first had to wait
 	granted time.Time // when it was last given something
 }
 
@@ -115,7 +120,10 @@ func (s *Session) wait(try func() bool) error {
 		}
 	}()
 	began := time.Now()
-	t := time.NewTimer(MaxWait)
+	if s.waited.IsZero() {
+		s.waited = began
+	}
+	t := time.NewTimer(min(MaxWait, maxTurns-time.Since(s.waited)))
 	defer t.Stop()
 	for {
 		changed := p.changed
@@ -132,7 +140,7 @@ func (s *Session) wait(try func() bool) error {
 		if s.granted.After(began) {
 			began = s.granted
 		}
-		left := MaxWait - time.Since(began)
+		left := min(MaxWait-time.Since(began), maxTurns-time.Since(s.waited))
 		switch {
 		case err != nil:
 			return err
