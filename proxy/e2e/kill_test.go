@@ -226,6 +226,9 @@ func (k *kills) receive(w http.ResponseWriter, r *http.Request) {
 		case <-time.After(time.Duration(a.serial%7) * 5 * time.Millisecond):
 		}
 	}
+	if a.serial%13 == 0 {
+		w.Header().Set("Connection", "close")
+	}
 	w.WriteHeader(a.status)
 }
 

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,7 +22,6 @@ type sidecar struct {
 	log     *os.File    // takes what it says in place of output, unless nil
 	output  *reader     // of this run
 	killed  atomic.Bool // this run has ended, or is about to
-	files   int         // how many the next run may have open; 0: as many as the test
 }
 
 // A reader takes what a sidecar prints, but not while it is locked, nor once it has gone.
@@ -77,9 +75,6 @@ func (s *sidecar) begin(config string) {
 	}
 	s.output = &reader{}
 	s.process = exec.Command(filepath.Join(binaries, "signalpost"), "run")
-	if s.files > 0 {
-		s.process = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" run`, s.files), filepath.Join(binaries, "signalpost"))
-	}
 	s.process.Dir = s.dir
 	s.process.Stdout, s.process.Stderr = s.output, s.output
 	if s.log != nil {
