@@ -40,9 +40,9 @@ func main() {
 	root := &cobra.Command{
 		Use:   "signalpost",
 		Short: "A durable webhook sidecar",
-		Long: `Signalpost is a durable webhook sidecar. An app POSTs signals to it on localhost; it
-delivers them to the routes of its config: filtered, shaped, signed, and retried until
-they have arrived.`,
+		Long: `Signalpost is a durable webhook sidecar. An app POSTs signals to it on
+localhost; it delivers them to the routes of its config: filtered, shaped,
+signed, and retried until they have arrived.`,
 		Version: fmt.Sprintf("%s\ncommit %s\n%s %s/%s", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH),
 	}
 	cli.Add(root, runCommand(), version)
@@ -55,10 +55,11 @@ func runCommand() *cobra.Command {
 		Short: "Run the sidecar",
 		Long: `Run the sidecar until SIGTERM or SIGINT.
 
-On the signal it takes no new signals, finishes the attempts under way or, after 10 s,
-gives them back, and exits 0. A second signal ends it at once; what was under way is
-sent again after the next start. SIGHUP has it read its config again, which it also
-does by itself when a file changes that the config is made of.`,
+Then it takes no new signals, finishes the attempts under way or, after 10 s,
+gives them back, and exits 0. A second SIGTERM or SIGINT ends it at once; what
+was under way is sent again after the next start. SIGHUP has it read its config
+again, which it also does by itself when a file changes that the config is made
+of.`,
 		Example: "  signalpost run\n  signalpost run --config /etc/signalpost/signalpost.toml",
 		RunE:    run,
 	}
