@@ -8,6 +8,7 @@
 //	disk_test.go       small file systems that fill
 //	outputs_test.go    readers of the log that stall or go away
 //	memory_test.go     hostile requests
+//	permission_test.go a config that may not be read
 //	proxy_test.go      a proxy between it and the receivers
 //	bench_test.go      a backlog of a million
 //
