@@ -29,4 +29,5 @@
 //
 // serve.go listens, and stops in order. A Proxy starts goroutines only in
 // Serve, which returns when all have ended, and in the queue, which Serve closes.
+// Only a system call on a file system that hangs is left behind: see proxy/files.
 package proxy
