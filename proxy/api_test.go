@@ -1108,7 +1108,7 @@ transform = '.n | error'
 			{got, "[config log routes store uptime version]"},
 			{got["config"], "[error hash loaded_at path]"},
 			{got["store"], "[accepting bytes free reason]"},
-			{routes[0], "[dead held last_error last_success name oldest_due pending state target]"},
+			{routes[0], "[dead discarded held last_error last_success name oldest_due pending state target]"},
 		} {
 			if names := fmt.Sprint(keys(check.got)); names != check.want {
 				t.Errorf("got %s, want %s", names, check.want)
@@ -1439,6 +1439,15 @@ retry = { first = "1h", window = "24h" }
 			t.Errorf("POST %s %s: %s, want %d", test.path, test.body, a, test.want)
 		}
 	}
+	var st struct {
+		Routes []struct{ Pending, Dead, Discarded int }
+	}
+	if s.get("/status", &st); len(st.Routes) != 1 || st.Routes[0].Pending != 2 || st.Routes[0].Dead != 0 || st.Routes[0].Discarded != 1 {
+		t.Errorf("/status: %+v", st)
+	}
+	if n := s.metric(`signalpost_dead{route="a"}`); n != "1" {
+		t.Errorf("the metric counts %s", n)
+	}
 	status.Store(http.StatusOK)
 	if a := s.post("/retry", `{"state":"pending","route":"a"}`); a.status != 202 {
 		t.Errorf("%s", a)
@@ -1448,6 +1457,9 @@ retry = { first = "1h", window = "24h" }
 		t.Errorf("%s", a)
 	}
 	s.until("what was discarded is delivered", func() bool { return count("state=delivered") == 3 })
+	if s.get("/status", &st); st.Routes[0].Discarded != 0 {
+		t.Errorf("/status: %+v", st)
+	}
 }
 
 func TestDefaultLimit(t *testing.T) {

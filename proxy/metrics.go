@@ -146,7 +146,7 @@ func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		send(gauge, "pending", "Deliveries that wait to be sent.", float64(r.Pending), r.Name)
 		send(gauge, "held", "Deliveries that wait for their route to come back into the config.", float64(r.Held), r.Name)
-		send(gauge, "dead", "Deliveries given up and still kept.", float64(r.Dead), r.Name)
+		send(gauge, "dead", "Deliveries given up and still kept.", float64(r.Dead+r.Discarded), r.Name)
 		send(gauge, "oldest_due_seconds", "How long the oldest due delivery has been due; 0 when none is.", due, r.Name)
 		send(gauge, "route_failing", "1 while the route sends only probes because its endpoint fails.",
 			number(r.State == queue.RouteFailing || !r.FailingSince.IsZero()), r.Name)

@@ -51,8 +51,12 @@ func (c *change) Write(b *store.Batch) {
 		c.now.Last = b.Log(s.route, c.entry)
 	}
 	n := b.Count(s.route)
-	n.In[c.was.State]--
-	n.In[c.now.State]++
+	c.now.Flags &^= record.Tallied
+	if c.now.Reason == Discarded {
+		c.now.Flags |= record.Tallied
+	}
+	n.Add(&c.was, -1)
+	n.Add(&c.now, 1)
 	if c.entry == &c.tried {
 		n.Tried = record.MillisOf(b.Newest().Time())
 	}

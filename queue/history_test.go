@@ -268,7 +268,7 @@ func TestStatusCounts(t *testing.T) {
 				t.Errorf("status is %+v", s)
 			}
 			for _, rs := range s.Routes {
-				got := map[State]int64{StatePending: rs.Pending, StateHeld: rs.Held, StateDelivered: rs.Delivered, StateDead: rs.Dead}
+				got := map[State]int64{StatePending: rs.Pending, StateHeld: rs.Held, StateDelivered: rs.Delivered, StateDead: rs.Dead + rs.Discarded}
 				for state, n := range got {
 					if want[rs.Name][state] != n {
 						t.Errorf("%s: %d %s, want %d", rs.Name, n, state, want[rs.Name][state])

@@ -35,7 +35,7 @@ func (s *sender) status() (st RouteStatus, known bool) {
 	known = s.lane.Known()
 	st = RouteStatus{
 		Name: s.route.Name, State: RouteOK, PausedByAPI: c.Paused, Pending: c.In[record.IsPending],
-		Delivered: c.In[record.IsDelivered], Dead: c.In[record.IsDead],
+		Delivered: c.In[record.IsDelivered], Dead: c.In[record.IsDead] - c.Discarded, Discarded: c.Discarded,
 		LastSuccess: s.lastSuccess, LastError: s.lastError, LastErrorAt: s.lastErrorAt, FailingSince: s.lane.FailingSince(),
 	}
 	switch {

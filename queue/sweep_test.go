@@ -81,7 +81,7 @@ func TestFinishedDeliveriesExpire(t *testing.T) {
 				t.Errorf("%d keys are left behind", n)
 			}
 			s := r.status("crm")
-			if made, expired := r.made("crm"); made == 0 || made != expired || s.Pending+s.Delivered+s.Dead != 0 {
+			if made, expired := r.made("crm"); made == 0 || made != expired || s.Pending+s.Delivered+s.Dead+s.Discarded != 0 {
 				t.Errorf("%d made, %d expired, status %+v", made, expired, s)
 			}
 		})

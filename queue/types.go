@@ -236,7 +236,8 @@ type RouteStatus struct {
 	Pending      int64
 	Held         int64
 	Delivered    int64
-	Dead         int64
+	Dead         int64     // without those that were discarded
+	Discarded    int64     // but by an older version, whose count as Dead
 	OldestDue    time.Time // zero if none is due
 	LastSuccess  time.Time // zero if none since the start
 	LastError    string

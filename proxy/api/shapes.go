@@ -147,7 +147,8 @@ type RouteStatus struct {
 	State       queue.RouteState `json:"state"`
 	Pending     int64            `json:"pending"`
 	Held        int64            `json:"held"`
-	Dead        int64            `json:"dead"`
+	Dead        int64            `json:"dead"`      // without those that were discarded
+	Discarded   int64            `json:"discarded"` // given up by somebody
 	OldestDue   *time.Time       `json:"oldest_due"`
 	LastSuccess *time.Time       `json:"last_success"`
 	LastError   *string          `json:"last_error"`

@@ -187,7 +187,7 @@ func TestCommandsOnASidecar(t *testing.T) {
 		{"retry dlv_x --route good", "", 2, []string{"not both"}, nil},
 		{"retry dlv_x", "", 1, []string{"no such delivery"}, nil},
 		{"retry --route gone --dry-run", "", 0, []string{"1 delivery would be due again"}, nil},
-		{"retry --state pending", "", 2, []string{"parameter state"}, nil},
+		{"retry --state held", "", 2, []string{"parameter state"}, nil},
 		{"retry --reason gone --json", "", 0, []string{`"matched": 1`}, nil},
 		{"SETTLE", "", 0, nil, nil},
 		{"retry ID", "", 0, []string{"route gone"}, nil},

@@ -51,7 +51,7 @@ func (f *Front) status() api.Status {
 // routeStatus is the queue's view of a route with what the table knows of it.
 func routeStatus(t *table.Table, q *queue.RouteStatus) api.RouteStatus {
 	s := api.RouteStatus{
-		Name: q.Name, State: q.State, Pending: q.Pending, Held: q.Held, Dead: q.Dead,
+		Name: q.Name, State: q.State, Pending: q.Pending, Held: q.Held, Dead: q.Dead, Discarded: q.Discarded,
 		OldestDue:   instant(q.OldestDue),
 		LastSuccess: instant(q.LastSuccess),
 		LastError:   text(q.LastError),

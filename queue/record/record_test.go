@@ -77,7 +77,7 @@ func TestRecordsComeBack(t *testing.T) {
 	}
 	for _, want := range []Counts{
 		{},
-		{Made: 10, In: [States]int64{1, 2, 3}, Expired: 4, Paused: true, Low: 99},
+		{Made: 10, In: [States]int64{1, 2, 3}, Expired: 4, Paused: true, Low: 99, Tried: 5, Discarded: 2},
 		{Made: -1, In: [States]int64{math.MinInt64, math.MaxInt64, 0}},
 	} {
 		if got, err := ParseCounts(want.Append(nil)); err != nil || got != want {
@@ -139,7 +139,7 @@ func FuzzParseLog(f *testing.F) {
 }
 
 func FuzzParseCounts(f *testing.F) {
-	r := Counts{Made: 1000, In: [States]int64{1, 2, 3}, Expired: 994, Paused: true, Low: 1 << 40}
+	r := Counts{Made: 1000, In: [States]int64{1, 2, 3}, Expired: 994, Paused: true, Low: 1 << 40, Discarded: 3}
 	fuzzRecord(f, r.Append(nil), ParseCounts, func(r Counts) []byte { return r.Append(nil) })
 }
 

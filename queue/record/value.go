@@ -78,6 +78,7 @@ const (
 	OwnSignal             // the signal's id cannot be derived from the delivery's
 	Revived               // it was sent again on request: its age counts from then
 	GivenUp               // it was discarded while an attempt was under way, which is the last
+	Tallied               // it is in Counts.Discarded; an older version did not count those
 )
 
 // A Delivery is the value of a delivery's key: all about it that changes.
@@ -202,6 +203,16 @@ type Counts struct {
 	Paused  bool   // by SetPaused
 	Low     Millis // no delivery of the route is due before this
 	Tried   Millis // when the newest attempt ended; 0: none has, or an older version wrote it
+
+	Discarded int64 // of In[IsDead]: those that are Tallied
+}
+
+// Add adds n deliveries that are as r is.
+func (c *Counts) Add(r *Delivery, n int64) {
+	c.In[r.State] += n
+	if r.Flags&Tallied != 0 {
+		c.Discarded += n
+	}
 }
 
 // Unaccounted is how many deliveries are in no state: 0.
@@ -220,7 +231,8 @@ func (c *Counts) Append(b []byte) []byte {
 	}
 	b = append(b, paused)
 	b = binary.AppendUvarint(b, uint64(c.Low))
-	return binary.AppendUvarint(b, uint64(c.Tried))
+	b = binary.AppendUvarint(b, uint64(c.Tried))
+	return binary.AppendVarint(b, c.Discarded)
 }
 
 // ParseCounts parses what Append, of this format or an earlier one, wrote.
@@ -233,6 +245,9 @@ func ParseCounts(v []byte) (c Counts, err error) {
 	c.Low = Millis(p.uvarint(math.MaxInt64))
 	if len(p.b) > 0 {
 		c.Tried = Millis(p.uvarint(math.MaxInt64))
+	}
+	if len(p.b) > 0 {
+		c.Discarded = p.varint()
 	}
 	if len(p.b) > 0 {
 		p.bad = true

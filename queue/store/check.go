@@ -21,7 +21,7 @@ func Check(path string, fs FS) (err error) {
 	defer func() { err = errors.Join(err, db.Close()) }()
 	c := checker{
 		db: db, names: map[string]record.RouteNum{}, routes: map[record.RouteNum]string{}, counts: map[record.RouteNum]record.Counts{},
-		seen: map[record.RouteNum]*[record.States]int64{},
+		seen: map[record.RouteNum]*record.Counts{},
 	}
 	for _, step := range []func(){c.table, c.deliveries, c.due, c.log, c.bodies, c.extras, c.keys, c.totals} {
 		step()
@@ -38,7 +38,7 @@ type checker struct {
 	names  map[string]record.RouteNum
 	routes map[record.RouteNum]string
 	counts map[record.RouteNum]record.Counts
-	seen   map[record.RouteNum]*[record.States]int64
+	seen   map[record.RouteNum]*record.Counts
 	faults []error
 	more   int
 }
@@ -101,7 +101,7 @@ func (c *checker) table() {
 			c.fault("route %q has the numbers %d and %d", v, o, n)
 		}
 		c.names[string(v)], c.routes[n] = n, string(v)
-		c.seen[n] = new([record.States]int64)
+		c.seen[n] = new(record.Counts)
 	})
 	c.each(record.CountsPrefix, func(k, v []byte) {
 		n, err := record.ParseRouteKey(k)
@@ -139,7 +139,7 @@ func (c *checker) deliveries() {
 			c.fault("%s: belongs to the unknown route %d", id, r.Route)
 			return
 		}
-		c.seen[r.Route][r.State]++
+		c.seen[r.Route].Add(&r, 1)
 		if c.get(record.SignalKey(nil, r.Signal)) == nil {
 			c.fault("%s: its signal %s is missing", id, r.Signal)
 		}
@@ -269,8 +269,8 @@ func (c *checker) keys() {
 // totals: the counts are what there is.
 func (c *checker) totals() {
 	for n, got := range c.seen {
-		if want := c.counts[n].In; *got != want {
-			c.fault("route %q: has %v pending, delivered, dead; its counts say %v", c.routes[n], *got, want)
+		if want := c.counts[n]; got.In != want.In || got.Discarded != want.Discarded {
+			c.fault("route %q: has %v pending, delivered, dead, %d discarded; its counts say %v, %d", c.routes[n], got.In, got.Discarded, want.In, want.Discarded)
 		}
 	}
 }

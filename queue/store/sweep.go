@@ -196,7 +196,7 @@ func (s *Store) reapSome(pos record.DeliveryID, rp *reaping) (reaped, error) {
 	if err := s.Do(func(b *Batch) { b.lowPut = maxSignal }); err != nil {
 		return reaped{}, err
 	}
-	l := look{s: s, reaping: rp, from: pos, tallies: map[*Route]*[record.States]int64{}}
+	l := look{s: s, reaping: rp, from: pos, tallies: map[*Route]*record.Counts{}}
 	l.done.end = rp.until
 	l.extra = extras{s: s, to: pos.Signal(), until: rp.until, items: rp.items}
 	if err := l.walk(pos); err != nil {
@@ -229,7 +229,7 @@ type look struct {
 	done    reaped
 	runs    [][2]record.DeliveryID // to be deleted, from and before
 	from    record.DeliveryID      // of the run that goes on
-	tallies map[*Route]*[record.States]int64
+	tallies map[*Route]*record.Counts
 	keys    [][]byte // to be deleted with them
 
 	signal  record.SignalID // whose deliveries these are:
@@ -297,9 +297,9 @@ func (l *look) decide() error {
 	for _, m := range l.members {
 		r := l.s.RouteOf(m.Route)
 		if l.tallies[r] == nil {
-			l.tallies[r] = new([record.States]int64)
+			l.tallies[r] = new(record.Counts)
 		}
-		l.tallies[r][m.State]++
+		l.tallies[r].Add(&m.Delivery, 1)
 		if m.Flags&record.OwnSignal != 0 {
 			l.keys = append(l.keys, record.ExtraKey(nil, m.Delivery.Signal, m.ID))
 		}
@@ -329,10 +329,11 @@ func (l *look) delete(b *Batch, runs [][2]record.DeliveryID) {
 	}
 	for r, t := range l.tallies {
 		c := b.Count(r)
-		for state, n := range t {
+		for state, n := range t.In {
 			c.In[state] -= n
 			c.Expired += n
 		}
+		c.Discarded -= t.Discarded
 	}
 }
 
