@@ -18,6 +18,7 @@ import (
 	"signalpost/proxy/memory"
 	"signalpost/proxy/table"
 	"signalpost/queue"
+	"signalpost/transform"
 )
 
 // A counter is Metrics that count.
@@ -234,6 +235,33 @@ func TestManyDeliveries(t *testing.T) {
 		t.Errorf("%d deliveries, %v", len(list), err)
 	}
 	if _, err := post(t, in, batch(most), "Content-Type", "application/x-ndjson"); err != nil || m.deliveries != most*40 {
+		t.Errorf("%d deliveries, %v", m.deliveries, err)
+	}
+}
+
+// So does what finds no room among expressions: it makes no dead delivery.
+func TestBusyExpressions(t *testing.T) {
+	hog, err := transform.Compile(`range(4) | "x" * 1000000`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := transform.NewSession(t.Context(), transform.ForSignals)
+	for range 27 { // of the 104 MiB that results may take 1 MiB is left
+		if _, err := hog.Shape(others, nil, transform.Vars{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	var m counter
+	in := taking(t, &m, "plain", "heavy\ntransform = 'range(4) | \"x\" * 1000000'")
+	if _, err := post(t, in, `{"signal_type":"a"}`, "Idempotency-Key", "k"); !errors.Is(err, queue.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	if list, _, err := in.Queue.Deliveries(queue.Filter{Limit: 10}); len(list) != 0 || err != nil || m.accepted != 0 {
+		t.Errorf("%d deliveries, %v, %d signals counted", len(list), err, m.accepted)
+	}
+	others.Close()
+	if _, err := post(t, in, `{"signal_type":"b"}`, "Idempotency-Key", "k"); err != nil || m.deliveries != 5 {
 		t.Errorf("%d deliveries, %v", m.deliveries, err)
 	}
 }
