@@ -1,0 +1,83 @@
+package builtins
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/itchyny/gojq"
+
+	"signalpost/transform/budget"
+)
+
+// The names of gojq's that are no part of its language, and that rewritten
+// expressions call: a version without one of them is to be noticed here.
+func TestInternalNames(t *testing.T) {
+	names := map[string]int{"_add": 2, "_subtract": 2, "_multiply": 2, "_divide": 2, "_modulo": 2, "_alternative": 2}
+	for sig, s := range Stocks {
+		if s.Name != "" {
+			names[s.Name] = 0
+		} else if sig[0] == '_' {
+			names[sig[:len(sig)-2]] = int(sig[len(sig)-1] - '0')
+		}
+	}
+	for name, arity := range names {
+		args := []*gojq.Query{nil, nil}[:arity]
+		for i := range args {
+			args[i] = &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeIdentity}}
+		}
+		q := &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeFunc, Func: &gojq.Func{Name: name, Args: args}}}
+		if _, err := gojq.Compile(q); err != nil {
+			t.Errorf("%s/%d: %v", name, arity, err)
+		}
+	}
+}
+
+// However many regular expressions there are, those kept take no more than
+// there is room for; those in use stay.
+func TestPatterns(t *testing.T) {
+	f := &Frame{}
+	total := func() (n int) {
+		for _, generation := range []map[[2]string]*pattern{patterns.young, patterns.old} {
+			for _, p := range generation {
+				n += p.bytes()
+			}
+		}
+		return n
+	}
+	var first *pattern
+	for i := range 3000 {
+		f.Run = budget.Light(nil)
+		_, err := f.pattern(fmt.Sprintf("x{50}%d", i), "")
+		if f.IsHeavy() {
+			continue // the machine is busy
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Run = budget.Light(nil)
+		if q, _ := f.pattern("in(?:use)?", "g"); first == nil {
+			first = q
+		} else if q != nil && q != first {
+			t.Fatal("what is in use was dropped")
+		}
+	}
+	if n := total(); n > maxCompiled || n < maxCompiled/4 {
+		t.Errorf("%d KiB are kept, want at most %d", n>>10, maxCompiled>>10)
+	}
+}
+
+func TestPatternsConcurrentUse(t *testing.T) {
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			f := &Frame{Run: budget.Light(nil)}
+			for i := range 500 {
+				if p, err := f.pattern(fmt.Sprint("y", i), ""); err == nil && !p.MatchString(fmt.Sprint("y", i)) {
+					t.Error(p)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
