@@ -153,7 +153,7 @@ func TestMemory(t *testing.T) {
 			r.Made(s) // the same one counts once
 		}
 	})
-	if err != errMemory || len(keep) < 90 || len(keep) > 100 {
+	if err != errMemory || len(keep) < 75 || len(keep) > 85 {
 		t.Errorf("%d MiB held: %v", len(keep), err)
 	}
 	runtime.KeepAlive(keep)
@@ -199,10 +199,10 @@ func TestGrow(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if most.Load() > 144<<20 || most.Load() < maxRun-stepBytes {
+	if most.Load() > 112<<20 || most.Load() < maxRun-stepBytes {
 		t.Errorf("at most %d MiB were held at once", most.Load()>>20)
 	}
-	if p.free != 144<<20 || len(p.running) != 0 || len(p.waiting) != 0 {
+	if p.free != 112<<20 || len(p.running) != 0 || len(p.waiting) != 0 {
 		t.Errorf("%d MiB are free, %d run, %d wait", p.free>>20, len(p.running), len(p.waiting))
 	}
 }
@@ -224,15 +224,15 @@ func TestResults(t *testing.T) {
 	r.Discard()
 	other := NewSession(t.Context(), ForTries)
 	done := make(chan bool)
-	go func() { done <- other.take(other.count(35<<20)) == nil }()
+	go func() { done <- other.take(other.count(27<<20)) == nil }()
 	select {
 	case <-done:
-		t.Error("there was room for 35 MiB beside 10")
+		t.Error("there was room for 27 MiB beside 10")
 	case <-time.After(20 * time.Millisecond):
 	}
 	s.Close()
 	if !<-done {
-		t.Error("no room for 35 MiB alone")
+		t.Error("no room for 27 MiB alone")
 	}
 	other.Close()
 	if p.results != before {

@@ -19,7 +19,7 @@
 //
 // What runs hold is counted among runs alone. Small objects count from when
 // they are made to the end of the run, large ones as long as they live. A run may hold
-// 96 MiB; the runs of a class share less than all of them could take, and who
+// 80 MiB; the runs of a class share less than all of them could take, and who
 // does not fit waits. Runs only begin, and only grow, as long as at least one of them
 // could grow to the most there is: so they never wait for one another in a
 // circle. What runs yield is counted on the account of their [Session].

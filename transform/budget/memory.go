@@ -11,7 +11,7 @@ const (
 	lightBytes = 1 << 20  // of a light run
 	baseBytes  = 16 << 20 // that a heavy run has from the start
 	stepBytes  = 8 << 20  // by which it grows
-	maxRun     = 96 << 20 // that a run may hold
+	maxRun     = 80 << 20 // that a run may hold
 	largeBytes = 16 << 10 // of an object that is counted as long as it lives
 	churnBytes = 16 << 20 // of such objects made since it was last seen which of them live
 )

@@ -32,8 +32,8 @@ const (
 
 // pools by class. A try that yields more than its pool holds cannot be shown.
 var pools = [...]*pool{
-	ForSignals: newPool(min(max(runtime.GOMAXPROCS(0), 2), 4), 144<<20, 104<<20),
-	ForTries:   newPool(1, maxRun, 40<<20),
+	ForSignals: newPool(min(max(runtime.GOMAXPROCS(0), 2), 4), 112<<20, 104<<20),
+	ForTries:   newPool(1, maxRun, 32<<20),
 }
 
 // A Session is the use one request makes of expressions: what its runs yield
