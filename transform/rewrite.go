@@ -287,6 +287,17 @@ func (r *rewriter) head(t *gojq.Term, s *scope) *gojq.Term {
 		if t.Str.Queries != nil {
 			return r.concat(t.Str, s, r.tostring)
 		}
+	case gojq.TermTypeQuery:
+		t.Query = r.query(t.Query, s)
+	default:
+		r.control(t, s)
+	}
+	return t
+}
+
+// control rewrites what stands in a term that decides or repeats.
+func (r *rewriter) control(t *gojq.Term, s *scope) {
+	switch t.Type {
 	case gojq.TermTypeIf:
 		t.If.Cond, t.If.Then, t.If.Else = r.query(t.If.Cond, s), r.query(t.If.Then, s), r.query(t.If.Else, s)
 		for _, e := range t.If.Elif {
@@ -310,10 +321,7 @@ func (r *rewriter) head(t *gojq.Term, s *scope) *gojq.Term {
 		if s.find("*"+t.Break, 0) == nil {
 			r.fail(t.Break, "label %s is not defined", t.Break)
 		}
-	case gojq.TermTypeQuery:
-		t.Query = r.query(t.Query, s)
 	}
-	return t
 }
 
 func (r *rewriter) object(t *gojq.Term, s *scope) *gojq.Term {

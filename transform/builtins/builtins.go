@@ -11,6 +11,7 @@
 package builtins
 
 import (
+	"cmp"
 	_ "embed"
 	"strconv"
 	"strings"
@@ -117,7 +118,7 @@ var Functions = map[string]Function{
 	"_contain/1": argument((*Frame).checkContains),
 	"_inside/1":  argument(func(f *Frame, v, a any) error { return f.checkContains(a, v) }),
 	"_find/1":    argument((*Frame).checkFind),
-	"_bsearch/1": argument((*Frame).checkBsearch),
+	"_bsearch/1": argument(func(f *Frame, v, x any) error { return cmp.Or(f.checkFollow(v), f.checkFollow(x)) }),
 	"_split/1":   argument((*Frame).checkSplit),
 	"_flatten/0": input(func(f *Frame, v any) error { return f.checkFlatten(v, nil) }),
 	"_flatten/1": argument((*Frame).checkFlatten),
@@ -125,7 +126,7 @@ var Functions = map[string]Function{
 	"_chars/0":   input((*Frame).checkChars),
 	"_letters/0": input((*Frame).checkLetters),
 	"_parse/0":   input((*Frame).checkParse),
-	"_row/0":     input((*Frame).checkRow),
+	"_row/0":     input(func(f *Frame, v any) error { return f.checkJoin(v, ",") }),
 	"_bessel/1":  argument(func(f *Frame, _, a any) error { return f.checkBessel(a) }),
 	"_string/0": func(f *Frame, v any, _ []any) any {
 		s := f.text(v)

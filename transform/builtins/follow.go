@@ -1,0 +1,234 @@
+package builtins
+
+import (
+	"cmp"
+	"encoding/json"
+	"math/bits"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/itchyny/gojq"
+
+	"signalpost/transform/budget"
+)
+
+// follow is how long it takes gojq to follow all that v holds, what it holds twice
+// two times, up to most nanoseconds: it may be without end.
+func (f *Frame) follow(v any, most int) (ns int, err error) {
+	left := most
+	err = f.walk(v, &left, 0)
+	return most - left, err
+}
+
+func (f *Frame) walk(v any, left *int, depth int) (err error) {
+	if depth > maxNesting {
+		return f.tooDeep()
+	}
+	*left -= 15
+	switch v := v.(type) {
+	case string:
+		*left -= len(v) / 16
+	case json.Number:
+		*left -= 50
+		return checkDigits(v)
+	case []any:
+		for i := 0; i < len(v) && *left > 0 && err == nil; i++ {
+			err = f.walk(v[i], left, depth+1)
+		}
+	case map[string]any:
+		*left -= 40*len(v) + sortTime(len(v))
+		for _, e := range v {
+			if err != nil || *left <= 0 {
+				break
+			}
+			err = f.walk(e, left, depth+1)
+		}
+	}
+	return err
+}
+
+func sortTime(n int) int { return 10 * n * bits.Len(uint(n)) }
+
+func (f *Frame) tooDeep() error {
+	return f.Fail(budget.Memory, "the expression makes values nested more than %d deep", maxNesting)
+}
+
+// all is more than the run has time for, in nanoseconds.
+func (f *Frame) all() int { return int(2 * f.Limit()) }
+
+func (f *Frame) checkFollow(v any) error {
+	ns, err := f.follow(v, f.all())
+	if err != nil {
+		return err
+	}
+	return f.spend(ns, 0)
+}
+
+// checkCompare stands before a comparison, which takes as long as the smaller of
+// the two.
+func (f *Frame) checkCompare(a, b any) error {
+	switch a := a.(type) {
+	case string:
+		if b, ok := b.(string); ok {
+			return f.spend(min(len(a), len(b))/16, 0)
+		}
+	case []any:
+		if _, ok := b.([]any); ok {
+			return f.checkPair(a, b)
+		}
+	case map[string]any:
+		if _, ok := b.(map[string]any); ok {
+			return f.checkPair(a, b)
+		}
+	}
+	return f.checkNumbers(a, b)
+}
+
+func (f *Frame) checkPair(a, b any) error {
+	const little = 10_000
+	for _, most := range []int{little, f.all()} {
+		x, err := f.follow(a, most)
+		if err != nil {
+			return err
+		}
+		y, err := f.follow(b, most)
+		if err != nil {
+			return err
+		}
+		if x, y := 2*x, 2*y; min(x, y) < most || most > little {
+			return f.spend(min(x, y), 0)
+		}
+	}
+	return nil
+}
+
+func (f *Frame) checkSort(v any) error {
+	vs, _ := v.([]any)
+	ns, err := f.follow(vs, f.all())
+	if err != nil {
+		return err
+	}
+	return f.ok(f.Charge(56*len(vs)) && f.Spend(time.Duration(ns*bits.Len(uint(len(vs))))))
+}
+
+// checkContains stands before contains, which tries each element of one array
+// with each of the other.
+func (f *Frame) checkContains(v, x any) error {
+	ns, err := f.containsTime(v, x, 0)
+	if err != nil {
+		return err
+	}
+	return f.spend(ns, 0)
+}
+
+func (f *Frame) containsTime(v, x any, depth int) (ns int, err error) {
+	switch v := v.(type) {
+	case string:
+		return len(v) / 4, nil
+	case []any:
+		if x, ok := x.([]any); ok && len(v) > 0 && len(x) > 0 {
+			a, err1 := f.follow(v, f.all())
+			b, err2 := f.follow(x, f.all())
+			return a / 15 * b, cmp.Or(err1, err2)
+		}
+	case map[string]any:
+		x, _ := x.(map[string]any)
+		for k, e := range x {
+			w, ok := v[k]
+			if !ok {
+				continue
+			}
+			if depth == maxNesting {
+				return ns, f.tooDeep()
+			}
+			n, err := f.containsTime(w, e, depth+1)
+			if ns += 30 + n; err != nil || ns > f.all() {
+				return ns, err
+			}
+		}
+		return ns, nil
+	}
+	return 0, f.checkNumbers(v, x)
+}
+
+// checkFind stands before what looks for one array in another, or a string in
+// another, character by character.
+func (f *Frame) checkFind(v, x any) error {
+	switch v := v.(type) {
+	case string:
+		x, ok := x.(string)
+		if !ok || x == "" {
+			return nil
+		}
+		_, size := utf8.DecodeRuneInString(x)
+		likely := strings.Count(v, x[:size])
+		return f.spend(40*len(v)+10*likely*min(len(x), len(v)), 28*(len(v)+len(x)))
+	case []any:
+		many := 1
+		if xs, ok := x.([]any); ok {
+			many = len(xs)
+		}
+		return f.checkEachWithEach(v, x, many)
+	}
+	return nil
+}
+
+// checkEachWithEach stands before what compares the elements of two arrays, or of
+// one with the whole or parts of the other, of which there are so many.
+func (f *Frame) checkEachWithEach(v []any, x any, many int) error {
+	a, err1 := f.follow(v, f.all())
+	b, err2 := f.follow(x, f.all())
+	if err := cmp.Or(err1, err2); err != nil {
+		return err
+	}
+	return f.spend(min(a*max(many, 1), b*max(len(v), 1)), 16*len(v))
+}
+
+// checkFlatten stands before flatten.
+func (f *Frame) checkFlatten(v, depth any) error {
+	if err := checkDigits(depth); err != nil {
+		return err
+	}
+	vs, n := elements(v)
+	most, limited := gojq.ToFloat64(depth)
+	var walk func(vs []any, depth int) error
+	walk = func(vs []any, depth int) error {
+		if depth == maxNesting {
+			return f.tooDeep()
+		}
+		n += len(vs)
+		for _, e := range vs {
+			if vs, ok := e.([]any); ok && (!limited || float64(depth) != most) && n < f.all()/10 {
+				if err := walk(vs, depth+1); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	if err := walk(vs, 0); err != nil {
+		return err
+	}
+	return f.spend(10*n, 40*n)
+}
+
+// checkMerge stands before an object is laid over another, and so on within.
+func (f *Frame) checkMerge(a, b map[string]any, depth int) error {
+	if depth == maxNesting {
+		return f.tooDeep()
+	}
+	if n := len(a) + len(b); !f.Charge(2*budget.Object(n)) || !f.Spend(time.Duration(40*n)) {
+		return f.Err()
+	}
+	for k, v := range b {
+		x, ok1 := a[k].(map[string]any)
+		y, ok2 := v.(map[string]any)
+		if ok1 && ok2 {
+			if err := f.checkMerge(x, y, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
