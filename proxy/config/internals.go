@@ -194,6 +194,7 @@ var syntaxWords = []struct {
 	say string
 }{
 	{regexp.MustCompile("escape"), `in double quotes \ begins an escape such as \n, and this is none: use single quotes, or write \\ for each \`},
+	{regexp.MustCompile("expected newline"), `nothing but a comment follows a value on its line: a string has quotes around it, and inside double quotes a " is written \"`},
 	{regexp.MustCompile("cannot have new lines"), "a string in quotes ends on the line it begins, and this one has no closing quote"},
 	{regexp.MustCompile("start of value|keyword|must be quoted|not end of input|expected value"),
 		"expected a value: a string in quotes, a number, true, false, [ … ] or { … }"},
