@@ -901,7 +901,7 @@ func TestParameters(t *testing.T) {
 		}
 	}
 	for body, want := range map[string]int{
-		`{"nope":1}`: 400, `{"route":1}`: 400, `{"state":"pending"}`: 400, `{"reason":"x"}`: 400, `{"since":"x"}`: 400, `[]`: 400, `{`: 400, `{}{}`: 400,
+		`{"nope":1}`: 400, `{"route":1}`: 400, `{"state":"held"}`: 400, `{"reason":"x"}`: 400, `{"since":"x"}`: 400, `[]`: 400, `{`: 400, `{}{}`: 400,
 		`{"dry_run":"yes"}`: 400, `{"route":""}`: 400, `{"route":null}`: 202, `{"dry_run":true}`: 200, `{"state":"delivered","dry_run":true}`: 200, ``: 202, `{}`: 202, `{"route":"x"}`: 202,
 		`{"route":"` + strings.Repeat("x", 70000) + `"}`: 413,
 	} {
@@ -1105,7 +1105,7 @@ transform = '.n | error'
 			got  any
 			want string
 		}{
-			{got, "[config log routes store uptime version]"},
+			{got, "[config log_lines_dropped routes store uptime version]"},
 			{got["config"], "[error hash loaded_at path]"},
 			{got["store"], "[accepting bytes free reason]"},
 			{routes[0], "[dead discarded held last_error last_success name oldest_due pending state target]"},

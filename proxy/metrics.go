@@ -118,7 +118,7 @@ func (m *metrics) know(route string) {
 
 // handler answers GET /metrics.
 func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 8})
 }
 
 // routeCollector is the side of metrics that asks at every scrape, and forgets

@@ -115,8 +115,8 @@ type Status struct {
 	Uptime  string        `json:"uptime"` // as Go writes a duration, whole seconds
 	Config  ConfigStatus  `json:"config"`
 	Store   StoreStatus   `json:"store"`
-	Log     LogStatus     `json:"log"`
-	Routes  []RouteStatus `json:"routes"` // in the order of the config, those that have gone last
+	Dropped int64         `json:"log_lines_dropped"` // since the start: whoever reads the log was too slow, or away
+	Routes  []RouteStatus `json:"routes"`            // in the order of the config, those that have gone last
 }
 
 // ConfigStatus is the running config.
@@ -133,11 +133,6 @@ type StoreStatus struct {
 	Free      int64   `json:"free"`
 	Accepting bool    `json:"accepting"`
 	Reason    *string `json:"reason"` // why not
-}
-
-// LogStatus is how the log lines fare, which are no part of the delivery log.
-type LogStatus struct {
-	Dropped int64 `json:"dropped"` // since the start: whoever reads them was too slow, or away
 }
 
 // RouteStatus is how one route fares. POST /routes/{name}/pause and /resume

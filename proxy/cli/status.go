@@ -82,8 +82,8 @@ func printStatus(p term.Page, s api.Status, now time.Time) {
 		}
 	}
 	p.Printf("store   %s, %s free\n", term.Size(s.Store.Bytes), term.Size(s.Store.Free))
-	if s.Log.Dropped > 0 {
-		p.Printf("log     %s dropped: whoever reads standard error was too slow, or away\n", term.Count(int(s.Log.Dropped), "line"))
+	if s.Dropped > 0 {
+		p.Printf("log     %s dropped: whoever reads standard error was too slow, or away\n", term.Count(int(s.Dropped), "line"))
 	}
 	p.Printf("\n")
 	printRoutes(p, s.Routes, now)

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"errors"
 	"maps"
 	"net/http"
 
@@ -11,7 +10,7 @@ import (
 
 // readSelection reads the body of POST /retry or POST /discard, and makes a
 // filter of it; the state must be one of those given.
-func (f *Front) readSelection(r *http.Request, states []string, further ...string) (v api.Selection, filter queue.Filter, err error) {
+func (f *Front) readSelection(r *http.Request, states []queue.State, further ...string) (v api.Selection, filter queue.Filter, err error) {
 	known := append(further, "route", "state", "reason", "signal_type", "since", "until", "dry_run")
 	members, err := f.readOrder(r, &v, known...)
 	if err != nil {
@@ -22,18 +21,16 @@ func (f *Front) readSelection(r *http.Request, states []string, further ...strin
 			return v, filter, api.Refuse(http.StatusBadRequest, "%q is empty; leave it out or give it a value", name)
 		}
 	}
-	q := query{"state": v.State, "reason": v.Reason, "since": v.Since, "until": v.Until}
-	maps.DeleteFunc(q, func(_, value string) bool { return value == "" })
-	state, err1 := q.oneOf("state", states...)
-	reason, err2 := q.oneOf("reason", reasons...)
-	since, err3 := q.time("since")
-	until, err4 := q.time("until")
-	return v, queue.Filter{
-		State: queue.State(state), Route: v.Route, Type: v.Type, Reason: queue.Reason(reason), Since: since, Until: until,
-	}, errors.Join(err1, err2, err3, err4)
+	q := query{values: map[string]string{"state": v.State, "reason": v.Reason, "since": v.Since, "until": v.Until}}
+	maps.DeleteFunc(q.values, func(_, value string) bool { return value == "" })
+	filter = queue.Filter{
+		Route: v.Route, Type: v.Type, Since: q.time("since"), Until: q.time("until"),
+		State: oneOf(&q, "state", states...), Reason: oneOf(&q, "reason", reasons...),
+	}
+	return v, filter, q.err
 }
 
-func (f *Front) postRetryOne(w http.ResponseWriter, r *http.Request, _ query) error {
+func (f *Front) postRetryOne(w http.ResponseWriter, r *http.Request, _ *query) error {
 	id, err := deliveryID(r)
 	if err != nil {
 		return err
@@ -48,7 +45,7 @@ func (f *Front) postRetryOne(w http.ResponseWriter, r *http.Request, _ query) er
 	return f.writeDelivery(w, id)
 }
 
-func (f *Front) postDiscardOne(w http.ResponseWriter, r *http.Request, _ query) error {
+func (f *Front) postDiscardOne(w http.ResponseWriter, r *http.Request, _ *query) error {
 	id, err := deliveryID(r)
 	if err != nil {
 		return err
@@ -71,8 +68,8 @@ func (f *Front) writeDelivery(w http.ResponseWriter, id queue.DeliveryID) error 
 	return api.Write(w, http.StatusAccepted, d.Info)
 }
 
-func (f *Front) postRetry(w http.ResponseWriter, r *http.Request, _ query) error {
-	v, filter, err := f.readSelection(r, []string{string(queue.StateDead), string(queue.StateDelivered), string(queue.StatePending)}, "reshape")
+func (f *Front) postRetry(w http.ResponseWriter, r *http.Request, _ *query) error {
+	v, filter, err := f.readSelection(r, []queue.State{queue.StateDead, queue.StateDelivered, queue.StatePending}, "reshape")
 	if err != nil {
 		return err
 	}
@@ -87,8 +84,8 @@ func (f *Front) postRetry(w http.ResponseWriter, r *http.Request, _ query) error
 	return writeMatched(w, n, v.DryRun)
 }
 
-func (f *Front) postDiscard(w http.ResponseWriter, r *http.Request, _ query) error {
-	v, filter, err := f.readSelection(r, []string{string(queue.StatePending), string(queue.StateHeld), string(queue.StateDead)})
+func (f *Front) postDiscard(w http.ResponseWriter, r *http.Request, _ *query) error {
+	v, filter, err := f.readSelection(r, []queue.State{queue.StatePending, queue.StateHeld, queue.StateDead})
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,9 @@ const maxFollowers = 64
 // follow sends each entry as it is written, until the caller goes away or the
 // sidecar stops. The request, which may go on for ever, loses its deadlines;
 // each piece has one of its own.
-func (f *Front) follow(w http.ResponseWriter, r *http.Request, q query, filter queue.LogFilter) error {
+func (f *Front) follow(w http.ResponseWriter, r *http.Request, q *query, filter queue.LogFilter) error {
 	for _, name := range []string{"after", "until"} {
-		if _, given := q[name]; given {
+		if _, given := q.values[name]; given {
 			return api.Refuse(http.StatusBadRequest, "parameter %s has no meaning together with follow; leave one of them out", name)
 		}
 	}

@@ -79,7 +79,7 @@ const (
 
 // A handler answers one method of one path; q is the request's parameters. A
 // problem it returns is the answer; any other error becomes one by problemOf.
-type handler func(w http.ResponseWriter, r *http.Request, q query) error
+type handler func(w http.ResponseWriter, r *http.Request, q *query) error
 
 // New returns a Front.
 func New(o Options) *Front {
@@ -188,16 +188,11 @@ func (f *Front) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	no.Write(w)
 }
 
-func (f *Front) postSignals(w http.ResponseWriter, r *http.Request, q query) error {
-	return f.Ingest(w, r, q["route"])
+func (f *Front) postSignals(w http.ResponseWriter, r *http.Request, q *query) error {
+	return f.Ingest(w, r, q.values["route"])
 }
 
-func (f *Front) getMetrics(w http.ResponseWriter, r *http.Request, _ query) error {
-	held, err := f.answers.Take(r.Context(), statusBytes)
-	if err != nil {
-		return err
-	}
-	defer f.answers.Give(held)
+func (f *Front) getMetrics(w http.ResponseWriter, r *http.Request, _ *query) error {
 	f.Metrics.ServeHTTP(w, r)
 	return nil
 }

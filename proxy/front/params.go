@@ -2,6 +2,7 @@ package front
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,19 +21,24 @@ import (
 	signaljson "signalpost/transform/json"
 )
 
-// A query is a request's parameters: each known, given once and not empty.
-type query map[string]string
+// A query is a request's parameters: each known, given once and not empty. What
+// reads one notes in err, joined, what is wrong with it.
+type query struct {
+	values map[string]string
+	err    error
+}
 
 // readQuery reads parameters, and refuses all that is not exactly as it should be.
-func readQuery(raw string, known []string) (query, error) {
+func readQuery(raw string, known []string) (*query, error) {
+	q := &query{}
 	if raw == "" {
-		return nil, nil
+		return q, nil
 	}
-	q := query{}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, api.Refuse(http.StatusBadRequest, "the query of the URL is malformed: %s", api.Clip(err.Error()))
 	}
+	q.values = make(map[string]string, len(values))
 	for name, v := range values {
 		switch {
 		case !slices.Contains(known, name):
@@ -42,17 +48,19 @@ func readQuery(raw string, known []string) (query, error) {
 		case v[0] == "":
 			return nil, api.Refuse(http.StatusBadRequest, "parameter %s is empty; leave it out or give it a value", name)
 		}
-		q[name] = v[0]
+		q.values[name] = v[0]
 	}
 	return q, nil
 }
 
-func (q query) malformed(name, expected string) error {
-	return api.Refuse(http.StatusBadRequest, "parameter %s is malformed: expected %s, found %q", name, expected, api.Clip(q[name]))
+func (q *query) malformed(name, expected string) error {
+	return api.Refuse(http.StatusBadRequest, "parameter %s is malformed: expected %s, found %q", name, expected, api.Clip(q.values[name]))
 }
 
+func (q *query) fault(name, expected string) { q.err = errors.Join(q.err, q.malformed(name, expected)) }
+
 // cursor tells an error about the parameter after from others.
-func (q query) cursor(err error) error {
+func (q *query) cursor(err error) error {
 	if errors.Is(err, queue.ErrCursor) {
 		return q.malformed("after", "the next of the page before")
 	}
@@ -60,49 +68,46 @@ func (q query) cursor(err error) error {
 }
 
 // oneOf reads a parameter that has few values; "" if it is not given.
-func (q query) oneOf(name string, values ...string) (string, error) {
-	v, ok := q[name]
-	if ok && !slices.Contains(values, v) {
-		return "", q.malformed(name, "one of "+strings.Join(values, ", "))
+func oneOf[T ~string](q *query, name string, values ...T) T {
+	v, given := q.values[name]
+	if given && !slices.Contains(values, T(v)) {
+		var names []string
+		for _, value := range values {
+			names = append(names, string(value))
+		}
+		q.fault(name, "one of "+strings.Join(names, ", "))
 	}
-	return v, nil
-}
-
-func (q query) boolean(name string) (bool, error) {
-	v, err := q.oneOf(name, "true", "false")
-	return v == "true", err
+	return T(v)
 }
 
 // number reads a whole number between two bounds; otherwise if it is not given.
-func (q query) number(name string, otherwise, least, most int) (int, error) {
-	v, ok := q[name]
-	if !ok {
-		return otherwise, nil
+func (q *query) number(name string, otherwise, least, most int) int {
+	v, given := q.values[name]
+	if !given {
+		return otherwise
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < least || n > most {
-		return 0, q.malformed(name, fmt.Sprintf("a number from %d to %d", least, most))
+		q.fault(name, fmt.Sprintf("a number from %d to %d", least, most))
 	}
-	return n, nil
+	return n
 }
 
 // time reads a time: RFC 3339, with a small t and z, too, or a duration back
 // from now. It is zero if it is not given.
-func (q query) time(name string) (time.Time, error) {
-	v, ok := q[name]
-	if !ok {
-		return time.Time{}, nil
-	}
-	if t, ok := parseTime(v); ok {
-		return t, nil
+func (q *query) time(name string) time.Time {
+	v, given := q.values[name]
+	if t, ok := parseTime(v); ok || !given {
+		return t
 	}
 	if _, ok := parseTime(strings.Replace(v, " ", "+", 1)); ok {
-		return time.Time{}, q.malformed(name, "a time whose + is written %2B: in a URL it means a space")
+		q.fault(name, "a time whose + is written %2B: in a URL it means a space")
+	} else if back, ok := units.ParseDuration(v); ok && back >= 0 {
+		return time.Now().Add(-back)
+	} else {
+		q.fault(name, `a time such as 2026-04-29T14:31:08Z, or a duration back such as 15m, 24h or 7d`)
 	}
-	if back, ok := units.ParseDuration(v); ok && back >= 0 {
-		return time.Now().Add(-back), nil
-	}
-	return time.Time{}, q.malformed(name, `a time such as 2026-04-29T14:31:08Z, or a duration back such as 15m, 24h or 7d`)
+	return time.Time{}
 }
 
 // rfc3339 is stricter than time.Parse, which takes a comma in the seconds, and
@@ -116,15 +121,10 @@ func parseTime(s string) (time.Time, bool) {
 }
 
 // id reads an id of a signal or delivery into dst, if it is given.
-func (q query) id(name string, dst interface{ UnmarshalText([]byte) error }) error {
-	v, ok := q[name]
-	if !ok {
-		return nil
+func (q *query) id(name string, dst encoding.TextUnmarshaler) {
+	if v, given := q.values[name]; given && dst.UnmarshalText([]byte(v)) != nil {
+		q.fault(name, "an id of a "+name)
 	}
-	if err := dst.UnmarshalText([]byte(v)); err != nil {
-		return q.malformed(name, "an id of a "+name)
-	}
-	return nil
 }
 
 // maxOrder bounds the body, in bytes, of a request that asks for something, but POST /try.

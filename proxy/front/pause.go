@@ -8,11 +8,11 @@ import (
 	"signalpost/queue"
 )
 
-func (f *Front) postPause(w http.ResponseWriter, r *http.Request, _ query) error {
+func (f *Front) postPause(w http.ResponseWriter, r *http.Request, _ *query) error {
 	return f.setPaused(w, r.PathValue("name"), true)
 }
 
-func (f *Front) postResume(w http.ResponseWriter, r *http.Request, _ query) error {
+func (f *Front) postResume(w http.ResponseWriter, r *http.Request, _ *query) error {
 	name := r.PathValue("name")
 	if route := f.Table().Route(name); route != nil && route.Paused {
 		return api.Refuse(http.StatusConflict, "route %q is paused by the config: set paused = false there", name)

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"errors"
 	"net/http"
 
 	"signalpost/proxy/api"
@@ -15,8 +14,8 @@ const (
 )
 
 var (
-	states  = []string{string(queue.StatePending), string(queue.StateDelivered), string(queue.StateDead), string(queue.StateHeld)}
-	reasons = []string{string(queue.Gone), string(queue.Exhausted), string(queue.Transform), string(queue.Filtered), string(queue.TooOld), string(queue.Discarded)}
+	states  = []queue.State{queue.StatePending, queue.StateDelivered, queue.StateDead, queue.StateHeld}
+	reasons = []queue.Reason{queue.Gone, queue.Exhausted, queue.Transform, queue.Filtered, queue.TooOld, queue.Discarded}
 )
 
 // show answers with what look returns. What it may take in memory until the
@@ -51,50 +50,41 @@ const entryBytes = 8 << 10
 
 func (f *Front) detailBytes() int64 { return 1<<20 + 4*f.Table().Config.Server.MaxBody }
 
-func (f *Front) getLog(w http.ResponseWriter, r *http.Request, q query) error {
-	follow, err := q.boolean("follow")
-	if err != nil {
-		return err
-	}
+func (f *Front) getLog(w http.ResponseWriter, r *http.Request, q *query) error {
+	follow := oneOf(q, "follow", "true", "false") == "true"
 	least := 1
 	if follow {
 		least = 0
 	}
-	verdict, err1 := q.oneOf("verdict", string(queue.Delivered), string(queue.Retry), string(queue.Dead))
-	status, err2 := q.number("status", 0, 100, 999)
-	limit, err3 := q.number("limit", defaultPage, least, maxPage)
-	since, err4 := q.time("since")
-	until, err5 := q.time("until")
 	filter := queue.LogFilter{
-		Route: q["route"], Type: q["signal_type"], Verdict: queue.Verdict(verdict), Status: status,
-		Since: since, Until: until, Limit: limit, After: q["after"],
+		Route: q.values["route"], Type: q.values["signal_type"], Since: q.time("since"), Until: q.time("until"),
+		Verdict: oneOf(q, "verdict", queue.Delivered, queue.Retry, queue.Dead), Status: q.number("status", 0, 100, 999),
+		Limit: q.number("limit", defaultPage, least, maxPage), After: q.values["after"],
 	}
-	if err := errors.Join(err1, err2, err3, err4, err5, q.id("signal", &filter.Signal), q.id("delivery", &filter.Delivery)); err != nil {
-		return err
+	q.id("signal", &filter.Signal)
+	q.id("delivery", &filter.Delivery)
+	if q.err != nil {
+		return q.err
 	}
 	if follow {
 		return f.follow(w, r, q, filter)
 	}
-	return f.show(w, r, int64(limit+1)*entryBytes, func() (any, error) {
+	return f.show(w, r, int64(filter.Limit+1)*entryBytes, func() (any, error) {
 		entries, next, err := f.Queue.Log(filter)
 		return api.LogPage{Entries: list(entries), Next: next}, q.cursor(err)
 	})
 }
 
-func (f *Front) getDeliveries(w http.ResponseWriter, r *http.Request, q query) error {
-	state, err1 := q.oneOf("state", states...)
-	reason, err2 := q.oneOf("reason", reasons...)
-	limit, err3 := q.number("limit", defaultPage, 1, maxPage)
-	since, err4 := q.time("since")
-	until, err5 := q.time("until")
+func (f *Front) getDeliveries(w http.ResponseWriter, r *http.Request, q *query) error {
 	filter := queue.Filter{
-		State: queue.State(state), Route: q["route"], Type: q["signal_type"], Reason: queue.Reason(reason),
-		Since: since, Until: until, Limit: limit, After: q["after"],
+		State: oneOf(q, "state", states...), Reason: oneOf(q, "reason", reasons...), Route: q.values["route"], Type: q.values["signal_type"],
+		Since: q.time("since"), Until: q.time("until"), Limit: q.number("limit", defaultPage, 1, maxPage), After: q.values["after"],
 	}
-	if err := errors.Join(err1, err2, err3, err4, err5, q.id("signal", &filter.Signal)); err != nil {
-		return err
+	q.id("signal", &filter.Signal)
+	if q.err != nil {
+		return q.err
 	}
-	return f.show(w, r, int64(limit+1)*entryBytes, func() (any, error) {
+	return f.show(w, r, int64(filter.Limit+1)*entryBytes, func() (any, error) {
 		found, next, err := f.Queue.Deliveries(filter)
 		return api.DeliveryPage{Deliveries: list(found), Next: next}, q.cursor(err)
 	})
@@ -117,7 +107,7 @@ func deliveryID(r *http.Request) (queue.DeliveryID, error) {
 	return id, nil
 }
 
-func (f *Front) getDelivery(w http.ResponseWriter, r *http.Request, _ query) error {
+func (f *Front) getDelivery(w http.ResponseWriter, r *http.Request, _ *query) error {
 	id, err := deliveryID(r)
 	if err != nil {
 		return err
@@ -138,7 +128,7 @@ func (f *Front) getDelivery(w http.ResponseWriter, r *http.Request, _ query) err
 	})
 }
 
-func (f *Front) getSignal(w http.ResponseWriter, r *http.Request, _ query) error {
+func (f *Front) getSignal(w http.ResponseWriter, r *http.Request, _ *query) error {
 	id, err := queue.ParseSignalID(r.PathValue("id"))
 	if err != nil {
 		return api.Refuse(http.StatusNotFound, "there is no such signal: %s", api.Clip(err.Error()))

@@ -15,7 +15,7 @@ import (
 // statusBytes is what all that is told of a thousand routes takes in memory, about.
 const statusBytes = 1 << 20
 
-func (f *Front) getStatus(w http.ResponseWriter, r *http.Request, _ query) error {
+func (f *Front) getStatus(w http.ResponseWriter, r *http.Request, _ *query) error {
 	return f.show(w, r, statusBytes, func() (any, error) { return f.status(), nil })
 }
 
@@ -26,7 +26,7 @@ func (f *Front) status() api.Status {
 		Uptime:  time.Since(f.Started).Truncate(time.Second).String(),
 		Config:  api.ConfigStatus{Path: t.Config.Path, Hash: t.Config.Hash, LoadedAt: t.Loaded.UTC()},
 		Store:   api.StoreStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
-		Log:     api.LogStatus{Dropped: f.LinesDropped()},
+		Dropped: f.LinesDropped(),
 		Routes:  make([]api.RouteStatus, 0, len(q.Routes)),
 	}
 	if err := f.ConfigError(); err != nil {
@@ -79,12 +79,12 @@ func instant(t time.Time) *time.Time {
 	return &t
 }
 
-func getHealth(w http.ResponseWriter, _ *http.Request, _ query) error {
+func getHealth(w http.ResponseWriter, _ *http.Request, _ *query) error {
 	api.WriteText(w, "ok\n")
 	return nil
 }
 
-func (f *Front) getReady(w http.ResponseWriter, _ *http.Request, _ query) error {
+func (f *Front) getReady(w http.ResponseWriter, _ *http.Request, _ *query) error {
 	if err := f.Ready(); err != nil {
 		return err
 	}

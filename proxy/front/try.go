@@ -11,7 +11,7 @@ import (
 
 // postTry says what the routes of the running config would make of a signal,
 // with other expressions if the request brings some.
-func (f *Front) postTry(w http.ResponseWriter, r *http.Request, _ query) error {
+func (f *Front) postTry(w http.ResponseWriter, r *http.Request, _ *query) error {
 	one, err := f.tries.Take(r.Context(), 1)
 	if err != nil {
 		return err
