@@ -135,44 +135,46 @@ func (e *Endpoint) reason(a *attempt, err error) string {
 	if text := e.tlsReason(a, err); text != "" {
 		return text
 	}
-	at := ""
-	if errors.As(err, &op) && op.Addr != nil && op.Op == "dial" {
-		at = " (" + op.Addr.String() + ")"
+	for _, f := range failures {
+		if errors.Is(err, f.err) {
+			if errors.As(err, &op) && op.Addr != nil && op.Op == "dial" {
+				return f.text + " (" + op.Addr.String() + ")"
+			}
+			return f.text
+		}
 	}
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused" + at
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "connection reset before an answer" + at
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return "no route to the host" + at
-	case errors.Is(err, h1.ErrCut):
-		return h1.ErrCut.Error()
-	case errors.Is(err, h1.ErrClosed), errors.Is(err, io.EOF):
-		return h1.ErrClosed.Error()
-	case errors.Is(err, h1.ErrLongHead):
-		return fmt.Sprintf("malformed answer: more than %d KiB of headers", h1.MaxHead>>10)
-	case errors.Is(err, h1.ErrEarly):
-		return "malformed answer: it came before the request"
-	case errors.Is(err, h1.ErrTLS):
-		return fmt.Sprintf("%s speaks TLS on this port: its url should begin with https", host)
+	if errors.Is(err, h1.ErrTLS) {
+		return host + " speaks TLS on this port: its url should begin with https"
 	}
 	return err.Error()
 }
 
+// What an error is called, in this order.
+var failures = []struct {
+	err  error
+	text string
+}{
+	{syscall.ECONNREFUSED, "connection refused"},
+	{syscall.ECONNRESET, "connection reset before an answer"},
+	{syscall.EPIPE, "connection reset before an answer"},
+	{syscall.ENETUNREACH, "no route to the host"},
+	{syscall.EHOSTUNREACH, "no route to the host"},
+	{h1.ErrCut, h1.ErrCut.Error()},
+	{h1.ErrClosed, h1.ErrClosed.Error()},
+	{io.EOF, h1.ErrClosed.Error()},
+	{h1.ErrLongHead, fmt.Sprintf("malformed answer: more than %d KiB of headers", h1.MaxHead>>10)},
+	{h1.ErrEarly, "malformed answer: it came before the request"},
+}
+
 const setClientCertificate = "no fitting one is set (tls.cert_file and tls.key_file)"
 
-// tlsReason returns "" if the error is not one of TLS.
-func (e *Endpoint) tlsReason(a *attempt, err error) string {
+// certificateReason returns "" if the error is not about the receiver's certificate.
+func certificateReason(host string, err error) string {
 	var (
-		host        = e.request.URL.Host
-		certificate = a.certificate.Load()
-		closed      = errors.Is(err, io.EOF) || errors.Is(err, h1.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-		invalid     x509.CertificateInvalidError
-		unknown     x509.UnknownAuthorityError
-		wrongHost   x509.HostnameError
-		unverified  *tls.CertificateVerificationError
-		noTLS       tls.RecordHeaderError
+		invalid    x509.CertificateInvalidError
+		unknown    x509.UnknownAuthorityError
+		wrongHost  x509.HostnameError
+		unverified *tls.CertificateVerificationError
 	)
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
@@ -186,6 +188,18 @@ func (e *Endpoint) tlsReason(a *attempt, err error) string {
 		return fmt.Sprintf("TLS certificate is for %s, not for %s", namesOf(wrongHost.Certificate), wrongHost.Host)
 	case errors.As(err, &unverified):
 		return fmt.Sprintf("TLS certificate of %s is not acceptable: %v", host, unverified.Err)
+	}
+	return ""
+}
+
+// tlsReason returns "" if the error is not one of TLS.
+func (e *Endpoint) tlsReason(a *attempt, err error) string {
+	host, certificate := e.request.URL.Host, a.certificate.Load()
+	if text := certificateReason(host, err); text != "" {
+		return text
+	}
+	var noTLS tls.RecordHeaderError
+	switch {
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/":
 		return fmt.Sprintf("%s speaks HTTP without TLS on this port", host)
 	case errors.As(err, &noTLS):
@@ -200,8 +214,9 @@ func (e *Endpoint) tlsReason(a *attempt, err error) string {
 		}
 		return fmt.Sprintf("%s refused the TLS handshake: %s", host, alert)
 	}
-	switch {
 	// The end of the connection may overtake the alert.
+	closed := slices.ContainsFunc([]error{io.EOF, h1.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}, func(end error) bool { return errors.Is(err, end) })
+	switch {
 	case certificate == certificateMissing && closed:
 		return fmt.Sprintf("%s wants a TLS client certificate, and %s: connection closed", host, setClientCertificate)
 	case certificate == certificateShown && closed:

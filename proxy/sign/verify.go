@@ -112,22 +112,22 @@ func (r received) hint(decodes bool, secrets []string, keys [][]byte, body []byt
 	}
 	for _, secret := range secrets {
 		text, prefixed := strings.CutPrefix(secret, whsec)
-		decoded, err := base64.StdEncoding.DecodeString(text)
-		isBase64 := err == nil && len(decoded) > 0
-		switch {
-		case decodes && prefixed && r.matches([][]byte{[]byte(secret)}, body):
-			return "it matches the secret as written: the sender did not base64-decode what follows whsec_"
-		case decodes && prefixed && r.matches([][]byte{[]byte(text)}, body):
-			return "it matches the text after whsec_ as written: the sender did not base64-decode it"
-		case decodes && isBase64 && r.matches([][]byte{decoded}, body):
-			return "it matches the secret base64-decoded: write it with whsec_ before it"
-		case !decodes && isBase64 && r.matches([][]byte{decoded}, body):
-			return "it matches the secret base64-decoded: this preset takes it as written"
-		}
-	}
-	for _, secret := range secrets {
-		if cut := strings.TrimSpace(secret); cut != secret && cut != "" && r.matches([][]byte{[]byte(cut)}, body) {
-			return "it matches the secret without the white space around it"
+		decoded, _ := base64.StdEncoding.DecodeString(text)
+		trimmed := strings.TrimSpace(secret)
+		for _, try := range []struct {
+			applies bool
+			key     []byte
+			hint    string
+		}{
+			{decodes && prefixed, []byte(secret), "it matches the secret as written: the sender did not base64-decode what follows whsec_"},
+			{decodes && prefixed, []byte(text), "it matches the text after whsec_ as written: the sender did not base64-decode it"},
+			{decodes, decoded, "it matches the secret base64-decoded: write it with whsec_ before it"},
+			{!decodes, decoded, "it matches the secret base64-decoded: this preset takes it as written"},
+			{trimmed != secret, []byte(trimmed), "it matches the secret without the white space around it"},
+		} {
+			if try.applies && len(try.key) > 0 && r.matches([][]byte{try.key}, body) {
+				return try.hint
+			}
 		}
 	}
 	return ""
