@@ -88,9 +88,11 @@ func (e *Endpoint) Close() { e.transport.Close() }
 // done for it, by which that knows it.
 type attempt struct {
 	context.Context
-	delivery *queue.Delivery
+	delivery queue.Delivery
 	number   int
 	start    time.Time
+	request  retryablehttp.Request
+	body     bytes.Reader // of the request
 
 	phase       atomic.Int32
 	certificate atomic.Int32
@@ -116,14 +118,15 @@ func attemptOf(ctx context.Context) *attempt { return ctx.Value(attemptKey{}).(*
 // returns an error if there is no verdict: ctx ended before, or, as
 // queue.ErrShortage, the machine lacks what a request takes.
 func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (queue.Outcome, error) {
-	a := &attempt{Context: ctx, delivery: &d, number: number, start: time.Now()}
+	a := &attempt{Context: ctx, delivery: d, number: number, start: time.Now()}
 	req := e.request.WithContext(a)
+	a.request.Request = req
 	if len(d.Body) > 0 {
-		req.ContentLength = int64(len(d.Body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(d.Body)), nil }
-		req.Body, _ = req.GetBody()
+		a.body.Reset(d.Body)
+		req.Body, req.ContentLength = io.NopCloser(&a.body), int64(len(d.Body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(a.delivery.Body)), nil }
 	}
-	resp, err := e.client.Do(&retryablehttp.Request{Request: req}) // err is in the outcome, by checkRetry
+	resp, err := e.client.Do(&a.request) // err is in the outcome, by checkRetry
 	if a.err != nil {
 		return queue.Outcome{}, a.err
 	}

@@ -134,7 +134,7 @@ type signing struct{ e *Endpoint }
 func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
 	signed := *req
-	signed.Header = s.e.header(a.delivery, a.number, a.start)
+	signed.Header = s.e.header(&a.delivery, a.number, a.start)
 	resp, err := s.e.transport.RoundTrip(&signed)
 	if err != nil {
 		return nil, err
