@@ -37,7 +37,7 @@ func read(ctx context.Context, s *queue.Signal) (in *input, err error) {
 		SignalID:   s.ID.String(),
 		ReceivedAt: s.ID.Time().UTC().Format(time.RFC3339), // whole seconds: jq's fromdate takes no others
 	}}
-	if n := json.Growth * int64(len(s.Body)); n > memory.Small {
+	if n := json.Footprint(s.Body); n > memory.Small {
 		if in.taken, err = decoding.Take(ctx, n); err != nil {
 			return nil, err
 		}

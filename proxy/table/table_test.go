@@ -289,7 +289,7 @@ func TestBusy(t *testing.T) {
 	plain, shaped := tableOf(t, routesOf("a")), tableOf(t, routesOf("a", "b\ntransform = '.confidence'"))
 	s := queue.Signal{ID: sampleID, Type: "product_qualified_lead", Body: []byte(sample)}
 	small := s
-	s.Body = append(bytes.Repeat([]byte(" "), memory.Small/json.Growth), s.Body...)
+	s.Body = append(bytes.Repeat([]byte(" "), memory.Small), s.Body...)
 
 	taken, err := decoding.Take(t.Context(), 1<<40)
 	if err != nil {

@@ -346,23 +346,32 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// No text decodes to more than Growth times its size.
-func TestGrowth(t *testing.T) {
-	live := func() int {
+// No text decodes to more than its Footprint, and that of what is mostly text is small.
+func TestFootprint(t *testing.T) {
+	live := func() int64 {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
+		return int64(m.HeapAlloc)
 	}
-	for _, part := range []string{`{"":0},`, `{"":{}},`, `{"":[0]},`, `[0],`, `[[]],`, `{},`, `[],`, `0,`, `"",`, `"a",`, `10,`, `null,`, `{"0":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0},`, strings.Repeat(`{"":`, 900) + "0" + strings.Repeat("}", 900) + ","} {
+	for _, part := range []string{
+		`{"":0},`, `{"":{}},`, `{"":[0]},`, `[0],`, `[[]],`, `{},`, `[],`, `0,`, `"",`, `"a",`, `10,`, `null,`, `"\u0000\u0000",`, `"\n",`,
+		`{"0":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0},`, `{"0":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0,"9":0,"a":0,"b":0,"c":0,"d":0,"e":0,"f":0},`,
+		strings.Repeat(`{"":`, 900) + "0" + strings.Repeat("}", 900) + ",", strings.Repeat(`[`, 900) + strings.Repeat("]", 900) + ",",
+		`"` + strings.Repeat("x", 1e5) + `",`, `"` + strings.Repeat("\\n", 4e4) + `",`, sample + ",",
+	} {
 		text := []byte("[" + strings.Repeat(part, 2e5/len(part)) + "0]")
 		before := live()
 		v, err := Decode(text)
-		grown := float64(live()-before) / float64(len(text))
+		took := live() - before
 		runtime.KeepAlive(v)
-		if err != nil || grown > Growth {
-			t.Errorf("%.20s decodes to %.1f times its size, %v", part, grown, err)
+		if bound := Footprint(text); err != nil || took > bound {
+			t.Errorf("%.20s decodes to %d bytes, more than %d, %v", part, took, bound, err)
+		} else {
+			t.Logf("%.20s decodes to %d%% of %d bytes", part, 100*took/bound, bound)
 		}
-		t.Logf("%.20s %.1f", part, grown)
+	}
+	if n := Footprint([]byte(sample)); n > 4<<10 {
+		t.Errorf("%d bytes for the sample", n)
 	}
 }
