@@ -531,6 +531,15 @@ func TestExample(t *testing.T) {
 		[]any{b.Timeout, b.Retry, b.GiveUpOn, b.Concurrency, b.Signatures, b.Paused, b.AllowHTTP, b.BlockPrivateNetworks})
 }
 
+// A file of nothing but faults does not flood whoever is told of them.
+func TestManyFaults(t *testing.T) {
+	_, faults := parse("x.toml", []byte(strings.Repeat("[[route]]\n", 1000)), testOutside())
+	text := faults.Error()
+	if len(faults) != 2000 || strings.Count(text, "\n") != 100 || !strings.HasSuffix(text, "\nand 1900 more") {
+		t.Errorf("%d faults: %s", len(faults), text)
+	}
+}
+
 // Every place within an expression is found in the file, however it is quoted.
 func TestPlaceInString(t *testing.T) {
 	for _, c := range []struct{ raw, find, before string }{

@@ -56,11 +56,16 @@ func (e *LoadError) Unwrap() []error { return []error{e.Faults, e.cause} }
 // least one.
 type Faults []Fault
 
-// Error returns one line for each fault.
+// Error returns one line for each fault, and for those after the first hundred
+// their number: it may become a line of the log.
 func (fs Faults) Error() string {
-	lines := make([]string, len(fs))
+	var lines []string
 	for i, f := range fs {
-		lines[i] = f.Error()
+		if i == 100 {
+			lines = append(lines, fmt.Sprintf("and %d more", len(fs)-i))
+			break
+		}
+		lines = append(lines, f.Error())
 	}
 	return strings.Join(lines, "\n")
 }
