@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,6 +90,8 @@ func checkRunaway(t *testing.T, v any, c runaway) {
 func TestRunawayMemory(t *testing.T) {
 	const child = "TRANSFORM_RUNAWAY_CHILD"
 	if os.Getenv(child) != "" {
+		debug.SetGCPercent(400) // as main has it
+		debug.SetMemoryLimit(384 << 20)
 		v := decoded(t, sample)
 		work := make(chan *Program)
 		var wg sync.WaitGroup

@@ -98,8 +98,9 @@ var Functions = map[string]Function{
 	"_set/2":        func(_ *Frame, v any, a []any) any { return v.(*edit).setAt(a[0].([]any), a[1]) },
 	"_drop/1":       func(_ *Frame, v any, a []any) any { return v.(*edit).drop(a[0]) },
 	"_edited/0":     func(_ *Frame, v any, _ []any) any { return v.(*edit).result() },
-	"_match/3":      match,
-	"_cut/1":        cut,
+	"_match/2":      match,
+	"_test/2":       test,
+	"_cut/2":        cut,
 	"_substitute/2": substitute,
 
 	"_number/0":  input((*Frame).checkNumber),

@@ -72,9 +72,9 @@ def fromstream(f):
 def truncate_stream(f):
   . as $n | null | f | if .[0] | length > $n then .[0] |= .[$n:] else empty end;
 
-def match($re; $flags): _match($re; $flags; false)[];
+def match($re; $flags): _match($re; $flags)[];
 def match($re): if $re | type == "array" then match($re[0]; $re[1]) else match($re; null) end;
-def test($re; $flags): _match($re; $flags; true);
+def test($re; $flags): _test($re; $flags);
 def test($re): if $re | type == "array" then test($re[0]; $re[1]) else test($re; null) end;
 def capture($re; $flags): match($re; $flags) | .captures | _captures;
 def capture($re):
@@ -83,12 +83,11 @@ def scan($re; $flags):
   match($re; $flags + "g")
   | if .captures == [] then .string else [.captures[].string] end;
 def scan($re): scan($re; null);
-def split($re; $flags): _cut(_match($re; $flags + "g"; false));
+def split($re; $flags): _cut($re; $flags + "g");
 def splits($re; $flags): split($re; $flags)[];
 def splits($re): splits($re; null);
 def sub($re; str; $flags):
-  _match($re; $flags; false) as $m
-  | _substitute($m; [$m[] | .captures | _captures | [str]])[];
+  _substitute(_cut($re; $flags); [match($re; $flags) | .captures | _captures | [str]])[];
 def sub($re; str): sub($re; str; null);
 def gsub($re; str; $flags): sub($re; str; $flags + "g");
 def gsub($re; str): sub($re; str; "g");

@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -29,9 +30,10 @@ const (
 // A pattern is a compiled regular expression.
 type pattern struct {
 	*regexp.Regexp
-	probe *regexp.Regexp // one character, then the regular expression
-	size  int            // of the program, about
-	step  time.Duration  // that one character of a text takes, at least
+	global bool           // flag g
+	probe  *regexp.Regexp // one character, then the regular expression
+	size   int            // of the program, about
+	step   time.Duration  // that one character of a text takes, at least
 }
 
 // Patterns are kept for the whole process, those used last, in two generations:
@@ -68,17 +70,17 @@ func remember(key [2]string, p *pattern) {
 
 // CheckRegexp reports what is wrong with a regular expression, or with its flags.
 func CheckRegexp(re, flags string) error {
-	_, err := parseRegexp(re, flags)
+	_, _, err := parseRegexp(re, flags)
 	return err
 }
 
-// parseRegexp is the text that means re with these flags.
-func parseRegexp(re, flags string) (text string, err error) {
+// parseRegexp is the text that means re with these flags, and what it says.
+func parseRegexp(re, flags string) (text string, parsed *syntax.Regexp, err error) {
 	if strings.ContainsFunc(flags, func(r rune) bool { return r != 'g' && r != 'i' && r != 'm' }) {
-		return "", fmt.Errorf("unsupported regular expression flag: %q; there are g, i and m", budget.Clip(flags, 64))
+		return "", nil, fmt.Errorf("unsupported regular expression flag: %q; there are g, i and m", budget.Clip(flags, 64))
 	}
 	if len(re) > maxPattern {
-		return "", fmt.Errorf("a regular expression of %d bytes is too long: it can have %d", len(re), maxPattern)
+		return "", nil, fmt.Errorf("a regular expression of %d bytes is too long: it can have %d", len(re), maxPattern)
 	}
 	text = re
 	if strings.Contains(flags, "i") {
@@ -87,14 +89,14 @@ func parseRegexp(re, flags string) (text string, err error) {
 	if strings.Contains(flags, "m") { // . is any character, a new line as well
 		text = "(?s)" + text
 	}
-	parsed, err := syntax.Parse(text, syntax.Perl)
+	parsed, err = syntax.Parse(text, syntax.Perl)
 	if err != nil {
-		return "", fmt.Errorf("invalid regular expression %q: %w", budget.Clip(re, 200), err)
+		return "", nil, fmt.Errorf("invalid regular expression %q: %w", budget.Clip(re, 200), err)
 	}
 	if size := instructions(parsed); size > maxInstructions || size*(parsed.MaxCap()+1)*16 > maxThreads {
-		return "", errors.New("the regular expression is too large: its repetitions and groups come to too much")
+		return "", nil, errors.New("the regular expression is too large: its repetitions and groups come to too much")
 	}
-	return text, nil
+	return text, parsed, nil
 }
 
 // instructions estimates the size of a program, repetitions written out.
@@ -120,12 +122,11 @@ func (f *Frame) pattern(re, flags string) (*pattern, error) {
 	if !f.Charge(200*min(len(re), maxPattern)) || !f.Spend(10*time.Microsecond+200*time.Duration(min(len(re), maxPattern))) {
 		return nil, f.Err()
 	}
-	text, err := parseRegexp(re, flags)
+	text, parsed, err := parseRegexp(re, flags)
 	if err != nil {
 		return nil, err
 	}
-	parsed, _ := syntax.Parse(text, syntax.Perl)
-	p := &pattern{size: instructions(parsed)}
+	p := &pattern{size: instructions(parsed), global: strings.Contains(flags, "g")}
 	p.step = time.Duration(10 + p.size*(8+parsed.MaxCap())/8)
 	if !f.Room(p.bytes()) || !f.Spend(400*time.Duration(p.size)) {
 		return nil, f.Err()
@@ -143,15 +144,15 @@ func (f *Frame) pattern(re, flags string) (*pattern, error) {
 }
 
 // all are the matches of a text, as gojq finds them: where one ends, an empty
-// one can follow, which package regexp does not report. With first it is the
+// one can follow, which package regexp does not report. Without flag g it is the
 // first match at most.
-func (p *pattern) all(f *Frame, s string, first bool) (matches [][]int, err error) {
+func (p *pattern) all(f *Frame, s string) (matches [][]int, err error) {
 	// A match may look at all of the text, and so may the next. So they are looked
 	// for a few at first, and more only if there is time for more of the same.
 	const fewer = 4
 	estimate := p.step * time.Duration(len(s))
 	many := 1
-	if !first {
+	if p.global {
 		many = 8
 	}
 	for {
@@ -160,13 +161,13 @@ func (p *pattern) all(f *Frame, s string, first bool) (matches [][]int, err erro
 		}
 		before := f.Own()
 		matches = p.FindAllStringSubmatchIndex(s, many)
-		if first || len(matches) < many {
+		if !p.global || len(matches) < many {
 			break
 		}
 		many *= fewer
 		estimate = fewer * (f.Own() - before)
 	}
-	if first {
+	if !p.global {
 		return matches, nil
 	}
 	found := matches
@@ -203,34 +204,41 @@ func (p *pattern) emptyAt(s string, offset int) []int {
 	return m
 }
 
-// match is _match($re; $flags; $test): whether there is a match, or all matches
-// (with flag g) or the first.
-func match(f *Frame, v any, args []any) any {
-	name := "match"
-	if args[2] == true {
-		name = "test"
-	}
+// search is the regular expression and the text of a call, as function name has them.
+func (f *Frame) search(name string, v any, args []any) (p *pattern, s string, err error) {
 	s, ok1 := v.(string)
 	re, ok2 := args[0].(string)
 	flags, ok3 := args[1].(string)
 	if !ok1 || !ok2 || !ok3 && args[1] != nil {
-		return fmt.Errorf("%s(%s; %s) cannot be applied to: %s", name, gojq.Preview(args[0]), gojq.Preview(args[1]), preview(v))
+		return nil, "", fmt.Errorf("%s(%s; %s) cannot be applied to: %s", name, gojq.Preview(args[0]), gojq.Preview(args[1]), preview(v))
 	}
-	p, err := f.pattern(re, flags)
+	p, err = f.pattern(re, flags)
+	return p, s, err
+}
+
+// test is _test($re; $flags).
+func test(f *Frame, v any, args []any) any {
+	p, s, err := f.search("test", v, args)
 	if err != nil {
 		return err
 	}
-	if name == "test" {
-		if !f.Spend(p.step * time.Duration(len(s))) {
-			return f.Err()
-		}
-		return p.MatchString(s)
+	if !f.Spend(p.step * time.Duration(len(s))) {
+		return f.Err()
 	}
-	found, err := p.all(f, s, !strings.Contains(flags, "g"))
+	return p.MatchString(s)
+}
+
+// match is _match($re; $flags): all matches with flag g, else the first.
+func match(f *Frame, v any, args []any) any {
+	p, s, err := f.search("match", v, args)
 	if err != nil {
 		return err
 	}
-	if !f.Charge(len(found)*(budget.Object(4)+p.NumSubexp()*budget.Object(4))) || !f.Spend(time.Duration(len(found)*500)) {
+	found, err := p.all(f, s)
+	if err != nil {
+		return err
+	}
+	if !f.Charge(len(found)*(1+p.NumSubexp())*budget.Object(4)) || !f.Spend(time.Duration(len(found)*500)) {
 		return f.Err()
 	}
 	matches := make([]any, len(found))
@@ -239,6 +247,23 @@ func match(f *Frame, v any, args []any) any {
 		matches[i] = p.describe(&chars, m)
 	}
 	return matches
+}
+
+// cut is _cut($re; $flags): the texts before, between and behind the matches.
+func cut(f *Frame, v any, args []any) any {
+	p, s, err := f.search("match", v, args)
+	if err != nil {
+		return err
+	}
+	found, err := p.all(f, s)
+	if err != nil || !f.Charge(48*len(found)) {
+		return cmp.Or(err, f.Err())
+	}
+	gaps, at := make([]any, 0, len(found)+1), 0
+	for _, m := range found {
+		gaps, at = append(gaps, s[at:m[0]]), m[1]
+	}
+	return append(gaps, s[at:])
 }
 
 // describe is a match as an expression sees it.
@@ -283,58 +308,15 @@ func preview(v any) string {
 	return gojq.TypeOf(v) + " (" + gojq.Preview(v) + ")"
 }
 
-// A cutter walks over a text along matches, which count characters.
-type cutter struct {
-	s    string
-	at   int // bytes
-	char int
-}
-
-// gap is the text between the match before and m, behind which the cutter is then.
-func (c *cutter) gap(m any) string {
-	match := m.(map[string]any)
-	gap := c.take(match["offset"].(int) - c.char)
-	c.take(match["length"].(int))
-	return gap
-}
-
-func (c *cutter) take(chars int) string {
-	start := c.at
-	for ; chars > 0 && c.at < len(c.s); chars-- {
-		_, size := utf8.DecodeRuneInString(c.s[c.at:])
-		c.at += size
-		c.char++
-	}
-	return c.s[start:c.at]
-}
-
-// cut is _cut($matches): the texts between them.
-func cut(f *Frame, v any, args []any) any {
-	c := cutter{s: v.(string)}
-	matches := args[0].([]any)
-	if !f.Charge(48*len(matches)) || !f.Spend(time.Duration(10*len(c.s))) {
-		return f.Err()
-	}
-	parts := make([]any, 0, len(matches)+1)
-	for _, m := range matches {
-		parts = append(parts, c.gap(m))
-	}
-	return append(parts, c.s[c.at:])
-}
-
-// substitute is _substitute($matches; $texts), which has a list of texts for
-// each match: result i is made of the i-th of each, as far as it has so many.
+// substitute is _substitute($gaps; $texts), which has a list of texts for each match
+// between two gaps: result i is made of the i-th of each, as far as it has so many.
 func substitute(f *Frame, v any, args []any) any {
-	c := cutter{s: v.(string)}
-	lists := args[1].([]any)
-	if !f.Spend(time.Duration(10 * len(c.s))) {
-		return f.Err()
-	}
+	gaps, lists := args[0].([]any), args[1].([]any)
 	var parts [][]string // of each result
 	size := 0
-	for i, m := range args[0].([]any) {
-		gap := c.gap(m)
-		for j, text := range lists[i].([]any) {
+	for i, list := range lists {
+		gap := gaps[i].(string)
+		for j, text := range list.([]any) {
 			s, ok := text.(string)
 			if !ok && text != nil { // nothing takes the place of the match
 				return fmt.Errorf("cannot add: %s and %s", preview(gap), preview(text))
@@ -349,7 +331,7 @@ func substitute(f *Frame, v any, args []any) any {
 			}
 		}
 	}
-	rest := c.s[c.at:]
+	rest := gaps[len(lists)].(string)
 	if len(parts) == 0 {
 		return []any{v}
 	}
@@ -360,8 +342,5 @@ func substitute(f *Frame, v any, args []any) any {
 	for j := range parts {
 		results[j] = f.made(strings.Join(append(parts[j], rest), ""))
 	}
-	if f.Err() != nil {
-		return f.Err()
-	}
-	return results
+	return f.unless(f.Err() == nil, results)
 }
