@@ -38,7 +38,7 @@ type engine struct {
 }
 
 func (q *Queue) newEngine() (*engine, error) {
-	e := &engine{q: q, memory: lane.Memory{Most: handoffBytes}, senders: map[record.RouteNum]*sender{}}
+	e := &engine{q: q, memory: lane.Memory{Most: handoffBytes}, senders: map[record.RouteNum]*sender{}, workers: workers{jobs: make(chan job)}}
 	e.attempts, e.cancel = context.WithCancel(context.Background())
 	var err error
 	e.store, err = store.Open(q.folder, store.Options{

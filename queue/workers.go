@@ -2,21 +2,19 @@ package queue
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"signalpost/queue/lane"
 )
 
 // workers are the goroutines that make the attempts of all routes, and those
-// that read for them. A worker that has nothing to do waits for the next
-// attempt, of whichever route, because its stack has grown to what an attempt
-// takes: growing a new one for each attempt took 3 % of all CPU time. How many
-// work at once is for the lanes to bound.
+// that read for them. A worker with nothing to do waits for the next attempt,
+// because its stack has grown to what one takes: growing a new one for each
+// took 3 % of all CPU time. How many work at once is for the lanes to bound.
 type workers struct {
 	running sync.WaitGroup
-
-	mu    sync.Mutex
-	idle  []chan job // of those that wait, the one that worked last at the end
-	ended bool
+	jobs    chan job // to those that wait; closed by end
+	idle    atomic.Int32
 }
 
 // A job is an attempt to be made.
@@ -33,46 +31,24 @@ func (w *workers) run(f func()) { w.running.Go(f) }
 // attempt has a worker do the job, and more of its route if there is more. It
 // does not block, and must not be called once end has been.
 func (w *workers) attempt(j job) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if n := len(w.idle); n > 0 {
-		w.idle[n-1] <- j // it has room, and is empty
-		w.idle = w.idle[:n-1]
-		return
+	select {
+	case w.jobs <- j:
+	default:
+		w.running.Go(func() { w.work(j) })
 	}
-	w.running.Go(func() { w.work(j) })
 }
 
 func (w *workers) work(j job) {
-	next := make(chan job, 1)
-	for ok := true; ok; {
+	for ok := true; ok; w.idle.Add(-1) {
 		j.sender.work(j.item)
 		j = job{} // a body may hang on it
-		if !w.wait(next) {
-			return
+		if w.idle.Add(1) <= idleWorkers {
+			j, ok = <-w.jobs
+		} else {
+			ok = false
 		}
-		j, ok = <-next
 	}
-}
-
-// wait makes a worker one that waits, unless there are enough or no more work comes.
-func (w *workers) wait(next chan job) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.ended || len(w.idle) == idleWorkers {
-		return false
-	}
-	w.idle = append(w.idle, next)
-	return true
 }
 
 // end dismisses the workers as soon as they have nothing to do.
-func (w *workers) end() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ended = true
-	for _, next := range w.idle {
-		close(next)
-	}
-	w.idle = nil
-}
+func (w *workers) end() { close(w.jobs) }

@@ -129,14 +129,6 @@ func (s *Shield) syncFolder() error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// OpenReadWrite opens a file, in memory if the store has failed.
-func (s *Shield) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (f vfs.File, err error) {
-	if s.change(func() error { f, err = s.FS.OpenReadWrite(name, c, opts...); return err }) {
-		return &shieldedFile{File: f, s: s, told: compaction(c)}, nil
-	}
-	return s.mem.OpenReadWrite(s.PathBase(name), c, opts...)
-}
-
 // ReuseForWrite makes a log of one that is done with, or a new one if someone removed that.
 func (s *Shield) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
 	reuse := func() error {
@@ -179,12 +171,6 @@ func (s *Shield) Stat(name string) (vfs.FileInfo, error) {
 	return s.FS.Stat(name)
 }
 
-// Link links a file.
-func (s *Shield) Link(oldname, newname string) error {
-	s.change(func() error { return s.FS.Link(oldname, newname) })
-	return nil
-}
-
 // Rename renames a file.
 func (s *Shield) Rename(oldname, newname string) error {
 	if base, ok := s.inMemory(oldname); ok {
@@ -204,14 +190,6 @@ func (s *Shield) Remove(name string) error {
 		return nil
 	}
 	return s.FS.Remove(name)
-}
-
-// RemoveAll tells Pebble of an error, too.
-func (s *Shield) RemoveAll(name string) error {
-	if s.failed() {
-		return nil
-	}
-	return s.FS.RemoveAll(name)
 }
 
 // List answers as last time if the disk does not: a database that meets this
@@ -236,12 +214,6 @@ func (s *Shield) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 	}
 	return u, err
 }
-
-// Lock locks a file.
-func (s *Shield) Lock(name string) (io.Closer, error) { return s.FS.Lock(name) }
-
-// MkdirAll makes a folder.
-func (s *Shield) MkdirAll(dir string, perm os.FileMode) error { return s.FS.MkdirAll(dir, perm) }
 
 // A shieldedFile is a file on disk whose changes stop when the store fails.
 type shieldedFile struct {
@@ -292,14 +264,6 @@ func (f *shieldedFile) Write(p []byte) (int, error) {
 		}
 		return err
 	})
-	if err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (f *shieldedFile) WriteAt(p []byte, at int64) (int, error) {
-	err := f.change(func() error { _, err := f.File.WriteAt(p, at); return err })
 	if err != nil {
 		return 0, err
 	}
