@@ -12,9 +12,7 @@ import (
 // Check proves of a store that no process has open what package queue lists as
 // proved by it, and changes nothing. Its error joins all that it found amiss.
 func Check(path string, fs FS) (err error) {
-	db, err := pebble.Open(path, &pebble.Options{
-		FS: fs, ReadOnly: true, FormatMajorVersion: pebble.FormatNewest, Logger: silent{},
-	})
+	db, err := openToRead(path, fs, nil)
 	if err != nil {
 		return fmt.Errorf("store %s: cannot be opened: %w", path, err)
 	}

@@ -92,10 +92,7 @@ func (s *Store) open() (err error) {
 // tryOut reads what there is to know from the store as it is, and writes
 // nothing. fresh is whether there is none.
 func (s *Store) tryOut() (fresh bool, err error) {
-	s.db, err = pebble.Open(s.folder.Path, &pebble.Options{
-		FS: s.folder.FS, Lock: s.folder.Lock, ReadOnly: true, FormatMajorVersion: pebble.FormatNewest, Logger: silent{},
-		MemTableSize: memTable,
-	})
+	s.db, err = openToRead(s.folder.Path, s.folder.FS, s.folder.Lock)
 	switch {
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return true, nil
@@ -110,6 +107,15 @@ func (s *Store) tryOut() (fresh bool, err error) {
 		err = fmt.Errorf("damaged, and left as it is: %w; %s", oneLine(s.folder.Path, err), afterDamage)
 	}
 	return false, err
+}
+
+// openToRead opens a database that is not changed. Damage it meets is an error of
+// whoever reads, and nothing else.
+func openToRead(path string, fs FS, lock *pebble.Lock) (*pebble.DB, error) {
+	return pebble.Open(path, &pebble.Options{
+		FS: fs, Lock: lock, ReadOnly: true, FormatMajorVersion: pebble.FormatNewest, MemTableSize: memTable, Logger: silent{},
+		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
+	})
 }
 
 // begin makes the database that has been opened one of this format.
