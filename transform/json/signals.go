@@ -33,13 +33,13 @@ func Signals(body []byte, lines bool) (signals []Signal, batch bool, err error) 
 	default:
 		fault = l.text(body, body)
 	}
-	switch {
-	case fault != nil:
-	case l.fault != nil:
+	if fault == nil {
 		fault = l.fault
-	case batch && l.n == 0:
-		return nil, batch, &Error{-1, -1, "the batch is empty; send at least one signal"}
-	default:
+	}
+	if fault == nil && l.n == 0 {
+		fault = &Error{-1, -1, "the batch is empty; send at least one signal"}
+	}
+	if fault == nil {
 		return l.signals, batch, nil
 	}
 	if !batch {
