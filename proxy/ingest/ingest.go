@@ -154,39 +154,46 @@ func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed 
 		}
 		defer claim.Release()
 	}
-	// Its body may have taken a while to come.
+	answer, err = in.store(t, only, body, lines, traceparent(r.Header), claim)
+	return answer, false, err
+}
+
+// store makes signals of a body, offers them to the routes, and returns the
+// body of the 202 once all that came of it is on disk. claim, unless nil, is bound
+// to that answer.
+func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, traceparent string, claim *queue.Claim) ([]byte, error) {
+	// The body may have taken a while to come.
 	if err := in.enter(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer in.leave()
-
 	signals, batch, err := readSignals(body, lines)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	o, err := in.begin(t, only, len(signals))
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer o.close()
-	parent := traceparent(r.Header)
 	for i, s := range signals {
 		// The queue keeps the bytes, and the request's buffer is used again.
-		o.accepted[i].Signal = queue.Signal{ID: in.Queue.NewSignalID(), Type: s.Type, Traceparent: parent, Body: bytes.Clone(s.Raw)}
+		o.accepted[i].Signal = queue.Signal{ID: in.Queue.NewSignalID(), Type: s.Type, Traceparent: traceparent, Body: bytes.Clone(s.Raw)}
 	}
 	if err := o.offerAll(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if answer, err = answerTo(o.accepted, batch); err != nil {
-		return nil, false, err
+	answer, err := answerTo(o.accepted, batch)
+	if err != nil {
+		return nil, err
 	}
 	if err := in.Queue.Put(o.accepted, claim, answer); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	for i := range o.accepted {
 		in.Metrics.Accepted(o.accepted[i].Deliveries, o.matched[i])
 	}
-	return answer, false, nil
+	return answer, nil
 }
 
 // An offering is the signals of one request on their way through the routes.
