@@ -74,11 +74,11 @@ func regular(info fs.FileInfo, err error) error {
 }
 
 // hung are the paths that were given up on and whose file system has not
-// answered since.
+// answered since, and how many calls wait for each.
 var hung = struct {
 	sync.Mutex
-	paths map[string]bool
-}{paths: map[string]bool{}}
+	paths map[string]int
+}{paths: map[string]int{}}
 
 const maxHung = 64
 
@@ -95,18 +95,24 @@ func Interruptible[T any](ctx context.Context, path string, f func() (T, error))
 	}
 	var none T
 	hung.Lock()
-	waiting, full := hung.paths[path], len(hung.paths) >= maxHung
+	hangs, full := hung.paths[path] > 0, len(hung.paths) >= maxHung
 	hung.Unlock()
-	if waiting || full {
+	if hangs || full {
 		return none, ErrHung
 	}
 	done := make(chan result, 1)
+	left := false // given up on; under the lock of hung
 	go func() {
 		value, err := f()
 		hung.Lock()
 		defer hung.Unlock()
 		done <- result{value, err}
-		delete(hung.paths, path)
+		if left {
+			hung.paths[path]--
+		}
+		if hung.paths[path] == 0 {
+			delete(hung.paths, path)
+		}
 	}()
 	select {
 	case r := <-done:
@@ -120,7 +126,8 @@ func Interruptible[T any](ctx context.Context, path string, f func() (T, error))
 		return r.value, r.err
 	default:
 	}
-	hung.paths[path] = true
+	left = true
+	hung.paths[path]++
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return none, ErrHung
 	}

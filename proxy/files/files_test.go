@@ -93,6 +93,33 @@ func TestInterruptible(t *testing.T) {
 	}
 }
 
+// A call that ends says nothing about another for its path, which still hangs.
+func TestInterruptibleBesideOneThatEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	mount, other, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	wait := func(c chan struct{}) func() (int, error) {
+		return func() (int, error) { <-c; return 0, nil }
+	}
+	begun := make(chan struct{})
+	go func() {
+		_, err := Interruptible(t.Context(), "/beside", func() (int, error) { close(begun); return wait(other)() })
+		ended <- err
+	}()
+	<-begun
+	go cancel()
+	if _, err := Interruptible(ctx, "/beside", wait(mount)); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+	close(other)
+	if err := <-ended; err != nil {
+		t.Errorf("the other: %v", err)
+	}
+	if _, err := Interruptible(t.Context(), "/beside", func() (int, error) { return 0, nil }); err != ErrHung {
+		t.Errorf("again: %v", err)
+	}
+	close(mount)
+}
+
 // However many files hang, the goroutines left behind are bounded.
 func TestInterruptibleBound(t *testing.T) {
 	mount := make(chan struct{})
