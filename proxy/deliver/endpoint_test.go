@@ -219,7 +219,7 @@ func receives(t testing.TB, answer http.HandlerFunc) (url string, requests func(
 	var mu sync.Mutex
 	var got []*http.Request
 	var read []string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		mu.Lock()
 		got, read = append(got, r), append(read, string(body))
@@ -227,6 +227,7 @@ func receives(t testing.TB, answer http.HandlerFunc) (url string, requests func(
 		answer(w, r)
 	}))
 	server.Config.ErrorLog = quiet
+	server.Start()
 	t.Cleanup(server.Close)
 	return server.URL,
 		func() []*http.Request { mu.Lock(); defer mu.Unlock(); return slices.Clone(got) },
