@@ -383,6 +383,22 @@ func TestReadmeRecipes(t *testing.T) {
 	}
 }
 
+// TestReadmeDifferences: what the README says of gojq is what package
+// transform says, whose tests prove it.
+func TestReadmeDifferences(t *testing.T) {
+	doc, err := os.ReadFile("../../transform/doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := ""
+	for _, m := range regexp.MustCompile(`(?m)^//\t(.*\n)`).FindAllStringSubmatch(string(doc), -1) {
+		listed += m[1]
+	}
+	if shown := only(t, "## Reference: expressions", "text"); shown != listed {
+		t.Errorf("the README lists\n%s\ntransform/doc.go\n%s", shown, listed)
+	}
+}
+
 // cliSample is the sample signal of the program.
 func cliSample(t *testing.T) string {
 	t.Helper()
