@@ -189,18 +189,18 @@ func headers(dst *map[string]Secret) field {
 		}
 		kept := map[string]Secret{}
 		for _, e := range v.entries() {
-			name := http.CanonicalHeaderKey(e.name)
-			reserved := slices.Contains(ownHeaders, name) || slices.ContainsFunc(ownHeaderPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+			name, problem := http.CanonicalHeaderKey(e.name), ""
 			_, twice := kept[name]
 			switch {
 			case !httpguts.ValidHeaderFieldName(e.name):
-				d.fault(e.at, "%s: %s is no name of a header: letters, digits and - only", key, quote(e.name))
-				continue
-			case reserved:
-				d.fault(e.at, "%s: %s is set by signalpost or belongs to the connection: leave it out", key, quote(e.name))
-				continue
+				problem = "is no name of a header: letters, digits and - only"
+			case slices.Contains(ownHeaders, name), slices.ContainsFunc(ownHeaderPrefixes, func(p string) bool { return strings.HasPrefix(name, p) }):
+				problem = "is set by signalpost or belongs to the connection: leave it out"
 			case twice:
-				d.fault(e.at, "%s: %s is there twice (upper and lower case are the same)", key, quote(e.name))
+				problem = "is there twice (upper and lower case are the same)"
+			}
+			if problem != "" {
+				d.fault(e.at, "%s: %s %s", key, quote(e.name), problem)
 				continue
 			}
 			if _, isKey := routeKeys(new(Route))[e.name]; v.header && isKey {

@@ -81,44 +81,39 @@ var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // secretText returns the text, and in words from where, if not from here.
 func (d *decoder) secretText(key string, v *value) (text, from string, ok bool) {
 	const expected = `a secret value (a string, { env = "NAME" } or { file = "path" })`
+	env, file := v.get("env"), v.get("file")
 	switch {
 	case v.kind == kindString:
 		return v.text, "", true
 	case v.kind != kindTable:
 		d.fault(v.at, "%s: expected %s, not %s", key, expected, v.kind)
-		return "", "", false
 	case len(v.keys) != 1:
 		d.fault(v.at, "%s: expected %s: one of env and file, not %d keys", key, expected, len(v.keys))
-		return "", "", false
+	case env != nil && (env.kind != kindString || !envName.MatchString(env.text) || strings.HasPrefix(env.text, "whsec_")):
+		d.fault(env.at, "%s.env: expected the name of an environment variable, in a string", key)
+	case env != nil:
+		if text, ok = d.env(env.text); !ok {
+			d.fault(env.at, "%s.env: the environment variable %s is not set", key, env.text)
+		}
+		return text, " (environment variable " + env.text + ")", ok
+	case file != nil:
+		if _, ok = path(d, key+".file", file); !ok {
+			return "", "", false
+		}
+		data, ok := d.contentOf(key+".file", file)
+		if len(data) > maxSecret {
+			d.fault(file.at, "%s.file: the file %s is larger than a secret, of %s at most: is it the right one?", key, quote(file.text), units.FormatSize(maxSecret))
+			return "", "", false
+		}
+		text, cut := strings.CutSuffix(string(data), "\n")
+		if cut {
+			text = strings.TrimSuffix(text, "\r")
+		}
+		return text, " (file " + quote(file.text) + ")", ok
+	default:
+		d.read(v, schema{"env": {}, "file": {}}, key+".") // to report the key
 	}
-	bad := d.read(v, schema{
-		"env": {read: func(d *decoder, key string, v *value) {
-			if v.kind != kindString || !envName.MatchString(v.text) || strings.HasPrefix(v.text, "whsec_") {
-				d.fault(v.at, "%s: expected the name of an environment variable, in a string", key)
-				return
-			}
-			from = " (environment variable " + v.text + ")"
-			if text, ok = d.env(v.text); !ok {
-				d.fault(v.at, "%s: the environment variable %s is not set", key, v.text)
-			}
-		}},
-		"file": {read: func(d *decoder, key string, v *value) {
-			if _, ok := path(d, key, v); !ok {
-				return
-			}
-			from = " (file " + quote(v.text) + ")"
-			var data []byte
-			if data, ok = d.contentOf(key, v); len(data) > maxSecret {
-				d.fault(v.at, "%s: the file %s is larger than a secret, of %s at most: is it the right one?", key, quote(v.text), units.FormatSize(maxSecret))
-			}
-			line, cut := strings.CutSuffix(string(data), "\n")
-			if cut {
-				line = strings.TrimSuffix(line, "\r")
-			}
-			text = line
-		}},
-	}, key+".")
-	return text, from, ok && len(bad) == 0
+	return "", "", false
 }
 
 // dollar matches what looks like the use of an environment variable: ${NAME},
