@@ -13,7 +13,8 @@ const (
 	stepBytes  = 8 << 20  // by which it grows
 	maxRun     = 80 << 20 // that a run may hold
 	largeBytes = 16 << 10 // of an object that is counted as long as it lives
-	churnBytes = 16 << 20 // of such objects made since it was last seen which of them live
+	churnBytes = 48 << 20 // of such objects made since it was last seen which of them live
+	maxLooks   = 8        // for which of them live
 )
 
 // memory is what a run holds, in bytes, estimated from above.
@@ -22,6 +23,7 @@ type memory struct {
 	small   int // of small objects made so far
 	large   int // of large objects that lived when that was last seen
 	churn   int // of large objects made since then
+	looks   int // for which of them live
 	objects map[weak.Pointer[byte]]int
 }
 
@@ -94,7 +96,7 @@ func (r *Run) grow(n int) bool {
 		r.end(errMemory)
 		return false
 	}
-	if r.churn >= churnBytes {
+	if r.churn >= churnBytes && r.looks < maxLooks {
 		r.collect()
 	}
 	need := r.small + r.large + n
@@ -124,4 +126,5 @@ func (r *Run) collect() {
 		}
 	}
 	r.churn = 0
+	r.looks++
 }

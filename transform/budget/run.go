@@ -51,7 +51,7 @@ var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c
 
 func (s *Session) orOutside() *Session {
 	if s == nil {
-		return &Session{ctx: context.Background(), pool: pools[ForSignals], counted: 1 << 62}
+		return &Session{ctx: context.Background(), pool: pools[ForSignals], free: 1 << 62}
 	}
 	return s
 }
@@ -220,9 +220,9 @@ func (r *Run) Keep(n int) bool {
 		return false
 	}
 	r.kept += n
-	if more := r.session.count(n); more > 0 {
+	if s := r.session; s.results.Add(int64(n)) > s.free {
 		r.pause(func() {
-			if err := r.session.take(more); err != nil {
+			if err := s.take(); err != nil {
 				r.end(err)
 			}
 		})
@@ -232,7 +232,7 @@ func (r *Run) Keep(n int) bool {
 
 // Discard gives back what has been kept: the run has no results.
 func (r *Run) Discard() {
-	r.session.count(-r.kept)
+	r.session.results.Add(int64(-r.kept))
 	r.kept = 0
 }
 

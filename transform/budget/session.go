@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,14 +41,14 @@ var pools = [...]*pool{
 // stays on its account until it is closed. It is safe for concurrent use. The
 // nil session is one for signals that never ends and is not counted.
 type Session struct {
-	ctx  context.Context
-	pool *pool
-
-	mu      sync.Mutex
-	used    int // bytes of results
-	counted int // bytes taken from the pool for them, and freeResults
+	ctx     context.Context
+	pool    *pool
+	results atomic.Int64 // bytes
+	free    int64        // of them that are not counted
 
 	// With the pool locked.
+	counted int64 // bytes taken from the pool for results
+	closed  bool
 	running int
 	waited  time.Time // when it first had to wait
 	granted time.Time // when it was last given something
@@ -56,52 +57,39 @@ type Session struct {
 // NewSession begins a session, which must be closed. Its heavy runs end with
 // ctx's error when ctx does.
 func NewSession(ctx context.Context, class Class) *Session {
-	return &Session{ctx: ctx, pool: pools[class], counted: freeResults}
+	return &Session{ctx: ctx, pool: pools[class], free: freeResults}
 }
 
 // Close ends the session: what its runs have yielded is stored, or needed no
 // more.
 func (s *Session) Close() {
-	if n := s.counted - freeResults; n > 0 {
-		s.pool.change(func() { s.pool.results += n })
+	p := s.pool
+	p.mu.Lock()
+	s.closed = true // there may be a run that nobody waits for
+	counted := s.counted
+	p.mu.Unlock()
+	if counted > 0 {
+		p.change(func() { p.results += counted })
 	}
 }
 
-// count counts n bytes of results. What it returns must be taken from the pool
-// for them.
-func (s *Session) count(n int) (more int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.used += n
-	if s.used <= s.counted {
-		return 0
+// take takes the room for what has been added to the results. It waits for it.
+func (s *Session) take() error {
+	if s.results.Load() > s.pool.maxResults {
+		return ErrBusy // it would wait for itself
 	}
-	more = (s.used - s.counted + resultBlock - 1) / resultBlock * resultBlock
-	s.counted += more
-	return more
-}
-
-// take takes n bytes, which are counted, from the pool. It waits for them.
-func (s *Session) take(n int) error {
-	err := error(ErrBusy)
-	s.mu.Lock()
-	tooMuch := s.used > s.pool.maxResults
-	s.mu.Unlock()
-	if !tooMuch { // else it would wait for itself
-		err = s.wait(func() bool {
-			if s.pool.results < n {
-				return false
-			}
-			s.pool.results -= n
+	return s.wait(func() bool {
+		more := s.results.Load() - s.free - s.counted
+		if s.closed || more <= 0 {
 			return true
-		})
-	}
-	if err != nil {
-		s.mu.Lock()
-		s.counted -= n
-		s.mu.Unlock()
-	}
-	return err
+		}
+		if more = (more + resultBlock - 1) / resultBlock * resultBlock; s.pool.results < more {
+			return false
+		}
+		s.pool.results -= more
+		s.counted += more
+		return true
+	})
 }
 
 // wait calls try, which has the pool locked, until it succeeds, the session's
@@ -158,17 +146,17 @@ func (s *Session) wait(try func() bool) error {
 // A pool is what the runs of a class share.
 type pool struct {
 	places     int // heavy runs at once
-	maxResults int
+	maxResults int64
 
 	mu      sync.Mutex
 	running map[*Run]struct{}
 	waiting map[*Session]int
-	free    int // bytes no run has
-	results int // bytes no session has
+	free    int   // bytes no run has
+	results int64 // bytes no session has
 	changed chan struct{}
 }
 
-func newPool(places, memory, results int) *pool {
+func newPool(places, memory int, results int64) *pool {
 	return &pool{
 		places: places, maxResults: results,
 		running: make(map[*Run]struct{}), waiting: make(map[*Session]int), free: memory, results: results, changed: make(chan struct{}),
