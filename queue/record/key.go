@@ -15,8 +15,8 @@ import (
 
 // Format is the layout that package queue draws. A store of a later format is
 // refused, one of an earlier format is brought up to date when it is opened.
-// Format 1 has no newest attempt in the c keys.
-const Format = 2
+// Format 1 has no newest attempt in the c keys, format 2 does not count there what was discarded.
+const Format = 3
 
 // ErrDamaged is behind the error of every key and value that does not parse.
 var ErrDamaged = errors.New("damaged record")
