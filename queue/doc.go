@@ -1,60 +1,95 @@
-// Package queue is what is owed, durably: signals, their deliveries, and the
-// log of every attempt. It drives: it knows when a delivery is due and hands
-// it to a [Courier], whose outcome it records. It knows nothing of HTTP,
-// configs or expressions.
+// Package queue stores signals durably and schedules their deliveries, with the
+// log of every attempt. It knows when a delivery is due and hands it to a
+// [Courier], whose outcome it records. It knows nothing of HTTP, configs or expressions.
 //
 // # The way through
 //
-// [Queue.Put] writes a signal with its deliveries. A lane a route finds what is
-// due, keeps to the route's limits, and has workers call the courier. The
-// outcome becomes a change: log entry, new state and next due time. All that
-// writes goes through one committer goroutine, which gathers what is waiting
-// into one batch; a finisher goroutine waits for the fsync and tells the
-// callers. So every batch sees the batches before it, and the counts in the
-// store are exact.
+// [Queue.Put] writes a signal with its deliveries. Of each route a sender asks
+// its lane (package lane, pure) what is due and may begin, and has workers call
+// the courier. The outcome becomes a change: log entry, new state and next due
+// time. All that writes goes through the store (package store, which alone
+// knows Pebble): one committer goroutine gathers what is waiting into one batch; a
+// finisher goroutine waits for the disk and tells the callers. So every batch sees
+// the batches before it, and the counts in the store are exact.
 //
-// # Keys
+// # Keys and values
 //
-// Numbers are big-endian, ids are the 16 bytes of a ULID.
+// Package record has them. Numbers in keys are big-endian, in values varints (a
+// number in brackets is so many bytes); ids are the 16 bytes of a ULID; text
+// has its length before it, but at the end of a value.
 //
-//	m                            the format of the store
-//	r route:4                    the route's name
-//	c route:4                    made, pending, delivered, dead, expired; paused; low-water mark; newest attempt
-//	s signal:16                  signal type, traceparent, the bytes received
-//	d delivery:16                route, state, attempts, due, reason, newest log entry, when last sent again
-//	b delivery:16                the body, if it is not the signal's bytes
-//	x signal:16 delivery:16      a delivery that a reshaped retry added to the signal
-//	q route:4 due:8 delivery:16  a pending delivery, at the milliseconds it is due
-//	l time:8                     a log entry, at nanoseconds; leads to the delivery's one before
-//	k key:16                     digest and answer of a request, by the hash of its Idempotency-Key
-//	i time:8 key:16              when that was bound, in milliseconds
+//	m                               format
+//	r route[4]                      the route's name
+//	c route[4]                      made pending delivered dead expired paused[1] low-water-mark newest-attempt discarded
+//	s signal[16]                    type traceparent bytes-received
+//	d delivery[16]                  state[1] flags[1] reason[1] route [signal[16]] attempts base due newest-entry [since]
+//	b delivery[16]                  the body, if it is not the signal's bytes
+//	x signal[16] delivery[16]       a delivery that a reshaped retry added to the signal
+//	q route[4] due[8] delivery[16]  a pending delivery, at the milliseconds it is due
+//	l time[8]                       flags[1] verdict[1] reason[1] delivery[16] [signal[16]] route attempt status
+//	                                microseconds next-due entry-before type error response
+//	k key[16]                       time[8] digest[32] answer, by the hash of an Idempotency-Key
+//	i time[8] key[16]               when that was bound, in milliseconds
+//	p                               with a store.Log: up to where the view has it
 //
-// Signals, deliveries, bodies and log entries come in the order of their
-// keys and go in ranges from the old end. Of a signal accepted and delivered at the
-// first attempt, s, b and l are written once, d twice; q is written and
-// removed, mostly before it has left memory.
+// Signals, deliveries, bodies and log entries come in the order of their keys and go
+// in ranges from the old end. Of a signal accepted and delivered at the first
+// attempt, s, b and l are written once, d twice; q is written and removed, mostly
+// before it has left memory. Beside Pebble's files the folder has LOGS, a list of
+// the write-ahead logs that have to be there (package disk).
 //
 // # Invariants
 //
-// [Check] proves them of a store.
+// Each with the test that holds it; [Check] proves 3, 4, 5 and 6 of a store.
 //
 //  1. A signal, its deliveries and its idempotency key are one batch, and Put
-//     returns after its fsync.
-//  2. An attempt's log entry, the state it leads to and the next due time are
-//     one batch. It is on disk within 5 ms; what a crash loses of it was under way.
+//     returns after its fsync: TestPowerCuts, TestPowerCutAtEveryWrite.
+//  2. An attempt's log entry, the state it leads to and the next due time are one
+//     batch. It is on its way to the disk within 5 ms, and where that is slow no
+//     attempt begins once an outcome has waited for 50 ms: what a crash repeats was
+//     under way, or ended just before. TestQuietKillRepeatsNothing,
+//     TestBusyKillRepeatsLittle, TestSlowDiskHoldsAttempts.
 //  3. A delivery has one q key if it is pending, at the due time its d key
-//     says, and none otherwise.
+//     says, and none otherwise: TestAmendmentsRaceAttempts, TestFaults.
 //  4. Per route, made = pending + delivered + dead + expired, and the c key
-//     of a batch says so with it. Held is pending on a route that the config lacks.
+//     of a batch says so with it: TestSweepWhileSignalsComeIn, TestStatusCounts.
+//     Held is pending on a route that the config lacks.
 //  5. Nothing pending is due before its route's low-water mark, so that a
-//     start need not walk over what was done before.
-//  6. Where a delivery is, its signal and its body are.
+//     start need not walk over what was done before: lane's TestLowWaterMark,
+//     TestRestartFindsWhatIsDueBeforeARetry, TestSearchSkipsWhatWasDone.
+//  6. Where a delivery is, its signal and its body are: TestFanOutExpiresTogether,
+//     TestExtrasOutliveAndExpireWithTheirSignal.
 //  7. Leases are in memory only: a crash leaves due what was under way.
+//     TestAttemptWithoutVerdictIsNotCharged, TestPowerCuts.
 //  8. What Put refused, for a disk that failed in the midst, is not there when
-//     the store is open again. Only the end of the process before that leaves it.
-//  9. Memory is bounded: a lane holds some thousand ids and all lanes together
-//     16 MiB of bodies, whatever waits on disk.
+//     the store is open again; only the end of the process before that leaves it:
+//     TestRefusedIsTakenBack.
+//  9. Memory is bounded: a lane holds some thousand ids and all together
+//     16 MiB of bodies, whatever waits on disk: TestBacklog, TestManyRoutes.
+//  10. A store that is refused is left as it is: TestDamagedStoreIsRefusedAndLeft,
+//     TestManyDamagedTables. A failed one is opened again: TestFaults, TestHungDisk.
+//  11. No delivery waits longer than its schedule says because the clock was set:
+//     TestClockSetRight.
+//  12. Files that go from under an open store are noticed within a second, and what
+//     was acknowledged is kept: TestFilesRemoved, TestLogRemovedWhileStopped.
 //
-// A finished delivery leaves its state only under the amending lock, a
+// A finished delivery leaves its state only under the store's Finished lock, a
 // pending one only by whoever holds its lease.
+//
+// # Locks
+//
+// In this order; what stands on one line is never held together: Queue.mu;
+// engine.putting; Store.Finished; Store.submitting; sender.mu; then one of
+// engine.sendersMu, engine.follow, Store.routesMu, Route.mu, Store.tailMu, Store.readMu,
+// Queue.refused, Queue.claims, IDs.mu, Shield.mu, which are held for a few lines each.
+// The committer takes sender.mu while it writes, the finisher when it is done: so
+// nobody may wait for an operation with it held.
+//
+// # Goroutines
+//
+// A queue has: committer, finisher, sweeper, disk watch, watch for a disk that does not answer,
+// watch of the clock, reopener; workers while there are attempts, at most 64 idle. Close
+// waits for all. In a system call of a disk that does not answer it waits as well: an end that
+// must come (a second signal) does not call it or does not wait for it. Pebble has
+// goroutines of its own, which end with the database.
 package queue
