@@ -50,7 +50,7 @@ type Ingest struct {
 	arriving *memory.Budget // for bodies that are larger than largeBody
 	made     *memory.Budget // for signals and deliveries, beside their bodies, until they are on disk
 	stopping atomic.Bool
-	entered  atomic.Int64 // requests that have been read and not been answered
+	storing  atomic.Int64 // requests that have been read and not been answered
 }
 
 const (
@@ -80,23 +80,10 @@ func (in *Ingest) Ready() error {
 // Stop refuses new signals, and waits for those that have been read, so long at most.
 func (in *Ingest) Stop(wait time.Duration) {
 	in.stopping.Store(true)
-	for end := time.Now().Add(wait); in.entered.Load() > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(wait); in.storing.Load() > 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 }
-
-// enter has Stop wait until leave is called. It is an error where Ready is, and
-// there is nothing to leave.
-func (in *Ingest) enter() error {
-	in.entered.Add(1) // before the look: Stop counts after it has said so
-	err := in.Ready()
-	if err != nil {
-		in.leave()
-	}
-	return err
-}
-
-func (in *Ingest) leave() { in.entered.Add(-1) }
 
 // Post answers POST /signals; only is the one route to offer them to, "" for all.
 // What the headers tell to be refused is refused before the body is read. It has
@@ -162,11 +149,11 @@ func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed 
 // body of the 202 once all that came of it is on disk. claim, unless nil, is bound
 // to that answer.
 func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, traceparent string, claim *queue.Claim) ([]byte, error) {
-	// The body may have taken a while to come.
-	if err := in.enter(); err != nil {
+	in.storing.Add(1) // before the look: Stop counts after it has said so
+	defer in.storing.Add(-1)
+	if err := in.Ready(); err != nil { // the body may have taken a while to come
 		return nil, err
 	}
-	defer in.leave()
 	signals, batch, err := readSignals(body, lines)
 	if err != nil {
 		return nil, err
