@@ -73,7 +73,8 @@ var faults = []struct {
 	{"stalled reader", (*campaign).stall},
 	{"reader gone", (*campaign).leave},
 	{"no files", (*campaign).starve},
-	{"logs removed", func(c *campaign) bool { return c.remove("*.log") }}, // last: for long campaigns alone, for now
+	{"logs removed", func(c *campaign) bool { return c.remove("*.log") }},
+	{"lock removed", func(c *campaign) bool { return c.remove("LOCK") }},
 }
 
 // live is one life under load. It meets some faults, most at most, and returns
@@ -94,11 +95,7 @@ func (c *campaign) live(most int, met map[string]int) (n int) {
 	}
 	for ended := false; !ended; {
 		c.works(1 + c.rng.IntN(100))
-		kinds := len(faults)
-		if number(c.t, "SIGNALPOST_FAULTS", 0) < 100 {
-			kinds--
-		}
-		fault := faults[c.rng.IntN(kinds)]
+		fault := faults[c.rng.IntN(len(faults))]
 		if n >= most || c.t.Failed() {
 			fault = faults[0]
 		}
