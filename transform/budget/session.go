@@ -99,6 +99,7 @@ func (s *Session) wait(try func() bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if try() {
+		s.granted = time.Now()
 		return nil
 	}
 	p.waiting[s]++
