@@ -128,9 +128,6 @@ func Try(ctx context.Context, cfg *config.Config, version string, body []byte, o
 		return nil, err
 	}
 	defer t.Close()
-	if only != "" && t.Route(only) == nil {
-		return nil, t.NoRoute(only)
-	}
 	signalType, err := ingest.SignalType(body)
 	if err != nil {
 		return nil, err

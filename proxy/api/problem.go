@@ -5,7 +5,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 )
 
 // Problem is a refusal, as RFC 9457 writes it. Its detail says what happened,
@@ -88,9 +87,5 @@ func Clip(s string) string {
 	if len(s) <= most {
 		return s
 	}
-	end := most
-	for end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + "…"
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -31,36 +31,28 @@ func (f *Front) readSelection(r *http.Request, states []queue.State, further ...
 }
 
 func (f *Front) postRetryOne(w http.ResponseWriter, r *http.Request, _ *query) error {
-	id, err := deliveryID(r)
-	if err != nil {
-		return err
-	}
-	var body api.RetryOne
-	if _, err := f.readOrder(r, &body, "reshape"); err != nil {
-		return err
-	}
-	if err := f.Queue.Retry(id, body.Reshape, f.Table().Reshape); err != nil {
-		return err
-	}
-	return f.writeDelivery(w, id)
+	var v api.RetryOne
+	return f.amendOne(w, r, &v, []string{"reshape"}, func(id queue.DeliveryID) error {
+		return f.Queue.Retry(id, v.Reshape, f.Table().Reshape)
+	})
 }
 
 func (f *Front) postDiscardOne(w http.ResponseWriter, r *http.Request, _ *query) error {
+	return f.amendOne(w, r, &struct{}{}, nil, f.Queue.Discard)
+}
+
+// amendOne answers with the delivery as it is after it was amended.
+func (f *Front) amendOne(w http.ResponseWriter, r *http.Request, v any, known []string, amend func(queue.DeliveryID) error) error {
 	id, err := deliveryID(r)
 	if err != nil {
 		return err
 	}
-	if _, err := f.readOrder(r, &struct{}{}); err != nil {
+	if _, err := f.readOrder(r, v, known...); err != nil {
 		return err
 	}
-	if err := f.Queue.Discard(id); err != nil {
+	if err := amend(id); err != nil {
 		return err
 	}
-	return f.writeDelivery(w, id)
-}
-
-// writeDelivery answers with a delivery as it is since something was asked of it.
-func (f *Front) writeDelivery(w http.ResponseWriter, id queue.DeliveryID) error {
 	d, err := f.Queue.Delivery(id)
 	if err != nil {
 		return err
@@ -78,10 +70,7 @@ func (f *Front) postRetry(w http.ResponseWriter, r *http.Request, _ *query) erro
 	}
 	f.takesLong(w)
 	n, err := f.Queue.RetryAll(r.Context(), filter, v.Reshape, f.Table().Reshape, v.DryRun)
-	if err != nil {
-		return err
-	}
-	return writeMatched(w, n, v.DryRun)
+	return writeMatched(w, n, v.DryRun, err)
 }
 
 func (f *Front) postDiscard(w http.ResponseWriter, r *http.Request, _ *query) error {
@@ -94,13 +83,13 @@ func (f *Front) postDiscard(w http.ResponseWriter, r *http.Request, _ *query) er
 	}
 	f.takesLong(w)
 	n, err := f.Queue.DiscardAll(r.Context(), filter, v.DryRun)
+	return writeMatched(w, n, v.DryRun, err)
+}
+
+func writeMatched(w http.ResponseWriter, n int, dry bool, err error) error {
 	if err != nil {
 		return err
 	}
-	return writeMatched(w, n, v.DryRun)
-}
-
-func writeMatched(w http.ResponseWriter, n int, dry bool) error {
 	status := http.StatusAccepted
 	if dry {
 		status = http.StatusOK

@@ -30,9 +30,6 @@ func (f *Front) postTry(w http.ResponseWriter, r *http.Request, _ *query) error 
 	if v.Signal == nil {
 		return api.Refuse(http.StatusUnprocessableEntity, `there is no "signal" to try`)
 	}
-	if v.Route != "" && t.Route(v.Route) == nil {
-		return t.NoRoute(v.Route)
-	}
 	f.takesLong(w)
 	signalType, err := f.SignalType(v.Signal)
 	if err != nil {

@@ -67,16 +67,11 @@ func (t *Table) Route(name string) *Route { return t.byName[name] }
 
 // NoRoute refuses a name that no route of the config has, with those it has.
 func (t *Table) NoRoute(name string) *api.Problem {
-	const most = 20
 	var names []string
-	for _, r := range t.Routes[:min(most, len(t.Routes))] {
+	for _, r := range t.Routes {
 		names = append(names, r.Name)
 	}
-	list := strings.Join(names, ", ")
-	if more := len(t.Routes) - most; more > 0 {
-		list += fmt.Sprintf(" and %d more", more)
-	}
-	return api.Refuse(http.StatusNotFound, "there is no route %q; the config has %s", api.Clip(name), list)
+	return api.Refuse(http.StatusNotFound, "there is no route %q; the config has %s", api.Clip(name), api.Clip(strings.Join(names, ", ")))
 }
 
 // Queue is what the queue has to know of the config.

@@ -15,9 +15,18 @@ import (
 
 // Try says what the routes, or the one that only names unless it is empty,
 // would make of a signal. where and shape, unless nil, stand in for the routes'
-// own expressions; "" stands for none. Nothing is stored or sent. What is made is on the account of
-// the session. The error is ctx's, or as of Offer.
+// own expressions; "" stands for none. Nothing is stored or sent. What is made is
+// on the account of the session. The error is that there is no such route, ctx's,
+// or as of Offer.
 func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal, only string, where, shape *string) ([]api.Trial, error) {
+	routes := t.Routes
+	if only != "" {
+		r := t.Route(only)
+		if r == nil {
+			return nil, t.NoRoute(only)
+		}
+		routes = []*Route{r}
+	}
 	in, err := read(ctx, s)
 	if err != nil {
 		return nil, err
@@ -27,10 +36,7 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 	otherShape, err2 := compile("transform", shape)
 	fault := errors.Join(err1, err2)
 	trials := []api.Trial{}
-	for _, r := range t.Routes {
-		if only != "" && r.Name != only {
-			continue
-		}
+	for _, r := range routes {
 		if fault != nil {
 			text := fault.Error()
 			trials = append(trials, api.Trial{Route: r.Name, Why: "an expression does not compile", Bodies: []json.RawMessage{}, Error: &text})
