@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"signalpost/queue/lane"
@@ -31,7 +30,7 @@ func (q *Queue) Retry(id DeliveryID, always bool, reshape Reshape) error {
 	if l := e.senderOf(r.Route); l.state(record.IsPending) == StateHeld {
 		return fmt.Errorf("delivery %s: %w: its route %q is not in the config", id, ErrHeld, e.routeName(r.Route))
 	}
-	_, err = e.amend(context.Background(), []target{{id: id, found: r}}, q.retry(e, always, reshape))
+	_, err = e.amend(context.Background(), []target{{Found: store.Found{ID: id, Delivery: r}}}, e.retry(always, reshape))
 	return err
 }
 
@@ -41,7 +40,7 @@ func (q *Queue) Retry(id DeliveryID, always bool, reshape Reshape) error {
 // StateDelivered or StatePending. With dry it only counts.
 func (q *Queue) RetryAll(ctx context.Context, f Filter, always bool, reshape Reshape, dry bool) (int, error) {
 	e := q.engine.Load()
-	a := q.retry(e, always, reshape)
+	a := e.retry(always, reshape)
 	can := a.of
 	a.of = func(r *record.Delivery) bool { return can(r) && (r.Reason != Discarded || f.Reason == Discarded) }
 	return e.amendAll(ctx, f, dry, a)
@@ -57,7 +56,7 @@ func (q *Queue) Discard(id DeliveryID) error {
 		return err
 	}
 	a := discard(func(r *record.Delivery) bool { return r.State == record.IsPending })
-	n, err := e.amend(context.Background(), []target{{id: id, found: r}}, a)
+	n, err := e.amend(context.Background(), []target{{Found: store.Found{ID: id, Delivery: r}}}, a)
 	if n > 0 || err != nil {
 		return err
 	}
@@ -78,19 +77,24 @@ func (q *Queue) DiscardAll(ctx context.Context, f Filter, dry bool) (int, error)
 
 // An amendment is a change that someone asks for, beside what attempts bring about.
 type amendment struct {
-	of     func(r *record.Delivery) bool                            // whether it applies
-	change func(c *change, s *shaped) (more []Accepted)             // fills in c.now, c.entry, c.body; s only if shapes says so
-	giveUp bool                                                     // what is under way is noted to die when its attempt fails
-	shapes func(r *record.Delivery) bool                            // whether change needs the signal shaped; nil: never
-	shape  func(id DeliveryID, r *record.Delivery) (*shaped, error) // does that, with nothing locked
-	newID  func() DeliveryID                                        // of a delivery that change adds; nil if it adds none
+	of     func(r *record.Delivery) bool // whether it applies
+	change func(c *change)               // fills in c.now and c.entry
+	giveUp bool                          // what is under way is noted to die when its attempt fails
+
+	retry   bool // the body may be made anew: always, or if there is none
+	always  bool
+	reshape Reshape
+}
+
+// reshapes is whether the body of a delivery has to be made anew.
+func (a *amendment) reshapes(r *record.Delivery) bool {
+	return a.retry && (a.always || r.Flags&record.NoBody != 0)
 }
 
 // A target is a delivery that an amendment is meant for.
 type target struct {
-	id     DeliveryID
-	found  record.Delivery // as it was when it was found
-	shaped *shaped         // nil: nothing was shaped for it
+	store.Found
+	shaped *shaped // nil: nothing was shaped for it
 }
 
 // A shaped is what a Reshape made of a delivery's signal.
@@ -101,50 +105,36 @@ type shaped struct {
 }
 
 func discard(of func(r *record.Delivery) bool) amendment {
+	return amendment{of: of, change: func(c *change) { c.die(Discarded, "") }, giveUp: true}
+}
+
+func (e *engine) retry(always bool, reshape Reshape) amendment {
 	return amendment{
-		of: of,
-		change: func(c *change, _ *shaped) []Accepted {
-			c.die(Discarded, "")
-			return nil
+		of: func(r *record.Delivery) bool { return e.senderOf(r.Route).state(record.IsPending) == StatePending },
+		change: func(c *change) {
+			c.now.State, c.now.Reason = record.IsPending, ""
+			c.now.Base, c.now.Due = c.now.Attempts, record.MillisOf(e.q.now())
+			c.now.Flags |= record.Revived // queue.max_age counts anew
+			c.now.Since = c.now.Due
 		},
-		giveUp: true,
+		retry: true, always: always, reshape: reshape,
 	}
 }
 
-func (q *Queue) retry(e *engine, always bool, reshape Reshape) amendment {
-	return amendment{
-		of: func(r *record.Delivery) bool {
-			l := e.senderOf(r.Route)
-			return l.state(record.IsPending) == StatePending
-		},
-		change: func(c *change, s *shaped) []Accepted {
-			c.now.State, c.now.Reason = record.IsPending, ""
-			c.now.Base, c.now.Due = c.now.Attempts, record.MillisOf(q.now())
-			c.now.Flags |= record.Revived // queue.max_age counts anew
-			c.now.Since = c.now.Due
-			if s == nil {
-				return nil
-			}
-			return c.reshape(s)
-		},
-		shapes: func(r *record.Delivery) bool { return always || r.Flags&record.NoBody != 0 },
-		shape: func(id DeliveryID, r *record.Delivery) (*shaped, error) {
-			if reshape == nil {
-				return nil, fmt.Errorf("delivery %s has no body and is not reshaped", id)
-			}
-			s, err := e.store.Signal(r.Signal)
-			if err != nil {
-				return nil, err
-			}
-			out := &shaped{signal: Signal{ID: r.Signal, Type: s.Type, Traceparent: s.Traceparent, Body: s.Body}}
-			out.bodies, out.err = reshape(out.signal, e.routeName(r.Route))
-			if errors.Is(out.err, ErrUnavailable) {
-				return nil, out.err
-			}
-			return out, nil
-		},
-		newID: func() DeliveryID { return q.NewSignalID().Delivery(1) },
+// shape makes the bodies of a delivery's signal anew, with nothing locked.
+func (e *engine) shape(t *target, reshape Reshape) (*shaped, error) {
+	if reshape == nil {
+		return nil, fmt.Errorf("delivery %s has no body and is not reshaped", t.ID)
 	}
+	s, err := e.store.Signal(t.Signal)
+	if err != nil {
+		return nil, err
+	}
+	out := &shaped{signal: Signal{ID: t.Signal, Type: s.Type, Traceparent: s.Traceparent, Body: s.Body}}
+	if out.bodies, out.err = reshape(out.signal, e.routeName(t.Route)); errors.Is(out.err, ErrUnavailable) {
+		return nil, out.err
+	}
+	return out, nil
 }
 
 // reshape makes the body of c what its signal was shaped to. What goes beyond
@@ -190,7 +180,7 @@ func (e *engine) amendAll(ctx context.Context, f Filter, dry bool, a amendment) 
 			if !a.of(&d.Delivery) {
 				return true, nil
 			}
-			targets = append(targets, target{id: d.ID, found: d.Delivery})
+			targets = append(targets, target{Found: d})
 			if len(targets) < amendItems {
 				return true, nil
 			}
@@ -227,7 +217,7 @@ func stopped(n int, err error) error {
 // be slow, and others amend too.
 func (e *engine) amend(ctx context.Context, targets []target, a amendment) (n int, err error) {
 	for len(targets) > 0 {
-		ready, rest, err := shapeSome(ctx, targets, a)
+		ready, rest, err := e.shapeSome(ctx, targets, &a)
 		if err != nil {
 			return n, err
 		}
@@ -243,17 +233,17 @@ func (e *engine) amend(ctx context.Context, targets []target, a amendment) (n in
 
 // shapeSome shapes what a's change needs shaped, until that is as much as fits
 // a batch. A delivery that has expired meanwhile is dropped.
-func shapeSome(ctx context.Context, targets []target, a amendment) (ready, rest []target, err error) {
-	if a.shapes == nil {
+func (e *engine) shapeSome(ctx context.Context, targets []target, a *amendment) (ready, rest []target, err error) {
+	if !a.retry {
 		return targets, nil, nil
 	}
 	size := 0
 	for i, t := range targets {
-		if a.of(&t.found) && a.shapes(&t.found) {
+		if a.of(&t.Delivery) && a.reshapes(&t.Delivery) {
 			if err := ctx.Err(); err != nil {
 				return nil, nil, err
 			}
-			t.shaped, err = a.shape(t.id, &t.found)
+			t.shaped, err = e.shape(&t, a.reshape)
 			if errors.Is(err, ErrNotFound) {
 				continue
 			}
@@ -300,17 +290,19 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 		case c.giveUp:
 			op.changes = append(op.changes, c)
 			continue
-		case t.shaped == nil && a.shapes != nil && a.shapes(&c.was):
+		case t.shaped == nil && a.reshapes(&c.was):
 			if c.was.State == record.IsPending {
 				c.sender.leave(c.due, c.id)
 			}
-			again = append(again, target{id: t.id, found: c.was})
+			again = append(again, target{Found: store.Found{ID: t.ID, Delivery: c.was}})
 			continue
 		}
 		n++
 		op.changes = append(op.changes, c)
-		for _, m := range a.change(c, t.shaped) {
-			op.more, op.ids = append(op.more, m), append(op.ids, a.newID())
+		if a.change(c); t.shaped != nil {
+			for _, m := range c.reshape(t.shaped) {
+				op.more, op.ids = append(op.more, m), append(op.ids, e.q.NewSignalID().Delivery(1))
+			}
 		}
 		if c.entry != nil {
 			s, _ := e.store.Signal(c.was.Signal) // what is damaged can be given up all the same
@@ -327,7 +319,7 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 	for _, c := range op.changes {
 		switch {
 		case c.missed:
-			again = append(again, target{id: c.id, found: c.was})
+			again = append(again, target{Found: store.Found{ID: c.id, Delivery: c.was}})
 		case c.giveUp:
 			n++
 		}
@@ -341,14 +333,14 @@ func (e *engine) amendNow(targets []target, a amendment) (n int, again []target,
 // change, when an attempt is under way, or with one that only notes that it was given up.
 func (e *engine) prepare(t *target, a amendment) (c *change, ok bool, err error) {
 	for {
-		r, err := e.store.Delivery(t.id)
+		r, err := e.store.Delivery(t.ID)
 		if err != nil {
 			return nil, false, err
 		}
 		if !a.of(&r) {
 			return nil, false, nil
 		}
-		c := &change{sender: e.senderOf(r.Route), id: t.id, due: r.Due, was: r, now: r}
+		c := &change{sender: e.senderOf(r.Route), id: t.ID, due: r.Due, was: r, now: r}
 		if r.State != record.IsPending {
 			return c, true, nil
 		}
@@ -365,7 +357,7 @@ func (e *engine) prepare(t *target, a amendment) (c *change, ok bool, err error)
 			return c, true, nil
 		}
 		// What was read before the lease was taken may be older than it.
-		now, err := e.store.Delivery(t.id)
+		now, err := e.store.Delivery(t.ID)
 		if err == nil && now == r {
 			return c, true, nil
 		}
@@ -373,7 +365,7 @@ func (e *engine) prepare(t *target, a amendment) (c *change, ok bool, err error)
 		if err == nil && now.State == record.IsPending {
 			due = min(due, now.Due) // or what skipped it meanwhile would not come by again
 		}
-		c.sender.leave(due, t.id)
+		c.sender.leave(due, t.ID)
 		if err != nil {
 			return nil, false, err
 		}
@@ -417,39 +409,15 @@ func (o *amendOp) Done(err error) {
 	o.end <- err
 }
 
-// SetPaused holds a route, or lets it go on, durably: it survives a restart
-// and every Configure. Letting it go on clears its failing state. The error
-// wraps ErrNotFound if nothing is known of the route.
-func (q *Queue) SetPaused(route string, paused bool) error {
-	e := q.engine.Load()
-	r := e.store.Route(route)
-	if r == nil || e.sender(r).state(record.IsPending) == StateHeld {
-		return fmt.Errorf("route %q: %w", route, ErrNotFound)
-	}
-	if err := e.store.Do(func(b *store.Batch) { b.Count(r).Paused = paused }); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	e.sender(r).pause()
-	what := "route resumed"
-	if paused {
-		what = "route paused"
-	}
-	q.log.Info(what, slog.String("route", route))
-	return nil
-}
-
 // endTooOld ends what has been pending since before.
 func (e *engine) endTooOld(ctx context.Context, found []store.Found, before record.Millis) error {
 	targets := make([]target, len(found))
 	for i, f := range found {
-		targets[i] = target{id: f.ID, found: f.Delivery}
+		targets[i] = target{Found: f}
 	}
 	_, err := e.amend(ctx, targets, amendment{
-		of: func(r *record.Delivery) bool { return r.State == record.IsPending && r.Since < before },
-		change: func(c *change, _ *shaped) []Accepted {
-			c.die(TooOld, "it waited longer than queue.max_age")
-			return nil
-		},
+		of:     func(r *record.Delivery) bool { return r.State == record.IsPending && r.Since < before },
+		change: func(c *change) { c.die(TooOld, "it waited longer than queue.max_age") },
 	})
 	return err
 }

@@ -8,6 +8,7 @@ import (
 
 	"signalpost/queue/lane"
 	"signalpost/queue/record"
+	"signalpost/queue/store"
 )
 
 // clockSlack is how far the clock may be set without anyone noticing.
@@ -60,16 +61,13 @@ func (q *Queue) watchClock(ctx context.Context) {
 // clock was ahead: each waits again for as long as it had to when it was tried, and no longer.
 func (q *Queue) bringForward(ctx context.Context, e *engine) {
 	late := amendment{
-		of: func(r *record.Delivery) bool { return e.rightDue(r) < r.Due },
-		change: func(c *change, _ *shaped) []Accepted {
-			c.now.Due = e.rightDue(&c.was)
-			return nil
-		},
+		of:     func(r *record.Delivery) bool { return e.rightDue(r) < r.Due },
+		change: func(c *change) { c.now.Due = e.rightDue(&c.was) },
 	}
 	for _, s := range e.allSenders() {
 		var targets []target
 		err := s.scanDue(lane.Place{Due: record.MillisOf(q.now()) + 1}, func(p lane.Place) bool {
-			targets = append(targets, target{id: p.ID})
+			targets = append(targets, target{Found: store.Found{ID: p.ID}})
 			return ctx.Err() == nil
 		})
 		for err == nil && len(targets) > 0 && ctx.Err() == nil {

@@ -90,6 +90,27 @@ func (q *Queue) Configure(l Limits, routes []Route) error {
 	return q.engine.Load().configure(q.limits, q.routes)
 }
 
+// SetPaused holds a route, or lets it go on, durably: it survives a restart
+// and every Configure. Letting it go on clears its failing state. The error
+// wraps ErrNotFound if nothing is known of the route.
+func (q *Queue) SetPaused(route string, paused bool) error {
+	e := q.engine.Load()
+	r := e.store.Route(route)
+	if r == nil || e.sender(r).state(record.IsPending) == StateHeld {
+		return fmt.Errorf("route %q: %w", route, ErrNotFound)
+	}
+	if err := e.store.Do(func(b *store.Batch) { b.Count(r).Paused = paused }); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	e.sender(r).pause()
+	what := "route resumed"
+	if paused {
+		what = "route paused"
+	}
+	q.log.Info(what, slog.String("route", route))
+	return nil
+}
+
 // Close refuses new signals, lets the attempts under way finish until ctx
 // ends, then cancels them, uncharged, and closes the store. No goroutine is left.
 func (q *Queue) Close(ctx context.Context) error {
