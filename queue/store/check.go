@@ -4,9 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"signalpost/queue/record"
+	"signalpost/queue/store/disk"
 )
 
 // Check proves of a store that no process has open what package queue lists as
@@ -18,11 +17,28 @@ func Check(path string, fs FS) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	c := checker{
-		db: db, names: map[string]record.RouteNum{}, routes: map[record.RouteNum]string{}, counts: map[record.RouteNum]record.Counts{},
-		seen: map[record.RouteNum]*record.Counts{},
+		Store:  &Store{db: db, folder: &disk.Folder{Path: path, FS: fs}},
+		names:  map[string]record.RouteNum{},
+		routes: map[record.RouteNum]*checkedRoute{},
 	}
-	for _, step := range []func(){c.table, c.deliveries, c.due, c.log, c.bodies, c.extras, c.keys, c.totals} {
-		step()
+	for _, of := range []struct {
+		prefix byte
+		check  func(k, v []byte) error
+	}{
+		{record.RoutePrefix, c.route}, {record.CountsPrefix, c.counts}, {record.SignalPrefix, c.signal}, {record.LogPrefix, c.entry},
+		{record.DeliveryPrefix, c.delivery}, {record.BodyPrefix, c.body}, {record.ExtraPrefix, c.extra}, {record.DuePrefix, c.due},
+		{record.IdemPrefix, c.idem},
+	} {
+		err := c.Scan([]byte{of.prefix}, []byte{of.prefix + 1}, func(k, v []byte) (bool, error) {
+			if err := of.check(k, v); err != nil {
+				c.fault(fmt.Errorf("key %c % x: %w", k[0], k[1:], err))
+			}
+			return true, nil
+		})
+		c.fault(err)
+	}
+	for _, r := range c.routes {
+		c.fault(r.check())
 	}
 	if c.more > 0 {
 		c.faults = append(c.faults, fmt.Errorf("and %d more", c.more))
@@ -30,245 +46,176 @@ func Check(path string, fs FS) (err error) {
 	return errors.Join(c.faults...)
 }
 
-// A checker walks the store once for each kind of key.
+// A checker looks at each key once, and at those it is bound up with.
 type checker struct {
-	db     *pebble.DB
+	*Store // its database is only read, and nothing runs on it
 	names  map[string]record.RouteNum
-	routes map[record.RouteNum]string
-	counts map[record.RouteNum]record.Counts
-	seen   map[record.RouteNum]*record.Counts
+	routes map[record.RouteNum]*checkedRoute
+	oldest record.Stamp // of the log
 	faults []error
 	more   int
 }
 
-func (c *checker) fault(format string, args ...any) {
-	if len(c.faults) >= 50 {
+type checkedRoute struct {
+	name         string
+	counts, seen record.Counts
+}
+
+func (c *checker) fault(err error) {
+	switch {
+	case err == nil:
+	case len(c.faults) >= 50:
 		c.more++
-		return
+	default:
+		c.faults = append(c.faults, err)
 	}
-	c.faults = append(c.faults, fmt.Errorf(format, args...))
 }
 
-// each calls f with each key that has the prefix.
-func (c *checker) each(prefix byte, f func(k, v []byte)) {
-	it, err := c.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
+// has is whether the key is there.
+func (c *checker) has(k []byte) bool {
+	v, err := c.Get(k)
+	c.fault(err)
+	return v != nil
+}
+
+func (c *checker) route(k, v []byte) error {
+	n, err := record.ParseRouteKey(k)
+	if other, twice := c.names[string(v)]; twice {
+		return fmt.Errorf("route %q has the number %d as well", v, other)
+	}
+	c.names[string(v)], c.routes[n] = n, &checkedRoute{name: string(v)}
+	return err
+}
+
+func (c *checker) counts(k, v []byte) error {
+	n, err := record.ParseRouteKey(k)
 	if err != nil {
-		c.fault("%w", err)
-		return
+		return err
 	}
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			c.fault("key % x: %w", it.Key(), err)
-			continue
-		}
-		f(it.Key(), v)
+	r := c.routes[n]
+	if r == nil {
+		return fmt.Errorf("counts of the unknown route %d", n)
 	}
-	if err := errors.Join(it.Error(), it.Close()); err != nil {
-		c.fault("%w", err)
-	}
+	r.counts, err = record.ParseCounts(v)
+	return err
 }
 
-// get returns the value, nil if there is none.
-func (c *checker) get(k []byte) []byte {
-	v, err := get(c.db, k)
+// check: the counts are what there is.
+func (r *checkedRoute) check() error {
+	if n := r.counts.Unaccounted(); n != 0 {
+		return fmt.Errorf("route %q: %d deliveries are in no state: %+v", r.name, n, r.counts)
+	}
+	if r.seen.In != r.counts.In || r.seen.Discarded != r.counts.Discarded {
+		return fmt.Errorf("route %q: has %v pending, delivered, dead, %d discarded; its counts say %v, %d", r.name, r.seen.In, r.seen.Discarded, r.counts.In, r.counts.Discarded)
+	}
+	return nil
+}
+
+func (c *checker) signal(k, v []byte) error {
+	_, err := record.ParseID(k)
+	_, verr := record.ParseSignal(v)
+	return errors.Join(err, verr)
+}
+
+// entry: it leads back to another of the same delivery, unless that has expired.
+func (c *checker) entry(k, v []byte) error {
+	e, err := c.ParseEntry(k, v)
 	if err != nil {
-		c.fault("key % x: %w", k, err)
+		return err
 	}
-	return v
+	if c.oldest == 0 {
+		c.oldest = e.At
+	}
+	if e.Prev == e.At {
+		return errors.New("it leads to itself")
+	}
+	return c.leadsTo(e.Prev, e.Delivery)
 }
 
-// id is the id in the key, which every delivery, body and signal has at the same place.
-func (c *checker) id(k []byte) (id record.DeliveryID, ok bool) {
+func (c *checker) leadsTo(at record.Stamp, id record.DeliveryID) error {
+	if at == 0 || c.oldest == 0 || at < c.oldest {
+		return nil
+	}
+	e, err := c.Entry(at)
+	if err != nil || e == nil || e.Delivery != id {
+		return fmt.Errorf("log entry %d is not of %s: %w", at, id, errors.Join(err, record.ErrDamaged))
+	}
+	return nil
+}
+
+// delivery: it has its signal and its body, leads to its newest log entry, and
+// is due exactly if it is pending.
+func (c *checker) delivery(k, v []byte) error {
 	id, err := record.ParseID(k)
 	if err != nil {
-		c.fault("%w", err)
+		return err
 	}
-	return id, err == nil
-}
-
-// table: every route has one number and one name, and counts that add up.
-func (c *checker) table() {
-	c.each(record.RoutePrefix, func(k, v []byte) {
-		n, err := record.ParseRouteKey(k)
-		if err != nil {
-			c.fault("%w", err)
-			return
-		}
-		if o, twice := c.names[string(v)]; twice {
-			c.fault("route %q has the numbers %d and %d", v, o, n)
-		}
-		c.names[string(v)], c.routes[n] = n, string(v)
-		c.seen[n] = new(record.Counts)
-	})
-	c.each(record.CountsPrefix, func(k, v []byte) {
-		n, err := record.ParseRouteKey(k)
-		if err != nil {
-			c.fault("%w", err)
-			return
-		}
-		t, err := record.ParseCounts(v)
-		if err != nil {
-			c.fault("counts of route %d: %w", n, err)
-		}
-		if _, ok := c.routes[n]; !ok {
-			c.fault("counts of the unknown route %d", n)
-		}
-		if d := t.Unaccounted(); d != 0 {
-			c.fault("route %q: %d deliveries are in no state: %+v", c.routes[n], d, t)
-		}
-		c.counts[n] = t
-	})
-}
-
-// deliveries: each has its signal and its body, and is due exactly if it is pending.
-func (c *checker) deliveries() {
-	c.each(record.DeliveryPrefix, func(k, v []byte) {
-		id, ok := c.id(k)
-		if !ok {
-			return
-		}
-		r, err := record.ParseDelivery(id, v)
-		if err != nil {
-			c.fault("%s: %w", id, err)
-			return
-		}
-		if c.seen[r.Route] == nil {
-			c.fault("%s: belongs to the unknown route %d", id, r.Route)
-			return
-		}
-		c.seen[r.Route].Add(&r, 1)
-		if c.get(record.SignalKey(nil, r.Signal)) == nil {
-			c.fault("%s: its signal %s is missing", id, r.Signal)
-		}
-		hasBody := c.get(record.BodyKey(nil, id)) != nil
-		if r.Flags&record.OwnBody != 0 && !hasBody {
-			c.fault("%s: its body is missing", id)
-		}
-		if r.Flags&record.OwnSignal != 0 && c.get(record.ExtraKey(nil, r.Signal, id)) == nil {
-			c.fault("%s: its signal %s does not know of it", id, r.Signal)
-		}
-		if due := c.get(record.DueKey(nil, r.Route, r.Due, id)) != nil; r.State == record.IsPending && !due {
-			c.fault("%s: pending, but not due at %s", id, r.Due.Time())
-		}
-		if r.State == record.IsPending && r.Due < c.counts[r.Route].Low {
-			c.fault("%s: due at %s, before the low-water mark %s", id, r.Due.Time(), c.counts[r.Route].Low.Time())
-		}
-		if r.State == record.IsPending && r.Flags&record.NoBody != 0 {
-			c.fault("%s: pending without a body", id)
-		}
-		if r.State != record.IsPending && r.Last == 0 {
-			c.fault("%s: finished without a log entry", id)
-		}
-	})
-}
-
-// due: every due key is that of a pending delivery, and the only one.
-func (c *checker) due() {
-	c.each(record.DuePrefix, func(k, _ []byte) {
-		n, due, id, err := record.ParseDueKey(k)
-		if err != nil {
-			c.fault("%w", err)
-			return
-		}
-		r, err := record.ParseDelivery(id, c.get(record.DeliveryKey(nil, id)))
-		if err != nil || r.State != record.IsPending || r.Route != n || r.Due != due {
-			c.fault("%s: due at %s on route %d, but it is %+v", id, due.Time(), n, r)
-		}
-	})
-}
-
-// log: every entry leads back to older ones of the same delivery, and each
-// delivery to its newest, unless they have expired.
-func (c *checker) log() {
-	oldest := record.Stamp(0)
-	c.each(record.LogPrefix, func(k, v []byte) {
-		at, err := record.ParseLogKey(k)
-		if err != nil {
-			c.fault("%w", err)
-			return
-		}
-		if oldest == 0 {
-			oldest = at
-		}
-		r, err := record.ParseEntry(v)
-		if err != nil {
-			c.fault("log entry %d: %w", at, err)
-			return
-		}
-		if r.Prev == at {
-			c.fault("log entry %d: leads to itself", at)
-		}
-		if r.Prev >= oldest && r.Prev != 0 {
-			if p, err := record.ParseEntry(c.get(record.LogKey(nil, r.Prev))); err != nil || p.Delivery != r.Delivery {
-				c.fault("log entry %d of %s: leads to %d, which is %s %w", at, r.Delivery, r.Prev, p.Delivery, errors.Join(err))
-			}
-		}
-	})
-	c.each(record.DeliveryPrefix, func(k, v []byte) {
-		id, err := record.ParseID(k)
-		if err != nil {
-			return // told before
-		}
-		r, err := record.ParseDelivery(id, v)
-		if err != nil || r.Last == 0 || oldest == 0 || r.Last < oldest {
-			return
-		}
-		if l, err := record.ParseEntry(c.get(record.LogKey(nil, r.Last))); err != nil || l.Delivery != id {
-			c.fault("%s: its newest log entry %d is %s %w", id, r.Last, l.Delivery, errors.Join(err))
-		}
-	})
-}
-
-// bodies: every body is a delivery's, every signal parses.
-func (c *checker) bodies() {
-	c.each(record.BodyPrefix, func(k, _ []byte) {
-		if id, ok := c.id(k); ok && c.get(record.DeliveryKey(nil, id)) == nil {
-			c.fault("%s: has a body, and is not there", id)
-		}
-	})
-	c.each(record.SignalPrefix, func(k, v []byte) {
-		if _, err := record.ParseSignal(v); err != nil {
-			c.fault("signal % x: %w", k[1:], err)
-		}
-		c.id(k)
-	})
-}
-
-// extras: each leads to a delivery that leads back.
-func (c *checker) extras() {
-	c.each(record.ExtraPrefix, func(k, _ []byte) {
-		s, id, err := record.ParseExtraKey(k)
-		if err != nil {
-			c.fault("%w", err)
-			return
-		}
-		if r, err := record.ParseDelivery(id, c.get(record.DeliveryKey(nil, id))); err != nil || r.Signal != s {
-			c.fault("% x: leads to %s of signal %s", k, id, r.Signal)
-		}
-	})
-}
-
-// keys: every idempotency key can be found when its time comes.
-func (c *checker) keys() {
-	c.each(record.IdemPrefix, func(k, v []byte) {
-		if len(k) != 17 {
-			c.fault("idempotency key % x: %w", k, record.ErrDamaged)
-			return
-		}
-		h := record.IdemHash(k[1:])
-		r, err := record.ParseIdem(v)
-		if err != nil || c.get(record.IdemTimeKey(nil, r.At, h)) == nil {
-			c.fault("idempotency key % x: would never expire %w", h, errors.Join(err))
-		}
-	})
-}
-
-// totals: the counts are what there is.
-func (c *checker) totals() {
-	for n, got := range c.seen {
-		if want := c.counts[n]; got.In != want.In || got.Discarded != want.Discarded {
-			c.fault("route %q: has %v pending, delivered, dead, %d discarded; its counts say %v, %d", c.routes[n], got.In, got.Discarded, want.In, want.Discarded)
+	d, err := record.ParseDelivery(id, v)
+	if err != nil {
+		return err
+	}
+	r := c.routes[d.Route]
+	if r == nil {
+		return fmt.Errorf("%s belongs to the unknown route %d", id, d.Route)
+	}
+	r.seen.Add(&d, 1)
+	pending := d.State == record.IsPending
+	for what, amiss := range map[string]bool{
+		"its signal is missing":           !c.has(record.SignalKey(nil, d.Signal)),
+		"its body is missing":             d.Flags&record.OwnBody != 0 && !c.has(record.BodyKey(nil, id)),
+		"its signal does not know of it":  d.Flags&record.OwnSignal != 0 && !c.has(record.ExtraKey(nil, d.Signal, id)),
+		"it is pending, and never due":    pending && !c.has(record.DueKey(nil, d.Route, d.Due, id)),
+		"it is due before the low mark":   pending && d.Due < r.counts.Low,
+		"it is pending without a body":    pending && d.Flags&record.NoBody != 0,
+		"it is finished without an entry": !pending && d.Last == 0,
+	} {
+		if amiss {
+			c.fault(fmt.Errorf("%s: %s: %+v", id, what, d))
 		}
 	}
+	return c.leadsTo(d.Last, id)
+}
+
+func (c *checker) body(k, _ []byte) error {
+	id, err := record.ParseID(k)
+	if err == nil {
+		_, err = c.Delivery(id)
+	}
+	return err
+}
+
+// extra: it leads to a delivery that leads back.
+func (c *checker) extra(k, _ []byte) error {
+	s, id, err := record.ParseExtraKey(k)
+	if err != nil {
+		return err
+	}
+	if d, err := c.Delivery(id); err != nil || d.Signal != s {
+		return fmt.Errorf("it leads to %s of signal %s: %w", id, d.Signal, errors.Join(err, record.ErrDamaged))
+	}
+	return nil
+}
+
+// due: it is that of a pending delivery, and the only one.
+func (c *checker) due(k, _ []byte) error {
+	n, due, id, err := record.ParseDueKey(k)
+	if err != nil {
+		return err
+	}
+	if d, err := c.Delivery(id); err != nil || d.State != record.IsPending || d.Route != n || d.Due != due {
+		return fmt.Errorf("%s is due then, but it is %+v: %w", id, d, errors.Join(err, record.ErrDamaged))
+	}
+	return nil
+}
+
+// idem: it can be found when its time comes.
+func (c *checker) idem(k, v []byte) error {
+	r, err := record.ParseIdem(v)
+	if err != nil || len(k) != 17 {
+		return errors.Join(err, record.ErrDamaged)
+	}
+	if !c.has(record.IdemTimeKey(nil, r.At, record.IdemHash(k[1:]))) {
+		return errors.New("the idempotency key would never expire")
+	}
+	return nil
 }

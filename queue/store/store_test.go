@@ -365,3 +365,57 @@ func TestInternals(t *testing.T) {
 		t.Errorf("a newer format is %v", err)
 	}
 }
+
+// TestCheckProves: each thing that Check proves is seen to fail when it is not so.
+func TestCheckProves(t *testing.T) {
+	at := record.MillisOf(time.Now())
+	for name, spoil := range map[string]func(b *Batch, r *Route, waits, done record.SignalID){
+		"nothing is amiss": nil,
+		"no due key":       func(b *Batch, r *Route, waits, _ record.SignalID) { b.RemoveDue(r, at, waits.Delivery(1)) },
+		"a second due key": func(b *Batch, r *Route, waits, _ record.SignalID) { b.AddDue(r, at+1, waits.Delivery(1)) },
+		"due when done":    func(b *Batch, r *Route, _, done record.SignalID) { b.AddDue(r, at, done.Delivery(1)) },
+		"no signal":        func(b *Batch, _ *Route, waits, _ record.SignalID) { b.Delete(record.SignalKey(nil, waits)) },
+		"no body":          func(b *Batch, _ *Route, waits, _ record.SignalID) { b.Delete(record.BodyKey(nil, waits.Delivery(1))) },
+		"a body too many":  func(b *Batch, _ *Route, waits, _ record.SignalID) { b.PutBody(waits.Delivery(2), nil) },
+		"an extra of none": func(b *Batch, _ *Route, waits, _ record.SignalID) { b.PutExtra(waits, waits.Delivery(2)) },
+		"counts":           func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).In[record.IsDead]++; b.Count(r).Made++ },
+		"unaccounted":      func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Made++ },
+		"discarded":        func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Discarded++ },
+		"the low mark":     func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Low = at + 1 },
+		"another's entry": func(b *Batch, r *Route, waits, done record.SignalID) {
+			b.Log(r, &record.Entry{Delivery: waits.Delivery(1), Signal: waits, Route: r.Num, Verdict: record.Retry, Prev: b.Newest()})
+		},
+		"a key that never expires": func(b *Batch, _ *Route, _, _ record.SignalID) {
+			r := record.Idem{At: at}
+			b.Set(record.IdemKey(nil, record.IdemHash{1}), r.Append(nil))
+		},
+		"a route twice": func(b *Batch, _ *Route, _, _ record.SignalID) { b.Set(record.RouteKey(nil, 9), []byte("a")) },
+	} {
+		mem := vfs.NewMem()
+		s := openOn(t, mem, nil)
+		s.o.LowEvery = 1 << 30
+		var ids record.IDs
+		waits, done := ids.Next(time.Now()), ids.Next(time.Now())
+		err := s.Do(func(b *Batch) {
+			b.putOne(done, "a")
+			r := b.Route("a")
+			b.PutSignal(waits, record.Signal{Type: "lead"})
+			d := record.Delivery{Flags: record.OwnBody, Route: r.Num, Signal: waits, Due: at}
+			b.PutBody(waits.Delivery(1), []byte("1"))
+			b.AddDue(r, at, waits.Delivery(1))
+			b.PutDelivery(waits.Delivery(1), &d)
+			b.Count(r).Made++
+			b.Count(r).In[record.IsPending]++
+		})
+		if err == nil && spoil != nil {
+			err = s.Do(func(b *Batch) { spoil(b, s.Route("a"), waits, done) })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.stop(t)
+		if err := Check(path, mem); (err != nil) != (spoil != nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
