@@ -369,14 +369,27 @@ func (silent) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
 // let go of everything.
 func (r *rig) idle(route string) {
 	r.t.Helper()
-	for range 3000 {
-		if held, ready := r.inMemory(route); held == 0 && ready == 0 && r.status(route).Pending == 0 {
-			return
+	r.until(route+" comes to rest", func() bool {
+		held, ready := r.inMemory(route)
+		return held == 0 && ready == 0 && r.status(route).Pending == 0
+	})
+}
+
+// until waits, outside a bubble, for what must come, as long as the test has time.
+func (r *rig) until(what string, f func() bool) {
+	r.t.Helper()
+	last := time.Now().Add(time.Hour)
+	if t, ok := r.t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if at, ok := t.Deadline(); ok {
+			last = at.Add(-5 * time.Second)
+		}
+	}
+	for !f() {
+		if time.Now().After(last) {
+			r.t.Fatalf("waited in vain: %s; %+v", what, r.Status())
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	held, ready := r.inMemory(route)
-	r.t.Fatalf("%s does not come to rest: %d held, %d ready, status %+v", route, held, ready, r.status(route))
 }
 
 // offsets are the times of the shots, from start on.
