@@ -166,6 +166,9 @@ func (c *campaign) starve() bool {
 		c.t.Error(err)
 		return false
 	}
+	c.mu.Lock()
+	c.reopened[c.life] = true
+	c.mu.Unlock()
 	time.Sleep(time.Duration(c.rng.IntN(3000)) * time.Millisecond)
 	if err := restore(); err != nil {
 		c.t.Error(err)
