@@ -65,7 +65,7 @@ type Transport struct {
 	BodyTimeout time.Duration // for the answer's body
 	MaxIdle     int           // connections that are kept without a request, of each kind
 
-	http2 atomic.Bool // what the origin chose last
+	http1 atomic.Bool // what the origin chose last over TLS; until it is known Next finds out
 
 	mu     sync.Mutex
 	closed bool        // guarded by mu
@@ -93,24 +93,23 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := checkHeader(req.Header); err != nil {
 		return nil, err
 	}
-	var h handover
-	if t.Dial != nil && !t.http2.Load() && plain(req) {
-		resp, secure, err := t.sendPlain(req, deadline)
-		if secure == nil {
-			return resp, err
-		}
-		h.conn.Store(secure)
-		defer h.close()
-		again := *req
-		if again.Body != nil {
-			if again.Body, err = req.GetBody(); err != nil {
-				return nil, err
-			}
-		}
-		req = &again
+	if t.Dial == nil || req.URL.Scheme == "https" && !t.http1.Load() || !plain(req) {
+		return t.sendNext(req, deadline)
 	}
-	return t.sendNext(req, deadline, &h)
+	resp, err := t.sendPlain(req, deadline)
+	if err != errHTTP2 {
+		return resp, err
+	}
+	again := *req
+	if again.Body != nil {
+		if again.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	return t.sendNext(&again, deadline)
 }
+
+var errHTTP2 = errors.New("the origin speaks HTTP/2")
 
 func checkHeader(h http.Header) error {
 	for name, values := range h {
@@ -170,19 +169,18 @@ func appendRequest(b []byte, req *http.Request) ([]byte, error) {
 
 var requests = sync.Pool{New: func() any { return new([]byte) }}
 
-// sendPlain sends a plain request and returns the answer; or a connection over
-// which to send it, if that turns out to speak HTTP/2.
-func (t *Transport) sendPlain(req *http.Request, deadline time.Time) (*http.Response, *tls.Conn, error) {
+// sendPlain sends a plain request and returns the answer, or errHTTP2.
+func (t *Transport) sendPlain(req *http.Request, deadline time.Time) (*http.Response, error) {
 	ctx := req.Context()
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	buf := requests.Get().(*[]byte)
 	defer requests.Put(buf)
 	request, err := appendRequest((*buf)[:0], req)
 	*buf = request
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	began := time.Now()
 	if c := t.takeIdle(); c != nil {
@@ -190,27 +188,27 @@ func (t *Transport) sendPlain(req *http.Request, deadline time.Time) (*http.Resp
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
 			t.closeIdle(func(c *conn) bool { return c.since.Before(began) })
-			return nil, nil, err
+			return nil, err
 		case err == nil || c.answered || ctx.Err() != nil:
-			return resp, nil, err
+			return resp, err
 		}
 	}
 	dialing, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	nc, err := t.dial(dialing)
+	nc, err := t.DialNext(dialing, "", "")
 	if err != nil {
-		return nil, nil, timeoutOf(dialing, err)
+		return nil, timeoutOf(dialing, err)
 	}
-	if secure, ok := nc.(*tls.Conn); ok && speaksHTTP2(secure) {
-		return nil, secure, nil
+	if speaksHTTP2(nc) {
+		nc.Close()
+		return nil, errHTTP2
 	}
 	c, err := t.newConn(nc)
 	if err != nil {
 		nc.Close()
-		return nil, nil, err
+		return nil, err
 	}
-	resp, err := c.exchange(ctx, request, req, deadline)
-	return resp, nil, err
+	return c.exchange(ctx, request, req, deadline)
 }
 
 // timeoutOf returns err, or os.ErrDeadlineExceeded with it if that is why ctx has ended.
@@ -221,47 +219,28 @@ func timeoutOf(ctx context.Context, err error) error {
 	return err
 }
 
-// dial connects, and notes what the origin speaks.
-func (t *Transport) dial(ctx context.Context) (net.Conn, error) {
+// DialNext is a dial function of an http.Transport, with TLS for https: Dial,
+// which notes what the origin speaks.
+func (t *Transport) DialNext(ctx context.Context, _, _ string) (net.Conn, error) {
 	c, err := t.Dial(ctx)
 	if err == nil {
-		secure, ok := c.(*tls.Conn)
-		t.http2.Store(ok && speaksHTTP2(secure))
+		t.http1.Store(!speaksHTTP2(c))
 	}
 	return c, err
 }
 
-func speaksHTTP2(c *tls.Conn) bool { return c.ConnectionState().NegotiatedProtocol == "h2" }
-
-// A handover is a connection on its way to Next.
-type handover struct{ conn atomic.Pointer[tls.Conn] }
-
-type handoverKey struct{}
-
-func (h *handover) close() {
-	if c := h.conn.Swap(nil); c != nil {
-		c.Close()
-	}
+func speaksHTTP2(c net.Conn) bool {
+	secure, ok := c.(*tls.Conn)
+	return ok && secure.ConnectionState().NegotiatedProtocol == "h2"
 }
 
-// DialNext is a dial function of an http.Transport, with TLS for https. The
-// context is that of a request that RoundTrip makes.
-func (t *Transport) DialNext(ctx context.Context, _, _ string) (net.Conn, error) {
-	if h, ok := ctx.Value(handoverKey{}).(*handover); ok {
-		if c := h.conn.Swap(nil); c != nil {
-			return c, nil
-		}
-	}
-	return t.dial(ctx)
-}
-
-// sendNext has Next make a request, over the connection of h if it needs a new one.
-func (t *Transport) sendNext(req *http.Request, deadline time.Time, h *handover) (*http.Response, error) {
+// sendNext has Next make a request.
+func (t *Transport) sendNext(req *http.Request, deadline time.Time) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	timer := time.AfterFunc(time.Until(deadline), func() { cancel(os.ErrDeadlineExceeded) })
 	end := func() { timer.Stop(); cancel(nil) }
 	g := t.acquire()
-	resp, err := g.RoundTrip(req.WithContext(context.WithValue(ctx, handoverKey{}, h)))
+	resp, err := g.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		err = timeoutOf(ctx, classify(err))
 		end()

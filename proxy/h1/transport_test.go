@@ -216,6 +216,7 @@ func TestStrayAnswer(t *testing.T) {
 					}
 				})
 				tr := transport(t, address, map[string]*x509.CertPool{"https": roots}[scheme])
+				tr.http1.Store(true)
 				for n := 1; n <= 2; n++ {
 					if status, body, err := send(t, tr, request(t, t.Context(), scheme, address, "{}", n)); err != nil || status != 200 || body != fmt.Sprint(n) {
 						t.Errorf("request %d: %d %q, %v", n, status, body, err)
@@ -293,6 +294,7 @@ func TestIdleConnections(t *testing.T) {
 				t.Errorf("%d connections are open, want %d", open.Load(), want)
 			}
 			tr := transport(t, address, roots)
+			tr.http1.Store(true)
 			tr.MaxIdle = 3
 			burst := func(n int) {
 				var all sync.WaitGroup
@@ -453,9 +455,9 @@ func TestProtocolIsFoundOut(t *testing.T) {
 		t.Errorf("%d connections for one request", made.Load())
 	}
 	forget()
-	tr.http2.Store(false)
+	tr.http1.Store(true)
 	burst(16, 10, "HTTP/2.0 10 <nil>")
-	if !tr.http2.Load() || tr.idleCount() != 0 {
+	if tr.http1.Load() || tr.idleCount() != 0 {
 		t.Error("HTTP/2 was not noticed")
 	}
 	forget()
