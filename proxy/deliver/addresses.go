@@ -1,11 +1,6 @@
 package deliver
 
-import (
-	"context"
-	"fmt"
-	"net/netip"
-	"syscall"
-)
+import "net/netip"
 
 // globallyReachable reports whether a is a unicast address that hosts anywhere
 // on the internet can reach, by IANA's special-purpose address registries
@@ -87,27 +82,4 @@ func prefixes(texts ...string) []netip.Prefix {
 		ps[i] = netip.MustParsePrefix(t)
 	}
 	return ps
-}
-
-// A notPublicError is the refusal to connect to an address.
-type notPublicError struct {
-	address string
-}
-
-func (e *notPublicError) Error() string {
-	return fmt.Sprintf("address %s is not public", e.address)
-}
-
-// publicOnly is a net.Dialer's ControlContext that refuses addresses that are not
-// globally reachable. It sees the address that is about to be connected to, so
-// no name, whatever it resolves to and when, leads past it.
-func publicOnly(_ context.Context, _, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return &notPublicError{address}
-	}
-	if !globallyReachable(ap.Addr()) {
-		return &notPublicError{ap.Addr().String()}
-	}
-	return nil
 }

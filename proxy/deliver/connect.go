@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"net/url"
 	"strings"
 	"syscall"
@@ -64,10 +65,11 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 		KeepAlive: keepAlive,
 	}
 	// Called for each address, when it is known and before it is connected to.
-	dialer.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+	// So no name, whatever it resolves to and when, leads past the check.
+	dialer.ControlContext = func(ctx context.Context, _, address string, _ syscall.RawConn) error {
 		attemptOf(ctx).phase.Store(connecting)
-		if r.BlockPrivateNetworks {
-			return publicOnly(ctx, network, address, c)
+		if at, err := netip.ParseAddrPort(address); r.BlockPrivateNetworks && (err != nil || !globallyReachable(at.Addr())) {
+			return refusal(fmt.Sprintf("address %s of %s is not public and the route has block_private_networks", at.Addr(), u.Host))
 		}
 		return nil
 	}
@@ -173,22 +175,17 @@ func (t traced) RoundTrip(req *http.Request) (*http.Response, error) {
 	})))
 }
 
-// A proxyRefusal is a proxy's answer to CONNECT other than 200.
-type proxyRefusal struct {
-	status int
-	host   string // that it was asked to connect to
-}
+// A refusal is an error that is told as it is.
+type refusal string
 
-func (p *proxyRefusal) Error() string {
-	if p.status == http.StatusProxyAuthRequired {
-		return fmt.Sprintf("asks for credentials (407) before it connects to %s", p.host)
-	}
-	return fmt.Sprintf("answered %s when asked to connect to %s", statusName(p.status), p.host)
-}
+func (r refusal) Error() string { return string(r) }
 
 func checkProxy(_ context.Context, _ *url.URL, connect *http.Request, resp *http.Response) error {
-	if resp.StatusCode == http.StatusOK {
+	switch resp.StatusCode {
+	case http.StatusOK:
 		return nil
+	case http.StatusProxyAuthRequired:
+		return refusal("asks for credentials (407) before it connects to " + connect.Host)
 	}
-	return &proxyRefusal{resp.StatusCode, connect.Host}
+	return refusal("answered " + statusName(resp.StatusCode) + " when asked to connect to " + connect.Host)
 }

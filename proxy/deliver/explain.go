@@ -111,18 +111,15 @@ func (e *Endpoint) timeoutText(a *attempt) string {
 
 func (e *Endpoint) reason(a *attempt, err error) string {
 	var (
-		host      = e.request.URL.Host
-		refusal   *proxyRefusal
-		notPublic *notPublicError
-		dns       *net.DNSError
-		op        *net.OpError
-		timeout   net.Error
+		host    = e.request.URL.Host
+		told    refusal
+		dns     *net.DNSError
+		op      *net.OpError
+		timeout net.Error
 	)
 	switch {
-	case errors.As(err, &refusal):
-		return refusal.Error()
-	case errors.As(err, &notPublic):
-		return fmt.Sprintf("address %s of %s is not public and the route has block_private_networks", notPublic.address, host)
+	case errors.As(err, &told):
+		return told.Error()
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return fmt.Sprintf("host %s not found in DNS", dns.Name)
 	case errors.As(err, &dns) && dns.IsTimeout:

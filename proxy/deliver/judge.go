@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -19,7 +18,8 @@ import (
 
 const (
 	maxResponse    = 64 << 10            // bytes of a response's body that are read
-	responseTime   = time.Second         // for that
+	keptResponse   = 4 << 10             // of these, in which secrets are looked for
+	responseTime   = time.Second         // for all of them
 	maxResponseLog = 1 << 10             // bytes of it that are logged
 	maxErrorText   = 300                 // bytes
 	maxRetryAfter  = 30 * 24 * time.Hour // a longer Retry-After counts as so long
@@ -110,8 +110,6 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
-var readBuffers = sync.Pool{New: func() any { return new([8 << 10]byte) }}
-
 // read reads what it may of the response's body, so that the connection can
 // be used again if that was all, and returns its beginning for the log.
 func (e *Endpoint) read(resp *http.Response) string {
@@ -119,25 +117,15 @@ func (e *Endpoint) read(resp *http.Response) string {
 	if resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols {
 		return ""
 	}
-	buf := readBuffers.Get().(*[8 << 10]byte)
-	defer readBuffers.Put(buf)
-	// The first half is kept; all that follows goes over the second.
-	kept, n := 0, 0
-	var err error
-	for n < maxResponse && err == nil {
-		var m int
-		if kept < len(buf)/2 {
-			m, err = resp.Body.Read(buf[kept : len(buf)/2])
-			kept += m
-		} else {
-			m, err = resp.Body.Read(buf[len(buf)/2 : len(buf)/2+min(len(buf)/2, maxResponse-n)])
-		}
-		n += m
+	kept, err := io.ReadAll(io.LimitReader(resp.Body, keptResponse))
+	whole := err == nil && len(kept) < keptResponse
+	if err == nil && !whole {
+		io.CopyN(io.Discard, resp.Body, maxResponse-keptResponse)
 	}
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return "[a body with a Content-Encoding]" // secrets in it could not be found
 	}
-	return cut(e.mask.clean(string(buf[:kept]), n == kept && err == io.EOF), maxResponseLog)
+	return cut(e.mask.clean(string(kept), whole), maxResponseLog)
 }
 
 // plain makes an error text fit for people: no secret that the other side may
@@ -171,8 +159,5 @@ func cut(text string, n int) string {
 func origin(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
 func statusName(status int) string {
-	if name := http.StatusText(status); name != "" {
-		return strconv.Itoa(status) + " " + name
-	}
-	return strconv.Itoa(status)
+	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
 }

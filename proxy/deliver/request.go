@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -80,27 +81,18 @@ func rawPath(u *url.URL) string {
 	return u.EscapedPath()
 }
 
-// escape percent-encodes what RFC 3986 allows in neither path nor query, and
-// leaves what is encoded already as it is.
-func escape(s string) string {
-	const allowed = "-._~!$&'()*+,;=:@/?" // beside letters and digits
-	var b strings.Builder
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte(allowed, c) >= 0,
-			c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
-			b.WriteByte(c)
-		default:
-			const digits = "0123456789ABCDEF"
-			b.Write([]byte{'%', digits[c>>4], digits[c&15]})
-		}
-	}
-	return b.String()
-}
+// forbidden is what RFC 3986 allows in neither path nor query, and what is
+// encoded already.
+var forbidden = regexp.MustCompile(`%[0-9A-Fa-f]{2}|[^-._~!$&'()*+,;=:@/?0-9A-Za-z]`)
 
-func isHex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+// escape percent-encodes what is forbidden.
+func escape(s string) string {
+	return forbidden.ReplaceAllStringFunc(s, func(c string) string {
+		if len(c) == len("%20") && c[0] == '%' {
+			return c
+		}
+		return url.PathEscape(c)
+	})
 }
 
 // header returns the headers of one request, signed as of now.

@@ -221,12 +221,12 @@ func (s *Listener) answerAll(c *serverConn) (other bool) {
 		c.reader.Discard(size)
 		c.answered = true
 		now := time.Now()
-		c.writing.renew(now, s.Answer, c.SetWriteDeadline)
+		c.SetWriteDeadline(now.Add(s.Answer))
 		last := s.closed.Err() != nil || c.answer.header["Connection"] != nil
 		if c.send(now, last) != nil || last {
 			return false
 		}
-		c.reading.renew(now, s.Idle, c.SetReadDeadline)
+		c.SetReadDeadline(now.Add(s.Idle))
 	}
 	return false
 }

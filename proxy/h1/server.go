@@ -27,8 +27,6 @@ type serverConn struct {
 	reader   *bufio.Reader
 	idle     atomic.Bool // it waits for a request
 	answered bool        // one, at least
-	reading  deadline
-	writing  deadline
 
 	// Of one request, and used for the next.
 	request http.Request
@@ -46,17 +44,6 @@ func newServerConn(ctx context.Context, conn net.Conn, path string) *serverConn 
 		Header: http.Header{}, Body: io.NopCloser(&c.body),
 	}).WithContext(context.WithValue(ctx, http.LocalAddrContextKey, conn.LocalAddr()))
 	return c
-}
-
-// A deadline moves on only when a third of its time has gone: to move it with
-// each request is dear. It passes wait to 3/2 wait after it was last renewed.
-type deadline struct{ moved time.Time }
-
-func (d *deadline) renew(now time.Time, wait time.Duration, set func(time.Time) error) {
-	if now.Sub(d.moved) >= wait/2 {
-		d.moved = now
-		set(now.Add(wait + wait/2))
-	}
 }
 
 // parse makes c.request of a plain request, whose bytes it leaves in the reader.
@@ -78,7 +65,6 @@ func (c *serverConn) parse(line string) (size int, ok bool) {
 		if b, err = c.reader.Peek(size); err != nil {
 			return 0, false
 		}
-		c.reading = deadline{}
 	}
 	c.body.Reset(b[size-length : size])
 	c.request.ContentLength = int64(length)
