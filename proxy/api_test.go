@@ -180,7 +180,7 @@ func (s *sidecar) get(path string, v any) {
 // until asks again until it is so.
 func (s *sidecar) until(what string, so func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !so(); time.Sleep(2 * time.Millisecond) {
+	for deadline := latest(s.t); !so(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("never: %s", what)
 		}
@@ -1673,4 +1673,14 @@ paused = true
 			t.Errorf("signal %d: %+v", n, d)
 		}
 	}
+}
+
+// latest is when a test gives up waiting: shortly before the whole run does.
+func latest(t testing.TB) time.Time {
+	if test, ok := t.(*testing.T); ok {
+		if at, ok := test.Deadline(); ok {
+			return at.Add(-10 * time.Second)
+		}
+	}
+	return time.Now().Add(time.Minute)
 }

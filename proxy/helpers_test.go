@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/table"
@@ -42,3 +43,13 @@ func routesOf(routes ...string) string {
 }
 
 const sample = `{"signal_type":"product_qualified_lead","confidence":0.92,"id":12345678901234567890,"account":{"name":"Acme Corp"},"events":["a","b","c"]}`
+
+// latest is when a test gives up waiting: shortly before the whole run does.
+func latest(t testing.TB) time.Time {
+	if test, ok := t.(*testing.T); ok {
+		if at, ok := test.Deadline(); ok {
+			return at.Add(-10 * time.Second)
+		}
+	}
+	return time.Now().Add(time.Minute)
+}

@@ -20,7 +20,7 @@ import (
 func written(t *testing.T, log *slog.Logger) {
 	t.Helper()
 	out := log.Handler().(*logHandler).out
-	for deadline := time.Now().Add(10 * time.Second); out.busy(); time.Sleep(time.Millisecond) {
+	for deadline := latest(t); out.busy(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the log is never written")
 		}

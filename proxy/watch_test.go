@@ -92,7 +92,7 @@ func (w *watched) want(holds string) {
 		if took := time.Since(start); took > time.Second {
 			w.t.Errorf("picked up after %s", took)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Until(latest(w.t))):
 		w.t.Fatalf("no change was noticed; want %q", holds)
 	}
 }

@@ -53,11 +53,7 @@ func TestFollowerThatDoesNotRead(t *testing.T) {
 	go s.Serve(l)
 	defer s.Close()
 	fmt.Fprint(client, "GET /log?follow=true HTTP/1.1\r\nHost: x\r\n\r\n")
-	select {
-	case <-ended:
-	case <-time.After(10 * time.Second):
-		t.Error("a follower that does not read holds its request for ever")
-	}
+	<-ended // or it holds its request for ever
 }
 
 // A oneConn is a listener with what connections it is given.
