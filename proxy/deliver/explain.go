@@ -182,7 +182,7 @@ func certificateReason(host string, err error) string {
 	case errors.As(err, &unknown):
 		return fmt.Sprintf("TLS certificate of %s is from an unknown authority: if that is yours, set tls.ca_file", host)
 	case errors.As(err, &wrongHost):
-		return fmt.Sprintf("TLS certificate is for %s, not for %s", namesOf(wrongHost.Certificate), wrongHost.Host)
+		return fmt.Sprintf("TLS certificate of %s is another host's: %s", host, strings.TrimPrefix(wrongHost.Error(), "x509: "))
 	case errors.As(err, &unverified):
 		return fmt.Sprintf("TLS certificate of %s is not acceptable: %v", host, unverified.Err)
 	}
@@ -222,19 +222,4 @@ func (e *Endpoint) tlsReason(a *attempt, err error) string {
 		return fmt.Sprintf("TLS handshake with %s failed: %v", host, err)
 	}
 	return ""
-}
-
-// namesOf lists what a certificate is for, the first few.
-func namesOf(c *x509.Certificate) string {
-	names := slices.Clone(c.DNSNames)
-	for _, ip := range c.IPAddresses {
-		names = append(names, ip.String())
-	}
-	switch {
-	case len(names) == 0:
-		return "no host"
-	case len(names) > 3:
-		return strings.Join(names[:3], ", ") + ", …"
-	}
-	return strings.Join(names, ", ")
 }

@@ -380,7 +380,7 @@ func TestShortcut(t *testing.T) {
 
 // TestShortcutTimes: a connection ends when nothing comes of it.
 func TestShortcutTimes(t *testing.T) {
-	brief := Options{Header: 50 * time.Millisecond, Answer: 50 * time.Millisecond, Idle: 50 * time.Millisecond}
+	brief := Options{Header: 250 * time.Millisecond, Answer: 250 * time.Millisecond, Idle: 250 * time.Millisecond}
 	tests := map[string]struct {
 		send    string
 		answers int

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -112,14 +113,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 var errHTTP2 = errors.New("the origin speaks HTTP/2")
 
 func checkHeader(h http.Header) error {
+	invalid := func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }
 	for name, values := range h {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("%w field name %q", ErrHeader, name)
-		}
-		for _, v := range values {
-			if !httpguts.ValidHeaderFieldValue(v) {
-				return fmt.Errorf("%w field value for %q", ErrHeader, name)
-			}
+		if !httpguts.ValidHeaderFieldName(name) || slices.ContainsFunc(values, invalid) {
+			return fmt.Errorf("%w %q", ErrHeader, name)
 		}
 	}
 	return nil
@@ -133,22 +130,15 @@ func plain(req *http.Request) bool {
 		}
 	}
 	return req.ContentLength >= 0 && req.ContentLength <= maxPlainBody && (req.Body == nil || req.GetBody != nil) &&
-		req.TransferEncoding == nil && req.Trailer == nil && !req.Close && httpguts.ValidHostHeader(host(req)) &&
+		req.TransferEncoding == nil && req.Trailer == nil && !req.Close && (req.Host == "" || req.Host == req.URL.Host) && httpguts.ValidHostHeader(req.URL.Host) &&
 		!strings.ContainsFunc(req.URL.RequestURI(), func(c rune) bool { return c <= ' ' || c >= 0x7f })
-}
-
-func host(req *http.Request) string {
-	if req.Host != "" {
-		return req.Host
-	}
-	return req.URL.Host
 }
 
 // appendRequest appends a plain request, whose body it reads and closes.
 func appendRequest(b []byte, req *http.Request) ([]byte, error) {
 	b = append(append(b, req.Method...), ' ')
 	b = append(append(b, req.URL.RequestURI()...), " HTTP/1.1\r\nHost: "...)
-	b = append(append(b, host(req)...), "\r\n"...)
+	b = append(append(b, req.URL.Host...), "\r\n"...)
 	for name, values := range req.Header {
 		for _, v := range values {
 			b = append(append(b, name...), ": "...)
@@ -318,12 +308,7 @@ func (g *generation) end() {
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.closed = true
-	g := t.next
-	t.next = nil
-	idle := g != nil && g.users == 0
 	t.mu.Unlock()
 	t.closeIdle(func(*conn) bool { return true })
-	if idle {
-		g.end()
-	}
+	t.release(t.acquire(), true)
 }

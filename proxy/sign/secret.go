@@ -49,8 +49,8 @@ func nth(i, n int) string {
 	return fmt.Sprintf("secret %d of %d", i+1, n)
 }
 
-// writtenKeys takes the secrets' bytes as they are.
-func writtenKeys(secrets []string) ([][]byte, error) {
+// keys takes the secrets as the preset does: as they are written, or decoded.
+func (p *preset) keys(secrets []string) ([][]byte, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("no secret: a signature needs at least one")
 	}
@@ -60,19 +60,11 @@ func writtenKeys(secrets []string) ([][]byte, error) {
 			return nil, errors.New(nth(i, len(secrets)) + " is empty")
 		}
 		keys[i] = []byte(secret)
-	}
-	return keys, nil
-}
-
-// standardKeys takes the secrets as the standard preset does.
-func standardKeys(secrets []string) ([][]byte, error) {
-	keys, err := writtenKeys(secrets)
-	if err != nil {
-		return nil, err
-	}
-	for i, secret := range secrets {
-		if keys[i], err = standardKey(secret); err != nil {
-			return nil, fmt.Errorf("%s %w", nth(i, len(secrets)), err)
+		if p.decodes {
+			var err error
+			if keys[i], err = standardKey(secret); err != nil {
+				return nil, fmt.Errorf("%s %w", nth(i, len(secrets)), err)
+			}
 		}
 	}
 	return keys, nil

@@ -48,22 +48,10 @@ import (
 	"time"
 )
 
-// Header names, in the form that net/http uses as keys.
+// What the standard preset signs beside the body.
 const (
-	betonSignature = "X-Beton-Signature"
-
 	standardID        = "Webhook-Id"
 	standardTimestamp = "Webhook-Timestamp"
-	standardSignature = "Webhook-Signature"
-
-	githubSignature = "X-Hub-Signature-256"
-	githubEvent     = "X-Github-Event"
-	githubDelivery  = "X-Github-Delivery"
-
-	stripeSignature = "Stripe-Signature"
-
-	slackSignature = "X-Slack-Signature"
-	slackTimestamp = "X-Slack-Request-Timestamp"
 )
 
 // A preset is a form of signature. Its value is the head, then one signature for
@@ -88,11 +76,11 @@ type preset struct {
 
 var presets = []preset{
 	{
-		name: "beton", header: betonSignature, mark: "sha256=", prefix: nothing,
+		name: "beton", header: "X-Beton-Signature", mark: "sha256=", prefix: nothing,
 		expected: "sha256= and 64 hex digits",
 	},
 	{
-		name: "standard", header: standardSignature, mark: "v1,", sep: " ", base64: true, decodes: true,
+		name: "standard", header: "Webhook-Signature", mark: "v1,", sep: " ", base64: true, decodes: true,
 		time: standardTimestamp, timed: true,
 		prefix: func(b []byte, id string, time []byte) []byte {
 			return append(append(append(append(b, id...), '.'), time...), '.')
@@ -100,21 +88,21 @@ var presets = []preset{
 		expected: "v1, and base64 of 32 bytes",
 	},
 	{
-		name: "github", header: githubSignature, mark: "sha256=", prefix: nothing,
+		name: "github", header: "X-Hub-Signature-256", mark: "sha256=", prefix: nothing,
 		expected: "sha256= and 64 hex digits",
-		extra:    []string{githubEvent, githubDelivery},
+		extra:    []string{"X-Github-Event", "X-Github-Delivery"},
 		values:   func(i int, id, kind, _ string) string { return [...]string{kind, id}[i] },
 	},
 	{
-		name: "stripe", header: stripeSignature, head: "t=", mark: "v1=", sep: ",", timed: true,
+		name: "stripe", header: "Stripe-Signature", head: "t=", mark: "v1=", sep: ",", timed: true,
 		prefix:   func(b []byte, _ string, time []byte) []byte { return append(append(b, time...), '.') },
 		expected: "t=UNIXSECONDS,v1=HEX without spaces",
 	},
 	{
-		name: "slack", header: slackSignature, mark: "v0=", time: slackTimestamp, timed: true,
+		name: "slack", header: "X-Slack-Signature", mark: "v0=", time: "X-Slack-Request-Timestamp", timed: true,
 		prefix:   func(b []byte, _ string, time []byte) []byte { return append(append(append(b, "v0:"...), time...), ':') },
 		expected: "v0= and 64 hex digits",
-		extra:    []string{slackTimestamp},
+		extra:    []string{"X-Slack-Request-Timestamp"},
 		values:   func(_ int, _, _, time string) string { return time },
 	},
 }
@@ -129,14 +117,6 @@ func find(name string) (*preset, error) {
 		}
 	}
 	return nil, fmt.Errorf("unknown signature preset %q: expected one of %s", name, strings.Join(Presets(), ", "))
-}
-
-// keys takes the secrets as the preset does.
-func (p *preset) keys(secrets []string) ([][]byte, error) {
-	if p.decodes {
-		return standardKeys(secrets)
-	}
-	return writtenKeys(secrets)
 }
 
 // Presets returns the names of all presets.
