@@ -109,7 +109,8 @@ type Lane struct {
 	limiter  *rate.Limiter
 	hold     time.Time // nothing is sent before
 	breaker  breaker
-	outcomes []time.Time // when the attempts ended that are yet to be recorded, oldest first
+	outcomes []time.Time // when the attempts ended that are yet to be recorded, oldest first, from recorded on
+	recorded int
 }
 
 // New makes a lane of which nothing is pending. It sends nothing before Configure.
@@ -235,7 +236,7 @@ func (l *Lane) turn(now time.Time, wall record.Millis) (t Turn) {
 	if ok, wait := l.breaker.allows(l.active, now); !ok || l.active >= l.route.Concurrency {
 		return Turn{Wait: wait}
 	}
-	if len(l.outcomes) > 0 && now.Sub(l.outcomes[0]) > maxUnrecorded {
+	if l.recorded < len(l.outcomes) && now.Sub(l.outcomes[l.recorded]) > maxUnrecorded {
 		return Turn{} // until they are settled
 	}
 	if !l.more && l.next != 0 && l.next <= wall {
@@ -311,6 +312,10 @@ func (l *Lane) Judge(it Item, fault bool, hold time.Duration, now time.Time) Cha
 	h := l.leases[it.ID]
 	h.stage, h.outcome = judged, true
 	l.leases[it.ID] = h
+	if l.recorded > len(l.outcomes)/2 {
+		l.outcomes = l.outcomes[:copy(l.outcomes, l.outcomes[l.recorded:])]
+		l.recorded = 0
+	}
 	l.outcomes = append(l.outcomes, now)
 	if it.began.Before(l.breaker.cleared) {
 		return Unchanged

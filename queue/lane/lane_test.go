@@ -181,7 +181,7 @@ func TestUnrecordedOutcomesHoldTheLane(t *testing.T) {
 	c.Settled(items[1].ID, items[1].Due, c.wall()+1000)
 	c.now = c.now.Add(maxUnrecorded)
 	c.Ended()
-	if more, _ = c.begin(); len(more) != 1 || len(c.outcomes) != 0 {
+	if more, _ = c.begin(); len(more) != 1 || len(c.outcomes) != c.recorded {
 		t.Errorf("%d began when all were recorded", len(more))
 	}
 }

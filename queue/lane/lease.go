@@ -144,7 +144,7 @@ func (l *Lane) Settled(id record.DeliveryID, was, due record.Millis) {
 		l.settled[Place{was, id}] = true
 	}
 	if l.leases[id].outcome {
-		l.outcomes = l.outcomes[1:]
+		l.recorded++
 	}
 	if due != 0 {
 		l.Leave(Place{due, id})

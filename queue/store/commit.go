@@ -63,12 +63,19 @@ func newGroup(db *pebble.DB) *group {
 // free gives back what a group holds. One that failed is left to the garbage
 // collector: Pebble may still hold its batch.
 func (g *group) free() {
-	_ = g.batch.Close()
+	g.closeBatch()
 	clear(g.ops)
 	clear(g.entries)
 	clear(g.counts)
 	*g = group{ops: g.ops[:0], entries: g.entries[:0], counts: g.counts[:0]}
 	groups.Put(g)
+}
+
+func (g *group) closeBatch() {
+	if g.batch != nil {
+		_ = g.batch.Close()
+		g.batch = nil
+	}
 }
 
 // Submit hands the operation to the committer, and waits while that is behind,
@@ -192,6 +199,9 @@ func (s *Store) build(b *Batch, first Operation, unsynced int) *group {
 	if !g.empty {
 		g.err = s.guarded(func() error { return s.write(g.batch, g.sync) })
 	}
+	if s.o.Journal == nil {
+		s.publish(g)
+	}
 	return g
 }
 
@@ -242,11 +252,12 @@ func (s *Store) finish() {
 		if g.err == nil {
 			g.err = s.Err()
 		}
-		if g.err == nil {
+		if s.o.Journal != nil {
 			s.publish(g)
 		}
 		waiting = append(waiting, g)
 		if g.err == nil && !g.sync && (!g.empty || len(waiting) > 1) {
+			g.closeBatch()
 			continue // until the next that syncs
 		}
 		s.tell(waiting, g.err)
@@ -256,8 +267,11 @@ func (s *Store) finish() {
 	s.tell(waiting, s.Err())
 }
 
-// publish shows the counts to readers: what they say is there to be found.
+// publish shows the counts to readers, once what they say is there to be found.
 func (s *Store) publish(g *group) {
+	if g.err != nil {
+		return
+	}
 	for i := range g.counts {
 		c := &g.counts[i]
 		c.route.mu.Lock()
