@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -47,7 +46,7 @@ func (s *Store) open() (err error) {
 		}
 	}()
 	f := s.folder
-	if err := cmp.Or(f.Moved(), f.Unlocked()); err != nil {
+	if err := f.Moved(); err != nil {
 		return err
 	}
 	found, err := disk.Strangers(f.FS, f.Path)
