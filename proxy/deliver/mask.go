@@ -78,40 +78,40 @@ func credential(segment string) bool {
 // clean returns text with every known secret replaced. If the text is not
 // whole, the beginning of a secret at its end goes too.
 func (m *mask) clean(text string, whole bool) string {
-	type span struct{ from, to int }
-	var spans []span
+	hidden, any := make([]bool, len(text)), false
+	hide := func(from, to int) {
+		any = true
+		for ; from < to; from++ {
+			hidden[from] = true
+		}
+	}
 	for _, needle := range m.needles() {
-		for at := 0; ; {
-			i := strings.Index(text[at:], needle)
+		for from := 0; ; from++ {
+			i := strings.Index(text[from:], needle)
 			if i < 0 {
 				break
 			}
-			spans = append(spans, span{at + i, at + i + len(needle)})
-			at += i + 1
+			from += i
+			hide(from, from+len(needle))
 		}
-		if whole {
-			continue
-		}
-		for n := min(len(needle)-1, len(text)); n > 0; n-- {
+		for n := min(len(needle)-1, len(text)); n > 0 && !whole; n-- {
 			if strings.HasSuffix(text, needle[:n]) {
-				spans = append(spans, span{len(text) - n, len(text)})
+				hide(len(text)-n, len(text))
 				break
 			}
 		}
 	}
-	if len(spans) == 0 {
+	if !any {
 		return text
 	}
-	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
 	var b strings.Builder
-	end := 0
-	for i, s := range spans {
-		if i == 0 || s.from > end {
-			b.WriteString(text[end:s.from])
+	for i := range len(text) {
+		switch {
+		case !hidden[i]:
+			b.WriteByte(text[i])
+		case i == 0 || !hidden[i-1]:
 			b.WriteString(redacted)
 		}
-		end = max(end, s.to)
 	}
-	b.WriteString(text[end:])
 	return b.String()
 }

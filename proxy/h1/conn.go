@@ -28,10 +28,10 @@ type conn struct {
 	since  time.Time // when it became idle; zero: it is new
 
 	// Functions made once, not for each request.
-	abort func() // ends what goes on, from another goroutine
-	peek  func(fd uintptr)
-	heard int   // by peek, of one byte; 0: the end
-	deaf  error // EAGAIN: there was nothing
+	abort   func() // ends what goes on, from another goroutine
+	peek    func(fd uintptr)
+	peeked  int   // by peek, of one byte; 0: the end
+	peekErr error // EAGAIN: there was nothing
 
 	// Of one request.
 	ctx      context.Context
@@ -59,7 +59,7 @@ func (t *Transport) newConn(nc net.Conn) (*conn, error) {
 	c.abort = func() { raw.SetDeadline(longAgo) }
 	var b [1]byte
 	c.peek = func(fd uintptr) {
-		c.heard, _, c.deaf = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		c.peeked, _, c.peekErr = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	}
 	return c, nil
 }
@@ -68,7 +68,7 @@ var longAgo = time.Unix(1, 0)
 
 // quiet reports whether the peer has neither sent something nor closed.
 func (c *conn) quiet() bool {
-	return c.fd.Control(c.peek) == nil && (c.deaf == syscall.EAGAIN || c.deaf == syscall.EWOULDBLOCK)
+	return c.fd.Control(c.peek) == nil && (c.peekErr == syscall.EAGAIN || c.peekErr == syscall.EWOULDBLOCK)
 }
 
 // exchange sends the bytes of a request and reads the head of the answer by the
@@ -91,7 +91,7 @@ func (c *conn) exchange(ctx context.Context, request []byte, req *http.Request, 
 
 func (c *conn) answer(request []byte, req *http.Request) (*http.Response, error) {
 	// On a new connection over TLS there may be tickets to read.
-	if c.since.IsZero() && c.conn == c.raw && !c.quiet() && c.deaf == nil && c.heard > 0 {
+	if c.since.IsZero() && c.conn == c.raw && !c.quiet() && c.peekErr == nil && c.peeked > 0 {
 		return nil, ErrEarly
 	}
 	_, unsent := c.conn.Write(request)
