@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -178,30 +177,29 @@ func (d *demo) show(ctx context.Context, addr, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, demoTime)
 	defer cancel()
 	d.Printf("Signalpost runs at %s with two routes, slack and crm.\nConfig: %s\n\n", api.Server(), path)
-	waiting, err := d.send(ctx, api)
+	made, err := d.send(ctx, api)
 	if err != nil {
 		return err
 	}
-	made := len(waiting)
 	var log []queue.Entry
-	all := errors.New("all has arrived")
+	delivered, all := 0, errors.New("all has arrived")
 	err = api.Follow(ctx, url.Values{"limit": {"1000"}}, func(e queue.Entry) error {
 		log = append(log, e)
 		if e.Verdict == queue.Delivered {
-			delete(waiting, e.Delivery.String())
+			delivered++
 		}
-		if len(waiting) == 0 {
+		if delivered == made {
 			return all
 		}
 		return nil
 	})
 	if err != all {
-		return errors.Join(fmt.Errorf("%s did not arrive within %s", term.Count(len(waiting), "delivery"), term.Span(demoTime)), err)
+		return errors.Join(fmt.Errorf("%s did not arrive within %s", term.Count(made-delivered, "delivery"), term.Span(demoTime)), err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.Printf("\n%s\n", d.In(term.Bold, "The delivery log:"))
-	for _, e := range slices.SortedStableFunc(slices.Values(log), func(a, b queue.Entry) int { return a.Time.Compare(b.Time) }) {
+	for _, e := range log {
 		printEntry(d.Page, e, time.Now())
 	}
 	if d.verified != d.requests {
@@ -221,22 +219,21 @@ It goes on until Ctrl-C. Meanwhile, in another terminal:
 	return nil
 }
 
-// send sends the signals, and returns the deliveries they make. What arrives
-// meanwhile waits, to be printed behind.
-func (d *demo) send(ctx context.Context, api *client.Client) (deliveries map[string]bool, err error) {
+// send sends the signals, and returns how many deliveries they make. What
+// arrives meanwhile waits, to be printed behind.
+func (d *demo) send(ctx context.Context, api *client.Client) (made int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.Printf("%s\n", d.In(term.Bold, "Three signals are sent:"))
-	deliveries = map[string]bool{}
 	for _, s := range demoSignals {
 		accepted, _, err := api.Send(ctx, []byte(s.body), false, "")
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		var to []string
-		for _, made := range accepted[0].Deliveries {
-			deliveries[made.ID] = true
-			to = append(to, made.Route)
+		for _, delivery := range accepted[0].Deliveries {
+			made++
+			to = append(to, delivery.Route)
 		}
 		goes := "passes no route"
 		if len(to) > 0 {
@@ -245,5 +242,5 @@ func (d *demo) send(ctx context.Context, api *client.Client) (deliveries map[str
 		d.Printf("%s %s\n", term.Fit(s.title, 50), goes)
 	}
 	d.Printf("\n%s\n", d.In(term.Bold, "What the receivers got, with the signatures they verified:"))
-	return deliveries, nil
+	return made, nil
 }
