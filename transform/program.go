@@ -57,7 +57,7 @@ func Compile(src string) (*Program, error) {
 	p := &Program{checked: c}
 	m, err := p.take()
 	if err != nil {
-		return nil, &CompileError{Msg: budget.Clip(errorText(err), budget.MaxMessage)}
+		return nil, &CompileError{Msg: budget.Clip(err.Error(), budget.MaxMessage)}
 	}
 	p.put(m)
 	return p, nil
@@ -150,14 +150,14 @@ func (p *Program) run(s *Session, input any, vars Vars, yield func(*budget.Run, 
 func (p *Program) evaluate(r *budget.Run, input any, vars Vars, yield func(*budget.Run, any, *outcome) bool) (out outcome) {
 	m, err := p.take()
 	if err != nil {
-		return outcome{err: budget.Errorf(KindFailed, "%s", errorText(err))}
+		return outcome{err: budget.Errorf(KindFailed, "%v", err)}
 	}
 	m.frame.Run = r
 	defer func() {
 		fault := recover()
 		p.put(m)
 		if fault != nil {
-			out.err = budget.Errorf(KindFailed, "the expression met a fault of its interpreter%s", faultText(fault))
+			out.err = budget.Errorf(KindFailed, "the expression met a fault of its interpreter: %v", fault)
 		}
 		if r.Err() != nil {
 			out.err = r.Err()
@@ -183,7 +183,8 @@ func (p *Program) evaluate(r *budget.Run, input any, vars Vars, yield func(*budg
 	}
 }
 
-// asRunError makes a RunError of what ended a run.
+// asRunError makes a RunError of what ended a run. A panic in computing the text
+// of an error, which fmt catches, does not get out.
 func asRunError(err error) *RunError {
 	if re, ok := errors.AsType[*RunError](err); ok {
 		return re
@@ -195,27 +196,5 @@ func asRunError(err error) *RunError {
 		}
 		return budget.Errorf(KindFailed, "the expression raised an error: %s", budget.Clip(text, budget.MaxMessage))
 	}
-	return budget.Errorf(KindFailed, "%s", errorText(err))
-}
-
-// errorText is err's text. The text of an error is computed when it is asked
-// for, from values of the expression: a panic in there must not get out.
-func errorText(err error) (s string) {
-	defer func() {
-		if recover() != nil {
-			s = "the expression failed with an error that cannot be shown"
-		}
-	}()
-	return err.Error()
-}
-
-// faultText is what a panic said, if that is a text.
-func faultText(fault any) string {
-	switch fault := fault.(type) {
-	case string:
-		return ": " + budget.Clip(fault, 200)
-	case error:
-		return ": " + budget.Clip(errorText(fault), 200)
-	}
-	return ""
+	return budget.Errorf(KindFailed, "%v", err)
 }

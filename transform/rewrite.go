@@ -355,23 +355,24 @@ func (r *rewriter) str(str *gojq.String, s *scope) *gojq.String {
 	})}}
 }
 
-// concat is a string with interpolations as one call, which sees the whole
-// length before it builds anything. Format turns each interpolation into text.
+// concat is a string with interpolations, which format turns into text.
 func (r *rewriter) concat(str *gojq.String, s *scope, format func() *gojq.Query) *gojq.Term {
-	var parts []*gojq.Query
-	for _, q := range str.Queries {
-		if q.Term != nil && q.Term.Str != nil {
-			parts = append(parts, q)
-		} else {
-			parts = append(parts, pipe(r.query(q, s), format()))
+	parts := make([]*gojq.Query, len(str.Queries))
+	for i, q := range str.Queries {
+		if parts[i] = q; q.Term == nil || q.Term.Str == nil {
+			parts[i] = pipe(r.query(q, s), format())
 		}
 	}
-	for len(parts) > builtins.MaxArgs {
-		first := r.own("_concat", parts[:builtins.MaxArgs]...)
-		parts = append([]*gojq.Query{first}, parts[builtins.MaxArgs:]...)
-		defer r.enter()()
+	return paren(r.sum(parts))
+}
+
+// sum adds, in the order that gojq does, but nested as little as can be.
+func (r *rewriter) sum(parts []*gojq.Query) *gojq.Query {
+	if len(parts) == 1 {
+		return parts[0]
 	}
-	return paren(r.own("_concat", parts...))
+	half := len(parts) / 2
+	return r.compute(gojq.OpAdd, r.sum(parts[:half]), r.sum(parts[half:]))
 }
 
 func (r *rewriter) variable(name string, s *scope) {

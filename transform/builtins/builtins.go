@@ -13,7 +13,6 @@ package builtins
 import (
 	"cmp"
 	_ "embed"
-	"strconv"
 	"strings"
 
 	"github.com/itchyny/gojq"
@@ -54,9 +53,6 @@ type Stock struct {
 	Made  bool     // its result is accounted for
 }
 
-// MaxArgs is how many arguments gojq hands to a function.
-const MaxArgs = 30
-
 // Functions are those of this package, by name and number of arguments, "sort/0".
 // Those whose name begins with an underscore are for rewritten expressions and
 // the prelude.
@@ -84,7 +80,6 @@ var Functions = map[string]Function{
 	"_object/0": func(f *Frame, v any, _ []any) any {
 		return f.unless(f.Charge(budget.Object(len(v.(map[string]any)))), v)
 	},
-	"_concat": concat, // of any number of arguments
 
 	"tojson/0":   func(f *Frame, v any, _ []any) any { return f.json(v) },
 	"@json/0":    func(f *Frame, v any, _ []any) any { return f.json(v) },
@@ -201,13 +196,8 @@ func Options(names []string, prefix string, frame *Frame) []gojq.CompilerOption 
 	var options []gojq.CompilerOption
 	for _, sig := range names {
 		f := Functions[sig]
-		name, arity, ok := strings.Cut(sig, "/")
-		least, most := 1, MaxArgs
-		if ok {
-			least, _ = strconv.Atoi(arity)
-			most = least
-		}
-		options = append(options, gojq.WithFunction(prefix+name, least, most, func(v any, args []any) any {
+		arity := int(sig[len(sig)-1] - '0')
+		options = append(options, gojq.WithFunction(prefix+sig[:len(sig)-2], arity, arity, func(v any, args []any) any {
 			return f(frame, v, args)
 		}))
 	}

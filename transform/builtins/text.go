@@ -2,7 +2,6 @@ package builtins
 
 import (
 	stdjson "encoding/json"
-	"strings"
 	"time"
 
 	"signalpost/transform/budget"
@@ -21,23 +20,6 @@ func (f *Frame) made(v any) any {
 		return v
 	}
 	return f.unless(f.Made(v), v)
-}
-
-// concat joins strings. It sees the whole length before it builds anything.
-func concat(f *Frame, _ any, args []any) any {
-	n := 0
-	for _, a := range args {
-		n += len(a.(string))
-	}
-	if n > maxText {
-		return f.tooLong()
-	}
-	var b strings.Builder
-	b.Grow(n)
-	for _, a := range args {
-		b.WriteString(a.(string))
-	}
-	return f.made(b.String())
 }
 
 // json is v as JSON.
