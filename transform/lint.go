@@ -42,23 +42,19 @@ func (r *rewriter) lint(f *gojq.Func) {
 	if !ok || r.inner {
 		return
 	}
-	re, isLiteral := literal(f.Args[0])
-	flags, shown := "", re
-	if flagsAt > 0 {
-		text, ok := literal(f.Args[flagsAt])
-		if flags = text; ok && !isLiteral {
-			shown = text
+	warn := func(s string, err error) {
+		if err != nil {
+			r.warnings = append(r.warnings, warning(r.src, findString(r.src, s), budget.Clip(err.Error(), budget.MaxMessage)))
 		}
-		isLiteral = isLiteral || ok
 	}
-	if !isLiteral {
-		return
+	if re, ok := literal(f.Args[0]); ok {
+		_, _, err := builtins.ParseRegexp(re, "")
+		warn(re, err)
 	}
-	if builtins.CheckRegexp("", flags) != nil {
-		shown = flags
-	}
-	if err := builtins.CheckRegexp(re, flags); err != nil {
-		r.warnings = append(r.warnings, warning(r.src, findString(r.src, shown), budget.Clip(err.Error(), budget.MaxMessage)))
+	if flagsAt > 0 {
+		flags, _ := literal(f.Args[flagsAt])
+		_, _, err := builtins.ParseRegexp("", flags)
+		warn(flags, err)
 	}
 }
 

@@ -36,46 +36,18 @@ type pattern struct {
 	step   time.Duration  // that one character of a text takes, at least
 }
 
-// Patterns are kept for the whole process, those used last, in two generations:
-// once the young ones take half of maxCompiled they become the old ones, and
-// those which were old are dropped.
-var patterns struct {
-	mu         sync.Mutex
-	young, old map[[2]string]*pattern
-	bytes      int // of the young ones
-}
+// patterns are kept for the whole process, and all dropped once they take more than
+// maxCompiled.
+var patterns = struct {
+	mu    sync.Mutex
+	byKey map[[2]string]*pattern // by text and flags
+	bytes int
+}{byKey: make(map[[2]string]*pattern)}
 
 func (p *pattern) bytes() int { return 2 * (1000 + p.size*instructionSize) }
 
-func recall(key [2]string) *pattern {
-	patterns.mu.Lock()
-	defer patterns.mu.Unlock()
-	if p := patterns.young[key]; p != nil {
-		return p
-	}
-	p := patterns.old[key]
-	if p != nil {
-		remember(key, p)
-	}
-	return p
-}
-
-// remember keeps a pattern among the young ones; patterns is locked.
-func remember(key [2]string, p *pattern) {
-	if patterns.bytes += p.bytes(); patterns.young == nil || patterns.bytes > maxCompiled/2 {
-		patterns.old, patterns.young, patterns.bytes = patterns.young, make(map[[2]string]*pattern), p.bytes()
-	}
-	patterns.young[key] = p
-}
-
-// CheckRegexp reports what is wrong with a regular expression, or with its flags.
-func CheckRegexp(re, flags string) error {
-	_, _, err := parseRegexp(re, flags)
-	return err
-}
-
-// parseRegexp is the text that means re with these flags, and what it says.
-func parseRegexp(re, flags string) (text string, parsed *syntax.Regexp, err error) {
+// ParseRegexp is the text that means re with these flags, and what it says.
+func ParseRegexp(re, flags string) (text string, parsed *syntax.Regexp, err error) {
 	if strings.ContainsFunc(flags, func(r rune) bool { return r != 'g' && r != 'i' && r != 'm' }) {
 		return "", nil, fmt.Errorf("unsupported regular expression flag: %q; there are g, i and m", budget.Clip(flags, 64))
 	}
@@ -116,17 +88,20 @@ func instructions(re *syntax.Regexp) int {
 
 func (f *Frame) pattern(re, flags string) (*pattern, error) {
 	key := [2]string{re, flags}
-	if p := recall(key); p != nil {
+	patterns.mu.Lock()
+	p := patterns.byKey[key]
+	patterns.mu.Unlock()
+	if p != nil {
 		return p, nil
 	}
 	if !f.Charge(200*min(len(re), maxPattern)) || !f.Spend(10*time.Microsecond+200*time.Duration(min(len(re), maxPattern))) {
 		return nil, f.Err()
 	}
-	text, parsed, err := parseRegexp(re, flags)
+	text, parsed, err := ParseRegexp(re, flags)
 	if err != nil {
 		return nil, err
 	}
-	p := &pattern{size: instructions(parsed), global: strings.Contains(flags, "g")}
+	p = &pattern{size: instructions(parsed), global: strings.Contains(flags, "g")}
 	p.step = time.Duration(10 + p.size*(8+parsed.MaxCap())/8)
 	if !f.Room(p.bytes()) || !f.Spend(400*time.Duration(p.size)) {
 		return nil, f.Err()
@@ -139,7 +114,11 @@ func (f *Frame) pattern(re, flags string) (*pattern, error) {
 	}
 	patterns.mu.Lock()
 	defer patterns.mu.Unlock()
-	remember(key, p)
+	if patterns.bytes += p.bytes(); patterns.bytes > maxCompiled {
+		clear(patterns.byKey)
+		patterns.bytes = p.bytes()
+	}
+	patterns.byKey[key] = p
 	return p, nil
 }
 
@@ -242,9 +221,11 @@ func match(f *Frame, v any, args []any) any {
 		return f.Err()
 	}
 	matches := make([]any, len(found))
-	chars := counter{s: s}
+	chars, at := 0, 0
 	for i, m := range found {
-		matches[i] = p.describe(&chars, m)
+		chars += utf8.RuneCountInString(s[at:m[0]])
+		at = m[0]
+		matches[i] = p.describe(s, m, chars)
 	}
 	return matches
 }
@@ -266,10 +247,8 @@ func cut(f *Frame, v any, args []any) any {
 	return append(gaps, s[at:])
 }
 
-// describe is a match as an expression sees it.
-func (p *pattern) describe(chars *counter, m []int) any {
-	s := chars.s
-	offset := chars.to(m[0])
+// describe is a match as an expression sees it, whose offset is in characters.
+func (p *pattern) describe(s string, m []int, offset int) any {
 	groups := make([]any, p.NumSubexp())
 	for i := range groups {
 		group := map[string]any{"name": nil, "offset": -1, "length": 0, "string": nil}
@@ -286,19 +265,6 @@ func (p *pattern) describe(chars *counter, m []int) any {
 	return map[string]any{
 		"offset": offset, "length": utf8.RuneCountInString(s[m[0]:m[1]]), "string": s[m[0]:m[1]], "captures": groups,
 	}
-}
-
-// A counter turns offsets in bytes, each no less than the one before, into
-// offsets in characters.
-type counter struct {
-	s            string
-	bytes, chars int
-}
-
-func (c *counter) to(bytes int) (chars int) {
-	c.chars += utf8.RuneCountInString(c.s[c.bytes:bytes])
-	c.bytes = bytes
-	return c.chars
 }
 
 func preview(v any) string {
