@@ -56,14 +56,6 @@ func (f *Frame) checkNumber(v any) error {
 	return nil
 }
 
-// checkNumeral is checkNumber for text that is to become one.
-func (f *Frame) checkNumeral(v any) error {
-	if s, _ := v.(string); len(s) > maxDigits {
-		return errLong
-	}
-	return nil
-}
-
 func (f *Frame) checkNumbers(a, b any) error {
 	if err := checkDigits(a); err != nil {
 		return err
@@ -111,14 +103,15 @@ func (f *Frame) checkPath(v any) error {
 	return f.ok(f.Charge(16 * len(path)))
 }
 
-// checkShort stands before functions of times: a format can make a kilobyte of
-// a few characters.
-func (f *Frame) checkShort(v any) error {
-	s, _ := v.(string)
-	if len(s) > 1024 {
-		return fmt.Errorf("a time or its format has %d bytes; there can be 1024", len(s))
+// atMost bounds the length of a text: a numeral takes time by the square of it, and a
+// format of times can make a kilobyte of a few characters.
+func atMost(bytes int) func(f *Frame, v any) error {
+	return func(_ *Frame, v any) error {
+		if s, _ := v.(string); len(s) > bytes {
+			return fmt.Errorf("a text of %d bytes is too long here; there can be %d", len(s), bytes)
+		}
+		return nil
 	}
-	return f.ok(f.Charge(200 * len(s)))
 }
 
 // checkEach stands before what copies the elements of an array, or the sorted

@@ -44,35 +44,17 @@ func (e *edit) own(v any) error {
 	return e.f.ok(e.f.Charge(64) && e.f.Made(v))
 }
 
-// release is the value as it is now. The expression gets what is at path, and may
-// keep it, so that is owned no more.
-func (e *edit) release(path []any) any {
-	v := e.root
-	for _, p := range path {
-		switch x := v.(type) {
-		case map[string]any:
-			k, _ := p.(string)
-			v = x[k]
-		case []any:
-			i, isNumber := gojq.ToInt(p)
-			if !isNumber { // a part of an owned array is not known by its address
-				clear(e.owned)
-			}
-			if i < 0 {
-				i += len(x)
-			}
-			if v = nil; 0 <= i && i < len(x) {
-				v = x[i]
-			}
-		}
-	}
+// release hands on v, which is at path: the expression may keep it, so it is owned no
+// more. A part of an owned array is not known by its address.
+func (e *edit) release(v any, path []any) any {
+	isSlice := func(p any) bool { _, ok := p.(map[string]any); return ok }
 	switch v.(type) {
 	case []any, map[string]any:
-		if len(e.owned) > 0 && e.isOwned(v) {
+		if slices.ContainsFunc(path, isSlice) || e.isOwned(v) {
 			clear(e.owned)
 		}
 	}
-	return e.root
+	return v
 }
 
 // setAt sets the value at path; it returns null, or an error.

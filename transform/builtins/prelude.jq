@@ -51,7 +51,7 @@ def _modify(p; f):
   _edit as $u
   | reduce path(p) as $p (null;
       label $done
-      | foreach ($u | _release($p) | getpath($p) | f) as $x (null; $u | _set($p; $x); ., break $done),
+      | foreach ($u | _root | getpath($p) | _release($u; $p) | f) as $x (null; $u | _set($p; $x); ., break $done),
         ($u | _drop($p)))
   | $u | _edited;
 
