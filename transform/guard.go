@@ -35,35 +35,18 @@ type checked struct {
 	filter    Warning // of the expression used as a filter; none without a text
 }
 
-// A prelude is what expressions may call beside gojq's own functions.
-type prelude map[string]*preludeDef // by name/arity
-
-type preludeDef struct {
-	def       *gojq.FuncDef
-	uses      []string // of the prelude
-	functions []string // of package builtins
-}
-
-// loadPrelude rewrites the prelude, once.
-var loadPrelude = sync.OnceValue(func() prelude {
+// prelude is the text of each definition of the prelude, by name/arity: what
+// expressions may call beside gojq's own functions.
+var prelude = sync.OnceValue(func() map[string]string {
 	q, err := gojq.Parse(builtins.Prelude + ".")
 	if err != nil {
 		panic("transform: prelude.jq: " + err.Error())
 	}
-	p := make(prelude)
+	defs := make(map[string]string)
 	for _, fd := range q.FuncDefs {
-		p[signature(fd.Name, len(fd.Args))] = &preludeDef{def: fd}
+		defs[signature(fd.Name, len(fd.Args))] = fd.String()
 	}
-	for sig, d := range p {
-		r := newRewriter(p, "")
-		r.inner = true
-		if err := r.guard(func() { r.funcDef(d.def, nil) }); err != nil {
-			panic("transform: prelude.jq: " + sig + ": " + err.Error())
-		}
-		d.def.Name = own + d.def.Name
-		d.uses, d.functions = slices.Sorted(maps.Keys(r.uses)), slices.Sorted(maps.Keys(r.functions))
-	}
-	return p
+	return defs
 })
 
 func signature(name string, arity int) string { return name + "/" + strconv.Itoa(arity) }
@@ -92,33 +75,12 @@ func check(src string) (*checked, error) {
 		vars = vars.with(name, 0)
 	}
 	filter := lintFilter(src, q)
-	r := newRewriter(loadPrelude(), src)
+	r := &rewriter{src: src, uses: make(map[string]bool), functions: make(map[string]bool)}
 	if err := r.guard(func() { q = r.query(q, vars) }); err != nil {
 		return nil, err
 	}
-	// A definition stands behind those it uses.
-	var defs []*gojq.FuncDef
-	seen := make(map[string]bool)
-	var add func(sig string)
-	add = func(sig string) {
-		if seen[sig] {
-			return
-		}
-		seen[sig] = true
-		d := r.prelude[sig]
-		for _, use := range d.uses {
-			add(use)
-		}
-		for _, f := range d.functions {
-			r.functions[f] = true
-		}
-		defs = append(defs, d.def)
-	}
-	for _, sig := range slices.Sorted(maps.Keys(r.uses)) {
-		add(sig)
-	}
 	top := pipe(identity(), q)
-	top.FuncDefs = defs
+	top.FuncDefs = r.defs
 	return &checked{top, slices.Sorted(maps.Keys(r.functions)), r.warnings, filter}, nil
 }
 
@@ -133,7 +95,8 @@ type scope struct {
 
 // A definition is a function of the expression.
 type definition struct {
-	open      bool // its body is being rewritten
+	name      string // by which it is called
+	open      bool   // its body is being rewritten
 	recursive bool
 }
 
@@ -151,18 +114,14 @@ func (s *scope) find(name string, arity int) *scope {
 
 // A rewriter rewrites one expression, in place.
 type rewriter struct {
-	prelude   prelude
-	inner     bool // the expression is a part of the prelude: it may use names with an underscore
+	inner     bool // this is a part of the prelude: it may use names with an underscore
 	src       string
-	uses      map[string]bool // of the prelude
+	uses      map[string]bool // of the prelude, by name/arity
+	defs      []*gojq.FuncDef // the same, each behind those it uses
 	functions map[string]bool // of package builtins
 	warnings  []Warning
 	depth     int
 	nodes     int
-}
-
-func newRewriter(p prelude, src string) *rewriter {
-	return &rewriter{prelude: p, src: src, uses: make(map[string]bool), functions: make(map[string]bool)}
 }
 
 // guard runs f, and returns the fault f stopped at.
@@ -216,7 +175,7 @@ func (r *rewriter) unknown(f *gojq.Func) {
 	}
 	for arity := range 5 {
 		other := signature(f.Name, arity)
-		_, inPrelude := r.prelude[other]
+		_, inPrelude := prelude()[other]
 		_, isFunction := builtins.Functions[other]
 		_, isStock := builtins.Stocks[other]
 		if (inPrelude || isFunction || isStock || other == "path/1") && !strings.HasPrefix(f.Name, "_") {

@@ -56,7 +56,7 @@ var functions = func() (sigs []string) {
 	for sig := range builtins.Functions {
 		add(sig)
 	}
-	for sig := range loadPrelude() {
+	for sig := range prelude() {
 		add(sig)
 	}
 	add("path/1")

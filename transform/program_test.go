@@ -301,7 +301,7 @@ func TestKnowsStock(t *testing.T) {
 		_, isDenied := builtins.Denied[name]
 		_, isStock := builtins.Stocks[sig]
 		_, isFunction := builtins.Functions[sig]
-		_, isPrelude := loadPrelude()[sig]
+		_, isPrelude := prelude()[sig]
 		if !isDenied && !isStock && !isFunction && !isPrelude && sig != "path/1" {
 			t.Errorf("%s is not known", sig)
 		}

@@ -39,7 +39,18 @@ func (r *rewriter) made(q *gojq.Query) *gojq.Query { return pipe(q, r.own("_made
 
 // fromPrelude is a call of a function of the prelude.
 func (r *rewriter) fromPrelude(name string, args ...*gojq.Query) *gojq.Query {
-	r.uses[signature(name, len(args))] = true
+	if sig := signature(name, len(args)); !r.uses[sig] {
+		r.uses[sig] = true
+		q, err := gojq.Parse(prelude()[sig] + ".")
+		if err != nil {
+			panic("transform: prelude.jq: " + sig + ": " + err.Error())
+		}
+		outer := *r
+		r.inner, r.depth, r.nodes = true, 0, 0
+		r.funcDef(q.FuncDefs[0], nil)
+		r.inner, r.depth, r.nodes = outer.inner, outer.depth, outer.nodes
+		r.defs = append(r.defs, q.FuncDefs[0])
+	}
 	return call(own+name, args...)
 }
 
@@ -132,8 +143,12 @@ func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Que
 // One that calls itself is counted.
 func (r *rewriter) funcDef(fd *gojq.FuncDef, s *scope) *scope {
 	defer r.enter()()
-	s = s.with(fd.Name, len(fd.Args))
-	s.def = &definition{open: true}
+	name := fd.Name
+	if s == nil { // of the prelude
+		fd.Name = own + name
+	}
+	s = s.with(name, len(fd.Args))
+	s.def = &definition{name: fd.Name, open: true}
 	body := s
 	for _, arg := range fd.Args {
 		if name, ok := strings.CutPrefix(arg, "$"); ok {
@@ -405,12 +420,13 @@ func (r *rewriter) call(f *gojq.Func, s *scope) *gojq.Query {
 	}
 	sig := signature(f.Name, len(args))
 	if defined != nil {
-		if defined.def != nil && defined.def.open {
-			defined.def.recursive = true
+		name := f.Name
+		if def := defined.def; def != nil {
+			name, def.recursive = def.name, def.recursive || def.open
 		}
-		return call(f.Name, args...)
+		return call(name, args...)
 	}
-	if _, ok := r.prelude[sig]; ok {
+	if _, ok := prelude()[sig]; ok {
 		return r.fromPrelude(f.Name, args...)
 	}
 	if _, ok := builtins.Functions[sig]; ok {
