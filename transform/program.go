@@ -32,9 +32,7 @@ var varNames = []string{"$signal_id", "$received_at", "$route"}
 type Program struct {
 	checked *checked
 	heavy   atomic.Bool // the last run was no light one: the next need not try
-
-	mu   sync.Mutex
-	idle []*machine // the one used last is the last
+	idle    sync.Pool   // of machines
 }
 
 // A machine is the code of an expression, compiled for one run at a time: the
@@ -43,9 +41,6 @@ type machine struct {
 	code  *gojq.Code
 	frame builtins.Frame
 }
-
-// maxIdle is how many machines a program keeps.
-const maxIdle = 8
 
 // Compile checks a jq expression and compiles it. An error is a
 // [*CompileError].
@@ -59,16 +54,12 @@ func Compile(src string) (*Program, error) {
 	if err != nil {
 		return nil, &CompileError{Msg: budget.Clip(err.Error(), budget.MaxMessage)}
 	}
-	p.put(m)
+	p.idle.Put(m)
 	return p, nil
 }
 
 func (p *Program) take() (*machine, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.idle); n > 0 {
-		m := p.idle[n-1]
-		p.idle = p.idle[:n-1]
+	if m, ok := p.idle.Get().(*machine); ok {
 		return m, nil
 	}
 	m := new(machine)
@@ -76,15 +67,6 @@ func (p *Program) take() (*machine, error) {
 	var err error
 	m.code, err = gojq.Compile(p.checked.query, options...)
 	return m, err
-}
-
-func (p *Program) put(m *machine) {
-	m.frame = builtins.Frame{}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.idle) < maxIdle {
-		p.idle = append(p.idle, m)
-	}
 }
 
 // Match runs the program as a filter: it reports whether the first result is
@@ -155,7 +137,8 @@ func (p *Program) evaluate(r *budget.Run, input any, vars Vars, yield func(*budg
 	m.frame.Run = r
 	defer func() {
 		fault := recover()
-		p.put(m)
+		m.frame = builtins.Frame{}
+		p.idle.Put(m)
 		if fault != nil {
 			out.err = budget.Errorf(KindFailed, "the expression met a fault of its interpreter: %v", fault)
 		}
