@@ -195,15 +195,7 @@ func (f *Frame) checkChars(v any) error {
 	case string:
 		return f.ok(f.Charge(8*len(v)) && f.Room(40*len(v)) && f.Spend(time.Duration(20*len(v))))
 	case []any:
-		if len(v) > maxText {
-			return f.tooLong()
-		}
-		for _, e := range v {
-			if err := checkDigits(e); err != nil {
-				return err
-			}
-		}
-		return f.spend(20*len(v), 8*len(v))
+		return cmp.Or(f.checkFollow(v), f.spend(20*len(v), 8*len(v)))
 	}
 	return nil
 }

@@ -8,8 +8,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/itchyny/gojq"
-
 	"signalpost/transform/budget"
 )
 
@@ -59,10 +57,7 @@ func (f *Frame) all() int { return int(2 * f.Limit()) }
 
 func (f *Frame) checkFollow(v any) error {
 	ns, err := f.follow(v, f.all())
-	if err != nil {
-		return err
-	}
-	return f.spend(ns, 0)
+	return cmp.Or(err, f.spend(ns, 0))
 }
 
 // checkCompare stands before a comparison, which takes as long as the smaller of
@@ -116,10 +111,7 @@ func (f *Frame) checkSort(v any) error {
 // with each of the other.
 func (f *Frame) checkContains(v, x any) error {
 	ns, err := f.containsTime(v, x, 0)
-	if err != nil {
-		return err
-	}
-	return f.spend(ns, 0)
+	return cmp.Or(err, f.spend(ns, 0))
 }
 
 func (f *Frame) containsTime(v, x any, depth int) (ns int, err error) {
@@ -179,38 +171,16 @@ func (f *Frame) checkFind(v, x any) error {
 func (f *Frame) checkEachWithEach(v []any, x any, many int) error {
 	a, err1 := f.follow(v, f.all())
 	b, err2 := f.follow(x, f.all())
-	if err := cmp.Or(err1, err2); err != nil {
-		return err
-	}
-	return f.spend(min(a*max(many, 1), b*max(len(v), 1)), 16*len(v))
+	return cmp.Or(err1, err2, f.spend(min(a*max(many, 1), b*max(len(v), 1)), 16*len(v)))
 }
 
-// checkFlatten stands before flatten.
+// checkFlatten stands before flatten, which makes one array of the elements of many.
 func (f *Frame) checkFlatten(v, depth any) error {
 	if err := checkDigits(depth); err != nil {
 		return err
 	}
-	vs, n := elements(v)
-	most, limited := gojq.ToFloat64(depth)
-	var walk func(vs []any, depth int) error
-	walk = func(vs []any, depth int) error {
-		if depth == maxNesting {
-			return f.tooDeep()
-		}
-		n += len(vs)
-		for _, e := range vs {
-			if vs, ok := e.([]any); ok && (!limited || float64(depth) != most) && n < f.all()/10 {
-				if err := walk(vs, depth+1); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	}
-	if err := walk(vs, 0); err != nil {
-		return err
-	}
-	return f.spend(10*n, 40*n)
+	ns, err := f.follow(v, f.all())
+	return cmp.Or(err, f.spend(ns, 3*ns))
 }
 
 // checkMerge stands before an object is laid over another, and so on within.
