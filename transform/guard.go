@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -159,28 +158,4 @@ func (r *rewriter) enter() func() {
 		panic(&CompileError{1, 1, "", fmt.Sprintf("the expression is nested more than %d deep", maxTree)})
 	}
 	return func() { r.depth-- }
-}
-
-// unknown fails for a function there is not.
-func (r *rewriter) unknown(f *gojq.Func) {
-	sig := signature(f.Name, len(f.Args))
-	if reason, ok := builtins.Denied[f.Name]; ok {
-		r.fail(f.Name, "an expression cannot %s: %s is not available", reason, f.Name)
-	}
-	if instead, ok := builtins.Missing[sig]; ok {
-		r.fail(f.Name, "%s is jq's, but not gojq's, which is used here: %s", f.Name, instead)
-	}
-	if strings.HasPrefix(f.Name, "@") {
-		r.fail(f.Name, "format %s is not defined", f.Name)
-	}
-	for arity := range 5 {
-		other := signature(f.Name, arity)
-		_, inPrelude := prelude()[other]
-		_, isFunction := builtins.Functions[other]
-		_, isStock := builtins.Stocks[other]
-		if (inPrelude || isFunction || isStock || other == "path/1") && !strings.HasPrefix(f.Name, "_") {
-			r.fail(f.Name, "function %s is not defined, but %s is (name/number of arguments)", sig, other)
-		}
-	}
-	r.fail(f.Name, "function %s is not defined (name/number of arguments)", sig)
 }

@@ -1,12 +1,9 @@
 package transform
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/itchyny/gojq"
-
-	"signalpost/transform/builtins"
 )
 
 func term(t *gojq.Term) *gojq.Query { return &gojq.Query{Term: t} }
@@ -25,33 +22,6 @@ func paren(q *gojq.Query) *gojq.Term {
 		return q.Term
 	}
 	return &gojq.Term{Type: gojq.TermTypeQuery, Query: q}
-}
-
-// own is a call of a function of package builtins.
-func (r *rewriter) own(sig string, args ...*gojq.Query) *gojq.Query {
-	r.functions[sig] = true
-	name, _, _ := strings.Cut(sig, "/")
-	return call(own+name, args...)
-}
-
-// made is q, whose results are accounted for.
-func (r *rewriter) made(q *gojq.Query) *gojq.Query { return pipe(q, r.own("_made/0")) }
-
-// fromPrelude is a call of a function of the prelude.
-func (r *rewriter) fromPrelude(name string, args ...*gojq.Query) *gojq.Query {
-	if sig := signature(name, len(args)); !r.uses[sig] {
-		r.uses[sig] = true
-		q, err := gojq.Parse(prelude()[sig] + ".")
-		if err != nil {
-			panic("transform: prelude.jq: " + sig + ": " + err.Error())
-		}
-		outer := *r
-		r.inner, r.depth, r.nodes = true, 0, 0
-		r.funcDef(q.FuncDefs[0], nil)
-		r.inner, r.depth, r.nodes = outer.inner, outer.depth, outer.nodes
-		r.defs = append(r.defs, q.FuncDefs[0])
-	}
-	return call(own+name, args...)
 }
 
 var comparisons = map[gojq.Operator]string{
@@ -137,33 +107,6 @@ func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Que
 		return r.own(compare, left, right)
 	}
 	return r.compute(op, left, right)
-}
-
-// funcDef rewrites a definition in s; the scope it returns has its name as well.
-// One that calls itself is counted.
-func (r *rewriter) funcDef(fd *gojq.FuncDef, s *scope) *scope {
-	defer r.enter()()
-	name := fd.Name
-	if s == nil { // of the prelude
-		fd.Name = own + name
-	}
-	s = s.with(name, len(fd.Args))
-	s.def = &definition{name: fd.Name, open: true}
-	body := s
-	for _, arg := range fd.Args {
-		if name, ok := strings.CutPrefix(arg, "$"); ok {
-			body = body.with(arg, 0).with(name, 0)
-		} else {
-			body = body.with(arg, 0)
-		}
-	}
-	before := r.nodes
-	fd.Body = r.query(fd.Body, body)
-	if s.def.open = false; s.def.recursive {
-		bytes := &gojq.Term{Type: gojq.TermTypeNumber, Number: strconv.Itoa(120 + 16*(r.nodes-before))}
-		fd.Body = pipe(r.own("_enter/1", term(bytes)), fd.Body)
-	}
-	return s
 }
 
 // patterns rewrites what is destructured; the scope it returns has the variables.
@@ -388,76 +331,4 @@ func (r *rewriter) sum(parts []*gojq.Query) *gojq.Query {
 	}
 	half := len(parts) / 2
 	return r.compute(gojq.OpAdd, r.sum(parts[:half]), r.sum(parts[half:]))
-}
-
-func (r *rewriter) variable(name string, s *scope) {
-	if s.find(name, 0) != nil {
-		return
-	}
-	if name == "$ENV" {
-		r.fail(name, "an expression cannot read the environment: $ENV is not available")
-	}
-	r.fail(name, "variable %s is not defined; beside an expression's own there are %s",
-		name, strings.Join(varNames, ", "))
-}
-
-// call rewrites a call.
-func (r *rewriter) call(f *gojq.Func, s *scope) *gojq.Query {
-	if strings.HasPrefix(f.Name, "$") {
-		r.variable(f.Name, s)
-		return term(&gojq.Term{Type: gojq.TermTypeFunc, Func: f})
-	}
-	defined := s.find(f.Name, len(f.Args))
-	if defined == nil && strings.HasPrefix(f.Name, "_") && !r.inner {
-		r.unknown(f)
-	}
-	if defined == nil {
-		r.lint(f)
-	}
-	args := make([]*gojq.Query, len(f.Args))
-	for i, arg := range f.Args {
-		args[i] = r.query(arg, s)
-	}
-	sig := signature(f.Name, len(args))
-	if defined != nil {
-		name := f.Name
-		if def := defined.def; def != nil {
-			name, def.recursive = def.name, def.recursive || def.open
-		}
-		return call(name, args...)
-	}
-	if _, ok := prelude()[sig]; ok {
-		return r.fromPrelude(f.Name, args...)
-	}
-	if _, ok := builtins.Functions[sig]; ok {
-		return r.own(sig, args...)
-	}
-	if sig == "path/1" {
-		return pipe(call("path", args...), r.own("_path/0"))
-	}
-	st, ok := builtins.Stocks[sig]
-	if !ok {
-		r.unknown(f)
-	}
-	return r.stock(f.Name, st, args)
-}
-
-// stock is a call of a function of gojq's with its checks.
-func (r *rewriter) stock(name string, st builtins.Stock, args []*gojq.Query) *gojq.Query {
-	for i, check := range st.Args {
-		if i < len(args) && check != "" {
-			args[i] = r.own(check+"/1", args[i])
-		}
-	}
-	if st.Name != "" {
-		name = st.Name
-	}
-	out := call(name, args...)
-	if st.Input != "" {
-		out = pipe(r.own(st.Input+"/0"), out)
-	}
-	if st.Made {
-		out = r.made(out)
-	}
-	return out
 }
