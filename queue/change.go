@@ -93,11 +93,7 @@ func (c *change) Done(err error) {
 	if err != nil {
 		due = was
 	}
-	s := c.sender
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lane.Settled(c.id, was, due)
-	s.proceed()
+	c.sender.with(func(l *lane.Lane) { l.Settled(c.id, was, due) })
 }
 
 // die makes the change one to dead without an attempt.

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"signalpost/queue/lane"
 	"signalpost/queue/record"
 	"signalpost/queue/store"
 	"signalpost/queue/store/disk"
@@ -102,7 +103,7 @@ func (q *Queue) SetPaused(route string, paused bool) error {
 	if err := e.store.Do(func(b *store.Batch) { b.Count(r).Paused = paused }); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	e.sender(r).pause()
+	e.sender(r).with(func(l *lane.Lane) { l.Pause(r.Counts().Paused, time.Now()) }) // as the store says by now
 	what := "route resumed"
 	if paused {
 		what = "route paused"

@@ -50,18 +50,16 @@ func (s *sender) configure(r *Route) {
 	s.proceed()
 }
 
-// pause holds the route, or lets it go on, as the store says by now.
-func (s *sender) pause() {
+// with changes the lane, and begins what may begin then.
+func (s *sender) with(f func(l *lane.Lane)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lane.Pause(s.route.Counts().Paused, time.Now())
+	f(s.lane)
 	s.proceed()
 }
 
 func (s *sender) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lane.End()
+	s.with((*lane.Lane).End) // no timer is set from now on
 	if s.timer != nil {
 		s.timer.Stop()
 	}
@@ -99,26 +97,18 @@ func (s *sender) writing(due record.Millis, id DeliveryID) {
 }
 
 // forget drops a delivery that never came to be.
-func (s *sender) forget(id DeliveryID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lane.Forget(id)
-}
+func (s *sender) forget(id DeliveryID) { s.with(func(l *lane.Lane) { l.Forget(id) }) }
 
 // offer hands over a delivery that is on disk and due, and in memory.
 func (s *sender) offer(due record.Millis, d *pendingDelivery) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lane.Offer(lane.Item{Place: lane.Place{Due: due, ID: d.ID}, Load: d, Size: len(d.Body)})
-	s.proceed()
+	s.with(func(l *lane.Lane) {
+		l.Offer(lane.Item{Place: lane.Place{Due: due, ID: d.ID}, Load: d, Size: len(d.Body)})
+	})
 }
 
 // leave leaves a delivery to be found on disk when it is due.
 func (s *sender) leave(due record.Millis, id DeliveryID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lane.Leave(lane.Place{Due: due, ID: id})
-	s.proceed()
+	s.with(func(l *lane.Lane) { l.Leave(lane.Place{Due: due, ID: id}) })
 }
 
 // lease takes a pending delivery for a change that is no attempt.
@@ -129,11 +119,7 @@ func (s *sender) lease(p lane.Place) lane.Leased {
 }
 
 // again has the lane look at the time anew.
-func (s *sender) again() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.proceed()
-}
+func (s *sender) again() { s.with(func(*lane.Lane) {}) }
 
 // proceed begins as many attempts as may begin now, and sees to it that it is
 // called when more may. mu is held.

@@ -182,7 +182,7 @@ func (s *Store) ParseEntry(k, v []byte) (e Entry, err error) {
 // Idem is what an idempotency key is bound to, nil if it is to nothing.
 func (s *Store) Idem(h record.IdemHash) (*record.Idem, error) {
 	r, err := find(s, record.IdemKey(nil, h), record.ParseIdem)
-	if errors.Is(err, ErrNotFound) || err == nil && s.o.Now().Sub(r.At.Time()) > s.Limits().DedupWindow {
+	if errors.Is(err, ErrNotFound) || err == nil && s.o.Now().Sub(r.At.Time()) > s.limits.Load().DedupWindow {
 		return nil, nil
 	}
 	if errors.Is(err, record.ErrDamaged) {

@@ -154,9 +154,6 @@ func (s *Store) SetLimits(l Limits) {
 	notify(s.room.relimited)
 }
 
-// Limits are those that hold.
-func (s *Store) Limits() Limits { return *s.limits.Load() }
-
 // Close ends all that runs and closes the database; it may have failed before.
 // stop is called when no sweep runs any more, and ends whatever else submits operations.
 func (s *Store) Close(stop func()) error {
