@@ -87,8 +87,13 @@ func userAgent(version string) string { return "signalpost/" + version }
 // Deliver makes one attempt, by the table of this moment: it is the queue's
 // Courier.
 func (p *Proxy) Deliver(ctx context.Context, d queue.Delivery, attempt int) (queue.Outcome, error) {
-	if r := p.table.Load().Route(d.Route); r != nil {
-		return r.Endpoint.Attempt(ctx, d, attempt)
+	t := p.table.Load()
+	if r := t.Route(d.Route); r != nil {
+		o, err := r.Endpoint.Attempt(ctx, d, attempt)
+		if errors.Is(err, queue.ErrShortage) {
+			t.CloseIdle() // one route's kept connections are not to starve another
+		}
+		return o, err
 	}
 	// A reload took the route away just after the queue took the delivery up,
 	// and is telling the queue, which holds it then.

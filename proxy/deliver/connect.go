@@ -66,8 +66,11 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 	}
 	// Called for each address, when it is known and before it is connected to.
 	// So no name, whatever it resolves to and when, leads past the check.
-	dialer.ControlContext = func(ctx context.Context, _, address string, _ syscall.RawConn) error {
+	dialer.ControlContext = func(ctx context.Context, _, address string, c syscall.RawConn) error {
 		attemptOf(ctx).phase.Store(connecting)
+		if err := leaveFiles(c); err != nil {
+			return err
+		}
 		if at, err := netip.ParseAddrPort(address); r.BlockPrivateNetworks && (err != nil || !globallyReachable(at.Addr())) {
 			return refusal(fmt.Sprintf("address %s of %s is not public and the route has block_private_networks", at.Addr(), u.Host))
 		}
@@ -109,6 +112,24 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 		e.transport.Dial = func(ctx context.Context) (net.Conn, error) { return e.dial(ctx, dialer, address, secure) }
 	}
 	return nil
+}
+
+// leaveFiles is an error if an attempt's connection takes one of the last files
+// that the process may open: clients, the store and the config need some, too.
+// The system gives the lowest number that is free.
+func leaveFiles(c syscall.RawConn) (err error) {
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil {
+		return nil
+	}
+	if lost := c.Control(func(fd uintptr) {
+		if uint64(fd) >= files.Cur-min(files.Cur/8, 128) {
+			err = syscall.EMFILE
+		}
+	}); lost != nil {
+		return lost
+	}
+	return err
 }
 
 // dial connects to an address. For https it does the handshake too.

@@ -84,6 +84,9 @@ func (e *Endpoint) Format(f fmt.State, _ rune) { io.WriteString(f, "endpoint("+e
 // when they end. Attempts may still be made.
 func (e *Endpoint) Close() { e.transport.Close() }
 
+// CloseIdle closes the connections that no attempt is using.
+func (e *Endpoint) CloseIdle() { e.transport.CloseIdle() }
+
 // An attempt is one request under way. It is also the context of all that is
 // done for it, by which that knows it.
 type attempt struct {

@@ -696,14 +696,25 @@ func TestShortage(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	none := limit
-	none.Cur = 0 // for files that are not open yet
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
-		t.Fatal(err)
+	next := uint64(0)
+	for range 20 { // so that an eighth is more than one
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		next = uint64(f.Fd()) + 1
 	}
-	for name, e := range map[string]*Endpoint{"a name": named, "an address": numbered} {
-		if o, err := e.Attempt(t.Context(), testDelivery(), 1); !short(err) || !strings.Contains(err.Error(), "ulimit -n") {
-			t.Errorf("%s, without files: %+v, %v", name, o, err)
+	for _, most := range []uint64{next + 2, 0} { // 0: for files that are not open yet
+		few := limit
+		few.Cur = most
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
+			t.Fatal(err)
+		}
+		for name, e := range map[string]*Endpoint{"a name": named, "an address": numbered} {
+			if o, err := e.Attempt(t.Context(), testDelivery(), 1); !short(err) || most == 0 && !strings.Contains(err.Error(), "ulimit -n") {
+				t.Errorf("%s, with %d files, %d open: %+v, %v", name, most, next, o, err)
+			}
 		}
 	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

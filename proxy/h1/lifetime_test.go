@@ -213,9 +213,13 @@ func TestConnectionsEnd(t *testing.T) {
 			}
 			post(200, 5)
 			r.wantOpen(t, 1)
-			tr.Close()
+			tr.CloseIdle()
 			r.wantOpen(t, 0)
 			post(200, 6)
+			post(200, 6)
+			tr.Close()
+			r.wantOpen(t, 0)
+			post(200, 7)
 			r.wantOpen(t, 0)
 		})
 	}

@@ -303,6 +303,17 @@ func (g *generation) end() {
 	time.AfterFunc(time.Second, g.CloseIdleConnections)
 }
 
+// CloseIdle closes the connections that no request is using.
+func (t *Transport) CloseIdle() {
+	t.closeIdle(func(*conn) bool { return true })
+	t.mu.Lock()
+	next := t.next
+	t.mu.Unlock()
+	if next != nil {
+		next.CloseIdleConnections()
+	}
+}
+
 // Close closes all connections that are idle, and those in use when their
 // requests end. Requests may still be made.
 func (t *Transport) Close() {

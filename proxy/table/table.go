@@ -62,6 +62,13 @@ func (t *Table) Close() {
 	}
 }
 
+// CloseIdle closes the connections that no attempt is using: the process has too few files.
+func (t *Table) CloseIdle() {
+	for _, r := range t.Routes {
+		r.Endpoint.CloseIdle()
+	}
+}
+
 // Route returns the route of that name, or nil.
 func (t *Table) Route(name string) *Route { return t.byName[name] }
 
