@@ -1,36 +1,11 @@
 package proxy
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"signalpost/proxy/config"
-	"signalpost/proxy/table"
 )
-
-// tableOf compiles a config that is written into a folder of the test.
-func tableOf(t testing.TB, text string) *table.Table {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "signalpost.toml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := config.Load(context.Background(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	table, err := table.New(cfg, "signalpost/test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { table.Close() })
-	return table
-}
 
 // routesOf writes routes, each a name and further lines.
 func routesOf(routes ...string) string {

@@ -35,7 +35,6 @@ type maker struct {
 	*rand.Rand
 	vars   []string
 	labels []string
-	funcs  []string // name/arity of the program's own
 }
 
 func (m *maker) pick(choices ...string) string { return choices[m.IntN(len(choices))] }

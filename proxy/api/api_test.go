@@ -24,7 +24,7 @@ func TestProblemQuotes(t *testing.T) {
 	if w.Code != 400 || len(w.Header()["Allow"]) != 2 || w.Header().Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
-	if p := (&Problem{Status: 502, Title: http.StatusText(502)}); p.Error() != "502 Bad Gateway" {
+	if p := (&Problem{Status: http.StatusBadGateway, Title: http.StatusText(http.StatusBadGateway)}); p.Error() != "502 Bad Gateway" {
 		t.Errorf("without a detail: %q", p.Error())
 	}
 }
