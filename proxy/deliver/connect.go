@@ -33,13 +33,6 @@ const (
 	handshaking
 )
 
-// What became of the receiver's request for a client certificate.
-const (
-	_ int32 = iota // there was none
-	certificateMissing
-	certificateShown
-)
-
 // A network is what tests change of the way to a receiver.
 type network struct {
 	proxy    func(*http.Request) (*url.URL, error)
@@ -171,14 +164,12 @@ func tlsConfig(r *config.Route) *tls.Config {
 	c.ClientSessionCache = tls.NewLRUClientSessionCache(r.Concurrency)
 	certificates := c.Certificates
 	c.GetClientCertificate = func(wanted *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		a := attemptOf(wanted.Context())
+		attemptOf(wanted.Context()).certificate.Store(true)
 		for i := range certificates {
 			if wanted.SupportsCertificate(&certificates[i]) == nil {
-				a.certificate.Store(certificateShown)
 				return &certificates[i], nil
 			}
 		}
-		a.certificate.Store(certificateMissing)
 		return new(tls.Certificate), nil
 	}
 	return c
@@ -202,11 +193,8 @@ type refusal string
 func (r refusal) Error() string { return string(r) }
 
 func checkProxy(_ context.Context, _ *url.URL, connect *http.Request, resp *http.Response) error {
-	switch resp.StatusCode {
-	case http.StatusOK:
+	if resp.StatusCode == http.StatusOK {
 		return nil
-	case http.StatusProxyAuthRequired:
-		return refusal("asks for credentials (407) before it connects to " + connect.Host)
 	}
 	return refusal("answered " + statusName(resp.StatusCode) + " when asked to connect to " + connect.Host)
 }

@@ -98,8 +98,8 @@ type attempt struct {
 	body     bytes.Reader // of the request
 
 	phase       atomic.Int32
-	certificate atomic.Int32
-	location    string // of a redirect
+	certificate atomic.Bool // the receiver has asked for one of ours
+	location    string      // of a redirect
 
 	outcome queue.Outcome
 	err     error // why there is no verdict

@@ -111,7 +111,6 @@ func (e *Endpoint) timeoutText(a *attempt) string {
 
 func (e *Endpoint) reason(a *attempt, err error) string {
 	var (
-		host    = e.request.URL.Host
 		told    refusal
 		dns     *net.DNSError
 		op      *net.OpError
@@ -140,9 +139,6 @@ func (e *Endpoint) reason(a *attempt, err error) string {
 			return f.text
 		}
 	}
-	if errors.Is(err, h1.ErrTLS) {
-		return host + " speaks TLS on this port: its url should begin with https"
-	}
 	return err.Error()
 }
 
@@ -161,63 +157,34 @@ var failures = []struct {
 	{io.EOF, h1.ErrClosed.Error()},
 	{h1.ErrLongHead, fmt.Sprintf("malformed answer: more than %d KiB of headers", h1.MaxHead>>10)},
 	{h1.ErrEarly, "malformed answer: it came before the request"},
-}
-
-const setClientCertificate = "no fitting one is set (tls.cert_file and tls.key_file)"
-
-// certificateReason returns "" if the error is not about the receiver's certificate.
-func certificateReason(host string, err error) string {
-	var (
-		invalid    x509.CertificateInvalidError
-		unknown    x509.UnknownAuthorityError
-		wrongHost  x509.HostnameError
-		unverified *tls.CertificateVerificationError
-	)
-	switch {
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
-		if time.Now().Before(invalid.Cert.NotBefore) {
-			return fmt.Sprintf("TLS certificate of %s is not valid before %s", host, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
-		}
-		return fmt.Sprintf("TLS certificate of %s expired at %s", host, invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
-	case errors.As(err, &unknown):
-		return fmt.Sprintf("TLS certificate of %s is from an unknown authority: if that is yours, set tls.ca_file", host)
-	case errors.As(err, &wrongHost):
-		return fmt.Sprintf("TLS certificate of %s is another host's: %s", host, strings.TrimPrefix(wrongHost.Error(), "x509: "))
-	case errors.As(err, &unverified):
-		return fmt.Sprintf("TLS certificate of %s is not acceptable: %v", host, unverified.Err)
-	}
-	return ""
+	{h1.ErrTLS, h1.ErrTLS.Error() + ": the url should begin with https"},
 }
 
 // tlsReason returns "" if the error is not one of TLS.
 func (e *Endpoint) tlsReason(a *attempt, err error) string {
-	host, certificate := e.request.URL.Host, a.certificate.Load()
-	if text := certificateReason(host, err); text != "" {
-		return text
-	}
-	var noTLS tls.RecordHeaderError
-	switch {
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/":
-		return fmt.Sprintf("%s speaks HTTP without TLS on this port", host)
-	case errors.As(err, &noTLS):
-		return fmt.Sprintf("%s does not speak TLS on this port", host)
-	}
-	if alert := alertOf(err); alert != "" {
-		switch {
-		case certificate == certificateMissing:
-			return fmt.Sprintf("%s wants a TLS client certificate, and %s: %s", host, setClientCertificate, alert)
-		case strings.Contains(alert, "certificate"):
-			return fmt.Sprintf("%s refused our TLS client certificate: %s", host, alert)
-		}
-		return fmt.Sprintf("%s refused the TLS handshake: %s", host, alert)
-	}
+	var (
+		host       = e.request.URL.Host
+		unknown    x509.UnknownAuthorityError
+		unverified *tls.CertificateVerificationError
+		noTLS      tls.RecordHeaderError
+		reason     = alertOf(err)
+	)
 	// The end of the connection may overtake the alert.
-	closed := slices.ContainsFunc([]error{io.EOF, h1.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}, func(end error) bool { return errors.Is(err, end) })
+	closed := func(end error) bool { return errors.Is(err, end) }
+	if reason == "" && slices.ContainsFunc([]error{io.EOF, h1.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}, closed) {
+		reason = "connection closed"
+	}
 	switch {
-	case certificate == certificateMissing && closed:
-		return fmt.Sprintf("%s wants a TLS client certificate, and %s: connection closed", host, setClientCertificate)
-	case certificate == certificateShown && closed:
-		return fmt.Sprintf("connection closed before an answer: %s may have refused our TLS client certificate", host)
+	case errors.As(err, &unknown):
+		return fmt.Sprintf("TLS certificate of %s is from an unknown authority: if that is yours, set tls.ca_file", host)
+	case errors.As(err, &unverified):
+		return fmt.Sprintf("TLS certificate of %s is not acceptable: %s", host, strings.TrimPrefix(unverified.Err.Error(), "x509: "))
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS):
+		return fmt.Sprintf("%s does not speak TLS on this port", host)
+	case a.certificate.Load() && reason != "":
+		return fmt.Sprintf("%s wants a TLS client certificate that it accepts (tls.cert_file and tls.key_file): %s", host, reason)
+	case alertOf(err) != "":
+		return fmt.Sprintf("%s refused the TLS handshake: %s", host, reason)
 	case a.phase.Load() == handshaking:
 		return fmt.Sprintf("TLS handshake with %s failed: %v", host, err)
 	}

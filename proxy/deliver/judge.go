@@ -59,8 +59,6 @@ func (e *Endpoint) judge(a *attempt, resp *http.Response) {
 	case status < 100:
 		o.Status, o.Fault = 0, true
 		o.Error = "malformed answer: its status is " + strconv.Itoa(status)
-	case status == http.StatusProxyAuthRequired && e.proxy != "":
-		o.Error = "proxy " + e.proxy + ": asks for credentials (407)"
 	case status >= 300 && status <= 399 && a.location != "":
 		o.Error += ", a redirect to " + e.redirectTarget(a.location) + ": redirects are not followed"
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:

@@ -890,19 +890,19 @@ func TestTLS(t *testing.T) {
 		"TLS 1.1":                 {good, old, &tls.Config{RootCAs: ca.pool()}, []string{"refused the TLS handshake", "version"}},
 		"unknown CA":              {good, plain, nil, []string{"from an unknown authority", "tls.ca_file"}},
 		"another CA":              {good, plain, &tls.Config{RootCAs: otherCA.pool()}, []string{"from an unknown authority"}},
-		"expired":                 {ca.pair(t, expired), plain, &tls.Config{RootCAs: ca.pool()}, []string{"expired at " + expired.NotAfter.UTC().Format("2006-01-02T15:04")}},
-		"not yet valid":           {ca.pair(t, early), plain, &tls.Config{RootCAs: ca.pool()}, []string{"is not valid before " + early.NotBefore.UTC().Format("2006-01-02T15:04")}},
-		"another host":            {ca.pair(t, otherHost), plain, &tls.Config{RootCAs: ca.pool()}, []string{"is another host's", "127.0.0.1"}},
-		"no host":                 {ca.pair(t, noHost), plain, &tls.Config{RootCAs: ca.pool()}, []string{"is another host's", "127.0.0.1"}},
+		"expired":                 {ca.pair(t, expired), plain, &tls.Config{RootCAs: ca.pool()}, []string{"is not acceptable: certificate has expired", "is after " + expired.NotAfter.UTC().Format("2006-01-02T15:04")}},
+		"not yet valid":           {ca.pair(t, early), plain, &tls.Config{RootCAs: ca.pool()}, []string{"is not acceptable", "is before " + early.NotBefore.UTC().Format("2006-01-02T15:04")}},
+		"another host":            {ca.pair(t, otherHost), plain, &tls.Config{RootCAs: ca.pool()}, []string{"is not acceptable", "127.0.0.1"}},
+		"no host":                 {ca.pair(t, noHost), plain, &tls.Config{RootCAs: ca.pool()}, []string{"is not acceptable", "127.0.0.1"}},
 		"not a server's":          {ca.pair(t, noServer), plain, &tls.Config{RootCAs: ca.pool()}, []string{"is not acceptable", "usage"}},
 		"client":                  {good, wantsClient, &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{client}}, nil},
 		"client, TLS 1.2":         {good, only12(wantsClient), &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{client}}, nil},
 		"client optional":         {good, optional, &tls.Config{RootCAs: ca.pool()}, nil},
 		"no client":               {good, wantsClient, &tls.Config{RootCAs: ca.pool()}, []string{"wants a TLS client certificate", "tls.cert_file"}},
 		"no client, TLS 1.2":      {good, only12(wantsClient), &tls.Config{RootCAs: ca.pool()}, []string{"wants a TLS client certificate", "tls.cert_file"}},
-		"another client":          {good, wantsClient, &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{otherClient}}, []string{"wants a TLS client certificate", "no fitting one is set"}},
-		"client refused":          {good, wantsAnyClient, &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{otherClient}}, []string{"refused our TLS client certificate"}},
-		"client refused, TLS 1.2": {good, only12(wantsAnyClient), &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{otherClient}}, []string{"refused our TLS client certificate"}},
+		"another client":          {good, wantsClient, &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{otherClient}}, []string{"wants a TLS client certificate", "tls.cert_file"}},
+		"client refused":          {good, wantsAnyClient, &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{otherClient}}, []string{"wants a TLS client certificate that it accepts", "tls.cert_file"}},
+		"client refused, TLS 1.2": {good, only12(wantsAnyClient), &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{otherClient}}, []string{"wants a TLS client certificate that it accepts", "tls.cert_file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var proto atomic.Int32
@@ -929,7 +929,7 @@ func TestTLS(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 		defer server.Close()
 		server.Config.ErrorLog = quiet
-		wantFailure(t, testEndpoint(t, testRoute(t, strings.Replace(server.URL, "http:", "https:", 1))).try(t), "speaks HTTP without TLS on this port")
+		wantFailure(t, testEndpoint(t, testRoute(t, strings.Replace(server.URL, "http:", "https:", 1))).try(t), "does not speak TLS on this port")
 	})
 	t.Run("no TLS", func(t *testing.T) {
 		address := wire(t, func(_ int, c net.Conn, r *bufio.Reader) { r.Peek(1); io.WriteString(c, "SSH-2.0-x\r\n"); hang(r) })
@@ -1086,7 +1086,7 @@ func TestProxy(t *testing.T) {
 				t.Errorf("with credentials: %+v, %d requests at the proxy", o, served())
 			}
 			o := attempt(t, target, &url.URL{Scheme: "http", Host: address, User: url.UserPassword("me", "wrong")})
-			if want := "proxy http://" + address + ": asks for credentials (407)"; !strings.HasPrefix(o.Error, want) {
+			if want := "answered 407 Proxy Authentication Required"; o.Status != 407 && !strings.HasPrefix(o.Error, "proxy http://"+address+": "+want) || !strings.Contains(o.Error, want) {
 				t.Errorf("%+v, want error %q", o, want)
 			}
 			wantFailure(t, attempt(t, target, &url.URL{Scheme: "http", Host: nobody}), "proxy http://"+nobody+": connection refused")

@@ -62,8 +62,8 @@ func TestProxyEnvironment(t *testing.T) {
 		not      string
 	}{
 		{"delivered", "https://example.com/hooks/s3cr3t", "me:pr0xy-pass@", "", 1, "", ""},
-		{"no credentials", "https://example.com/hooks/s3cr3t", "", "", 1, "proxy http://" + address + ": asks for credentials (407) before it connects to example.com:443", ""},
-		{"wrong credentials", "https://example.com/hooks/s3cr3t", "me:wr0ng-pass@", "", 1, "proxy http://" + address + ": asks for credentials (407)", "wr0ng"},
+		{"no credentials", "https://example.com/hooks/s3cr3t", "", "", 1, "proxy http://" + address + ": answered 407 Proxy Authentication Required when asked to connect to example.com:443", ""},
+		{"wrong credentials", "https://example.com/hooks/s3cr3t", "me:wr0ng-pass@", "", 1, "proxy http://" + address + ": answered 407 Proxy Authentication Required", "wr0ng"},
 		{"no way", "https://nowhere.invalid/hooks/s3cr3t", "me:pr0xy-pass@", "", 1, "proxy http://" + address + ": answered 502 Bad Gateway when asked to connect to nowhere.invalid:443", "pr0xy-pass"},
 		{"not proxied", "https://nowhere.invalid/hooks/s3cr3t", "me:pr0xy-pass@", ".invalid", 0, "DNS", "proxy"},
 		{"loopback is not proxied", "https://" + receiver.Listener.Addr().String() + "/hooks/s3cr3t", "me:pr0xy-pass@", "", 0, "", ""},
