@@ -1,6 +1,9 @@
 package deliver
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // globallyReachable reports whether a is a unicast address that hosts anywhere
 // on the internet can reach, by IANA's special-purpose address registries
@@ -21,17 +24,8 @@ func globallyReachable(a netip.Addr) bool {
 	if a.Is6() && !globalUnicast6.Contains(a) {
 		return false
 	}
-	for _, p := range reachableWithin {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	for _, p := range unreachable {
-		if p.Contains(a) {
-			return false
-		}
-	}
-	return true
+	in := func(p netip.Prefix) bool { return p.Contains(a) }
+	return slices.ContainsFunc(reachableWithin, in) || !slices.ContainsFunc(unreachable, in)
 }
 
 var (

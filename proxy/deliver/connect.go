@@ -127,7 +127,7 @@ func leaveFiles(c syscall.RawConn) (err error) {
 
 // dial connects to an address. For https it does the handshake too.
 func (e *Endpoint) dial(ctx context.Context, dialer *net.Dialer, address string, c *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	ctx, cancel := context.WithTimeout(ctx, e.route.Timeout)
 	defer cancel()
 	a := attemptOf(ctx)
 	a.phase.Store(resolving)

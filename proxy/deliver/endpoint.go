@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/h1"
-	"signalpost/proxy/sign"
 	"signalpost/queue"
 )
 
@@ -24,22 +22,18 @@ import (
 // but for its connections, and safe for concurrent use. It prints as the scheme
 // and host of its URL, with every verb: the rest is secret.
 type Endpoint struct {
-	request  http.Request // what all requests have in common, but for headers
-	fixed    http.Header  // headers that all requests share; names without values are not sent
-	secret   []string     // names of headers whose values are not for people
-	signer   *sign.Signer
-	giveUpOn []int
-	schedule queue.Schedule
-	timeout  time.Duration
-	target   string // scheme and host of the URL
-	proxy    string // scheme and host of the proxy that requests go through; "": none
-	mask     *mask
+	route   *config.Route
+	request http.Request // what all requests have in common, but for headers
+	fixed   http.Header  // headers that all requests share; names without values are not sent
+	secret  []string     // names of headers whose values are not for people
+	proxy   string       // scheme and host of the proxy that requests go through; "": none
+	mask    *mask
 
 	transport *h1.Transport
 	client    *retryablehttp.Client
 }
 
-// New returns the endpoint of a route. Its requests say that they come from the
+// New returns the endpoint of a route, which nobody changes from now on. Its requests say that they come from the
 // userAgent. It must be closed.
 func New(r *config.Route, userAgent string) (*Endpoint, error) {
 	return newEndpoint(r, userAgent, network{proxy: http.ProxyFromEnvironment})
@@ -50,13 +44,7 @@ func newEndpoint(r *config.Route, userAgent string, n network) (*Endpoint, error
 	if err != nil || u.Host == "" {
 		return nil, errors.New("url is not an absolute URL") // the error would show it
 	}
-	e := &Endpoint{
-		signer:   r.Signer,
-		giveUpOn: slices.Clone(r.GiveUpOn),
-		schedule: r.Retry,
-		timeout:  r.Timeout,
-		target:   r.Target,
-	}
+	e := &Endpoint{route: r}
 	if err := e.shapeRequest(r, u, userAgent); err != nil {
 		return nil, err
 	}
@@ -78,7 +66,7 @@ func newEndpoint(r *config.Route, userAgent string, n network) (*Endpoint, error
 }
 
 // Format implements fmt.Formatter.
-func (e *Endpoint) Format(f fmt.State, _ rune) { io.WriteString(f, "endpoint("+e.target+")") }
+func (e *Endpoint) Format(f fmt.State, _ rune) { io.WriteString(f, "endpoint("+e.route.Target+")") }
 
 // Close closes the connections: the idle ones now, those of attempts under way
 // when they end. Attempts may still be made.
@@ -138,7 +126,7 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 		a.outcome.Response = e.read(resp)
 	}
 	if a.outcome.Verdict == queue.Retry {
-		if d.Step >= e.schedule.Attempts {
+		if d.Step >= e.route.Retry.Attempts {
 			a.outcome.Verdict, a.outcome.Reason = queue.Dead, queue.Exhausted
 		} else {
 			a.outcome.Gap = e.client.Backoff(e.client.RetryWaitMin, e.client.RetryWaitMax, d.Step, resp)

@@ -98,15 +98,15 @@ func (e *Endpoint) timeoutText(a *attempt) string {
 	host := e.request.URL.Host
 	switch phase := a.phase.Load(); {
 	case phase == waiting:
-		return fmt.Sprintf("timeout: connected, but no answer within %s", e.timeout)
+		return fmt.Sprintf("timeout: connected, but no answer within %s", e.route.Timeout)
 	case phase == handshaking:
-		return fmt.Sprintf("timeout: TLS handshake with %s not done within %s", host, e.timeout)
+		return fmt.Sprintf("timeout: TLS handshake with %s not done within %s", host, e.route.Timeout)
 	case e.proxy != "":
-		return fmt.Sprintf("timeout: no connection to %s through the proxy %s within %s", host, e.proxy, e.timeout)
+		return fmt.Sprintf("timeout: no connection to %s through the proxy %s within %s", host, e.proxy, e.route.Timeout)
 	case phase == resolving:
-		return fmt.Sprintf("timeout: DNS gave no answer for %s within %s", host, e.timeout)
+		return fmt.Sprintf("timeout: DNS gave no answer for %s within %s", host, e.route.Timeout)
 	}
-	return fmt.Sprintf("timeout: no connection to %s within %s", host, e.timeout)
+	return fmt.Sprintf("timeout: no connection to %s within %s", host, e.route.Timeout)
 }
 
 func (e *Endpoint) reason(a *attempt, err error) string {

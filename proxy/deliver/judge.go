@@ -53,7 +53,7 @@ func (e *Endpoint) judge(a *attempt, resp *http.Response) {
 	}
 	o.Verdict, o.Error = queue.Retry, "answered "+statusName(status)
 	switch {
-	case slices.Contains(e.giveUpOn, status):
+	case slices.Contains(e.route.GiveUpOn, status):
 		o.Verdict, o.Reason = queue.Dead, queue.Gone
 		o.Error += ", which is in give_up_on"
 	case status < 100:
@@ -62,7 +62,7 @@ func (e *Endpoint) judge(a *attempt, resp *http.Response) {
 	case status >= 300 && status <= 399 && a.location != "":
 		o.Error += ", a redirect to " + e.redirectTarget(a.location) + ": redirects are not followed"
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
-		o.Fault, o.Hold = true, min(retryAfter(resp.Header, time.Now()), e.schedule.Window)
+		o.Fault, o.Hold = true, min(retryAfter(resp.Header, time.Now()), e.route.Retry.Window)
 	case status >= 500 && status <= 599:
 		o.Fault = true
 	}
@@ -76,7 +76,7 @@ func (e *Endpoint) backoff(_, _ time.Duration, step int, resp *http.Response) ti
 	if resp != nil {
 		asked = retryAfter(resp.Header, time.Now())
 	}
-	return e.schedule.Gap(step, rand.Float64(), asked)
+	return e.route.Retry.Gap(step, rand.Float64(), asked)
 }
 
 func (e *Endpoint) redirectTarget(location string) string {

@@ -78,30 +78,22 @@ func credential(segment string) bool {
 // clean returns text with every known secret replaced. If the text is not
 // whole, the beginning of a secret at its end goes too.
 func (m *mask) clean(text string, whole bool) string {
-	hidden, any := make([]bool, len(text)), false
-	hide := func(from, to int) {
-		any = true
-		for ; from < to; from++ {
-			hidden[from] = true
-		}
-	}
+	hidden := make([]bool, len(text))
 	for _, needle := range m.needles() {
 		for from := 0; ; from++ {
-			i := strings.Index(text[from:], needle)
+			i := strings.IndexByte(text[from:], needle[0])
 			if i < 0 {
 				break
 			}
 			from += i
-			hide(from, from+len(needle))
-		}
-		for n := min(len(needle)-1, len(text)); n > 0 && !whole; n-- {
-			if strings.HasSuffix(text, needle[:n]) {
-				hide(len(text)-n, len(text))
-				break
+			if rest := text[from:]; strings.HasPrefix(rest, needle) || !whole && strings.HasPrefix(needle, rest) {
+				for i := range min(len(needle), len(rest)) {
+					hidden[from+i] = true
+				}
 			}
 		}
 	}
-	if !any {
+	if !slices.Contains(hidden, true) {
 		return text
 	}
 	var b strings.Builder

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"encoding/base64"
 	"maps"
 	"net/http"
@@ -37,7 +38,7 @@ func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) e
 	}
 	sent := *u
 	sent.Host = host
-	sent.RawPath, sent.RawQuery = escape(rawPath(u)), escape(u.RawQuery)
+	sent.RawPath, sent.RawQuery = escape(cmp.Or(u.RawPath, u.EscapedPath())), escape(u.RawQuery)
 	e.request = http.Request{
 		Method: http.MethodPost,
 		URL:    &sent,
@@ -73,14 +74,6 @@ func basicCredentials(b *config.BasicAuth) string {
 	return base64.StdEncoding.EncodeToString([]byte(b.Username + ":" + b.Password.Reveal()))
 }
 
-// rawPath is the path as it was written.
-func rawPath(u *url.URL) string {
-	if u.RawPath != "" {
-		return u.RawPath
-	}
-	return u.EscapedPath()
-}
-
 // forbidden is what RFC 3986 allows in neither path nor query, and what is
 // encoded already.
 var forbidden = regexp.MustCompile(`%[0-9A-Fa-f]{2}|[^-._~!$&'()*+,;=:@/?0-9A-Za-z]`)
@@ -112,7 +105,7 @@ func (e *Endpoint) header(d *queue.Delivery, attempt int, now time.Time) http.He
 	if d.Traceparent != "" {
 		set(traceparent, d.Traceparent)
 	}
-	e.signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body})
+	e.route.Signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body})
 	return h
 }
 
@@ -150,5 +143,5 @@ func (e *Endpoint) Describe(d queue.Delivery, attempt int) (method, target strin
 		}
 	}
 	maps.DeleteFunc(h, func(_ string, values []string) bool { return len(values) == 0 })
-	return e.request.Method, e.target, h
+	return e.request.Method, e.route.Target, h
 }
