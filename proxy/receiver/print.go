@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"signalpost/proxy/term"
 )
 
@@ -92,7 +94,7 @@ func body(p term.Page, r Request) {
 		return
 	}
 	text := r.Body
-	if len(text) <= prettySize && depth(text) <= prettyDeep {
+	if len(text) <= prettySize && !deep(text) {
 		var pretty bytes.Buffer
 		if json.Indent(&pretty, text, "", "  ") == nil {
 			text = pretty.Bytes()
@@ -129,25 +131,13 @@ func bodyLine(p term.Page, line []byte) {
 	p.Printf("\n")
 }
 
-// depth returns how deep valid JSON nests.
-func depth(text []byte) int {
-	deep, deepest := 0, 0
-	quoted, escaped := false, false
-	for _, c := range text {
-		switch {
-		case escaped:
-			escaped = false
-		case c == '\\':
-			escaped = quoted
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[' || c == '{':
-			deep++
-			deepest = max(deepest, deep)
-		case c == ']' || c == '}':
-			deep--
+// deep reports whether JSON nests deeper than is shown indented.
+func deep(text []byte) bool {
+	d := jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	for d.StackDepth() <= prettyDeep {
+		if _, err := d.ReadToken(); err != nil {
+			return false
 		}
 	}
-	return deepest
+	return true
 }

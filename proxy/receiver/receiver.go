@@ -108,16 +108,15 @@ type Signature struct {
 }
 
 // A Receiver is an http.Handler that takes every method and path. It keeps no
-// request, and starts no goroutine.
+// request, starts no goroutine, and prints as its Options do.
 type Receiver struct {
-	opts  Options
+	Options
 	open  context.Context // ends with Close
 	close context.CancelFunc
 
 	mu        sync.Mutex // held while Options.Seen and Options.Rand are called
 	delivered map[string]bool
-	oldest    []string // the delivered ids, a ring once it is full
-	next      int      // of the ring
+	oldest    []string // the delivered ids in the order they came
 }
 
 // New returns a Receiver. It panics on options that Check does not pass.
@@ -136,7 +135,7 @@ func New(o Options) *Receiver {
 	if o.Seen == nil {
 		o.Seen = func(Request) {}
 	}
-	rc := &Receiver{opts: o, delivered: map[string]bool{}}
+	rc := &Receiver{Options: o, delivered: map[string]bool{}}
 	rc.open, rc.close = context.WithCancel(context.Background())
 	return rc
 }
@@ -146,14 +145,11 @@ func New(o Options) *Receiver {
 // server's Shutdown does.
 func (rc *Receiver) Close() { rc.close() }
 
-// Format writes the Receiver's type alone, whatever the verb: it holds secrets.
-func (rc *Receiver) Format(f fmt.State, _ rune) { io.WriteString(f, "receiver.Receiver") }
-
 // ServeHTTP implements http.Handler.
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	req := Request{
-		Time:       rc.opts.Now(),
+		Time:       rc.Now(),
 		Method:     r.Method,
 		Path:       r.URL.RequestURI(),
 		Header:     r.Header,
@@ -171,8 +167,8 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, preset := range sign.Detect(r.Header) {
 		verdict := ErrNoSecret
-		if len(rc.opts.Secrets) > 0 {
-			verdict = sign.Verify(preset, rc.opts.Secrets, r.Header, body, req.Time, sign.Tolerance)
+		if len(rc.Secrets) > 0 {
+			verdict = sign.Verify(preset, rc.Secrets, r.Header, body, req.Time, sign.Tolerance)
 		}
 		req.Signatures = append(req.Signatures, Signature{preset, verdict})
 	}
@@ -194,7 +190,7 @@ func (rc *Receiver) refuse(w http.ResponseWriter, req Request, err error) {
 		req.Status, req.Err = http.StatusRequestEntityTooLarge, fmt.Errorf("its body is over %d MiB", MaxBody>>20)
 	}
 	rc.mu.Lock()
-	rc.opts.Seen(req)
+	rc.Seen(req)
 	rc.mu.Unlock()
 	http.Error(w, req.Err.Error(), req.Status)
 }
@@ -203,15 +199,15 @@ func (rc *Receiver) refuse(w http.ResponseWriter, req Request, err error) {
 func (rc *Receiver) see(req *Request) int {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
-	status := rc.opts.Status
-	if rc.opts.Fail > 0 && rc.opts.Rand() < rc.opts.Fail {
-		status = rc.opts.FailStatus
+	status := rc.Status
+	if rc.Fail > 0 && rc.Rand() < rc.Fail {
+		status = rc.FailStatus
 	}
-	if !rc.opts.Hang {
+	if !rc.Hang {
 		req.Status = status
 	}
 	req.Duplicate = rc.delivered[req.ID]
-	rc.opts.Seen(*req)
+	rc.Seen(*req)
 	return status
 }
 
@@ -219,8 +215,8 @@ func (rc *Receiver) see(req *Request) int {
 // false if the request or the Receiver ended before.
 func (rc *Receiver) wait(r *http.Request) bool {
 	var done <-chan time.Time // nil: never
-	if !rc.opts.Hang {
-		done = time.After(rc.opts.Latency)
+	if !rc.Hang {
+		done = time.After(rc.Latency)
 	}
 	select {
 	case <-done:
@@ -232,8 +228,8 @@ func (rc *Receiver) wait(r *http.Request) bool {
 
 // answer tells nothing of the request: who sends one may be a browser.
 func (rc *Receiver) answer(w http.ResponseWriter, status int) {
-	if status >= 400 && rc.opts.RetryAfter > 0 {
-		seconds := (rc.opts.RetryAfter + time.Second - 1) / time.Second
+	if status >= 400 && rc.RetryAfter > 0 {
+		seconds := (rc.RetryAfter + time.Second - 1) / time.Second
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -250,11 +246,9 @@ func (rc *Receiver) remember(id string) {
 		return
 	}
 	rc.delivered[id] = true
-	if len(rc.oldest) < remembered {
-		rc.oldest = append(rc.oldest, id)
-		return
+	rc.oldest = append(rc.oldest, id)
+	if len(rc.oldest) > remembered {
+		delete(rc.delivered, rc.oldest[0])
+		rc.oldest = rc.oldest[1:]
 	}
-	delete(rc.delivered, rc.oldest[rc.next])
-	rc.oldest[rc.next] = id
-	rc.next = (rc.next + 1) % remembered
 }
