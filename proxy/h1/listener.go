@@ -39,7 +39,6 @@ type Listener struct {
 	line string // the first of a plain request
 
 	handed  chan net.Conn   // to the server
-	failed  chan error      // of the net.Listener
 	closed  context.Context // done when the server takes no more
 	close   context.CancelFunc
 	serving context.Context // of the requests
@@ -55,7 +54,7 @@ type Listener struct {
 func Listen(l net.Listener, o Options) *Listener {
 	s := &Listener{
 		Listener: l, Options: o, line: "POST " + o.Path + " HTTP/1.1\r\n",
-		handed: make(chan net.Conn), failed: make(chan error), conns: map[*serverConn]bool{},
+		handed: make(chan net.Conn), conns: map[*serverConn]bool{},
 	}
 	s.closed, s.close = context.WithCancel(context.Background())
 	s.serving, s.end = context.WithCancel(context.Background())
@@ -68,8 +67,6 @@ func (s *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-s.handed:
 		return c, nil
-	case err := <-s.failed:
-		return nil, err
 	case <-s.closed.Done():
 		return nil, net.ErrClosed
 	}
@@ -113,56 +110,36 @@ const (
 )
 
 // acceptAll accepts until the listener is closed. After a failure it asks again,
-// after a pause, and says so in the log from time to time. Only the end of the
-// listener goes to the server, which ends with it.
+// after a pause, and says so in the log from time to time: it was a connection's
+// fault, as accept(2) says of many, or the system has run out of something.
 func (s *Listener) acceptAll() {
 	pause := acceptPause
 	var logged time.Time
 	for {
 		c, err := s.Listener.Accept()
-		switch {
-		case err == nil:
+		if err == nil {
 			pause = acceptPause
 			s.tasks.Go(func() { s.serve(c) })
-		case broken(err):
-			select {
-			case s.failed <- err:
-			case <-s.closed.Done():
-			}
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			s.Close() // or the server would wait for ever for what nobody accepts
 			return
-		default:
-			if now := time.Now(); now.Sub(logged) >= acceptQuiet {
-				logged = now
-				s.Log.Error("connections cannot be accepted; they wait, and it is tried again", "err", adviseFiles(err))
-			}
-			select {
-			case <-time.After(pause):
-			case <-s.closed.Done():
-				return
-			}
-			pause = min(2*pause, acceptPauseMost)
 		}
-	}
-}
-
-// broken is whether a failure to accept is the listener's own. Any other passes:
-// it is a connection's fault, as accept(2) says of many, or the system has run
-// out of something.
-func broken(err error) bool {
-	for _, end := range []error{net.ErrClosed, syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EOPNOTSUPP} {
-		if errors.Is(err, end) {
-			return true
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			err = fmt.Errorf("%w: raise the limit of open files (ulimit -n, LimitNOFILE), or have clients keep fewer connections", err)
 		}
+		if now := time.Now(); now.Sub(logged) >= acceptQuiet {
+			logged = now
+			s.Log.Error("connections cannot be accepted; they wait, and it is tried again", "err", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-s.closed.Done():
+			return
+		}
+		pause = min(2*pause, acceptPauseMost)
 	}
-	return false
-}
-
-// adviseFiles adds what to do to an error that tells of too many open files.
-func adviseFiles(err error) error {
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		return fmt.Errorf("%w: raise the limit of open files (ulimit -n, LimitNOFILE), or have clients keep fewer connections", err)
-	}
-	return err
 }
 
 // serve answers plain requests until another comes, or none.

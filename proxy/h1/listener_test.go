@@ -262,13 +262,13 @@ func TestAcceptFails(t *testing.T) {
 	}
 }
 
-// A listener that is broken for good ends the server.
+// A listener that somebody else closed ends the server.
 func TestAcceptBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &lines{}
-		l := &failingListener{oneConn: oneConn{make(chan net.Conn)}, well: time.Now().Add(time.Hour), err: syscall.EBADF}
+		l := &failingListener{oneConn: oneConn{make(chan net.Conn)}, well: time.Now().Add(time.Hour), err: net.ErrClosed}
 		s := listen(l, tell, slog.NewJSONHandler(log, nil), usual)
-		if err := (&http.Server{Handler: tell}).Serve(s); !errors.Is(err, syscall.EBADF) || log.String() != "" {
+		if err := (&http.Server{Handler: tell}).Serve(s); !errors.Is(err, net.ErrClosed) || log.String() != "" {
 			t.Errorf("%v; the log says %q", err, log)
 		}
 		s.Wait(t.Context())
