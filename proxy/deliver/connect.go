@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -96,11 +97,8 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 		return traced{next}
 	}
 	if via == nil {
-		port := u.Port()
-		if port == "" {
-			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-		}
-		address := net.JoinHostPort(u.Hostname(), port)
+		ports := map[string]string{"http": "80", "https": "443"}
+		address := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), ports[u.Scheme]))
 		secure.ServerName = u.Hostname()
 		e.transport.Dial = func(ctx context.Context) (net.Conn, error) { return e.dial(ctx, dialer, address, secure) }
 	}

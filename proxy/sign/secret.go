@@ -22,20 +22,18 @@ func Warnings(names []string, secrets []string) []string {
 		return nil
 	}
 	var warnings []string
+	warn := func(i int, what string) {
+		warnings = append(warnings, nth(i, len(secrets))+what+"; make one with: echo whsec_$(openssl rand -base64 32)")
+	}
 	for i, secret := range secrets {
-		if !strings.HasPrefix(secret, whsec) {
-			warnings = append(warnings, nth(i, len(secrets))+" does not begin with whsec_: "+
-				"the libraries of Standard Webhooks base64-decode any secret, so their default will not verify these signatures; "+
-				"make one with: echo whsec_$(openssl rand -base64 32)")
-			continue
-		}
 		key, err := standardKey(secret)
-		if err != nil {
-			continue // an error of New
-		}
-		if n := len(key); n < minStandardKey || n > maxStandardKey {
-			warnings = append(warnings, fmt.Sprintf("%s holds %d bytes after whsec_: Standard Webhooks asks for %d to %d; "+
-				"make one with: echo whsec_$(openssl rand -base64 32)", nth(i, len(secrets)), n, minStandardKey, maxStandardKey))
+		n := len(key)
+		switch {
+		case err != nil: // an error of New
+		case !strings.HasPrefix(secret, whsec):
+			warn(i, " does not begin with whsec_: the libraries of Standard Webhooks base64-decode any secret, so their default will not verify these signatures")
+		case n < minStandardKey || n > maxStandardKey:
+			warn(i, fmt.Sprintf(" holds %d bytes after whsec_: Standard Webhooks asks for %d to %d", n, minStandardKey, maxStandardKey))
 		}
 	}
 	return warnings

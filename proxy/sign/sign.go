@@ -74,7 +74,7 @@ type preset struct {
 	values func(i int, id, kind, time string) string // of the i-th of them
 }
 
-var presets = []preset{
+var presets = []*preset{
 	{
 		name: "beton", header: "X-Beton-Signature", mark: "sha256=", prefix: nothing,
 		expected: "sha256= and 64 hex digits",
@@ -111,16 +111,18 @@ func nothing(b []byte, _ string, _ []byte) []byte { return b }
 
 // find returns the preset of that name.
 func find(name string) (*preset, error) {
-	for i := range presets {
-		if presets[i].name == name {
-			return &presets[i], nil
+	for _, p := range presets {
+		if p.name == name {
+			return p, nil
 		}
 	}
 	return nil, fmt.Errorf("unknown signature preset %q: expected one of %s", name, strings.Join(Presets(), ", "))
 }
 
 // Presets returns the names of all presets.
-func Presets() []string {
+func Presets() []string { return namesOf(presets) }
+
+func namesOf(presets []*preset) []string {
 	names := make([]string, len(presets))
 	for i, p := range presets {
 		names[i] = p.name
@@ -194,7 +196,15 @@ func New(names []string, secrets []string) (*Signer, error) {
 		}
 		s.presets = append(s.presets, p)
 	}
-	s.pool.New = func() any { return newScratch(keys) }
+	s.pool.New = func() any {
+		sc := &scratch{keys: make([][]hash.Hash, len(keys))}
+		for i := range keys {
+			for _, key := range keys[i] {
+				sc.keys[i] = append(sc.keys[i], hmac.New(sha256.New, key))
+			}
+		}
+		return sc
+	}
 	return s, nil
 }
 
@@ -204,11 +214,7 @@ func (s *Signer) Format(f fmt.State, _ rune) {
 		fmt.Fprint(f, "sign.Signer(none)")
 		return
 	}
-	names := make([]string, len(s.presets))
-	for i, p := range s.presets {
-		names[i] = p.name
-	}
-	fmt.Fprintf(f, "sign.Signer(%s)", strings.Join(names, ", "))
+	fmt.Fprintf(f, "sign.Signer(%s)", strings.Join(namesOf(s.presets), ", "))
 }
 
 // Sign sets the headers of the Signer's presets in h. The standard preset is
@@ -255,16 +261,6 @@ type scratch struct {
 	sum    []byte        // the digest made last
 	text   []byte        // the time, then the signatures' values
 	ends   []int         // of the values, in text
-}
-
-func newScratch(keys [][][]byte) *scratch {
-	sc := &scratch{keys: make([][]hash.Hash, len(keys))}
-	for i := range keys {
-		for _, key := range keys[i] {
-			sc.keys[i] = append(sc.keys[i], hmac.New(sha256.New, key))
-		}
-	}
-	return sc
 }
 
 // append appends the value of a preset's signature to the text.

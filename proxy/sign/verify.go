@@ -2,6 +2,7 @@ package sign
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -70,11 +71,12 @@ func Verify(preset string, secrets []string, h http.Header, body []byte, now tim
 	if !p.timed || tolerance < 0 {
 		return nil
 	}
-	switch age := now.Sub(got.at); {
-	case age > tolerance:
-		return fmt.Errorf("%w: the signature matches, but was made %s ago, over the %s allowed", ErrTimestamp, age.Truncate(time.Second), tolerance)
-	case age < -tolerance:
-		return fmt.Errorf("%w: the signature matches, but was made %s in the future, over the %s allowed", ErrTimestamp, (-age).Truncate(time.Second), tolerance)
+	age, when := now.Sub(got.at), "ago"
+	if age < 0 {
+		age, when = -age, "in the future"
+	}
+	if age > tolerance {
+		return fmt.Errorf("%w: the signature matches, but was made %s %s, over the %s allowed", ErrTimestamp, age.Truncate(time.Second), when, tolerance)
 	}
 	return nil
 }
@@ -147,15 +149,6 @@ func value(h http.Header, name string) (string, error) {
 	}
 }
 
-// unixTime reads Unix seconds, which no sender writes with more than 12 digits.
-func unixTime(name, text string) (time.Time, error) {
-	seconds, err := strconv.ParseUint(text, 10, 63)
-	if err != nil || len(text) > 12 {
-		return time.Time{}, fmt.Errorf("%w %s: expected Unix seconds, found %s", ErrMalformed, name, quote(text))
-	}
-	return time.Unix(int64(seconds), 0), nil
-}
-
 // read reads what Sign has written.
 func (p *preset) read(h http.Header) (got received, err error) {
 	var id, stamp string
@@ -193,13 +186,11 @@ func (p *preset) read(h http.Header) (got received, err error) {
 		return got, fmt.Errorf("%w %s: expected %s, found %s", ErrMalformed, p.header, p.expected, quote(text))
 	}
 	if p.timed {
-		name := p.time
-		if name == "" {
-			name = "t of " + p.header
+		seconds, err := strconv.ParseUint(stamp, 10, 63)
+		if err != nil || len(stamp) > len("100000000000") {
+			return got, fmt.Errorf("%w %s: expected Unix seconds, found %s", ErrMalformed, cmp.Or(p.time, "t of "+p.header), quote(stamp))
 		}
-		if got.at, err = unixTime(name, stamp); err != nil {
-			return got, err
-		}
+		got.at = time.Unix(int64(seconds), 0)
 	}
 	got.prefix = p.prefix(nil, id, []byte(stamp))
 	return got, nil
