@@ -279,6 +279,7 @@ func TestURLs(t *testing.T) {
 		"http://localhost/hooks":                 "http://localhost",
 		"https://under_score.internal/x":         "https://under_score.internal",
 		"https://x.example.com/?u=https://a:b@c": "https://x.example.com",
+		"https://x.example.com/?q=a b":           "https://x.example.com",
 	} {
 		c := good(t, "[[route]]\nname = \"x\"\nurl = \""+text+"\"\n")
 		check(t, text, []string{c.Routes[0].URL.Reveal(), c.Routes[0].Target}, []string{text, target})
@@ -442,6 +443,11 @@ func TestLoad(t *testing.T) {
 	fails("no secret", `x.toml:4:19: route "crm": secret.file: the file "secret" cannot be read`, filepath.Join(dir, "secret"))
 	write(t, dir, "secret", strings.Repeat("x", maxSecret+1))
 	fails("large secret", `secret.file: the file "secret" is larger than a secret, of 64KiB at most`, filepath.Join(dir, "secret"))
+	write(t, dir, "secret", strings.Repeat("x", MaxFile+1))
+	fails("huge secret", `secret.file: the file "secret" cannot be read: it is larger than 1MiB`, filepath.Join(dir, "secret"))
+	if _, err := Load(t.Context(), path); strings.Count(err.Error(), "secret.file") != 1 {
+		t.Errorf("one fault is told as %v", err)
+	}
 	write(t, dir, "secret", canary)
 	c, err := Load(t.Context(), path)
 	if err != nil {

@@ -111,7 +111,7 @@ func endpoint(r *Route) field {
 // in words that show its scheme and host at most.
 func parseURL(text string) (u *url.URL, problem string) {
 	const expected = "expected an absolute URL, https://HOST/PATH"
-	if strings.Contains(text, " ") {
+	if where, _, _ := strings.Cut(text, "?"); strings.Contains(where, " ") { // in the query it is encoded
 		return nil, expected + ", and this one holds a space"
 	}
 	u, err := url.Parse(text)

@@ -101,7 +101,7 @@ func (d *decoder) secretText(key string, v *value) (text, from string, ok bool) 
 			return "", "", false
 		}
 		data, ok := d.contentOf(key+".file", file)
-		if len(data) > maxSecret {
+		if ok && len(data) > maxSecret {
 			d.fault(file.at, "%s.file: the file %s is larger than a secret, of %s at most: is it the right one?", key, quote(file.text), units.FormatSize(maxSecret))
 			return "", "", false
 		}
