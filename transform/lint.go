@@ -79,12 +79,22 @@ func lintFilter(src string, q *gojq.Query) Warning {
 	return Warning{}
 }
 
-// assigns is the operator by which the result of q is that of an assignment, or 0.
+// assigns is the operator by which the result of q, or a condition in it, is that
+// of an assignment, or 0.
 func assigns(q *gojq.Query) gojq.Operator {
 	switch {
 	case q == nil:
-	case q.Term != nil && q.Term.Type == gojq.TermTypeQuery && len(q.Term.SuffixList) == 0:
-		return assigns(q.Term.Query)
+	case q.Term != nil && len(q.Term.SuffixList) == 0:
+		switch t := q.Term; t.Type {
+		case gojq.TermTypeQuery:
+			return assigns(t.Query)
+		case gojq.TermTypeIf:
+			return max(assigns(t.If.Cond), assigns(t.If.Then), assigns(t.If.Else))
+		case gojq.TermTypeFunc:
+			if f := t.Func; len(f.Args) > 0 && (f.Name == "select" || f.Name == "any" || f.Name == "all") {
+				return assigns(f.Args[len(f.Args)-1])
+			}
+		}
 	case q.Op >= gojq.OpAssign:
 		return q.Op
 	case q.Op == gojq.OpPipe:
