@@ -81,11 +81,10 @@ type Next interface {
 	CloseIdleConnections()
 }
 
-// A generation is one Next, with those who use it.
+// A generation is one Next, which takes requests until it is MaxAge old or spent.
 type generation struct {
 	Next
-	made  time.Time
-	users int // guarded by the Transport's mu
+	made time.Time
 }
 
 // RoundTrip makes a request. The answer's body must be closed.
@@ -229,7 +228,7 @@ func (t *Transport) sendNext(req *http.Request, deadline time.Time) (*http.Respo
 	ctx, cancel := context.WithCancelCause(req.Context())
 	timer := time.AfterFunc(time.Until(deadline), func() { cancel(os.ErrDeadlineExceeded) })
 	end := func() { timer.Stop(); cancel(nil) }
-	g := t.acquire()
+	g := t.current()
 	resp, err := g.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		err = timeoutOf(ctx, classify(err))
@@ -264,34 +263,30 @@ func (b *nextBody) Close() error {
 	return err
 }
 
-// acquire returns the generation that takes requests now. It must be released.
-func (t *Transport) acquire() *generation {
+// current returns the generation that takes requests now.
+func (t *Transport) current() *generation {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if g := t.next; g != nil && time.Since(g.made) >= MaxAge {
+	if t.next != nil && time.Since(t.next.made) >= MaxAge {
+		t.next.end()
 		t.next = nil
-		if g.users == 0 {
-			defer g.end()
-		}
 	}
 	if t.next == nil {
-		t.next = &generation{Next: t.Next(), made: time.Now()}
+		t.next = &generation{t.Next(), time.Now()}
 	}
-	t.next.users++
 	return t.next
 }
 
 // release ends one use of a generation, which takes no new request if it is
-// spent. The last one to use it then closes its connections.
+// spent. Of one that takes none, connections end with the last to use them.
 func (t *Transport) release(g *generation, spent bool) {
 	t.mu.Lock()
-	g.users--
 	if t.next == g && (spent || t.closed) {
 		t.next = nil
 	}
-	last := t.next != g && g.users == 0
+	retired := t.next != g
 	t.mu.Unlock()
-	if last {
+	if retired {
 		g.end()
 	}
 }
@@ -303,14 +298,16 @@ func (g *generation) end() {
 	time.AfterFunc(time.Second, g.CloseIdleConnections)
 }
 
-// CloseIdle closes the connections that no request is using.
+// CloseIdle closes the connections that no request is using, and those of Next
+// that are in use when their requests end.
 func (t *Transport) CloseIdle() {
 	t.closeIdle(func(*conn) bool { return true })
 	t.mu.Lock()
-	next := t.next
+	g := t.next
+	t.next = nil
 	t.mu.Unlock()
-	if next != nil {
-		next.CloseIdleConnections()
+	if g != nil {
+		g.end()
 	}
 }
 
@@ -320,6 +317,5 @@ func (t *Transport) Close() {
 	t.mu.Lock()
 	t.closed = true
 	t.mu.Unlock()
-	t.closeIdle(func(*conn) bool { return true })
-	t.release(t.acquire(), true)
+	t.CloseIdle()
 }
