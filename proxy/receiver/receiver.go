@@ -174,8 +174,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	status := rc.see(&req)
 	if !rc.wait(r) {
-		rc.answer(w, http.StatusServiceUnavailable)
-		return
+		status = http.StatusServiceUnavailable
 	}
 	rc.answer(w, status)
 	if status/100 == 2 {
