@@ -50,8 +50,7 @@ type Options struct {
 	// answered. Calls do not overlap.
 	Seen func(Request)
 
-	Now  func() time.Time // default time.Now
-	Rand func() float64   // in [0, 1), decides what fails; calls do not overlap; default math/rand
+	Rand func() float64 // in [0, 1), decides what fails; calls do not overlap; default math/rand
 }
 
 // Check says what New would not accept.
@@ -126,9 +125,6 @@ func New(o Options) *Receiver {
 	}
 	o.Status = cmp.Or(o.Status, http.StatusOK)
 	o.FailStatus = cmp.Or(o.FailStatus, http.StatusServiceUnavailable)
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	if o.Rand == nil {
 		o.Rand = rand.Float64
 	}
@@ -149,7 +145,7 @@ func (rc *Receiver) Close() { rc.close() }
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	req := Request{
-		Time:       rc.Now(),
+		Time:       time.Now(),
 		Method:     r.Method,
 		Path:       r.URL.RequestURI(),
 		Header:     r.Header,
