@@ -330,9 +330,12 @@ func TestSecondQueueOnTheFolderIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer q.Close(context.Background())
-	_, err = Open(Options{Path: dir, Courier: refuser{}})
-	if err == nil || !strings.Contains(err.Error(), "another process has it open") || !strings.Contains(err.Error(), dir) {
-		t.Errorf("the error is %v", err)
+	for range 2 {
+		_, err = Open(Options{Path: dir, Courier: refuser{}})
+		if err == nil || !strings.Contains(err.Error(), "another process has it open") || !strings.Contains(err.Error(), dir) {
+			t.Errorf("the error is %v", err)
+		}
+		_ = os.Remove(filepath.Join(dir, "LOCK")) // makes no difference
 	}
 }
 

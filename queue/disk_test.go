@@ -309,7 +309,10 @@ func TestFilesRemoved(t *testing.T) {
 	}{
 		"logs":   {"*.log", "restart signalpost"},
 		"lock":   {"LOCK", "another process may have it open"},
+		"both":   {"*[Kg]", "restart signalpost"}, // LOCK and *.log
 		"marker": {"marker.manifest.*", "marker.manifest"},
+		"tables": {"*.sst", "restore the folder from a backup"},
+		"all":    {"*", "restore the folder from a backup"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "data")
@@ -349,7 +352,11 @@ func TestFilesRemoved(t *testing.T) {
 			if !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), path) {
 				t.Errorf("it says %v", err)
 			}
-			if name == "marker" { // whoever has it puts it back
+			if name == "all" {
+				_ = q.Close(context.Background())
+				return
+			}
+			if name == "marker" || name == "tables" { // whoever has it puts it back
 				for m, b := range gone {
 					if err := os.WriteFile(m, b, 0o600); err != nil {
 						t.Fatal(err)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ func (s *Store) open() (err error) {
 		}
 	}()
 	f := s.folder
-	if err := f.Moved(); err != nil {
+	if err := cmp.Or(f.Moved(), f.Unlocked()); err != nil {
 		return err
 	}
 	found, err := disk.Strangers(f.FS, f.Path)

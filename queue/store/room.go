@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -67,7 +66,7 @@ type room struct {
 	relimited chan struct{}          // tells the sweeper that the limits are new
 	refusal   atomic.Pointer[string] // why the disk admits no new signals, nil if it does
 	bytes     atomic.Int64           // of the store, at the last look
-	free      atomic.Int64           // of the disk
+	free      atomic.Int64           // of the disk, when that was last known
 	least     atomic.Int64           // leastFree, of this disk
 	evicted   atomic.Int64
 	saidShed  time.Time // the sweeper's: when it last said that history is shed
@@ -148,7 +147,6 @@ func (s *Store) roomLacks() string {
 	}
 	u, err := s.folder.FS.GetDiskUsage(s.folder.Path)
 	if err != nil {
-		s.room.free.Store(math.MaxInt64) // not known
 		return ""
 	}
 	s.room.free.Store(int64(u.AvailBytes))
@@ -174,20 +172,22 @@ func (s *Store) filesLack() string {
 	}
 	gone := s.shield.Missing()
 	if len(gone) == 0 || s.Err() != nil {
+		if err := s.folder.Unlocked(); err != nil {
+			return err.Error()
+		}
 		return ""
 	}
-	names := strings.Join(gone, ", ")
 	for _, name := range gone {
 		if !strings.HasSuffix(name, ".log") {
-			return fmt.Sprintf("store %s: %s removed: put it back, or stop signalpost and restore the folder from a backup", s.folder.Path, areOrIs(gone, names))
+			return fmt.Sprintf("store %s: %s removed: put what is gone back, or restore the folder from a backup, and restart signalpost; until then it delivers what it still can", s.folder.Path, areOrIs(gone))
 		}
 	}
 	// What the logs held is in memory, too. No more is accepted before it is in tables.
-	why := fmt.Sprintf("store %s: %s removed; what was accepted has been written to tables: restart signalpost", s.folder.Path, areOrIs(gone, names))
+	why := fmt.Sprintf("store %s: %s removed; what was accepted has been written to tables: restart signalpost", s.folder.Path, areOrIs(gone))
 	s.room.refusal.Store(&why)
 	s.log.Error("not accepting signals", slog.String("err", why))
 	if err := s.Read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
-		s.Fail(fmt.Errorf("store %s: %s removed, and what it held cannot be kept: %w", s.folder.Path, areOrIs(gone, names), err))
+		s.Fail(fmt.Errorf("store %s: %s removed, and what it held cannot be kept: %w", s.folder.Path, areOrIs(gone), err))
 		return why
 	}
 	s.shield.Forget(gone)
@@ -195,9 +195,9 @@ func (s *Store) filesLack() string {
 	return why
 }
 
-func areOrIs(list []string, names string) string {
-	if len(list) == 1 {
-		return "its file " + names + " has been"
+func areOrIs(files []string) string {
+	if len(files) == 1 {
+		return "its file " + files[0] + " has been"
 	}
-	return "its files " + names + " have been"
+	return "its files " + some(files, ", ") + " have been"
 }

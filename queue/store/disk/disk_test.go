@@ -191,7 +191,10 @@ func TestMissingLogs(t *testing.T) {
 func TestMissingFiles(t *testing.T) {
 	mem := vfs.NewMem()
 	db, s := opened(t, mem)
-	for _, kind := range []func(string) bool{isMarker, isManifest, isLog} {
+	if err := errors.Join(db.Set([]byte("k"), nil, pebble.Sync), db.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []func(string) bool{isMarker, isManifest, isTable, isLog} {
 		n := names(t, mem, kind)
 		gone := n[len(n)-1]
 		b := read(t, mem, gone)

@@ -20,6 +20,7 @@ type Folder struct {
 	Lock *pebble.Lock
 
 	dir, lock os.FileInfo // nil: not known
+	held      *os.File    // the folder itself, locked: LOCK can be removed; nil: not known
 	lost      atomic.Pointer[string]
 }
 
@@ -50,16 +51,39 @@ func Open(path string, fs vfs.FS) (*Folder, error) {
 		if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO) {
 			return nil, fmt.Errorf("store %s: cannot lock the folder: %w", path, err)
 		}
-		return nil, fmt.Errorf("store %s: another process has it open (one sidecar a folder; stop that one, or name another folder in queue.path): %w", path, err)
+		return nil, openElsewhere(path, err)
 	}
 	f := &Folder{Path: path, FS: fs, Lock: lock}
+	if fs == vfs.Default {
+		if err := f.hold(); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
 	f.dir, _ = fs.Stat(path)
 	f.lock, _ = fs.Stat(fs.PathJoin(path, "LOCK"))
 	return f, nil
 }
 
+// hold locks the folder itself, where the file system can.
+func (f *Folder) hold() (err error) {
+	if f.held, err = os.Open(f.Path); err != nil {
+		return fmt.Errorf("store %s: cannot be opened: %w", f.Path, err)
+	}
+	if err = syscall.Flock(int(f.held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+		return openElsewhere(f.Path, err)
+	}
+	return nil
+}
+
+func openElsewhere(path string, err error) error {
+	return fmt.Errorf("store %s: another process has it open (one sidecar a folder; stop that one, or name another folder in queue.path): %w", path, err)
+}
+
 // Close unlocks the folder.
 func (f *Folder) Close() error {
+	if f.held != nil {
+		defer f.held.Close()
+	}
 	if err := f.Lock.Close(); err != nil {
 		return fmt.Errorf("store %s: unlock: %w", f.Path, err)
 	}
@@ -78,7 +102,12 @@ func (f *Folder) Moved() error {
 	case err == nil && !sameFile(f.dir, now):
 		return fmt.Errorf("store %s: the folder is not the one that was opened, which has been moved or removed: %s", f.Path, putBack)
 	}
-	now, err = f.FS.Stat(f.FS.PathJoin(f.Path, "LOCK"))
+	return nil // or it is not known
+}
+
+// Unlocked is an error if the file that locks the folder is another than was opened.
+func (f *Folder) Unlocked() error {
+	now, err := f.FS.Stat(f.FS.PathJoin(f.Path, "LOCK"))
 	if f.lock != nil && (errors.Is(err, os.ErrNotExist) || err == nil && !sameFile(f.lock, now)) {
 		return fmt.Errorf("store %s: its file LOCK has been removed, so another process may have it open: see that none has, and restart signalpost", f.Path)
 	}

@@ -90,7 +90,7 @@ func (s *Shield) DropTables() {
 // Create makes a file, in memory if the store has failed.
 func (s *Shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
 	base := s.PathBase(name)
-	if strings.HasSuffix(base, ".sst") && !s.failed() {
+	if isTable(base) && !s.failed() {
 		s.mu.Lock()
 		s.tables = append(s.tables, name)
 		s.mu.Unlock()
@@ -99,7 +99,8 @@ func (s *Shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err e
 		if s.failed() {
 			return nil, ErrShielded
 		}
-		if f, err = s.FS.Create(name, c); err != nil {
+		f, err = s.FS.Create(name, c)
+		if err = s.made(base, f, err); err != nil {
 			return nil, err
 		}
 		return &shieldedFile{File: f, s: s, told: true}, nil

@@ -19,7 +19,7 @@ const logList = "LOGS"
 
 // made watches a file that was just made.
 func (s *Shield) made(name string, f vfs.File, err error) error {
-	if err != nil || !isLog(name) && !isMarker(name) && !isManifest(name) {
+	if err != nil || !isWatched(name) {
 		return err
 	}
 	info, err := f.Stat()
@@ -75,7 +75,7 @@ func (s *Shield) Begin() error {
 	}
 	var lines []string
 	for _, n := range names {
-		if !isLog(n) && !isMarker(n) && !isManifest(n) {
+		if !isWatched(n) {
 			continue
 		}
 		info, err := s.FS.Stat(s.FS.PathJoin(s.path, n))
@@ -111,7 +111,7 @@ func (s *Shield) End() {
 }
 
 // Missing are the files that must be there and are not, or are others than
-// were opened: logs, markers, manifests.
+// were opened: logs, tables, markers, manifests.
 func (s *Shield) Missing() (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
