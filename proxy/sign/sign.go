@@ -60,7 +60,7 @@ const (
 type preset struct {
 	name     string
 	header   string // of the signature, by which Detect knows the preset
-	prefix   func(b []byte, id string, time []byte) []byte
+	prefix   func(b []byte, id, time string) []byte
 	head     string // before the time of the attempt and a separator; "": none
 	mark     string
 	sep      string // "": the first secret alone signs
@@ -82,7 +82,7 @@ var presets = []*preset{
 	{
 		name: "standard", header: "Webhook-Signature", mark: "v1,", sep: " ", base64: true, decodes: true,
 		time: standardTimestamp, timed: true,
-		prefix: func(b []byte, id string, time []byte) []byte {
+		prefix: func(b []byte, id, time string) []byte {
 			return append(append(append(append(b, id...), '.'), time...), '.')
 		},
 		expected: "v1, and base64 of 32 bytes",
@@ -95,19 +95,19 @@ var presets = []*preset{
 	},
 	{
 		name: "stripe", header: "Stripe-Signature", head: "t=", mark: "v1=", sep: ",", timed: true,
-		prefix:   func(b []byte, _ string, time []byte) []byte { return append(append(b, time...), '.') },
+		prefix:   func(b []byte, _, time string) []byte { return append(append(b, time...), '.') },
 		expected: "t=UNIXSECONDS,v1=HEX without spaces",
 	},
 	{
 		name: "slack", header: "X-Slack-Signature", mark: "v0=", time: "X-Slack-Request-Timestamp", timed: true,
-		prefix:   func(b []byte, _ string, time []byte) []byte { return append(append(append(b, "v0:"...), time...), ':') },
+		prefix:   func(b []byte, _, time string) []byte { return append(append(append(b, "v0:"...), time...), ':') },
 		expected: "v0= and 64 hex digits",
 		extra:    []string{"X-Slack-Request-Timestamp"},
 		values:   func(_ int, _, _, time string) string { return time },
 	},
 }
 
-func nothing(b []byte, _ string, _ []byte) []byte { return b }
+func nothing(b []byte, _, _ string) []byte { return b }
 
 // find returns the preset of that name.
 func find(name string) (*preset, error) {
@@ -226,29 +226,11 @@ func (s *Signer) Sign(h http.Header, m Message) {
 	}
 	sc := s.pool.Get().(*scratch)
 	defer s.pool.Put(sc)
-	// All values share one string and one slice: two allocations, however many
-	// headers there are.
-	sc.text = strconv.AppendInt(sc.text[:0], m.Time.Unix(), 10)
-	digits := len(sc.text)
-	sc.ends = sc.ends[:0]
-	headers := 0
+	at := strconv.FormatInt(m.Time.Unix(), 10)
 	for i, p := range s.presets {
-		sc.append(p, sc.keys[i], &m, sc.text[:digits])
-		sc.ends = append(sc.ends, len(sc.text))
-		headers += 1 + len(p.extra)
-	}
-	text := string(sc.text)
-	values := make([]string, 0, headers)
-	set := func(name, value string) {
-		values = append(values, value)
-		h[name] = values[len(values)-1 : len(values) : len(values)]
-	}
-	start := digits
-	for i, p := range s.presets {
-		set(p.header, text[start:sc.ends[i]])
-		start = sc.ends[i]
+		h[p.header] = []string{sc.value(p, sc.keys[i], &m, at)}
 		for i, name := range p.extra {
-			set(name, p.values(i, m.ID, m.Type, text[:digits]))
+			h[name] = []string{p.values(i, m.ID, m.Type, at)}
 		}
 	}
 }
@@ -259,12 +241,12 @@ type scratch struct {
 	keys   [][]hash.Hash // of each preset
 	prefix []byte        // of the signed text, before the body
 	sum    []byte        // the digest made last
-	text   []byte        // the time, then the signatures' values
-	ends   []int         // of the values, in text
+	text   []byte        // the signature's value
 }
 
-// append appends the value of a preset's signature to the text.
-func (sc *scratch) append(p *preset, keys []hash.Hash, m *Message, time []byte) {
+// value returns the value of a preset's signature.
+func (sc *scratch) value(p *preset, keys []hash.Hash, m *Message, time string) string {
+	sc.text = sc.text[:0]
 	sc.prefix = p.prefix(sc.prefix[:0], m.ID, time)
 	if p.head != "" {
 		sc.text = append(append(append(sc.text, p.head...), time...), p.sep...)
@@ -284,4 +266,5 @@ func (sc *scratch) append(p *preset, keys []hash.Hash, m *Message, time []byte) 
 			sc.text = hex.AppendEncode(sc.text, sc.sum)
 		}
 	}
+	return string(sc.text)
 }

@@ -192,7 +192,7 @@ func (p *preset) read(h http.Header) (got received, err error) {
 		}
 		got.at = time.Unix(int64(seconds), 0)
 	}
-	got.prefix = p.prefix(nil, id, []byte(stamp))
+	got.prefix = p.prefix(nil, id, stamp)
 	return got, nil
 }
 
