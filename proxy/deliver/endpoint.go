@@ -75,10 +75,9 @@ func (e *Endpoint) Close() { e.transport.Close() }
 // CloseIdle closes the connections that no attempt is using.
 func (e *Endpoint) CloseIdle() { e.transport.CloseIdle() }
 
-// An attempt is one request under way. It is also the context of all that is
-// done for it, by which that knows it.
+// An attempt is one request under way. The context of all that is done for it
+// holds it.
 type attempt struct {
-	context.Context
 	delivery queue.Delivery
 	number   int
 	start    time.Time
@@ -95,22 +94,14 @@ type attempt struct {
 
 type attemptKey struct{}
 
-// Value implements context.Context.
-func (a *attempt) Value(key any) any {
-	if key == (attemptKey{}) {
-		return a
-	}
-	return a.Context.Value(key)
-}
-
 func attemptOf(ctx context.Context) *attempt { return ctx.Value(attemptKey{}).(*attempt) }
 
 // Attempt makes one attempt of a delivery, the number-th, and judges it. It
 // returns an error if there is no verdict: ctx ended before, or, as
 // queue.ErrShortage, the machine lacks what a request takes.
 func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (queue.Outcome, error) {
-	a := &attempt{Context: ctx, delivery: d, number: number, start: time.Now()}
-	req := e.request.WithContext(a)
+	a := &attempt{delivery: d, number: number, start: time.Now()}
+	req := e.request.WithContext(context.WithValue(ctx, attemptKey{}, a))
 	a.request.Request = req
 	if len(d.Body) > 0 {
 		a.body.Reset(d.Body)
