@@ -33,7 +33,6 @@ type decoder struct {
 	dir  string // absolute; what relative paths are relative to
 
 	route    string       // the name of the route being read
-	shared   map[int]bool // offsets of [defaults]
 	partial  bool         // reading [defaults] by themselves: what needs the whole route waits
 	faults   Faults
 	warnings Faults
@@ -148,18 +147,12 @@ func (d *decoder) fault(at int, format string, args ...any) {
 }
 
 func (d *decoder) warn(at int, format string, args ...any) {
-	if !d.partial {
-		d.warnings = append(d.warnings, d.about(at, format, args))
-	}
+	d.warnings = append(d.warnings, d.about(at, format, args))
 }
 
 func (d *decoder) about(at int, format string, args []any) Fault {
 	msg := strings.Join(strings.FieldsFunc(fmt.Sprintf(format, args...), unicode.IsControl), " ") // one line
-	f := Fault{File: d.file, Route: d.route, Msg: msg, at: at}
-	if d.shared[at] {
-		f.Route = ""
-	}
-	return f
+	return Fault{File: d.file, Route: d.route, Msg: msg, at: at}
 }
 
 // expect reports a value of which ok is false, with what was expected.
@@ -168,25 +161,6 @@ func (d *decoder) expect(ok bool, key string, v *value, what string) bool {
 		d.fault(v.at, "%s: expected %s, not %s", key, what, v.show())
 	}
 	return ok
-}
-
-// own returns the first of the offsets that is not in [defaults]: a fault
-// between a route's key and one of [defaults] is the route's.
-func (d *decoder) own(ats ...int) int {
-	i := slices.IndexFunc(ats, func(at int) bool { return !d.shared[at] })
-	return ats[max(i, 0)]
-}
-
-// share notes the places of a table of [defaults].
-func (d *decoder) share(v *value) {
-	d.shared[v.at] = true
-	for _, element := range v.list {
-		d.share(element)
-	}
-	for _, e := range v.keys {
-		d.shared[e.at] = true
-		d.share(e.val)
-	}
 }
 
 // hint ends the sentence about a key that is not among the known ones.

@@ -296,11 +296,6 @@ func (d *document) enter(table *value, parts []part) (*value, part) {
 // current one.
 func (d *document) header(parts []part, element bool) {
 	table, last := d.enter(d.root, parts)
-	single := table == d.root && last.name == "route" && !element
-	if single {
-		d.fault(last.at, "a route is written with two brackets: [[route]]")
-		element = true
-	}
 	d.current = newTable(last.at)
 	d.current.header = true
 	v := d.current
@@ -313,9 +308,6 @@ func (d *document) header(parts []part, element bool) {
 		has.list = append(has.list, d.current)
 	case has.kind == kindTable:
 		d.current, has.header = has, true
-	}
-	if single {
-		d.expressions[len(d.expressions)-1].first = nil // it is reported
 	}
 }
 
@@ -358,26 +350,10 @@ func (d *document) value(n *unstable.Node, start, at int) *value {
 }
 
 // offset returns where in the file the byte at index i of a string's text was
-// written. What a beginning of the string says, go-toml knows.
+// written; of a string with escapes, where it begins.
 func (v *value) offset(i int) int {
-	quotes := v.raw[:1]
-	if three := strings.Repeat(quotes, 3); len(v.raw) >= 6 && strings.HasPrefix(v.raw, three) {
-		quotes = three
+	if from := strings.Index(v.raw, v.text); from >= 0 {
+		return v.at + from + i
 	}
-	// says returns the length of the text that ends at end, or before it where
-	// an escape or a character would be cut.
-	says := func(end int) (from, n int) {
-		for ; ; end-- {
-			var s struct{ V string }
-			if toml.Unmarshal([]byte("V="+v.raw[:end]+quotes), &s) == nil {
-				return end, len(s.V)
-			}
-		}
-	}
-	end := sort.Search(len(v.raw)-2*len(quotes), func(k int) bool {
-		_, n := says(len(quotes) + k + 1)
-		return n > i
-	})
-	from, _ := says(len(quotes) + end)
-	return v.at + from
+	return v.at
 }

@@ -225,14 +225,14 @@ func (d *decoder) checkHeaders(r *Route, t *value) {
 	for _, e := range table.entries() {
 		name := http.CanonicalHeaderKey(e.name)
 		if s := t.get("signatures"); slices.Contains(signed, name) && s != nil {
-			d.fault(d.own(e.at, s.at), "headers: %s is set by the presets in signatures: leave one of them out", quote(e.name))
+			d.fault(max(e.at, s.at), "headers: %s is set by the presets in signatures: leave one of them out", quote(e.name))
 		}
 		if name != "Authorization" {
 			continue
 		}
 		for _, key := range []string{"basic_auth", "bearer_token"} {
 			if auth := t.keys[key]; auth != nil {
-				d.fault(d.own(e.at, auth.at), "headers: %s is set by %s: leave one of them out", quote(e.name), key)
+				d.fault(max(e.at, auth.at), "headers: %s is set by %s: leave one of them out", quote(e.name), key)
 			}
 		}
 	}
@@ -258,13 +258,11 @@ func gapsGrow(s *queue.Schedule) func(d *decoder, key string, v *value) {
 		if gaps < 2 || s.First <= s.Window/time.Duration(gaps) {
 			return
 		}
-		ats := []int{}
-		for _, k := range []string{"window", "first", "attempts"} {
-			if e := v.get(k); e != nil {
-				ats = append(ats, e.at)
-			}
+		at := v.at
+		for _, e := range v.keys {
+			at = max(at, e.val.at)
 		}
-		d.fault(d.own(ats...), "%s: %d gaps of at least %s do not fit into a window of %s: gaps grow, never shrink; raise window, or lower attempts or first",
+		d.fault(at, "%s: %d gaps of at least %s do not fit into a window of %s: gaps grow, never shrink; raise window, or lower attempts or first",
 			key, gaps, units.FormatDuration(s.First), units.FormatDuration(s.Window))
 	}
 }
@@ -297,7 +295,7 @@ func loadTLS(t *TLS) func(d *decoder, key string, v *value) {
 			}
 			pair, err := tls.X509KeyPair(certPEM, keyPEM)
 			if err != nil {
-				d.fault(d.own(cert.at, k.at), "%s: cert_file and key_file are no certificate and its key: %v", key, err)
+				d.fault(max(cert.at, k.at), "%s: cert_file and key_file are no certificate and its key: %v", key, err)
 			}
 			config.Certificates = []tls.Certificate{pair}
 		}
