@@ -36,12 +36,8 @@ type Server struct {
 
 // Queue is the [queue] table.
 type Queue struct {
-	Path        string // absolute
-	MaxSize     int64  // bytes on disk
-	MinFree     int64  // bytes of free disk below which signals are refused; 0: none
-	MaxAge      time.Duration
-	Retention   time.Duration
-	DedupWindow time.Duration
+	Path string // absolute
+	queue.Limits
 }
 
 // Log is the [log] table.

@@ -69,7 +69,7 @@ func TestDefaultsOfTheContract(t *testing.T) {
 	}
 	check(t, "server", []any{c.Server.Listen, c.Server.MaxBody, c.Server.Token.IsZero(), len(c.Server.Hosts)},
 		[]any{"127.0.0.1:8787", int64(1 << 20), true, 0})
-	check(t, "queue", c.Queue, Queue{filepath.Join(wd, "data"), 10 << 30, 256 << 20, 168 * time.Hour, 72 * time.Hour, 24 * time.Hour})
+	check(t, "queue", c.Queue, Queue{filepath.Join(wd, "data"), queue.Limits{MaxSize: 10 << 30, MinFree: 256 << 20, MaxAge: 168 * time.Hour, Retention: 72 * time.Hour, DedupWindow: 24 * time.Hour}})
 	check(t, "log", c.Log, Log{slog.LevelInfo, "auto"})
 	check(t, "path", c.Path, "signalpost.toml")
 	if !regexp.MustCompile("^[0-9a-f]{12}$").MatchString(c.Hash) || c.Hash == good(t, minimal+" ").Hash {
@@ -154,7 +154,7 @@ first = "30d"
 `, out)
 	check(t, "server", []any{c.Server.Listen, c.Server.MaxBody, c.Server.Token.Reveal(), c.Server.Hosts},
 		[]any{"unix:" + dir + "/run/s.sock", int64(512 << 10), "tok" + canary, []string{"signals.example.com"}})
-	check(t, "queue", c.Queue, Queue{filepath.Join(filepath.Dir(dir), "store"), 1 << 40, 0, 36 * time.Hour, 36 * time.Hour, 90 * time.Minute})
+	check(t, "queue", c.Queue, Queue{filepath.Join(filepath.Dir(dir), "store"), queue.Limits{MaxSize: 1 << 40, MinFree: 0, MaxAge: 36 * time.Hour, Retention: 36 * time.Hour, DedupWindow: 90 * time.Minute}})
 	check(t, "log", c.Log, Log{slog.LevelDebug, "json"})
 	check(t, "files", read, map[string]bool{filepath.Join(dir, "token"): true, filepath.Join(dir, "ca.pem"): true, filepath.Join(dir, "ca.key"): true})
 	r := c.Routes[0]

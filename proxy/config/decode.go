@@ -32,8 +32,8 @@ type decoder struct {
 	file string // as faults call it
 	dir  string // absolute; what relative paths are relative to
 
-	route    string       // the name of the route being read
-	partial  bool         // reading [defaults] by themselves: what needs the whole route waits
+	route    string // the name of the route being read
+	partial  bool   // reading [defaults] by themselves: what needs the whole route waits
 	faults   Faults
 	warnings Faults
 	homes    map[string]string // made when there is an unknown key

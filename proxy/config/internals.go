@@ -15,9 +15,8 @@ import (
 )
 
 // All that leans on go-toml beyond its promises is here: places come from its
-// package unstable, and some words of its errors give way to better ones.
-// TestBad and TestPlaceInString fail when either changes. What is TOML, and
-// which keys and tables are there twice, go-toml decides.
+// package unstable. TestBad and TestPlaceInString fail when it changes. What is
+// TOML, and which keys and tables are there twice, go-toml decides.
 
 // A value is a TOML value and its place. However the tables of a document are
 // written, they become one tree of values.
@@ -167,16 +166,11 @@ func (d *document) read(start int) (end, broken int) {
 	if perr, ok := errors.AsType[*unstable.ParserError](p.Error()); ok {
 		broken = start + int(p.Range(perr.Highlight).Offset)
 	}
-	for _, better := range syntaxWords {
-		if better.has.MatchString(msg) {
-			msg = better.say
-		}
-	}
-	msg = shownCharacter.ReplaceAllString(msg, "")
-	if msg == noEnd { // found at the end of the file, but made where the expression begins
+	if len(bytes.TrimSpace(d.data[broken:])) == 0 { // what has no end is placed where it begins
 		broken = end + betweenExpressions.FindIndex(d.data[end:])[1]
 	}
-	d.fault(broken, "not TOML: %s", msg)
+	msg = shownCharacter.ReplaceAllString(msg, "")
+	d.fault(broken, "not TOML: %s (%s)", msg, valueForm)
 	return end, broken
 }
 
@@ -186,20 +180,9 @@ var shownCharacter = regexp.MustCompile(`(?s)( but got|:)? U\+.*`)
 
 var betweenExpressions = regexp.MustCompile(`^[ \t\r]*(#[^\n]*)?(\n[ \t\r]*(#[^\n]*)?)*`)
 
-const noEnd = "what begins here has no end: a closing quote, ] or } is missing"
-
-// syntaxWords are better words for some errors of go-toml.
-var syntaxWords = []struct {
-	has *regexp.Regexp
-	say string
-}{
-	{regexp.MustCompile("escape"), `in double quotes \ begins an escape such as \n, and this is none: use single quotes, or write \\ for each \`},
-	{regexp.MustCompile("expected newline"), `nothing but a comment follows a value on its line: a string has quotes around it, and inside double quotes a " is written \"`},
-	{regexp.MustCompile("cannot have new lines"), "a string in quotes ends on the line it begins, and this one has no closing quote"},
-	{regexp.MustCompile("start of value|keyword|must be quoted|not end of input|expected value"),
-		"expected a value: a string in quotes, a number, true, false, [ … ] or { … }"},
-	{regexp.MustCompile("terminated|incomplete"), noEnd},
-}
+// valueForm is what those who break the rules of TOML mostly do not know.
+const valueForm = `a value is a string in quotes, a number, true, false, [ … ] or { … }, and only a comment follows it on its line; ` +
+	`in double quotes " is written \" and \ is written \\`
 
 // judge has go-toml read the document until it refuses nothing more. What it
 // refuses is blanked out: a header with its section, whose keys are in the tree.

@@ -94,14 +94,7 @@ func (t *Table) Queue() (queue.Limits, []queue.Route) {
 			Target: fmt.Sprintf("%x", sha256.Sum256([]byte(r.URL.Reveal()))),
 		}
 	}
-	q := t.Config.Queue
-	return queue.Limits{
-		MaxSize:     q.MaxSize,
-		MinFree:     q.MinFree,
-		MaxAge:      q.MaxAge,
-		Retention:   q.Retention,
-		DedupWindow: q.DedupWindow,
-	}, routes
+	return t.Config.Queue.Limits, routes
 }
 
 // Request is the request an attempt of the delivery makes under this table, as
