@@ -111,17 +111,13 @@ func endpoint(r *Route) field {
 // in words that show its scheme and host at most.
 func parseURL(text string) (u *url.URL, problem string) {
 	const expected = "expected an absolute URL, https://HOST/PATH"
-	if where, _, _ := strings.Cut(text, "?"); strings.Contains(where, " ") { // in the query it is encoded
-		return nil, expected + ", and this one holds a space"
-	}
+	where, _, _ := strings.Cut(text, "?") // in the query a space is encoded
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme == "" {
-		return nil, expected
+	if err != nil || strings.Contains(where, " ") || u.Scheme == "" || !isHost(u.Hostname()) {
+		return nil, expected + ", without spaces"
 	}
-	host, target := u.Hostname(), u.Scheme+"://"+u.Host
+	target := u.Scheme + "://" + u.Host
 	switch {
-	case !isHost(host):
-		return nil, expected + ", and this one has no host name or IP address"
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, expected + ", not " + quote(target)
 	case u.User != nil:

@@ -54,14 +54,5 @@ func (b *Budget) Take(ctx context.Context, n int64) (taken int64, err error) {
 	return 0, errBusy
 }
 
-// TakeMore takes n bytes for someone who holds some. It does not wait, as two who
-// waited for each other would wait in vain. The error wraps [queue.ErrUnavailable].
-func (b *Budget) TakeMore(n int64) error {
-	if !b.free.TryAcquire(n) {
-		return errBusy
-	}
-	return nil
-}
-
 // Give gives back n bytes.
 func (b *Budget) Give(n int64) { b.free.Release(n) }

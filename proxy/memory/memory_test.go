@@ -52,12 +52,5 @@ func TestBudget(t *testing.T) {
 			t.Errorf("%d, %d", first, second)
 		}
 		take(t.Context(), 10, 10)
-		if err := b.TakeMore(1); !errors.Is(err, queue.ErrUnavailable) {
-			t.Errorf("more than there is: %v", err)
-		}
-		b.Give(1)
-		if err := b.TakeMore(1); err != nil {
-			t.Error(err)
-		}
 	})
 }
