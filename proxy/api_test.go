@@ -296,9 +296,9 @@ func TestSignalsRefused(t *testing.T) {
 		{"a bad line", "", []string{"Content-Type", isLines}, good + "\n\n" + `{"signal_type":}` + "\n", 400, "at offset 36", at(1)},
 		{"a value over two lines", "", []string{"Content-Type", isLines}, "{\n\"signal_type\":\"a\"}", 400, "at offset 1", at(0)},
 
-		{"key of 256 bytes", "", []string{"Content-Type", isJSON, "Idempotency-Key", strings.Repeat("k", 256)}, good, 400, "1 to 255 bytes", nil},
-		{"empty key", "", []string{"Content-Type", isJSON, "Idempotency-Key", ""}, good, 400, "1 to 255 bytes", nil},
-		{"two keys", "", []string{"Content-Type", isJSON, "Idempotency-Key", "a", "Idempotency-Key", "b"}, good, 400, "sent once", nil},
+		{"key of 256 bytes", "", []string{"Content-Type", isJSON, "Idempotency-Key", strings.Repeat("k", 256)}, good, 400, "256 bytes", nil},
+		{"empty key", "", []string{"Content-Type", isJSON, "Idempotency-Key", ""}, good, 400, "empty", nil},
+		{"two keys", "", []string{"Content-Type", isJSON, "Idempotency-Key", "a", "Idempotency-Key", "b"}, good, 400, "2 times", nil},
 		{"a key that does not print", "", []string{"Content-Type", isJSON, "Idempotency-Key", "é"}, good, 400, "printable", nil},
 
 		{"unknown parameter", "/signals?rout=all", []string{"Content-Type", isJSON}, good, 400, `"rout"; known are route`, nil},
@@ -313,7 +313,7 @@ func TestSignalsRefused(t *testing.T) {
 		{"empty gzip members without end", "", []string{"Content-Type", isJSON, "Content-Encoding", "gzip"}, strings.Repeat(zipped(""), 10000), 413, "1024 bytes", nil},
 
 		{"not gzip", "", []string{"Content-Type", isJSON, "Content-Encoding", "gzip"}, good, 400, "gzip", nil},
-		{"gzip cut short", "", []string{"Content-Type", isJSON, "Content-Encoding", "gzip"}, zipped(good)[:20], 400, "unexpected EOF", nil},
+		{"gzip cut short", "", []string{"Content-Type", isJSON, "Content-Encoding", "gzip"}, zipped(good)[:20], 400, "ended before", nil},
 		{"gzip damaged", "", []string{"Content-Type", isJSON, "Content-Encoding", "gzip"}, zipped(good)[:len(zipped(good))-8] + "12345678", 400, "gzip", nil},
 		{"another encoding", "", []string{"Content-Type", isJSON, "Content-Encoding", "br"}, good, 415, `"br"`, nil},
 		{"two encodings", "", []string{"Content-Type", isJSON, "Content-Encoding", "gzip", "Content-Encoding", "gzip"}, zipped(zipped(good)), 415, "gzip,gzip", nil},
@@ -323,7 +323,7 @@ func TestSignalsRefused(t *testing.T) {
 		{"a form", "", []string{"Content-Type", "application/x-www-form-urlencoded"}, good, 415, "urlencoded", nil},
 		{"another charset", "", []string{"Content-Type", "application/json; charset=latin1"}, good, 415, "latin1", nil},
 		{"almost the type", "", []string{"Content-Type", "application/jsonx"}, good, 415, "jsonx", nil},
-		{"two types", "", []string{"Content-Type", isJSON, "Content-Type", "text/plain"}, good, 415, "application/json, text/plain", nil},
+		{"two types", "", []string{"Content-Type", isJSON, "Content-Type", "text/plain"}, good, 415, "several", nil},
 
 		{"a string", "", []string{"Content-Type", isJSON}, `"a"`, 422, "object; found a string", nil},
 		{"a number", "", []string{"Content-Type", isJSON}, `-1.5e+7`, 422, "found a number", nil},
@@ -544,7 +544,7 @@ func TestBodyCutShort(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	b, _ := io.ReadAll(resp.Body)
-	if a := (answer{resp.StatusCode, resp.Header, string(b)}); a.status != 400 || !strings.Contains(a.problem(t).Detail, "unexpected EOF") {
+	if a := (answer{resp.StatusCode, resp.Header, string(b)}); a.status != 400 || !strings.Contains(a.problem(t).Detail, "ended before") {
 		t.Errorf("%s", a)
 	}
 	if n := s.count(); n != 0 {

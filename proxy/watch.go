@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"path/filepath"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/files"
@@ -13,8 +16,9 @@ import (
 // How the watcher keeps time. An edit is picked up within a second: at the
 // latest after one look and one rest.
 const (
-	lookEvery = 250 * time.Millisecond
+	lookEvery = 500 * time.Millisecond // when no event comes
 	rest      = 100 * time.Millisecond // files are read once they have not changed for so long
+	gather    = 50 * time.Millisecond  // one edit is several events, and a log beside the config has many
 	lookTime  = time.Second            // that a file system may take to answer; the rest is the reload's to tell
 )
 
@@ -32,19 +36,28 @@ func (p *Proxy) watch(ctx context.Context) {
 		},
 		changed: func() { p.reload(ctx) },
 	}
+	events, err := fsnotify.NewWatcher()
+	if err != nil {
+		p.log.Warn("the config's folders cannot be watched: its files are read twice a second all the same", "err", err)
+	} else {
+		defer events.Close()
+		w.events = events
+	}
 	w.run(ctx)
 }
 
 // A watcher tells when what files hold has changed, however they are edited:
 // in place, by a rename, by a link that leads elsewhere, by being away for a while.
 //
-// It waits for no events, which do not come from everywhere (bind mounts, folders
-// that come and go, links higher up the path): it reads the files, which are small,
-// and compares what they hold with what they held when the config was last read. So
-// a touch, or the same text written again, is no change.
+// It does not interpret events. An event in a folder, or half a second without
+// one, makes it read the files, which are small, and compare what they hold with
+// what they held when the config was last read. So an edit is seen also where no
+// event comes (bind mounts, folders that come and go, links higher up the path, an
+// overflow); and a touch, or the same text written again, is none.
 type watcher struct {
 	files   func() map[string]string // absolute paths, and the digest of what each held when it was last read
 	changed func()                   // has them read
+	events  *fsnotify.Watcher        // nil where there is none; then only half seconds are left
 }
 
 // run watches until ctx ends.
@@ -54,6 +67,7 @@ func (w *watcher) run(ctx context.Context) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		known := w.files()
+		w.follow(ctx, known)
 		news := func(holds map[string]string) bool {
 			return !maps.Equal(holds, known) && !(maps.Equal(holds, told) && maps.Equal(known, after)) && ctx.Err() == nil
 		}
@@ -63,10 +77,52 @@ func (w *watcher) run(ctx context.Context) {
 				told, after = holds, w.files()
 			}
 		}
+		w.wait(ctx, tick.C)
+	}
+}
+
+// wait returns when it is time to read again.
+func (w *watcher) wait(ctx context.Context, tick <-chan time.Time) {
+	var events chan fsnotify.Event
+	var errs chan error
+	if w.events != nil {
+		events, errs = w.events.Events, w.events.Errors
+	}
+	var enough <-chan time.Time
+	for {
 		select {
 		case <-ctx.Done():
-		case <-tick.C:
+			return
+		case <-tick:
+			return
+		case <-enough:
+			return
+		case <-events:
+		case <-errs: // events were lost
 		}
+		if enough == nil {
+			enough = time.After(gather)
+		}
+	}
+}
+
+// follow has the folders watched in which the paths and what they lead to
+// stand, as far as they exist. Where that fails, half seconds are left.
+func (w *watcher) follow(ctx context.Context, paths map[string]string) {
+	if w.events == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	for path := range paths { // again each time: one that was deleted, or moved, has dropped out
+		files.Interruptible(ctx, path, func() (any, error) {
+			w.events.Add(filepath.Dir(path))
+			real, err := filepath.EvalSymlinks(path)
+			if err == nil {
+				err = w.events.Add(filepath.Dir(real))
+			}
+			return nil, err
+		})
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"signalpost/proxy/files"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 // A watched is a folder with files that a watcher watches.
@@ -23,8 +25,8 @@ type watched struct {
 }
 
 // watchFiles runs a watcher on files of a fresh folder until the test ends.
-// prepare makes what is there when it begins.
-func watchFiles(t *testing.T, prepare func(dir string), names ...string) *watched {
+// prepare makes what is there when it begins. Without events only looking is left.
+func watchFiles(t *testing.T, events bool, prepare func(dir string), names ...string) *watched {
 	t.Helper()
 	w := &watched{t: t, dir: t.TempDir(), changes: make(chan string, 100)}
 	if prepare != nil {
@@ -34,11 +36,11 @@ func watchFiles(t *testing.T, prepare func(dir string), names ...string) *watche
 	for _, name := range names {
 		paths = append(paths, filepath.Join(w.dir, name))
 	}
-	w.run(func() []string { return paths })
+	w.run(events, func() []string { return paths })
 	return w
 }
 
-func (w *watched) run(paths func() []string) {
+func (w *watched) run(events bool, paths func() []string) {
 	known := hold(w.t.Context(), set(paths()))
 	watcher := watcher{
 		files: func() map[string]string { return known },
@@ -52,12 +54,21 @@ func (w *watched) run(paths func() []string) {
 			w.changes <- strings.Join(holds, " ")
 		},
 	}
+	if events {
+		var err error
+		if watcher.events, err = fsnotify.NewWatcher(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	all.Go(func() { watcher.run(ctx) })
 	w.t.Cleanup(func() {
 		cancel()
 		all.Wait()
+		if watcher.events != nil {
+			watcher.events.Close()
+		}
 	})
 }
 
@@ -102,7 +113,8 @@ func writeFile(t testing.TB, path, text string) {
 	}
 }
 
-// Each way of editing.
+// Each way of editing, once with events and once without, as on a mount where
+// none come.
 func TestWatch(t *testing.T) {
 	one := func(dir string) { os.WriteFile(filepath.Join(dir, "a"), []byte("old"), 0o600) }
 	configMap := func(dir string) {
@@ -255,25 +267,31 @@ func TestWatch(t *testing.T) {
 		}},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			w := watchFiles(t, test.prepare, test.files...)
-			test.edit(w)
-			// What is noticed is noticed once.
-			time.Sleep(3 * rest)
-			select {
-			case again := <-w.changes:
-				t.Errorf("another change was told of: %q", again)
-			default:
+		for _, events := range []bool{true, false} {
+			name := test.name + "/by looking alone"
+			if events {
+				name = test.name + "/with events"
 			}
-		})
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := watchFiles(t, events, test.prepare, test.files...)
+				test.edit(w)
+				// What is noticed is noticed once.
+				time.Sleep(3 * rest)
+				select {
+				case again := <-w.changes:
+					t.Errorf("another change was told of: %q", again)
+				default:
+				}
+			})
+		}
 	}
 }
 
-// An edit whose size and time are those of before is one too.
+// With events, an edit whose size and time are those of before is one too.
 func TestWatchSameSizeAndTime(t *testing.T) {
 	at := time.Now().Add(-time.Hour)
-	w := watchFiles(t, func(dir string) {
+	w := watchFiles(t, true, func(dir string) {
 		writeFile(t, filepath.Join(dir, "a"), "old")
 		os.Chtimes(filepath.Join(dir, "a"), at, at)
 	}, "a")
@@ -289,7 +307,7 @@ func TestWatchNewFiles(t *testing.T) {
 	w.write("a", "alone")
 	w.do(os.Mkdir(filepath.Dir(second), 0o700))
 	w.write("sub/b", "secret")
-	w.run(func() []string {
+	w.run(true, func() []string {
 		if b, _ := os.ReadFile(first); string(b) == "both" {
 			return []string{first, second}
 		}

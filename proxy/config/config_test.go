@@ -399,8 +399,8 @@ secrets = []
 	want := []string{
 		`x:5:8: $ and the name after it are taken as written: an environment variable is read only as a whole secret value, { env = "NAME" }; also at 11:7 (route "a"), 15:29 (route "b")`,
 		`x:7:16: where: a filter that assigns with = passes every signal: compare with ==`,
-		`x:8:10: route "a": the secret begins with v1,whsec_: v1, is the version of its signatures and hardly part of it: leave out v1,`,
-		`x:16:13: route "b": transform: invalid regular expression`,
+		`x:8:10: the secret begins with v1,whsec_: v1, is the version of its signatures and hardly part of it: leave out v1,`,
+		`x:18:17: route "b": transform: invalid regular expression`,
 		`x:19:10: route "b": the secret does not begin with whsec_`,
 		`x:23:10: route "c": where: the filter gives the same for every signal`,
 		`x:25:8: route "d": no secret: receivers cannot tell these deliveries from anyone else's; set secret; also at 30:8 (route "e")`,
@@ -546,16 +546,18 @@ func TestManyFaults(t *testing.T) {
 	}
 }
 
-// A place within an expression is found in the file; with escapes, its beginning is.
+// Every place within an expression is found in the file, however it is quoted.
 func TestPlaceInString(t *testing.T) {
 	for _, c := range []struct{ raw, find, before string }{
 		{`'.a | ]'`, "]", `'.a | `},
 		{`".a | ]"`, "]", `".a | `},
-		{`"\u002ea \\ \"\t\U0001F600 | ]"`, "]", ``},
+		{`"\u002ea \\ \"\t\U0001F600 | ]"`, "]", `"\u002ea \\ \"\t\U0001F600 | `},
+		{`"\x2ea \e ]"`, "]", `"\x2ea \e `},
 		{"'''\n.a\n  ]'''", "]", "'''\n.a\n  "},
 		{"'''\r\n.a\r\n ]'''", "]", "'''\r\n.a\r\n "},
-		{"\"\"\"\n.a \\\n   | \\\n\n  ]\"\"\"", "]", ""},
+		{"\"\"\"\n.a \\\n   | \\\n\n  ]\"\"\"", "]", "\"\"\"\n.a \\\n   | \\\n\n  "},
 		{`"""]"""`, "]", `"""`},
+		{`"é\u00e9]"`, "]", `"é\u00e9`},
 	} {
 		v := readTree([]byte("x = "+c.raw+"\n"), func(int, string, ...any) { t.Errorf("%s is no TOML", c.raw) }).get("x")
 		if got, want := v.offset(strings.Index(v.text, c.find)), len("x = "+c.before); got != want {

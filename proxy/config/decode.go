@@ -32,8 +32,9 @@ type decoder struct {
 	file string // as faults call it
 	dir  string // absolute; what relative paths are relative to
 
-	route    string // the name of the route being read
-	partial  bool   // reading [defaults] by themselves: what needs the whole route waits
+	route    string       // the name of the route being read
+	shared   map[int]bool // offsets of [defaults]
+	partial  bool         // reading [defaults] by themselves: what needs the whole route waits
 	faults   Faults
 	warnings Faults
 	homes    map[string]string // made when there is an unknown key
@@ -147,12 +148,18 @@ func (d *decoder) fault(at int, format string, args ...any) {
 }
 
 func (d *decoder) warn(at int, format string, args ...any) {
-	d.warnings = append(d.warnings, d.about(at, format, args))
+	if !d.partial {
+		d.warnings = append(d.warnings, d.about(at, format, args))
+	}
 }
 
 func (d *decoder) about(at int, format string, args []any) Fault {
 	msg := strings.Join(strings.FieldsFunc(fmt.Sprintf(format, args...), unicode.IsControl), " ") // one line
-	return Fault{File: d.file, Route: d.route, Msg: msg, at: at}
+	f := Fault{File: d.file, Route: d.route, Msg: msg, at: at}
+	if d.shared[at] {
+		f.Route = ""
+	}
+	return f
 }
 
 // expect reports a value of which ok is false, with what was expected.
@@ -161,6 +168,25 @@ func (d *decoder) expect(ok bool, key string, v *value, what string) bool {
 		d.fault(v.at, "%s: expected %s, not %s", key, what, v.show())
 	}
 	return ok
+}
+
+// own returns the first of the offsets that is not in [defaults]: a fault
+// between a route's key and one of [defaults] is the route's.
+func (d *decoder) own(ats ...int) int {
+	i := slices.IndexFunc(ats, func(at int) bool { return !d.shared[at] })
+	return ats[max(i, 0)]
+}
+
+// share notes the places of a table of [defaults].
+func (d *decoder) share(v *value) {
+	d.shared[v.at] = true
+	for _, element := range v.list {
+		d.share(element)
+	}
+	for _, e := range v.keys {
+		d.shared[e.at] = true
+		d.share(e.val)
+	}
 }
 
 // hint ends the sentence about a key that is not among the known ones.

@@ -15,7 +15,7 @@ type Fault struct {
 	// Both are 0 when the file could not be read.
 	Line   int    `json:"line"`
 	Column int    `json:"column"`
-	Route  string `json:"route,omitempty"` // the route it is about, the first of those it shows in; "" for none, or one without a name
+	Route  string `json:"route,omitempty"` // the route it is about; "" for none, one without a name, or [defaults]
 	Msg    string `json:"message"`         // what happened, to what, and what to do
 	Also   Faults `json:"also,omitempty"`  // of a warning: where else the same is, of which place and route are to be read
 	at     int    // the place as an offset, while the file is read
@@ -80,8 +80,8 @@ func (fs Faults) Unwrap() []error {
 }
 
 // placed gives the faults their line and column, sorts them by place, and
-// leaves out what is there twice: what is wrong with [defaults] is one fault, not
-// one of each route.
+// leaves out what is there twice: what [defaults] does to several routes is one
+// fault, of the first.
 func (fs Faults) placed(data []byte) Faults {
 	slices.SortStableFunc(fs, func(a, b Fault) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.Msg, b.Msg)) })
 	fs = slices.CompactFunc(fs, func(a, b Fault) bool { return a.at == b.at && a.Msg == b.Msg })

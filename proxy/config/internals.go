@@ -15,8 +15,9 @@ import (
 )
 
 // All that leans on go-toml beyond its promises is here: places come from its
-// package unstable. TestBad and TestPlaceInString fail when it changes. What is
-// TOML, and which keys and tables are there twice, go-toml decides.
+// package unstable, and some words of its errors give way to better ones.
+// TestBad and TestPlaceInString fail when either changes. What is TOML, and
+// which keys and tables are there twice, go-toml decides.
 
 // A value is a TOML value and its place. However the tables of a document are
 // written, they become one tree of values.
@@ -166,11 +167,16 @@ func (d *document) read(start int) (end, broken int) {
 	if perr, ok := errors.AsType[*unstable.ParserError](p.Error()); ok {
 		broken = start + int(p.Range(perr.Highlight).Offset)
 	}
-	if len(bytes.TrimSpace(d.data[broken:])) == 0 { // what has no end is placed where it begins
-		broken = end + betweenExpressions.FindIndex(d.data[end:])[1]
+	for _, better := range syntaxWords {
+		if better.has.MatchString(msg) {
+			msg = better.say
+		}
 	}
 	msg = shownCharacter.ReplaceAllString(msg, "")
-	d.fault(broken, "not TOML: %s (%s)", msg, valueForm)
+	if msg == noEnd { // found at the end of the file, but made where the expression begins
+		broken = end + betweenExpressions.FindIndex(d.data[end:])[1]
+	}
+	d.fault(broken, "not TOML: %s", msg)
 	return end, broken
 }
 
@@ -180,9 +186,20 @@ var shownCharacter = regexp.MustCompile(`(?s)( but got|:)? U\+.*`)
 
 var betweenExpressions = regexp.MustCompile(`^[ \t\r]*(#[^\n]*)?(\n[ \t\r]*(#[^\n]*)?)*`)
 
-// valueForm is what those who break the rules of TOML mostly do not know.
-const valueForm = `a value is a string in quotes, a number, true, false, [ … ] or { … }, and only a comment follows it on its line; ` +
-	`in double quotes " is written \" and \ is written \\`
+const noEnd = "what begins here has no end: a closing quote, ] or } is missing"
+
+// syntaxWords are better words for some errors of go-toml.
+var syntaxWords = []struct {
+	has *regexp.Regexp
+	say string
+}{
+	{regexp.MustCompile("escape"), `in double quotes \ begins an escape such as \n, and this is none: use single quotes, or write \\ for each \`},
+	{regexp.MustCompile("expected newline"), `nothing but a comment follows a value on its line: a string has quotes around it, and inside double quotes a " is written \"`},
+	{regexp.MustCompile("cannot have new lines"), "a string in quotes ends on the line it begins, and this one has no closing quote"},
+	{regexp.MustCompile("start of value|keyword|must be quoted|not end of input|expected value"),
+		"expected a value: a string in quotes, a number, true, false, [ … ] or { … }"},
+	{regexp.MustCompile("terminated|incomplete"), noEnd},
+}
 
 // judge has go-toml read the document until it refuses nothing more. What it
 // refuses is blanked out: a header with its section, whose keys are in the tree.
@@ -279,6 +296,11 @@ func (d *document) enter(table *value, parts []part) (*value, part) {
 // current one.
 func (d *document) header(parts []part, element bool) {
 	table, last := d.enter(d.root, parts)
+	single := table == d.root && last.name == "route" && !element
+	if single {
+		d.fault(last.at, "a route is written with two brackets: [[route]]")
+		element = true
+	}
 	d.current = newTable(last.at)
 	d.current.header = true
 	v := d.current
@@ -291,6 +313,9 @@ func (d *document) header(parts []part, element bool) {
 		has.list = append(has.list, d.current)
 	case has.kind == kindTable:
 		d.current, has.header = has, true
+	}
+	if single {
+		d.expressions[len(d.expressions)-1].first = nil // it is reported
 	}
 }
 
@@ -333,10 +358,26 @@ func (d *document) value(n *unstable.Node, start, at int) *value {
 }
 
 // offset returns where in the file the byte at index i of a string's text was
-// written; of a string with escapes, where it begins.
+// written. What a beginning of the string says, go-toml knows.
 func (v *value) offset(i int) int {
-	if from := strings.Index(v.raw, v.text); from >= 0 {
-		return v.at + from + i
+	quotes := v.raw[:1]
+	if three := strings.Repeat(quotes, 3); len(v.raw) >= 6 && strings.HasPrefix(v.raw, three) {
+		quotes = three
 	}
-	return v.at
+	// says returns the length of the text that ends at end, or before it where
+	// an escape or a character would be cut.
+	says := func(end int) (from, n int) {
+		for ; ; end-- {
+			var s struct{ V string }
+			if toml.Unmarshal([]byte("V="+v.raw[:end]+quotes), &s) == nil {
+				return end, len(s.V)
+			}
+		}
+	}
+	end := sort.Search(len(v.raw)-2*len(quotes), func(k int) bool {
+		_, n := says(len(quotes) + k + 1)
+		return n > i
+	})
+	from, _ := says(len(quotes) + end)
+	return v.at + from
 }

@@ -107,8 +107,9 @@ func absolute(path string) string {
 
 // parse turns the content of the file at path into a Config without Held, or faults.
 func parse(path string, data []byte, out outside) (*Config, Faults) {
-	if bytes.IndexByte(data, 0) >= 0 {
-		return nil, Faults{{File: path, Line: 1, Column: 1, Msg: "the file holds NUL bytes, as UTF-16 has, which PowerShell's > writes: store it as UTF-8"}}
+	if utf16Text(data) {
+		return nil, Faults{{File: path, Line: 1, Column: 1,
+			Msg: "the file is UTF-16, as PowerShell's > writes it: store it as UTF-8, in PowerShell with Out-File -Encoding utf8"}}
 	}
 	d := newDecoder(path, data, out)
 	c := d.config()
@@ -127,6 +128,7 @@ func newDecoder(path string, data []byte, out outside) *decoder {
 		data:    bytes.TrimPrefix(data, []byte("\ufeff")),
 		file:    path,
 		dir:     filepath.Dir(absolute(path)),
+		shared:  map[int]bool{},
 	}
 }
 
@@ -141,6 +143,7 @@ func (d *decoder) config() *Config {
 		"log":    section(logKeys(&c.Log)),
 		"defaults": {read: func(d *decoder, key string, v *value) {
 			known := routeKeys(new(Route))
+			d.share(v)
 			d.partial = true
 			section(known).read(d, key, v)
 			d.checkAlternatives(v)
@@ -154,7 +157,7 @@ func (d *decoder) config() *Config {
 		}},
 		"route": {read: func(d *decoder, key string, v *value) {
 			if v.kind != kindList {
-				d.fault(v.at, "route: expected tables with two brackets, [[route]], not %s", v.kind)
+				d.fault(v.at, "route: expected [[route]] tables, not %s", v.kind)
 			}
 		}},
 	}, "")
@@ -178,7 +181,7 @@ func (d *decoder) readRoutes(c *Config, routes, defaults *value) {
 	taken := map[string]*value{}
 	for _, t := range routes.list {
 		if t.kind != kindTable {
-			d.fault(t.at, "route: expected tables with two brackets, [[route]], not %s", t.kind)
+			d.fault(t.at, "route: expected [[route]] tables, not %s", t.kind)
 			continue
 		}
 		r := d.readRoute(t, defaults)

@@ -111,13 +111,17 @@ func endpoint(r *Route) field {
 // in words that show its scheme and host at most.
 func parseURL(text string) (u *url.URL, problem string) {
 	const expected = "expected an absolute URL, https://HOST/PATH"
-	where, _, _ := strings.Cut(text, "?") // in the query a space is encoded
-	u, err := url.Parse(text)
-	if err != nil || strings.Contains(where, " ") || u.Scheme == "" || !isHost(u.Hostname()) {
-		return nil, expected + ", without spaces"
+	if where, _, _ := strings.Cut(text, "?"); strings.Contains(where, " ") { // in the query it is encoded
+		return nil, expected + ", and this one holds a space"
 	}
-	target := u.Scheme + "://" + u.Host
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme == "" {
+		return nil, expected
+	}
+	host, target := u.Hostname(), u.Scheme+"://"+u.Host
 	switch {
+	case !isHost(host):
+		return nil, expected + ", and this one has no host name or IP address"
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, expected + ", not " + quote(target)
 	case u.User != nil:
@@ -221,14 +225,14 @@ func (d *decoder) checkHeaders(r *Route, t *value) {
 	for _, e := range table.entries() {
 		name := http.CanonicalHeaderKey(e.name)
 		if s := t.get("signatures"); slices.Contains(signed, name) && s != nil {
-			d.fault(max(e.at, s.at), "headers: %s is set by the presets in signatures: leave one of them out", quote(e.name))
+			d.fault(d.own(e.at, s.at), "headers: %s is set by the presets in signatures: leave one of them out", quote(e.name))
 		}
 		if name != "Authorization" {
 			continue
 		}
 		for _, key := range []string{"basic_auth", "bearer_token"} {
 			if auth := t.keys[key]; auth != nil {
-				d.fault(max(e.at, auth.at), "headers: %s is set by %s: leave one of them out", quote(e.name), key)
+				d.fault(d.own(e.at, auth.at), "headers: %s is set by %s: leave one of them out", quote(e.name), key)
 			}
 		}
 	}
@@ -254,11 +258,13 @@ func gapsGrow(s *queue.Schedule) func(d *decoder, key string, v *value) {
 		if gaps < 2 || s.First <= s.Window/time.Duration(gaps) {
 			return
 		}
-		at := v.at
-		for _, e := range v.keys {
-			at = max(at, e.val.at)
+		ats := []int{}
+		for _, k := range []string{"window", "first", "attempts"} {
+			if e := v.get(k); e != nil {
+				ats = append(ats, e.at)
+			}
 		}
-		d.fault(at, "%s: %d gaps of at least %s do not fit into a window of %s: gaps grow, never shrink; raise window, or lower attempts or first",
+		d.fault(d.own(ats...), "%s: %d gaps of at least %s do not fit into a window of %s: gaps grow, never shrink; raise window, or lower attempts or first",
 			key, gaps, units.FormatDuration(s.First), units.FormatDuration(s.Window))
 	}
 }
@@ -291,7 +297,7 @@ func loadTLS(t *TLS) func(d *decoder, key string, v *value) {
 			}
 			pair, err := tls.X509KeyPair(certPEM, keyPEM)
 			if err != nil {
-				d.fault(max(cert.at, k.at), "%s: cert_file and key_file are no certificate and its key: %v", key, err)
+				d.fault(d.own(cert.at, k.at), "%s: cert_file and key_file are no certificate and its key: %v", key, err)
 			}
 			config.Certificates = []tls.Certificate{pair}
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"regexp"
 	"strings"
 	"unicode"
@@ -23,14 +24,22 @@ const (
 
 func secretFlaw(text string) string {
 	switch {
-	case strings.ContainsRune(text, '\ufeff'), strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"):
+	case strings.ContainsRune(text, '\ufeff'):
 		return hasMark
+	case utf16Text([]byte(text)):
+		return "is UTF-16: store it as UTF-8, in PowerShell with -Encoding ascii"
 	case strings.ContainsFunc(text, unicode.IsControl):
 		return hasControl
 	case strings.TrimSpace(text) != text:
 		return hasSpace
 	}
 	return ""
+}
+
+// utf16Text tells whether data is text in UTF-16, with a byte order mark or without.
+func utf16Text(data []byte) bool {
+	return bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) ||
+		len(data) > 1 && len(data)%2 == 0 && (data[0] == 0) != (data[1] == 0)
 }
 
 // sendable is the rule for a bearer token.

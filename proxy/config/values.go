@@ -103,8 +103,16 @@ var routeName = text("1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"
 
 // path is a file or folder, kept as an absolute path.
 func path(d *decoder, key string, v *value) (string, bool) {
-	ok := v.kind == kindString && v.text != "" && !strings.ContainsRune(v.text, 0) && v.text != "~" && !strings.HasPrefix(v.text, "~/")
-	return d.abs(v.text), d.expect(ok, key, v, "a path, without NUL and with the home folder in full, since ~ is not expanded")
+	expected := "a path without NUL"
+	switch {
+	case v.kind != kindString || v.text == "":
+		expected = "a path"
+	case v.text == "~" || strings.HasPrefix(v.text, "~/"):
+		expected = "a path with the home folder in full, since ~ is not expanded"
+	case !strings.ContainsRune(v.text, 0):
+		return d.abs(v.text), true
+	}
+	return "", d.expect(false, key, v, expected)
 }
 
 var hostForm = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
@@ -125,11 +133,17 @@ var glob = text("a signal type, 1 to 256 printable ASCII characters with no spac
 
 // listen is an address to listen on: HOST:PORT or unix:PATH.
 func listen(d *decoder, key string, v *value) (string, bool) {
-	const expected = `HOST:PORT such as "127.0.0.1:8787", or "unix:/path/to.sock" of at most 107 bytes`
+	const expected = `HOST:PORT such as "127.0.0.1:8787", or "unix:/path/to.sock"`
 	if socket, ok := strings.CutPrefix(v.text, "unix:"); ok && v.kind == kindString {
-		abs := d.abs(socket)
-		ok := socket != "" && !strings.ContainsRune(socket, 0) && len(abs) <= 107 // which a socket's address holds on Linux; some systems hold less
-		return "unix:" + abs, d.expect(ok, key, v, expected)
+		if !d.expect(socket != "" && !strings.ContainsRune(socket, 0), key, v, expected) {
+			return "", false
+		}
+		// What a socket address holds on Linux; some systems hold less.
+		if socket = d.abs(socket); len(socket) > 107 {
+			d.fault(v.at, "%s: the path of a socket has at most 107 bytes, and %s has %d: use a shorter one", key, quote(socket), len(socket))
+			return "", false
+		}
+		return "unix:" + socket, true
 	}
 	host, port, err := net.SplitHostPort(v.text)
 	n, portErr := strconv.ParseUint(port, 10, 16)
@@ -195,7 +209,9 @@ func (d *decoder) within(v *value, line, column int) int {
 		_, size := utf8.DecodeRuneInString(v.text[i:])
 		i += size
 	}
-	return v.offset(i)
+	at := v.offset(i)
+	d.shared[at] = d.shared[v.at]
+	return at
 }
 
 func username(d *decoder, key string, v *value) (string, bool) {

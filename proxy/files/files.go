@@ -23,7 +23,7 @@ import (
 // Read returns the content of the regular file at path, at most most bytes. It
 // returns when ctx ends, even if the file system hangs.
 func Read(ctx context.Context, path string, most int64) ([]byte, error) {
-	return interruptible(ctx, path, func() ([]byte, error) {
+	return Interruptible(ctx, path, func() ([]byte, error) {
 		// To open a device or a socket may do something: look first.
 		if err := regular(os.Stat(path)); err != nil {
 			return nil, err
@@ -85,10 +85,10 @@ const maxHung = 64
 // ErrHung is what a file system that does not answer in time amounts to.
 var ErrHung = errors.New("its file system does not answer: see whether the mount is alive (mount, df), or name a file elsewhere")
 
-// interruptible returns what f returns, or an error when ctx ends before. f
+// Interruptible returns what f returns, or an error when ctx ends before. f
 // looks at path in system calls alone, and is not begun while an earlier call
 // for that path hangs.
-func interruptible[T any](ctx context.Context, path string, f func() (T, error)) (T, error) {
+func Interruptible[T any](ctx context.Context, path string, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error

@@ -29,6 +29,11 @@ var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 4<<1
 // ReadBody reads a request's body, unpacked, of so many bytes at most. It
 // belongs to the caller until done, which must be called. An error is a problem.
 func (in *Ingest) ReadBody(r *http.Request, most int64) (body []byte, done func(), err error) {
+	return in.readBody(r, most, "send less")
+}
+
+// readBody is ReadBody with an advice to whom the bound is too low.
+func (in *Ingest) readBody(r *http.Request, most int64, advice string) (body []byte, done func(), err error) {
 	b := buffers.Get().(*buffer)
 	done = func() {
 		in.arriving.Give(b.room)
@@ -40,7 +45,7 @@ func (in *Ingest) ReadBody(r *http.Request, most int64) (body []byte, done func(
 	}
 	if err := in.read(b, r, most); err != nil {
 		done()
-		return nil, nil, bodyProblem(err, most)
+		return nil, nil, bodyProblem(err, most, advice)
 	}
 	return b.b, done, nil
 }
@@ -98,7 +103,7 @@ func (in *Ingest) read(b *buffer, r *http.Request, most int64) error {
 }
 
 // bodyProblem says what an error in reading a body means.
-func bodyProblem(err error, most int64) error {
+func bodyProblem(err error, most int64, advice string) error {
 	var over *http.MaxBytesError
 	var no *api.Problem
 	switch {
@@ -108,10 +113,14 @@ func bodyProblem(err error, most int64) error {
 		return api.Refuse(http.StatusServiceUnavailable, "%s", err).With("Retry-After", "5").With("Connection", "close")
 	case errors.As(err, &over):
 		return api.Refuse(http.StatusRequestEntityTooLarge,
-			"the body is larger than %d bytes unpacked; send less at once or, if it is signals, raise server.max_body", most).With("Connection", "close")
+			"the body is larger than %d bytes unpacked; %s", most, advice).With("Connection", "close")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return api.Refuse(http.StatusRequestTimeout, "the body did not arrive in time").With("Connection", "close")
-	default: // it ended early, or is not what Content-Encoding says
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return api.Refuse(http.StatusBadRequest, "the body ended before it was complete")
+	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
+		return api.Refuse(http.StatusBadRequest, "Content-Encoding says gzip, but the body is not: %s", err)
+	default:
 		return api.Refuse(http.StatusBadRequest, "the body could not be read: %s", api.Clip(err.Error()))
 	}
 }

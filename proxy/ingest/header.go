@@ -25,8 +25,12 @@ func readType(h http.Header) (lines bool, err error) {
 		return true, nil
 	}
 	found := "none"
-	if values := h["Content-Type"]; len(values) > 0 {
-		found = strconv.Quote(api.Clip(strings.Join(values, ", ")))
+	switch values := h["Content-Type"]; len(values) {
+	case 0:
+	case 1:
+		found = strconv.Quote(api.Clip(values[0]))
+	default:
+		found = "several"
 	}
 	return false, api.Refuse(http.StatusUnsupportedMediaType,
 		"Content-Type must be application/json or application/x-ndjson, in UTF-8; found %s", found).
@@ -40,9 +44,15 @@ func readKey(h http.Header) (string, error) {
 		return "", nil
 	}
 	key := values[0]
-	if len(values) > 1 || key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }) {
-		return "", api.Refuse(http.StatusBadRequest, "Idempotency-Key must be 1 to %d bytes of printable ASCII, sent once; found %q",
-			maxKey, api.Clip(strings.Join(values, ", ")))
+	switch {
+	case len(values) > 1:
+		return "", api.Refuse(http.StatusBadRequest, "Idempotency-Key came %d times; send it once", len(values))
+	case key == "":
+		return "", api.Refuse(http.StatusBadRequest, "Idempotency-Key is empty; leave it out or give it 1 to %d bytes", maxKey)
+	case len(key) > maxKey:
+		return "", api.Refuse(http.StatusBadRequest, "Idempotency-Key is %d bytes long; at most %d are allowed", len(key), maxKey)
+	case strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }):
+		return "", api.Refuse(http.StatusBadRequest, "Idempotency-Key must be printable ASCII")
 	}
 	return key, nil
 }

@@ -128,7 +128,7 @@ func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed 
 			return nil, false, err
 		}
 	}
-	body, done, err := in.ReadBody(r, t.Config.Server.MaxBody)
+	body, done, err := in.readBody(r, t.Config.Server.MaxBody, "send less at once, or raise server.max_body")
 	if err != nil {
 		return nil, false, err
 	}
