@@ -106,7 +106,7 @@ func TestLogAfterTheClockWasSetBack(t *testing.T) {
 		followed := map[DeliveryID]bool{}
 		first := make(chan struct{}, 1000)
 		go func() {
-			_ = r.Follow(t.Context(), LogFilter{}, func(e Entry) error {
+			_ = r.Follow(t.Context(), LogFilter{}, nil, func(e Entry) error {
 				followed[e.Delivery] = true
 				first <- struct{}{}
 				return nil

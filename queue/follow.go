@@ -13,12 +13,19 @@ import (
 // Follow calls yield with the last f.Limit entries that match (0: none),
 // oldest first, then with each new one, without a gap, until ctx ends or the
 // queue closes (then it returns nil) or yield fails (then it returns that).
+// begin, unless nil, is called first, when no entry made from then on is missed;
+// its error, too, ends all.
 // However slow yield is, nothing is kept in memory for it. Entries that were
 // made while the clock was ahead may come again once it gets there.
-func (q *Queue) Follow(ctx context.Context, f LogFilter, yield func(Entry) error) error {
+func (q *Queue) Follow(ctx context.Context, f LogFilter, begin func() error, yield func(Entry) error) error {
 	e := q.engine.Load()
 	tail := e.store.Tail()
 	pos, steps := tail.Newest, tail.Steps
+	if begin != nil {
+		if err := begin(); err != nil {
+			return err
+		}
+	}
 	if err := q.yieldLast(ctx, f, pos, yield); err != nil {
 		return q.unlessClosed(err)
 	}

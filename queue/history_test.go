@@ -288,7 +288,7 @@ func TestFollow(t *testing.T) {
 		got = new([]Entry)
 		end := make(chan error)
 		go func() {
-			end <- r.Follow(ctx, f, func(e Entry) error {
+			end <- r.Follow(ctx, f, nil, func(e Entry) error {
 				time.Sleep(pause)
 				*got = append(*got, e)
 				return nil
@@ -325,6 +325,23 @@ func TestFollow(t *testing.T) {
 			})
 		}
 	}
+	bubble(t, "what is made as it begins", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.putMany("crm", 3)
+		synctest.Wait()
+		told := errors.New("told")
+		begin := func() error {
+			r.putMany("crm", 1)
+			time.Sleep(time.Minute)
+			return nil
+		}
+		if err := r.Follow(ctx, LogFilter{}, begin, func(Entry) error { return told }); err != told {
+			t.Error(err)
+		}
+		if err := r.Follow(ctx, LogFilter{}, func() error { return told }, nil); err != told {
+			t.Errorf("begin failed: %v", err)
+		}
+	})
 	bubble(t, "with a filter", func(t *testing.T) {
 		r := newRig(t, route("crm"), route("other"))
 		r.putMany("crm", 3)
@@ -363,7 +380,7 @@ func TestFollow(t *testing.T) {
 			synctest.Wait()
 			end := make(chan error, 1)
 			go func() {
-				end <- r.Follow(ctx, LogFilter{Limit: limit}, func(Entry) error { return full })
+				end <- r.Follow(ctx, LogFilter{Limit: limit}, nil, func(Entry) error { return full })
 			}()
 			synctest.Wait()
 			r.put("crm")
@@ -379,7 +396,7 @@ func TestFollow(t *testing.T) {
 			n := make([]int, 4)
 			for i := range n {
 				wg.Go(func() {
-					if err := r.Follow(ctx, LogFilter{}, func(Entry) error { n[i]++; return nil }); err != nil {
+					if err := r.Follow(ctx, LogFilter{}, nil, func(Entry) error { n[i]++; return nil }); err != nil {
 						t.Error(err)
 					}
 				})

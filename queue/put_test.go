@@ -261,7 +261,7 @@ func TestCloseUnderFire(t *testing.T) {
 	})
 	for range 4 {
 		wg.Go(func() {
-			if err := r.Follow(context.Background(), LogFilter{Limit: 1}, func(Entry) error { return nil }); err != nil {
+			if err := r.Follow(context.Background(), LogFilter{Limit: 1}, nil, func(Entry) error { return nil }); err != nil {
 				t.Error(err)
 			}
 		})

@@ -29,26 +29,27 @@ func (f *Front) follow(w http.ResponseWriter, r *http.Request, q *query, filter 
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
-		return nil
-	}
-	s, err := newStream(w, f.Follower)
-	if err != nil {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(f.stopping, cancel)()
-	// Whatever ends it, the 200 has gone out: an end of the stream is all the caller can be told.
-	_ = f.Queue.Follow(ctx, filter, func(e queue.Entry) error {
+	var s *stream
+	err := f.Queue.Follow(ctx, filter, func() error {
+		s = &stream{w, http.NewResponseController(w), f.Follower}
+		return s.begin()
+	}, func(e queue.Entry) error {
 		b, err := api.Marshal(e)
 		if err != nil {
 			return err
 		}
 		return s.send(b)
 	})
-	return nil
+	if s != nil { // the 200 has gone out: an end of the stream is all the caller can be told
+		return nil
+	}
+	return err
 }
 
 // A stream is an answer without an end, each piece of which must be taken in time.
@@ -58,15 +59,15 @@ type stream struct {
 	time    time.Duration
 }
 
-// newStream sends the headers, so that the caller knows at once that it listens,
+// begin sends the headers, so that the caller knows at once that it listens,
 // and takes the deadlines off the request: not before, as net/http waits for what
 // is left of a request's body then.
-func newStream(w http.ResponseWriter, each time.Duration) (*stream, error) {
-	s := &stream{w, http.NewResponseController(w), each}
+func (s *stream) begin() error {
+	s.WriteHeader(http.StatusOK)
 	if err := s.send(nil); err != nil {
-		return nil, err
+		return err
 	}
-	return s, s.control.SetReadDeadline(time.Time{}) // once it has passed, net/http ends the request's context
+	return s.control.SetReadDeadline(time.Time{}) // once it has passed, net/http ends the request's context
 }
 
 // send writes a piece, and waits until it has gone out.

@@ -44,7 +44,8 @@ func TestFollowerThatDoesNotRead(t *testing.T) {
 	l.conns <- server
 	ended := make(chan error, 1)
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		stream, err := newStream(w, 50*time.Millisecond)
+		stream := &stream{w, http.NewResponseController(w), 50 * time.Millisecond}
+		err := stream.begin()
 		for err == nil {
 			err = stream.send(make([]byte, 64<<10))
 		}
