@@ -44,6 +44,7 @@ func TestShortageIsNotCharged(t *testing.T) {
 		r.set(0, short)
 		r.put("crm")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if n := strings.Count(strings.Join(said.text, ""), "too many open files"); n != 2 {
 			t.Errorf("it says %q: want a line each time it begins", said.text)
 		}

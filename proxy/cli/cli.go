@@ -35,10 +35,11 @@ type usageError struct{ error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+func init() { cobra.EnableCommandSorting = false } // people meet them in the order of Add
+
 // Add adds run and the commands of this package to root, which has a Version.
 // version is that of the sidecar in demo and of the requests that try describes.
 func Add(root, run *cobra.Command, version string) {
-	cobra.EnableCommandSorting = false // people meet them in this order
 	for _, group := range []struct {
 		title    string
 		commands []*cobra.Command
