@@ -1,110 +1,97 @@
-// A list of deliveries in the state they are in, and what can be done to all
-// that match. The filter is the URL's.
+// The deliveries that match a filter, and what can be done with all of them.
 
-import { el, problem, put, select } from "./dom.js";
-import { due, moment, when } from "./format.js";
+import { arrange, button, el, problem, put } from "./dom.js";
+import { due, sentence, when } from "./format.js";
 import { get } from "./api.js";
-import { bar, choices, field, params, url } from "./filters.js";
-import { now, on } from "./live.js";
-import { reasons, SINCE } from "./log.js";
-import { discardMany, resendMany } from "./actions.js";
+import { compile } from "./filter.js";
+import { chip, filterbar, known } from "./filterbar.js";
+import { on } from "./live.js";
+import { row, table } from "./rows.js";
+import { params } from "./url.js";
+import { discardAll, resendAll } from "./actions.js";
+import { reasons } from "./log.js";
 
-const names = ["state", "route", "signal_type", "signal", "reason", "since"];
-const PAGE = 50;
-const REFRESH = 4000; // at least between two looks, while things happen
+const PAGE = 100;
 
 export function deliveries(_, signal) {
-  let filter = null, next, loading = null, pages = 0, looked = 0, due = 0;
-  const route = select("route", "Route", [], "", "Every route");
-  const again = el("button", { type: "button", onclick: () => resendMany(bulk(), () => load(false)) }, "Send these again…");
-  const give = el("button", { type: "button", onclick: () => discardMany(bulk(), () => load(false)) }, "Discard these…");
-  const form = bar("Filter deliveries", [
-    field("find", "Signal type, or id of a signal or delivery", { placeholder: "Signal type, sig_… or dlv_…", width: "wide", slash: true }),
-    select("state", "State", ["pending", "held", "delivered", "dead"], "", "Every state"), route,
-    select("reason", "Reason", Object.keys(reasons), "", "Every reason"),
-    select("since", "Made since", SINCE, "", "Any time"),
-  ], {
-    fixed: { view: "deliveries" },
-    clean: ({ find, ...rest }) => {
-      if (find.startsWith("dlv_")) return { view: "delivery", id: find };
-      return { ...rest, ...(find.startsWith("sig_") ? { signal: find } : { signal_type: find }) };
-    },
-  });
-  const rows = el("tbody");
-  const table = el("table", { class: "rows deliveries" }, el("thead", {}, el("tr", {},
-    ["Made", "Route", "Signal", "State", "Attempts", "Last answer", "Next attempt"].map((h, i) => el("th", { scope: "col", class: i === 4 ? "number" : null }, h)))), rows);
-  const under = el("div", { class: "under" });
-  const page = el("div", {}, el("h1", {}, "Deliveries"),
-    el("section", { class: "panel", "aria-label": "Deliveries" }, form, el("div", { class: "bulk" }, again, give), table, under));
+  let filter = null, text = null, next, loading = null;
+  const shown = new Map(); // id -> {delivery, row}
+  const form = filterbar("deliveries", "Filter the deliveries");
+  const rows = el("tbody"), under = el("div", { class: "under" }), bulk = el("div", { class: "bulk" });
+  const list = table("deliveries", ["Made", "Route", "Signal", "State", "Attempts", "What happened last", "Next attempt"], rows);
+  const page = el("div", {}, el("h1", {}, "Deliveries"), el("section", { class: "panel", "aria-label": "Deliveries" }, form, bulk, list, under));
 
-  const bulk = () => Object.fromEntries(["state", "route", "signal_type", "reason", "since"].map((n) => [n, filter[n]]));
-
-  async function load(more, silent) {
+  async function load(more) {
     loading?.abort();
     const mine = (loading = new AbortController());
-    looked = Date.now();
-    if (!more && !silent) put(under, el("p", { class: "quiet" }, "Reading…"));
+    if (!more) put(under, el("p", { class: "quiet" }, "Reading the deliveries…"));
     try {
-      const list = await get("/deliveries", { ...filter, limit: PAGE, after: more ? next : "" }, AbortSignal.any([mine.signal, signal]));
-      const made = list.deliveries.map(deliveryRow);
-      // Rows that are the same stay: a reader's place and focus with them.
-      if (more) rows.append(...made);
-      else {
-        const have = new Map([...rows.children].map((r) => [r.dataset.is, r]));
-        rows.replaceChildren(...made.map((r) => have.get(r.dataset.is) ?? r));
+      const { deliveries: found, next: cursor, searched_to: reached } = await get("/deliveries", { ...filter.params, limit: PAGE, after: more ? next : "" }, AbortSignal.any([mine.signal, signal]));
+      if (!more) shown.clear();
+      for (const d of found) {
+        known.types.add(d.signal_type);
+        if (filter.test(d)) shown.set(d.id, { d, row: line(d) });
       }
-      pages = more ? pages + 1 : 1;
-      next = list.next;
-      foot();
+      next = cursor;
+      draw(reached);
     } catch (err) {
-      if (err.name === "AbortError") return;
-      put(under, problem("The deliveries could not be read", err, () => load(more)));
+      if (!mine.signal.aborted && !signal.aborted) put(under, problem("The deliveries could not be read", err, () => load(more)));
     }
   }
 
-  function foot() {
-    table.hidden = rows.childElementCount === 0;
-    if (table.hidden && !next) {
-      const filtered = names.some((n) => filter[n]);
-      put(under, el("div", { class: "empty" }, el("strong", {}, filtered ? "No delivery matches" : "There is no delivery yet"),
-        el("p", {}, filtered ? "Finished deliveries are kept for queue.retention; older ones are gone." : "A signal that passes a route's filter makes one.")));
-    } else put(under, next ? el("button", { type: "button", onclick: () => load(true) }, "Show older") : el("p", { class: "quiet" }, "That is all."));
-    // One signal's deliveries cannot be met by a filter of the API's bulk requests.
-    const state = filter.state;
-    again.hidden = Boolean(filter.signal) || !(state === "dead" || state === "delivered");
-    give.hidden = Boolean(filter.signal) || state === "delivered" || !["state", "route", "signal_type", "reason", "since"].some((n) => filter[n]);
+  function draw(reached) {
+    arrange(rows, [...shown.values()].map((s) => s.row));
+    list.hidden = !shown.size;
+    put(under, reached && next && el("p", { class: "quiet" }, "Searched back to ", when(reached), ". "),
+      next ? button(reached ? "Search further back" : "Show older", () => load(true)) :
+        shown.size ? el("p", { class: "quiet" }, "That is all there are.") :
+          el("div", { class: "empty" }, el("strong", {}, "No delivery matches"), el("p", {}, "Finished ones are kept for the retention that the config gives.")));
+    drawBulk();
+  }
+
+  // The filter of the many is the sidecar's: what only this page can say is not in it.
+  function drawBulk() {
+    const p = filter.params, mine = filter.terms.some((t) => t.not) || p.body || p.signal;
+    const usable = Object.fromEntries(["route", "signal_type", "state", "reason", "since", "until"].filter((n) => p[n]).map((n) => [n, p[n]]));
+    const done = () => load(false);
+    if (mine) return put(bulk, el("p", { class: "quiet" }, "To send many again or discard them, select them: this filter is finer than what the sidecar does at once."));
+    put(bulk, p.state && p.state !== "held" && shown.size > 0 && button("Send these again…", () => resendAll(usable, done)),
+      p.state && p.state !== "delivered" && p.reason !== "discarded" && shown.size > 0 && button("Discard these…", () => discardAll(usable, done)));
   }
 
   page.update = () => {
-    const p = params();
-    const wanted = Object.fromEntries(names.map((n) => [n, p[n] ?? ""]));
-    form.show({ ...wanted, find: wanted.signal || wanted.signal_type });
-    if (filter && names.every((n) => filter[n] === wanted[n])) return;
+    const q = params().q ?? "", wanted = compile(q, "deliveries", known);
+    form.show(wanted.fault);
+    if (text === JSON.stringify(wanted.params) + q) return;
+    text = JSON.stringify(wanted.params) + q;
     filter = wanted;
     load(false);
   };
-  const refresh = () => {
-    if (pages > 1 || due || document.hidden) return; // a reader further down is left in peace
-    due = setTimeout(() => {
-      due = 0;
-      if (!signal.aborted) load(false, true);
-    }, Math.max(300, looked + REFRESH - Date.now()));
-  };
-  on("entries", refresh, signal);
-  on("status", () => now.status && choices(route, now.status.routes.map((r) => r.name), "Every route"), signal);
-  if (now.status) choices(route, now.status.routes.map((r) => r.name), "Every route");
+
+  // An attempt tells where its delivery stands now: nothing has to be asked again.
+  on("entries", (entries) => {
+    for (const e of entries) {
+      const s = shown.get(e.delivery);
+      if (!s) continue;
+      const state = { delivered: "delivered", dead: "dead", retry: "pending" }[e.verdict];
+      s.d = { ...s.d, state, reason: e.reason, attempts: Math.max(s.d.attempts, e.attempt), next_attempt: e.next_attempt, last: e };
+      put(s.row, ...line(s.d).children);
+    }
+  }, signal);
+  on("gap", () => load(false), signal);
   page.update();
   return page;
 }
 
-export function deliveryRow(d) {
-  const last = d.last;
-  return el("tr", { "data-is": JSON.stringify(d) },
-    el("td", { class: "time" }, el("a", { href: url({ view: "delivery", id: d.id }), "aria-label": `Delivery to ${d.route} made at ${moment(d.created)}` }, when(d.created))),
-    el("td", { class: "route" }, d.route),
-    el("td", { class: "type", title: d.signal }, d.signal_type),
-    el("td", { class: "state" }, el("span", { class: `badge ${d.state}` }, d.state), d.reason && el("span", { class: "quiet" }, ` ${d.reason}`)),
-    el("td", { class: "attempts number", "data-label": "attempts" }, String(d.attempts)),
-    el("td", { class: "what" }, last ? [last.status > 0 && el("span", { class: `mark ${last.verdict}` }, last.status), " ", last.error ?? ""] : el("span", { class: "quiet" }, "none yet")),
-    el("td", { class: "next" }, d.next_attempt ? due(d.next_attempt) : ""));
+function line(d) {
+  return row(d.id, `Delivery to ${d.route}, ${d.state}`, [
+    ["time", when(d.created)],
+    ["route", chip("route", d.route)],
+    ["type", chip("type", d.signal_type)],
+    ["state", chip("state", d.state, d.state, { class: `chip badge ${d.state}` })],
+    ["attempts", String(d.attempts)],
+    ["what", d.state === "dead" ? [el("span", { class: "dead" }, reasons[d.reason] ?? "Dead"), d.last?.error && d.reason !== "discarded" ? `: ${sentence(d.last.error)}` : "."]
+      : d.last ? (d.last.verdict === "delivered" ? "Delivered" : sentence(d.last.error)) : el("span", { class: "quiet" }, "No attempt yet")],
+    ["next", d.next_attempt && d.state === "pending" ? due(d.next_attempt) : ""],
+  ]);
 }

@@ -1,45 +1,53 @@
-// One delivery whole: where it stands, every attempt, the signal beside the
-// body, the request. It keeps itself up to date while attempts are made.
+// One delivery whole: where it stands, every attempt, the signal beside the body,
+// the request. It is patched while attempts are made, and not asked for again once
+// it is over, unless something happens to it.
 
-import { el, problem, put, sentence } from "./dom.js";
-import { ago, due, many, took, when } from "./format.js";
-import { text } from "./api.js";
-import { body, headers, id } from "./bodies.js";
-import { cut } from "./json.js";
-import { back, url } from "./filters.js";
-import { now, on } from "./live.js";
-import { reasons, story } from "./log.js";
+import { button, el, problem, put } from "./dom.js";
+import { ago, due, many, when } from "./format.js";
+import { ifChanged, text } from "./api.js";
+import { body, compare, id, search } from "./tree.js";
+import { cut, pretty } from "./json.js";
+import { every, now, on, routeNamed } from "./live.js";
+import { reasons } from "./log.js";
 import { discard, resend } from "./actions.js";
+import { attempts } from "./timeline.js";
+import { request } from "./request.js";
+import { back, toDelivery, toRoute, toSignal, url } from "./url.js";
+
+const LOOK = 5000; // milliseconds between two looks at one that is not over
 
 export function delivery(params, signal) {
   const page = el("div", { class: "delivery" }, el("p", { class: "quiet" }, "Reading the delivery…"));
-  let shown = "", due = 0;
+  let raw = "", etag = "", d = null, asking = false, hash;
 
   async function load() {
-    let raw;
+    if (asking) return;
+    asking = true;
     try {
-      raw = await text(`/deliveries/${encodeURIComponent(params.id ?? "")}`, {}, signal);
+      const got = await ifChanged(`/deliveries/${encodeURIComponent(params.id ?? "")}`, etag, signal);
+      if (got) {
+        ({ text: raw, etag } = got);
+        d = JSON.parse(raw);
+        draw();
+      }
     } catch (err) {
-      if (err.name !== "AbortError") put(page, backLink(), problem(err.status === 404 ? "There is no such delivery" : "The delivery could not be read", err, load));
-      return;
+      if (signal.aborted) return;
+      if (!d) put(page, backLink(), problem(err.status === 404 ? "There is no such delivery" : "The delivery could not be read", err, load));
+    } finally {
+      asking = false;
     }
-    if (raw === shown) return;
-    shown = raw;
-    const d = JSON.parse(raw);
-    put(page, backLink(), head(d, load), attempts(d),
-      el("div", { class: "side-by-side" },
-        body("Signal, as received", cut(raw, "signal_body"), "", el("a", { href: url({ view: "playground", signal: d.signal, route: d.route }) }, "Try it in the playground")),
-        body("Body, as sent", d.body === null ? null : cut(raw, "body"), "There is none: the expression failed.")),
-      sent(d));
   }
 
-  on("entries", (list) => {
-    if (list.some((e) => e.delivery === params.id)) load();
-  }, signal);
-  on("status", () => {
-    // What others do to it, such as discarding it, may leave no attempt: look now and then.
-    if (++due % 5 === 0 && !document.querySelector("dialog[open]")) load();
-  }, signal);
+  function draw() {
+    hash = now.status?.config.hash;
+    const sent = d.body === null ? null : cut(raw, "body"), came = cut(raw, "signal_body");
+    put(page, backLink(), head(d, load), attempts(d, hash), bodies(d, came, sent), request(d, sent));
+  }
+
+  on("entries", (list) => list.some((e) => e.delivery === params.id) && load(), signal);
+  on("status", () => d && hash !== now.status?.config.hash && draw(), signal);
+  every(LOOK, () => d && (d.state === "pending" || d.state === "held") && load(), signal);
+  page.resend = () => d && d.state !== "held" && resend(d, load);
   load();
   return page;
 }
@@ -53,16 +61,17 @@ export const backLink = () => el("p", { class: "back" }, el("a", { href: "/?view
 
 function head(d, load) {
   const held = d.state === "held", over = d.state === "delivered" || d.state === "dead";
-  const target = now.status?.routes.find((r) => r.name === d.route)?.target ?? d.request?.target;
+  const target = d.request?.target ?? routeNamed(d.route)?.target;
   return el("section", { class: "delivery-head", "aria-label": "Delivery" },
-    el("h1", {}, `${d.signal_type} `, el("span", { class: "quiet" }, "to "), d.route),
+    el("h1", {}, `${d.signal_type} `, el("span", { class: "quiet" }, "to "), el("a", { href: toRoute(d.route) }, d.route)),
     el("p", { class: "state-line" }, el("span", { class: `badge ${d.state}` }, d.state), " ", standing(d)),
     el("p", { class: "buttons" },
-      el("button", { type: "button", class: d.state === "dead" ? "primary" : null, disabled: held, title: held ? "Its route is not in the config: put it back first" : null, onclick: () => resend(d, load) }, "Send again…"),
-      el("button", { type: "button", disabled: over, title: over ? `It is ${d.state}: there is nothing left to discard` : null, onclick: () => discard(d, load) }, "Discard…")),
+      button("Send again…", () => resend(d, load), { class: d.state === "dead" ? "primary" : null, disabled: held, title: held ? "Its route is not in the config: put it back first" : null }),
+      button("Reshape…", () => resend(d, load, true), { disabled: held, title: "Send it again with a body made by today's expressions" }),
+      button("Discard…", () => discard(d, load), { disabled: over, title: over ? `It is ${d.state}: there is nothing left to discard` : null }),
+      el("a", { class: "button", href: url({ view: "playground", signal: d.signal, route: d.route }) }, "Try in the playground")),
     el("dl", { class: "facts small" },
-      fact("Delivery", id(d.id)), fact("Signal", el("span", { class: "whole-id" }, el("a", { href: url({ view: "signal", id: d.signal }) }, el("code", {}, d.signal)))),
-      fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
+      fact("Delivery", id(d.id)), fact("Signal", id(d.signal, toSignal(d.signal))), fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
 }
 
 const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
@@ -81,22 +90,37 @@ function standing(d) {
   }
 }
 
-function attempts(d) {
-  const list = d.log.toReversed().map((e) => el("li", { class: e.verdict },
-    el("div", { class: "attempt-line" },
-      el("b", {}, e.attempt ? `Attempt ${e.attempt}` : "No attempt"), el("span", { class: `mark ${e.verdict}` }, e.status || (e.attempt ? "no answer" : e.verdict)),
-      el("span", { class: "quiet" }, when(e.time), e.attempt > 0 && ` · took ${took(e.duration_ms)}`)),
-    e.verdict !== "delivered" && el("p", {}, story(e)),
-    e.response && el("details", { open: e.response.length < 400 && e.verdict !== "delivered" }, el("summary", {}, "What the receiver answered"), el("pre", { class: "response", tabindex: "0" }, e.response))));
-  if (d.state === "pending" && d.next_attempt) {
-    list.unshift(el("li", { class: "next" }, el("div", { class: "attempt-line" }, el("b", {}, `Attempt ${d.attempts + 1}`), el("span", { class: "quiet" }, due(d.next_attempt), " · ", when(d.next_attempt)))));
-  }
-  return el("section", { class: "panel" }, el("h2", {}, "Attempts"), list.length ? el("ol", { class: "attempts-list" }, list) : el("p", { class: "quiet" }, sentence("none yet")));
+function bodies(d, came, sent) {
+  const same = sent !== null && (sent === came || pretty(sent) === pretty(came));
+  const { left, right } = sent === null || same ? { left: new Map(), right: new Map() } : compare(came, sent);
+  const box = el("div", { class: "side-by-side" },
+    body("Signal, as received", came, "", { notes: left, about: left.size ? "Dimmed: not in the body." : null }),
+    body("Body, as sent", sent, "There is none: the expression failed.", { notes: right, about: same ? "Byte for byte the signal." : right.size ? "Marked: what differs from the signal, and where it is from." : null }));
+  const hits = el("span", { class: "quiet", role: "status", "data-own": true, "data-key": "hits" });
+  const field = el("input", { type: "search", class: "find-json", placeholder: "Search in both", "aria-label": "Search in the signal and the body", "data-own": true, "data-key": "find", oninput: (e) => {
+    const n = search(e.target.closest("section").querySelector(".side-by-side"), e.target.value);
+    e.target.nextElementSibling.textContent = e.target.value ? many(n, "line") : "";
+  } });
+  return el("section", { class: "bodies", "data-key": "bodies", "aria-label": "Signal and body" }, el("p", { class: "find-line" }, field, hits), box);
 }
 
-function sent(d) {
-  return el("section", { class: "panel" }, el("h2", {}, d.state === "pending" && d.attempts > 0 ? "Request of the next attempt" : "Request"),
-    d.request
-      ? [el("p", { class: "request-line" }, el("code", {}, `${d.request.method} ${d.request.target}/…`), el("span", { class: "quiet" }, " The path of the URL and secret headers are never shown.")), headers(d.request.headers)]
-      : el("p", { class: "quiet" }, d.body === null ? "There is no body, so there is no request." : "Its route is not in the config, so there is no request to show."));
+// signal is the page of one: what came, and what was made of it.
+export function signalView(params, end) {
+  const page = el("div", {}, el("p", { class: "quiet" }, "Reading the signal…"));
+  const load = async () => {
+    try {
+      const raw = await text(`/signals/${encodeURIComponent(params.id ?? "")}`, {}, end), s = JSON.parse(raw);
+      put(page, backLink(), el("h1", {}, s.signal_type),
+        el("dl", { class: "facts small" }, fact("Signal", id(s.id)), fact("Received", when(s.received_at))),
+        el("section", { class: "panel" }, el("h2", {}, "Deliveries"), s.deliveries.length ? el("ul", { class: "plain-list" }, s.deliveries.map((x) =>
+          el("li", {}, el("span", { class: `badge ${x.state}` }, x.state), " ", el("a", { href: toDelivery(x.id) }, x.route), x.last?.error && el("span", { class: "quiet" }, ` ${x.last.error}`))))
+          : el("p", { class: "quiet" }, "No route took it.")),
+        body("As received", cut(raw, "signal"), "", { extra: el("a", { href: url({ view: "playground", signal: s.id }) }, "Try it in the playground") }));
+    } catch (err) {
+      if (!end.aborted) put(page, backLink(), problem(err.status === 404 ? "There is no such signal" : "The signal could not be read", err, load));
+    }
+  };
+  on("entries", (list) => list.some((e) => e.signal === params.id) && load(), end);
+  load();
+  return page;
 }

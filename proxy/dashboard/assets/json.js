@@ -104,3 +104,29 @@ export function tokens(s) {
 
 // pretty is a value laid out as text.
 export const pretty = (s) => tokens(s).map((t) => t[1]).join("");
+
+// leaves lists the values of a text that hold no others, as [path, text].
+export function leaves(s) {
+  const out = [];
+  const walk = (from, path) => {
+    if (s[from] !== "{" && s[from] !== "[") return out.push([path, s.slice(from, skip(s, from))]);
+    let i = space(s, from + 1);
+    if (s[i] === "}" || s[i] === "]") out.push([path, s[from] + s[i]]);
+    for (let n = 0; i < s.length && s[i] !== "]" && s[i] !== "}"; n++) {
+      let step = `[${n}]`;
+      if (s[from] === "{") {
+        const end = skip(s, i);
+        step = named(JSON.parse(s.slice(i, end)));
+        i = space(s, space(s, end) + 1);
+      }
+      walk(i, path + step);
+      i = space(s, skip(s, i));
+      if (s[i] === ",") i = space(s, i + 1);
+    }
+  };
+  walk(space(s, 0), "");
+  return out;
+}
+
+// named is a key as jq writes it.
+export const named = (key) => (/^[A-Za-z_]\w*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`);

@@ -1,202 +1,156 @@
-// The delivery log: what has been, by pages; what comes, live. The filter is
-// the URL's. At most so many rows stand on the page.
+// The delivery log: what has been, by pages; what comes, live. The filter is the
+// URL's. At most so many rows stand on the page.
 
-import { el, problem, put, say, select, sentence } from "./dom.js";
-import { moment, took, when } from "./format.js";
+import { arrange, button, el, problem, put, say } from "./dom.js";
+import { moment, sentence, took, when } from "./format.js";
 import { get } from "./api.js";
-import { bar, choices, field, params, url } from "./filters.js";
+import { compile } from "./filter.js";
+import { chip, filterbar, known } from "./filterbar.js";
 import { key, now, on } from "./live.js";
+import { row, table } from "./rows.js";
+import { params } from "./url.js";
 
 const PAGE = 50;
 const MOST = 200; // rows while it is live
 const KEEP = 1000; // rows after older ones were asked for
-const names = ["route", "signal_type", "signal", "delivery", "verdict", "status", "since"];
 
-export const SINCE = ["15m", "1h", "6h", "24h", "7d"];
-
-// log is the section; it has an update() for when the URL has changed.
-export function log(signal) {
-  let filter = null;
-  let next; // cursor of the page after the last row
-  let most = MOST;
+// log is the section; it has an update() for when the URL has changed, and a hold()
+// for the space bar. fixed, such as {route}, narrows it in any case.
+export function log(signal, fixed = {}) {
+  let filter = null, text = null, next, ended = false, most = MOST;
   let held = null; // entries that wait while it is stopped
   let loading = null;
-  const keys = new Set();
+  const shown = new Map(); // key -> row
 
-  const route = select("route", "Route", [], "", "Every route");
-  const form = bar("Filter the delivery log", [
-    field("find", "Signal type, or id of a signal or delivery", { placeholder: "Signal type, sig_… or dlv_…", width: "wide", slash: true }),
-    route,
-    select("verdict", "Verdict", ["delivered", "retry", "dead"], "", "Every verdict"),
-    field("status", "Status of the answer, such as 503", { placeholder: "Status", width: "narrow" }),
-    select("since", "Since", SINCE, "", "Any time"),
-  ], { clean: ({ find, ...rest }) => ({ ...rest, ...found(find) }) });
-
+  const form = filterbar("log", "Filter the delivery log");
   const rows = el("tbody");
-  const table = el("table", { class: "log rows" },
-    el("thead", {}, el("tr", {}, ["Time", "Route", "Signal", "Attempt", "Answer", "Took", "What happened"].map((h, i) => el("th", { scope: "col", class: i === 5 ? "number" : null }, h)))),
-    rows);
+  const list = table("log", ["Time", "Route", "Signal", "Attempt", "Answer", "Took", "What happened"], rows);
   const under = el("div", { class: "under" });
-  const live = el("button", { type: "button", class: "live", "aria-pressed": "false", onclick: () => hold(!held) });
-  const section = el("section", { class: "panel", "aria-labelledby": "log-title" },
-    el("div", { class: "panel-head" }, el("h2", { id: "log-title" }, "Delivery log"), live), form, table, under);
+  const live = el("button", { type: "button", class: "live", "aria-pressed": "false", onclick: () => hold() });
+  const section = el("section", { class: "panel", "data-own": true, "data-key": `log ${fixed.route ?? ""}`, "aria-labelledby": "log-title" },
+    el("div", { class: "panel-head" }, el("h2", { id: "log-title" }, "Delivery log"), live), form, list, under);
 
-  function hold(stop) {
-    if (stop) held = [];
-    else {
-      const list = held;
-      held = null;
-      for (const e of list) keys.delete(key(e));
-      add(list);
-    }
+  function hold(stop = !held) {
+    const waited = held;
+    held = stop ? [] : null;
+    if (waited) add(waited);
     showLive();
   }
 
   function showLive() {
-    const state = held ? "held" : now.stream;
-    live.className = `live ${state}`;
+    live.className = `live ${held ? "held" : now.stream}`;
     live.setAttribute("aria-pressed", String(!!held));
-    live.title = held ? "Show what has come, and go on" : "Hold the list still while you read";
+    live.title = held ? "Show what has come, and go on (space)" : "Hold the list still while you read (space)";
     put(live, el("span", { class: "dot" }), held ? (held.length ? `Held still · ${held.length} new` : "Held still") : { live: "Live", lost: "Connection lost, trying again", connecting: "Connecting" }[now.stream]);
   }
 
+  const order = () => [...shown.keys()].sort().reverse();
+
   // add puts new entries, oldest first, on top.
-  function add(list) {
-    let n = 0, newest = null;
-    const fresh = list.filter((e) => matches(e, filter) && !keys.has(key(e)));
-    // Of a flood only as many are made rows as will stay.
-    for (const e of fresh.slice(-MOST)) {
-      const k = key(e);
-      n++;
-      newest = e;
-      if (held) {
-        keys.add(k);
-        held.push(e);
-        if (held.length > MOST) keys.delete(key(held.shift()));
-        continue;
-      }
-      const r = row(e, k, fresh.length < 30);
-      keys.add(k);
-      // A page may have brought newer ones before the stream did.
-      let before = rows.firstElementChild;
-      while (before && before.dataset.key > k) before = before.nextElementSibling;
-      rows.insertBefore(r, before);
+  function add(entries) {
+    const fresh = entries.filter((e) => !shown.has(key(e)) && passes({ ...e, live: true }));
+    if (held) {
+      held.push(...fresh);
+      held.splice(0, held.length - MOST);
+      return showLive();
     }
-    while (rows.childElementCount > most) {
-      const gone = rows.lastElementChild;
-      keys.delete(gone.dataset.key);
-      gone.remove();
+    // Of a flood only as many are made rows as will stay.
+    for (const e of fresh.slice(-MOST)) shown.set(key(e), line(e, fresh.length < 30));
+    for (const k of order().slice(most)) {
+      shown.delete(k);
       next = null; // the cursor is beyond what was cut off
     }
-    if (n > 0) {
-      say(`${n} new ${n === 1 ? "attempt" : "attempts"}, the last: ${newest.route}, ${newest.verdict}${newest.status ? `, status ${newest.status}` : ""}`);
-      foot();
-    }
+    if (!fresh.length) return;
+    const newest = fresh.at(-1);
+    say(`${fresh.length} new ${fresh.length === 1 ? "attempt" : "attempts"}, the last: ${newest.route}, ${newest.verdict}${newest.status ? `, status ${newest.status}` : ""}`);
+    draw();
   }
+
+  const passes = (e) => filter.test(e) && (!fixed.route || e.route === fixed.route);
 
   async function load(more) {
     loading?.abort();
     const mine = (loading = new AbortController());
-    const query = { ...filter, limit: PAGE };
+    const query = { ...filter.params, ...fixed, limit: PAGE };
     if (more && next) query.after = next;
-    else if (more && rows.lastElementChild) query.until = rows.lastElementChild.dataset.time;
-    if (!more) {
-      keys.clear();
-      put(rows);
-      put(under, el("p", { class: "quiet" }, "Reading the log…"));
-    }
+    else if (more && shown.size) query.until = rows.lastElementChild.dataset.time;
+    if (!more) put(under, el("p", { class: "quiet" }, "Reading the log…"));
     try {
       const page = await get("/log", query, AbortSignal.any([mine.signal, signal]));
       if (more) most = KEEP;
+      else shown.clear();
       for (const e of page.entries) {
-        const k = key(e);
-        if (keys.has(k)) continue;
-        keys.add(k);
-        let after = rows.lastElementChild;
-        while (after && after.dataset.key < k) after = after.previousElementSibling;
-        const r = row(e, k, false);
-        if (after) after.after(r);
-        else rows.prepend(r);
+        known.types.add(e.signal_type);
+        if (!shown.has(key(e)) && passes(e)) shown.set(key(e), line(e, false));
       }
       next = page.next;
-      foot(!page.next);
+      ended = !next;
+      draw(page.searched_to);
     } catch (err) {
-      if (err.name === "AbortError") return;
+      if (mine.signal.aborted || signal.aborted) return;
+      shown.clear();
+      draw();
       put(under, problem("The log could not be read", err, () => load(more)));
     }
   }
 
-  let ended = false;
-  function foot(end = ended) {
-    ended = end && next !== null;
-    const n = rows.childElementCount;
-    table.hidden = n === 0;
-    if (n === 0) {
-      const filtered = names.some((name) => filter[name]);
-      put(under, el("div", { class: "empty" },
-        el("strong", {}, filtered ? "Nothing in the log matches" : "No attempt has been made yet"),
-        el("p", {}, filtered ? "New attempts that match appear here by themselves. Clear the filter to see all." : ["Send a signal, and its deliveries appear here as they happen: ", el("code", {}, "signalpost send")])));
-    } else if (n >= KEEP) {
-      put(under, el("p", { class: "quiet" }, `The ${KEEP} newest are shown. Narrow the filter to see further back.`));
-    } else if (!ended) {
-      put(under, el("button", { type: "button", onclick: () => load(true) }, "Show older"));
-    } else {
-      put(under, el("p", { class: "quiet" }, "That is all the log holds."));
-    }
+  function draw(searched) {
+    arrange(rows, order().map((k) => shown.get(k)));
+    list.hidden = !shown.size;
+    const older = button(searched ? "Search further back" : "Show older", () => load(true));
+    if (searched && next) put(under, el("p", { class: "quiet" }, "Searched back to ", when(searched), shown.size ? ". " : ": nothing so far. "), older);
+    else if (!shown.size && next) put(under, older);
+    else if (!shown.size) {
+      const narrow = filter.terms.length > 0;
+      put(under, el("div", { class: "empty" }, el("strong", {}, narrow ? "Nothing in the log matches" : "No attempt has been made yet"),
+        el("p", {}, narrow ? "New attempts that match appear here by themselves. Clear the filter to see all." : ["Send a signal, and its deliveries appear here as they happen: ", el("code", {}, "signalpost send")])));
+    } else if (shown.size >= KEEP) put(under, el("p", { class: "quiet" }, `The ${KEEP} newest are shown. Narrow the filter to see further back.`));
+    else if (ended && next !== null) put(under, el("p", { class: "quiet" }, "That is all the log holds."));
+    else put(under, older);
   }
 
   section.update = () => {
-    const p = params();
-    const wanted = Object.fromEntries(names.map((n) => [n, p[n] ?? ""]));
-    form.show({ ...wanted, find: wanted.delivery || wanted.signal || wanted.signal_type });
-    if (filter && names.every((n) => filter[n] === wanted[n])) return;
+    const q = params().q ?? "";
+    const wanted = compile(q, "log", known);
+    form.show(wanted.fault);
+    if (text === JSON.stringify(wanted.params) + q) return;
+    text = JSON.stringify(wanted.params) + q;
     filter = wanted;
     most = MOST;
-    if (held) hold(false);
+    held = null;
+    showLive();
     load(false);
   };
-  on("entries", (list) => {
-    add(list);
-    if (held) showLive();
+  section.hold = () => hold();
+  on("entries", (entries) => {
+    for (const e of entries) known.types.add(e.signal_type);
+    add(entries);
   }, signal);
+  on("gap", () => load(false), signal);
   on("stream", showLive, signal);
-  on("status", () => now.status && choices(route, now.status.routes.map((r) => r.name), "Every route"), signal);
-  if (now.status) choices(route, now.status.routes.map((r) => r.name), "Every route");
   showLive();
   section.update();
   return section;
 }
 
-// found tells what was typed into the one field for types and ids.
-export function found(text) {
-  if (text.startsWith("dlv_")) return { delivery: text };
-  if (text.startsWith("sig_")) return { signal: text };
-  return { signal_type: text };
-}
-
-function matches(e, f) {
-  return (!f.route || e.route === f.route) && (!f.signal_type || e.signal_type === f.signal_type) &&
-    (!f.signal || e.signal === f.signal) && (!f.delivery || e.delivery === f.delivery) &&
-    (!f.verdict || e.verdict === f.verdict) && (!f.status || String(e.status) === f.status);
-}
-
-function row(e, k, fresh) {
-  const failed = e.verdict !== "delivered";
-  return el("tr", { class: fresh ? "fresh" : null, "data-key": k, "data-time": e.time },
-    el("td", { class: "time" }, el("a", { href: url({ view: "delivery", id: e.delivery }), "aria-label": `Delivery to ${e.route} at ${moment(e.time)}` }, when(e.time))),
-    el("td", { class: "route" }, e.route),
-    el("td", { class: "type", title: e.signal }, e.signal_type),
-    el("td", { class: "attempt" }, e.attempt ? `#${e.attempt}` : "none"),
-    el("td", { class: "answer" }, el("span", { class: `mark ${e.verdict}` }, e.status || (e.attempt ? "no answer" : e.verdict))),
-    el("td", { class: "took number" }, e.attempt ? took(e.duration_ms) : ""),
-    el("td", { class: "what" }, failed ? story(e) : "Delivered"));
+function line(e, fresh) {
+  const answer = e.status || (e.attempt ? e.class ?? "no answer" : e.verdict);
+  return row(e.delivery, `Delivery to ${e.route} at ${moment(e.time)}`, [
+    ["time", when(e.time)],
+    ["route", chip("route", e.route)],
+    ["type", chip("type", e.signal_type)],
+    ["attempt", e.attempt ? `#${e.attempt}` : "none", e.trigger && e.trigger !== "schedule" && el("span", { class: "quiet" }, ` ${e.trigger}`)],
+    ["answer", e.status ? chip("status", String(e.status), answer, { class: `chip mark ${e.verdict}` }) : el("span", { class: `mark ${e.verdict}` }, answer)],
+    ["took number", e.attempt ? took(e.duration_ms) : ""],
+    [e.verdict === "delivered" ? "what fine" : "what", story(e), e.response && e.verdict !== "delivered" && el("span", { class: "answer-text", title: e.response }, e.response.slice(0, 200))],
+  ], { class: fresh ? "fresh" : null, "data-time": e.time });
 }
 
 // story is one line on what an attempt led to.
 export function story(e) {
   const why = e.error ? sentence(e.error) : "";
   if (e.verdict === "delivered") return "Delivered";
-  if (e.verdict === "retry") return [why || "Failed.", e.next_attempt ? el("span", { class: "quiet" }, ` Next at ${moment(e.next_attempt)}.`) : null];
+  if (e.verdict === "retry") return [why || "Failed.", e.next_attempt ? el("span", { class: "quiet" }, " Next at ", when(e.next_attempt), ".") : null];
   return [el("span", { class: "dead" }, reasons[e.reason] ?? "Given up"), why ? `: ${why}` : "."];
 }
 
