@@ -770,7 +770,7 @@ func testKeys(t *testing.T, b context.Context) {
 	p.keys("x")
 	p.reads(".chosen", "1 delivery selected")
 	p.keys("r")
-	p.reads("dialog", "Send 1 delivery again?")
+	p.reads("dialog", "Send this delivery again?")
 	p.keys(kb.Escape)
 	p.until("!document.querySelector('dialog')")
 	p.keys(kb.Escape)

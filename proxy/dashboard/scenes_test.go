@@ -303,7 +303,7 @@ func testAxe(t *testing.T, b context.Context) {
 			p.is(fmt.Sprintf("(document.documentElement.style.colorScheme = %q)", scheme))
 			p.until("document.querySelector('.log tbody tr, .deliveries tbody tr, .attempts-list li, .trial')")
 			time.Sleep(time.Second)
-			p.is(string(axe) + ";true")
+			p.is("(() => {" + string(axe) + "\nreturn true })()")
 			p.is("axe.run({ resultTypes: ['violations'] }).then((r) => { window.found = JSON.stringify(r.violations.map((v) => [v.id, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + ' ' + n.failureSummary)]), null, 1) }) && true")
 			p.until("window.found")
 			if found := eval[string](p, "window.found"); found != "[]" {

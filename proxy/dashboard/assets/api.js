@@ -45,7 +45,7 @@ async function request(path, { signal, limit = LIMIT, ...init } = {}) {
       if (signal?.aborted) throw err;
       throw new Problem(0, err.name === "TimeoutError" ? `the sidecar did not answer within ${limit / 1000} s` : "the sidecar does not answer: it may have stopped, or the connection is gone");
     }
-    hear(response.headers.get("Date"), asked);
+    if (response.status < 500) hear(response.headers.get("Date"), asked); // 502 is a proxy's
     if (response.status === 401) {
       if (token) refused = token;
       if (sessionStorage.getItem(KEY) === token) sessionStorage.removeItem(KEY);

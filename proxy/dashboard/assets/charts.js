@@ -4,8 +4,8 @@ import { el } from "./dom.js";
 import { count, many, per, took } from "./format.js";
 import { chart, most, nice, spark } from "./chart.js";
 import { go, params } from "./url.js";
-import { now } from "./live.js";
-import { causes, range, RANGES } from "./stats.js";
+import { now, on } from "./live.js";
+import { causes, Feed, range, RANGES } from "./stats.js";
 
 const up = [{ class: "good", of: (p) => p.delivered }, { class: "fails", of: (p) => p.fails }];
 const down = [{ class: "dead", of: (p) => p.dead }];
@@ -62,6 +62,29 @@ export const legend = (list = [["good", "delivered"], ["fails", "failed attempt"
   el("p", { class: "legend" }, list.map(([c, text]) => el("span", {}, el("i", { class: c }), text)));
 
 export const timesLegend = () => legend([["p50", "half within"], ["p95", "95 % within"], ["p99", "99 % within"]]);
+
+// history keeps the feed of the time that the URL asks for, of one route or of all,
+// and calls draw when there is news of it. Its update is for when the URL has changed.
+export function history(signal, draw, route) {
+  const h = { feed: null };
+  let chosen = "", end = null, hash;
+  h.update = () => {
+    const wanted = JSON.stringify(range(params()));
+    if (wanted !== chosen) {
+      chosen = wanted;
+      end?.abort();
+      end = new AbortController();
+      h.feed = new Feed(range(params()), { route }).start(draw, AbortSignal.any([end.signal, signal]));
+    }
+    draw();
+  };
+  on("status", () => {
+    if (hash !== now.status?.config.hash) draw(); // a reload is marked
+    hash = now.status?.config.hash;
+  }, signal);
+  addEventListener("signalpost:zone", draw, { signal });
+  return h;
+}
 
 // ranges is the row of buttons that choose how far back one looks.
 export function ranges() {

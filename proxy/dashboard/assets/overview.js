@@ -4,13 +4,13 @@
 import { el, put } from "./dom.js";
 import { count, per, sentence, size, span } from "./format.js";
 import { time } from "./clock.js";
-import { counts, legend, ranges } from "./charts.js";
+import { counts, history, legend, ranges } from "./charts.js";
 import { compile, glob } from "./filter.js";
 import { log } from "./log.js";
 import { look, now, on } from "./live.js";
 import { problems } from "./problems.js";
 import { routes } from "./routes.js";
-import { Feed, lately, range } from "./stats.js";
+import { Feed, lately } from "./stats.js";
 import { params, toDeliveries } from "./url.js";
 
 // verdict is the sidecar's health in words, for the header and the first line.
@@ -27,9 +27,9 @@ export function overview(_, signal) {
   const hero = el("section", { class: "hero", "data-key": "hero", "aria-label": "Verdict" });
   const plot = counts("Attempts of all routes over time");
   const minutes = new Feed({ back: 3 * 6e4 }, { step: "1m" }).start(() => top(), signal);
-  let feed = null, chosen = "", end = null, loaded;
+  let h = null;
   const head = el("div", { class: "panel-head" });
-  const table = routes(signal, () => feed ?? minutes);
+  const table = routes(signal, () => h?.feed ?? minutes);
   const list = log(signal);
   const page = el("div", {}, hero, problems(signal),
     el("section", { class: "panel", "aria-labelledby": "chart-title" }, head, plot, legend()), table, list);
@@ -55,32 +55,21 @@ export function overview(_, signal) {
   }
 
   function draw() {
-    loaded = now.status?.config.hash;
     const pattern = compile(params().q ?? "", "log").params.route;
     const passes = pattern ? (r) => glob(pattern).test(r) : () => true;
     put(head, el("h2", { id: "chart-title" }, pattern ? `Attempts of ${pattern}` : "Attempts"), ranges());
-    plot.draw(feed, feed.total(passes));
+    plot.draw(h.feed, h.feed.total(passes));
     table.update();
   }
 
+  h = history(signal, draw);
   page.update = () => {
-    const p = params(), wanted = JSON.stringify(range(p));
-    if (wanted !== chosen) {
-      chosen = wanted;
-      end?.abort();
-      end = new AbortController();
-      feed = new Feed(range(p)).start(draw, AbortSignal.any([end.signal, signal]));
-    }
-    draw();
+    h.update();
     list.update();
   };
   page.hold = list.hold;
-  on("status", () => {
-    top();
-    if (loaded !== now.status?.config.hash) draw();
-  }, signal);
-  addEventListener("signalpost:zone", draw, { signal });
-  page.update();
+  on("status", top, signal);
+  h.update();
   top();
   return page;
 }

@@ -2,13 +2,13 @@
 
 import { button, el, put } from "./dom.js";
 import { ago, count, due, lasting, length, many, percent, since, when } from "./format.js";
-import { counts, latency, legend, ranges, timesLegend } from "./charts.js";
+import { counts, history, latency, legend, ranges, timesLegend } from "./charts.js";
 import { log } from "./log.js";
-import { look, now, on, routeNamed } from "./live.js";
+import { now, on, routeNamed } from "./live.js";
 import { problems } from "./problems.js";
 import { badge } from "./routes.js";
-import { Feed, range, success } from "./stats.js";
-import { params, toDeliveries, url } from "./url.js";
+import { success } from "./stats.js";
+import { toDeliveries, url } from "./url.js";
 import { pauseRoute, resendAll, resumeRoute } from "./actions.js";
 
 export function route({ name = "" }, signal) {
@@ -18,7 +18,6 @@ export function route({ name = "" }, signal) {
   const list = log(signal, { route: name });
   const page = el("div", {}, el("p", { class: "back" }, el("a", { href: "/" }, "← All routes")), head, problems(signal, name),
     el("section", { class: "panel", "aria-label": "History" }, title, plot, legend(), times, timesLegend()), config, list);
-  let feed = null, chosen = "", end = null, loaded;
 
   function top() {
     if (!now.status) return;
@@ -49,34 +48,20 @@ export function route({ name = "" }, signal) {
       r.last_error && fact("Last error", [r.last_error, r.last_error_at && el("span", { class: "quiet" }, " ", when(r.last_error_at))], null, "wide"));
   }
 
-  function draw() {
-    loaded = now.status?.config.hash;
-    const points = feed.of(name), s = success(points);
+  const h = history(signal, () => {
+    const points = h.feed.of(name), s = success(points);
     put(title, el("h2", {}, "History ", s && el("span", { class: "quiet" }, `${percent(s.part, s.whole)} of ${many(s.whole, "attempt")} delivered`)), ranges());
-    plot.draw(feed, points);
-    times.draw(feed, points);
-  }
-
+    plot.draw(h.feed, points);
+    times.draw(h.feed, points);
+  }, name);
   page.update = () => {
-    const p = params(), wanted = JSON.stringify(range(p));
-    if (wanted !== chosen) {
-      chosen = wanted;
-      end?.abort();
-      end = new AbortController();
-      feed = new Feed(range(p), { route: name }).start(draw, AbortSignal.any([end.signal, signal]));
-    }
-    draw();
+    h.update();
     list.update();
   };
   page.hold = list.hold;
-  on("status", () => {
-    top();
-    if (loaded !== now.status?.config.hash) draw();
-  }, signal);
-  addEventListener("signalpost:zone", draw, { signal });
-  page.update();
-  if (now.status) top();
-  else look();
+  on("status", top, signal);
+  h.update();
+  top();
   return page;
 }
 

@@ -36,7 +36,7 @@ function show() {
 export function row(id, name, cells, attributes = {}) {
   return el("tr", attributes,
     el("td", { class: "pick" }, el("input", { type: "checkbox", "data-delivery": id, "aria-label": `Select ${name}`, checked: chosen.has(id), onchange: (e) => choose(id, e.target.checked) })),
-    cells.map(([kind, ...content], i) => el("td", { class: kind }, i === 0 ? el("a", { class: "open", href: toDelivery(id), "aria-label": name, "data-row": id }, content) : content)));
+    cells.map(([kind, ...content], i) => el("td", { class: kind }, i === 0 ? el("a", { class: "open", href: toDelivery(id), "data-row": id }, content, el("span", { class: "unseen" }, ` ${name}`)) : content)));
 }
 
 // table makes one with these columns; "" is the box to select all that is shown.

@@ -1,7 +1,8 @@
 // JSON shown to people: laid out, coloured, folded, searched, compared.
 
 import { button, copy, el } from "./dom.js";
-import { leaves, named, tokens } from "./json.js";
+import { leaves, members, step } from "./json.js";
+import { many } from "./format.js";
 
 const MOST = 60000; // characters laid out; more is shown plain
 
@@ -17,7 +18,8 @@ export function body(title, text, none, { extra, notes, about } = {}) {
 // code is a value laid out. One that is shown already stays as it is.
 export function code(text, notes = new Map()) {
   const box = el("div", { class: "code", tabindex: "0", role: "group", "aria-label": "JSON", "data-own": true, "data-key": `${text.length}:${hash(text)}:${hash([...notes].join())}` });
-  box.append(text.length > MOST ? text : layout(text, notes));
+  if (text.length > MOST) box.append(text);
+  else lay(box, text.trim(), notes);
   return box;
 }
 
@@ -27,61 +29,19 @@ function hash(s) {
   return h;
 }
 
-// layout builds the lines of a value from its tokens: what opens is a <details>.
-function layout(text, notes) {
-  const list = tokens(text).filter(([kind, s]) => kind || s.trim());
-  const root = document.createDocumentFragment();
-  const stack = [{ into: root, path: "", n: 0, array: false }];
-  let line = null, path = "";
-  const top = () => stack.at(-1);
-  const begin = () => {
-    if (line) return;
-    line = el("div", { class: "ln" });
-    top().into.append(line);
-    path = top().path;
-    if (top().array) path += `[${top().n}]`;
-  };
-  const note = () => {
-    const said = notes.get(path);
-    if (!said) return;
-    line.classList.add(said[0]);
-    if (said[1]) line.append(el("span", { class: "note" }, said[1]));
-  };
-  for (const [kind, raw] of list) {
-    const s = raw.trim();
-    if (kind === "key") {
-      begin();
-      path = top().path + named(JSON.parse(raw));
-      line.append(el("span", { class: "key" }, raw));
-    } else if (kind) {
-      begin();
-      line.append(el("span", { class: kind }, raw));
-      note();
-    } else if (s === ":") line.append(": ");
-    else if (s === "{" || s === "[") {
-      begin();
-      const inner = el("div", { class: "in" }), head = el("summary", { class: "ln" }, [...line.childNodes], s);
-      line.replaceWith(el("details", { open: true }, head, inner));
-      stack.push({ into: inner, path, n: 0, array: s === "[", head });
-      line = null;
-    } else if (s === "}" || s === "]") {
-      const { head, n, array } = stack.pop();
-      head.append(el("span", { class: "folded" }, `… ${s} ${n + 1} ${array ? "items" : "keys"}`));
-      line = el("div", { class: "ln" }, s);
-      top().into.append(line);
-    } else if (s === ",") {
-      const last = line.querySelector(".note");
-      if (last) last.before(",");
-      else line.append(",");
-      top().n++;
-      line = null;
-    } else {
-      begin();
-      line.append(s); // {} and []
-      note();
-    }
+// lay adds the lines of a value to an element. What holds others folds.
+function lay(into, text, notes, { key, path = "", last = true } = {}) {
+  const list = members(text), head = typeof key === "string" ? [el("span", { class: "key" }, key), ": "] : [], comma = last ? "" : ",";
+  const [mark, said] = notes.get(path) ?? [];
+  if (!list?.length) {
+    const kind = /^"/.test(text) ? "string" : /^[-\d]/.test(text) ? "number" : "word";
+    into.append(el("div", { class: `ln ${mark ?? ""}` }, head, el("span", { class: kind }, text), comma, said && el("span", { class: "note" }, said)));
+    return;
   }
-  return root;
+  const [open, close] = text[0] === "{" ? "{}" : "[]", inner = el("div", { class: "in" });
+  list.forEach((m, i) => lay(inner, m.text, notes, { key: m.key, path: path + step(m.key), last: i === list.length - 1 }));
+  into.append(el("details", { open: true }, el("summary", { class: "ln" }, head, open, el("span", { class: "folded" }, `… ${close}${comma} ${many(list.length, open === "{" ? "key" : "item")}`)), inner),
+    el("div", { class: "ln" }, close, comma));
 }
 
 // search marks the lines that hold a text, opens what folds them away and shows

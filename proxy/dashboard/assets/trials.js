@@ -5,7 +5,7 @@ import { el, link, put } from "./dom.js";
 import { count, when } from "./format.js";
 import { post, text } from "./api.js";
 import { code, compare } from "./tree.js";
-import { cut } from "./json.js";
+import { cut, members } from "./json.js";
 import { toSignal } from "./url.js";
 
 const LAST = 50; // signals
@@ -27,7 +27,8 @@ export function trials(end) {
   async function load() {
     const raw = await text("/signals", { limit: LAST }, end);
     const { signals } = JSON.parse(raw);
-    recorded = signals.map((s, i) => ({ id: s.id, type: s.signal_type, at: s.received_at, text: cut(raw, "signals", i, "signal") }));
+    const texts = members(cut(raw, "signals")).map((m) => cut(m.text, "signal"));
+    recorded = signals.map((s, i) => ({ id: s.id, type: s.signal_type, at: s.received_at, text: texts[i] }));
   }
 
   async function outcome(s, wish) {
