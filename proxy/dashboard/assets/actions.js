@@ -4,9 +4,11 @@
 
 import { dialog, el, notice, put } from "./dom.js";
 import { count, many, moment, sentence } from "./format.js";
-import { post } from "./api.js";
+import { get, post, Problem } from "./api.js";
 import { look } from "./live.js";
-import { each, slices } from "./bulk.js";
+
+const SLICE = 1000; // deliveries asked for at once
+const AT_ONCE = 4; // requests under way
 
 // confirm asks, does, and says what came of it. prepare, if given, runs first and
 // fills the body; it returns whether there is anything to do. act gets a progress
@@ -132,3 +134,43 @@ export function resumeRoute(r) {
     act: async () => (await post(`/routes/${encodeURIComponent(r.name)}/resume`), `${r.name} goes on.`),
   });
 }
+
+// each does f for each id, and says how many were fine and how many refused.
+async function each(ids, f, progress, signal) {
+  const left = [...ids], out = { fine: 0, refused: 0, why: "" };
+  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    while (left.length) {
+      signal.throwIfAborted();
+      try {
+        await f(left.shift());
+        out.fine++;
+      } catch (err) {
+        if (!(err instanceof Problem) || !err.status) throw err;
+        out.refused++;
+        out.why = err.message;
+      }
+      progress(out.fine + out.refused, ids.length);
+    }
+  }));
+  return out;
+}
+
+// slices asks for all that match a filter, newest first, about a thousand at a
+// time: each slice is what was made between two moments, so that what comes back
+// into the filter meanwhile is not met again.
+async function slices(path, filter, total, progress, signal) {
+  let n = 0, until = filter.until;
+  const { reshape, status, ...list } = filter; // which GET /deliveries does not know
+  if (total <= SLICE) return JSON.parse(await post(path, filter, signal)).matched;
+  progress(0, total);
+  for (;;) {
+    signal.throwIfAborted();
+    const { deliveries, next } = await get("/deliveries", { ...list, until, limit: SLICE }, signal);
+    const since = next ? deliveries.at(-1).created : filter.since;
+    n += JSON.parse(await post(path, { ...filter, since, until }, signal)).matched;
+    progress(Math.min(n, total), total);
+    if (!next) return n;
+    until = since;
+  }
+}
+

@@ -3,7 +3,7 @@
 // that ends with it; it returns an element, which may have an update() of its own.
 
 import { el, put, select } from "./dom.js";
-import { setZone, span, tick, today, zone } from "./format.js";
+import { moment, setZone, span, tick, zone } from "./format.js";
 import { age, last } from "./clock.js";
 import { now, on, start } from "./live.js";
 import { keys, palette } from "./keys.js";
@@ -64,7 +64,7 @@ function grow() {
   document.body.classList.toggle("stale", old);
   out.className = old ? "age stale" : "age";
   const at = last();
-  put(out, el("span", { class: "dot" }), !at ? (old ? "No answer" : "…") : old ? `as of ${today(at)}, no answer for ${span(age())}` : `${span(age())} old`);
+  put(out, el("span", { class: "dot" }), !at ? (old ? "No answer" : "…") : old ? `as of ${moment(at)}, no answer for ${span(age())}` : `${span(age())} old`);
   tick();
 }
 
@@ -78,10 +78,8 @@ document.addEventListener("click", (e) => {
 addEventListener("popstate", () => show(false));
 addEventListener("signalpost:url", () => show(false)); // a view changed it by itself
 
-const zones = select("zone", "Time zone", ["local", "UTC"], zone(), undefined, () => {
-  setZone(zones.value);
-  dispatchEvent(new Event("signalpost:zone"));
-});
+const zones = select("zone", "Time zone", ["local", "UTC"], zone(), undefined, () => setZone(zones.value));
+addEventListener("signalpost:zone", () => (zones.value = zone()));
 document.getElementById("tools").prepend(zones);
 document.getElementById("find").onclick = palette;
 keys(() => shown.element, () => Object.hasOwn(above, shown.name) && (shown.name === "route" ? { view: "" } : { view: "deliveries" }));

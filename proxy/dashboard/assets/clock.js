@@ -8,12 +8,11 @@ let answered = 0; // the sidecar's time of the last answer; 0 before the first
 // time is what the sidecar's clock shows now.
 export const time = () => Date.now() + skew;
 
-// hear notes an answer to what was asked at a moment of performance.now, and
-// what its Date tells of the clock: a whole second between asking and now.
+// hear notes an answer. Its Date, if it has one, tells of the clock: it is a whole
+// second between when it was asked for, by performance.now, and now.
 export function hear(date, asked) {
-  const at = Date.parse(date ?? "");
+  const at = Date.parse(date);
   if (at) skew = Math.min(Math.max(skew, at - Date.now()), at + 1000 - (Date.now() - (performance.now() - asked)));
-  if (Math.abs(skew) < 1) skew = 0;
   heard = performance.now();
   answered = time();
 }

@@ -4,8 +4,7 @@ import { button, el, put } from "./dom.js";
 import { due, sentence, when } from "./format.js";
 import { chip } from "./filterbar.js";
 import { on } from "./live.js";
-import { list } from "./list.js";
-import { row } from "./rows.js";
+import { list, row } from "./list.js";
 import { discardAll, resendAll } from "./actions.js";
 import { reasons } from "./log.js";
 

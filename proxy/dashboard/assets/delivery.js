@@ -2,7 +2,7 @@
 // the request. It is patched while attempts are made, and not asked for again once
 // it is over, unless something happens to it.
 
-import { button, el, problem, put } from "./dom.js";
+import { button, el, fact, problem, put } from "./dom.js";
 import { ago, due, many, when } from "./format.js";
 import { ifChanged, text } from "./api.js";
 import { body, compare, id, search } from "./tree.js";
@@ -73,8 +73,6 @@ function head(d, load) {
     el("dl", { class: "facts small" },
       fact("Delivery", id(d.id)), fact("Signal", id(d.signal, toSignal(d.signal))), fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
 }
-
-const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
 
 // standing says where it stands in a sentence.
 function standing(d) {

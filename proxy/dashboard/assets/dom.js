@@ -16,13 +16,11 @@ export function svg(name, attributes = {}, ...children) {
 }
 
 function fill(node, attributes, children) {
-  node.given = [];
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on") || name === "value" || name === "checked") {
-      node[name] = value;
-      node.given.push(name);
-    } else node.setAttribute(name, value === true ? "" : String(value));
+  const given = Object.keys(attributes).filter((name) => real(attributes[name]) || attributes[name] === "");
+  node.given = given.filter((name) => name.startsWith("on") || name === "value" || name === "checked");
+  for (const name of given) {
+    if (node.given.includes(name)) node[name] = attributes[name];
+    else node.setAttribute(name, attributes[name] === true ? "" : String(attributes[name]));
   }
   node.append(...children.flat(Infinity).filter(real));
   return node;
@@ -74,23 +72,23 @@ function patchChildren(old, fresh) {
 }
 
 function patch(old, fresh) {
-  if (old === fresh) return;
   if (old.nodeType === Node.TEXT_NODE) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
   }
-  if ("own" in (old.dataset ?? {})) return;
-  for (const { name } of [...old.attributes]) {
-    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
-  }
-  for (const { name, value } of fresh.attributes) {
-    if (old.getAttribute(name) !== value && name !== "open") old.setAttribute(name, value);
+  if (old === fresh || "own" in old.dataset) return;
+  const names = new Set([...old.getAttributeNames(), ...fresh.getAttributeNames()]);
+  names.delete("open"); // whether it is folded is the reader's
+  for (const name of names) {
+    const value = fresh.getAttribute(name);
+    if (value === null) old.removeAttribute(name);
+    else if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   for (const name of old.given ?? []) if (name.startsWith("on")) old[name] = null;
-  old.given = fresh.given;
   for (const name of fresh.given ?? []) {
     if (old[name] !== fresh[name] && !(name === "value" && old === document.activeElement)) old[name] = fresh[name];
   }
+  old.given = fresh.given;
   patchChildren(old, fresh);
 }
 
@@ -117,6 +115,9 @@ export function select(name, label, values, value, any, onchange) {
   s.given.push("value");
   return s;
 }
+
+// fact is a name and a value in a list of such; href makes the value a link.
+export const fact = (name, value, href, kind) => el("div", { class: kind }, el("dt", {}, name), el("dd", {}, href ? el("a", { href }, value) : value));
 
 // notice says what was done, or went wrong, for some seconds.
 export function notice(text, bad = false) {

@@ -6,8 +6,8 @@ const VERDICTS = ["delivered", "retry", "dead"];
 
 // The words, what lists know them, and their values as far as they are few.
 export const words = {
-  route: { of: "log deliveries", glob: true, help: "name of a route; * and ? stand for others" },
-  type: { of: "log deliveries", glob: true, help: "signal type; * and ? stand for others" },
+  route: { of: "log deliveries", help: "name of a route; * and ? stand for others" },
+  type: { of: "log deliveries", help: "signal type; * and ? stand for others" },
   status: { of: "log", help: "of the answer: 503, 5xx, 500,503", values: ["2xx", "3xx", "4xx", "5xx", "401", "410", "429", "503"] },
   verdict: { of: "log", help: "how an attempt ended", values: ["failed", ...VERDICTS] },
   text: { of: "log", help: "in the error or the answer" },
@@ -98,23 +98,14 @@ export function glob(pattern) {
   return globs.get(pattern);
 }
 
-// suggest lists what could stand where a text is being typed: the term before the
-// cursor, as {text, help, from}.
+// suggest lists what could stand where a text is being typed, for the term before the
+// cursor: [text, help, where the term begins].
 export function suggest(text, cursor, list, known) {
-  const head = text.slice(0, cursor);
-  const from = head.search(/(?:[^\s"]|"[^"]*"?)*$/);
-  const [, not, typed] = /^(-?)(.*)$/.exec(head.slice(from));
-  const colon = typed.indexOf(":");
-  const found = [];
-  if (colon < 0) {
-    for (const [word, w] of Object.entries(words)) {
-      if (w.of.includes(list) && word.startsWith(typed)) found.push({ text: `${not}${word}:`, help: w.help });
-    }
-    if (typed) for (const r of known.routes) if (r.includes(typed)) found.push({ text: `${not}route:${r}`, help: "" });
-  } else {
-    const word = alias[typed.slice(0, colon)] ?? typed.slice(0, colon), value = typed.slice(colon + 1);
-    const values = { route: known.routes, type: [...known.types] }[word] ?? words[word]?.values ?? [];
-    for (const v of values) if (v.includes(value) && v !== value) found.push({ text: `${not}${word}:${quote(v)}`, help: "" });
-  }
-  return found.slice(0, 10).map((s) => ({ ...s, from }));
+  const head = text.slice(0, cursor), from = head.search(/(?:[^\s"]|"[^"]*"?)*$/);
+  const [, not, name, colon, value] = /^(-?)([^:]*)(:?)(.*)$/s.exec(head.slice(from)), word = alias[name] ?? name;
+  const some = { route: known.routes, type: [...known.types] };
+  const found = colon ? (some[word] ?? words[word]?.values ?? []).filter((v) => v.includes(value) && v !== value).map((v) => [`${word}:${quote(v)}`])
+    : [...Object.keys(words).filter((w) => words[w].of.includes(list) && w.startsWith(name)).map((w) => [`${w}:`, words[w].help]),
+      ...known.routes.filter((r) => name && r.includes(name)).map((r) => [`route:${r}`])];
+  return found.slice(0, 10).map(([t, help]) => [not + t, help, from]);
 }

@@ -17,37 +17,32 @@ export function setZone(z) {
   else localStorage.removeItem(ZONE);
   zoned();
   tick();
+  dispatchEvent(new Event("signalpost:zone"));
 }
 
 function zoned() {
-  const timeZone = zone() === "UTC" ? "UTC" : undefined;
-  const hm = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone };
-  clock = new Intl.DateTimeFormat("en", { ...hm, second: "2-digit" });
-  minute = new Intl.DateTimeFormat("en", hm);
-  day = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", timeZone });
-  whole = new Intl.DateTimeFormat("en", { dateStyle: "full", timeStyle: "long", timeZone });
+  const timeZone = zone() === "UTC" ? "UTC" : undefined, hm = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone };
+  [clock, minute, day, whole] = [{ ...hm, second: "2-digit" }, hm, { month: "short", day: "numeric", timeZone }, { dateStyle: "full", timeStyle: "long", timeZone }].map((o) => new Intl.DateTimeFormat("en", o));
 }
 zoned();
 
 // offset is the zone's distance from UTC at a moment, in milliseconds.
 export const offset = (t) => (zone() === "UTC" ? 0 : -60000 * new Date(t).getTimezoneOffset());
 
-const dated = (t, text) => (day.format(t) === day.format(time()) ? text : `${day.format(t)} ${text}`);
-export const moment = (at) => dated(new Date(at), clock.format(new Date(at)));
-export const hour = (at) => dated(new Date(at), minute.format(new Date(at)));
+const dated = (format) => (at) => (day.format(new Date(at)) === day.format(time()) ? "" : `${day.format(new Date(at))} `) + format().format(new Date(at));
+export const moment = dated(() => clock);
+export const hour = dated(() => minute);
 export const tickLabel = (t) => (minute.format(t) === "00:00" ? day.format(t) : minute.format(t));
-export const today = (t) => clock.format(t);
+const full = (at) => `${whole.format(new Date(at))} (${at})`;
 
 // span is a length of time in its one or two largest units.
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
+  const two = (unit, size, small, part, both) => `${Math.floor(s / size)} ${unit}${both && s % size >= part ? ` ${Math.floor((s % size) / part)} ${small}` : ""}`;
   if (s < 60) return `${s} s`;
-  if (s < 3600) return two(Math.floor(s / 60), "min", s % 60, "s", s < 600);
-  if (s < 86400) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min", true);
-  return two(Math.floor(s / 86400), "d", Math.floor((s % 86400) / 3600), "h", s < 10 * 86400);
+  if (s < 3600) return two("min", 60, "s", 1, s < 600);
+  return s < 86400 ? two("h", 3600, "min", 60, true) : two("d", 86400, "h", 3600, s < 864000);
 }
-
-const two = (a, unit, b, small, both) => (both && b > 0 ? `${a} ${unit} ${b} ${small}` : `${a} ${unit}`);
 
 // length writes a span that is given as Go writes durations (16.2s, 1h2m3s).
 export function length(go) {
@@ -65,17 +60,8 @@ const words = {
   due: (at) => (new Date(at) < time() ? "due, waiting" : `in ${span(new Date(at) - time())}`),
 };
 
-function stamp(at, as) {
-  return el("time", { datetime: at, "data-as": as, title: full(at) }, words[as](at));
-}
-
-const full = (at) => `${whole.format(new Date(at))} (${at})`;
-
-export const when = (at) => stamp(at, "clock");
-export const ago = (at) => stamp(at, "ago");
-export const since = (at) => stamp(at, "hour");
-export const lasting = (at) => stamp(at, "for");
-export const due = (at) => stamp(at, "due");
+const stamp = (as) => (at) => el("time", { datetime: at, "data-as": as, title: full(at) }, words[as](at));
+export const [when, ago, since, lasting, due] = ["clock", "ago", "hour", "for", "due"].map(stamp);
 
 export function tick() {
   for (const t of document.querySelectorAll("time[data-as]")) {
@@ -86,52 +72,35 @@ export function tick() {
   }
 }
 
-export const count = (n) => (n < 100000 ? number.format(n) : short.format(n));
+export const count = (n) => (n < 100000 ? number : short).format(n);
 
 // many writes a number of things: 1 route, 2 routes; deliveries for delivery.
-export function many(n, thing) {
-  if (n === 1) return `1 ${thing}`;
-  return `${count(n)} ${thing.endsWith("y") ? thing.slice(0, -1) + "ies" : thing + "s"}`;
-}
+export const many = (n, thing) => `${count(n)} ${n === 1 ? thing : thing.replace(/y$/, "ie") + "s"}`;
 
 // per is so many in so many milliseconds as a rate, in the unit that suits it.
 export function per(n, ms) {
-  for (const [unit, length] of [["s", 1e3], ["min", 6e4], ["h", 36e5]]) {
-    const rate = (n * length) / ms;
-    if (rate >= 1 || n === 0 || unit === "h") return `${rate < 10 && rate % 1 ? rate.toFixed(1) : count(Math.round(rate))}/${unit}`;
-  }
+  const [unit, long] = [["s", 1e3], ["min", 6e4]].find(([, u]) => n * u >= ms || n === 0) ?? ["h", 36e5], rate = (n * long) / ms;
+  return `${rate < 10 && rate % 1 ? rate.toFixed(1) : count(Math.round(rate))}/${unit}`;
 }
 
 // took is the time an attempt took.
 export function took(ms) {
   if (ms < 0.95) return ms ? "<1 ms" : "0 ms";
-  if (ms < 10) return `${ms.toFixed(1)} ms`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
   return ms < 100000 ? `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s` : span(ms);
 }
 
 export function size(bytes) {
-  let unit = "B";
-  for (const next of ["KiB", "MiB", "GiB", "TiB"]) {
-    if (bytes < 1024) break;
-    bytes /= 1024;
-    unit = next;
-  }
-  return `${bytes >= 100 || unit === "B" ? Math.round(bytes) : bytes.toFixed(1)} ${unit}`;
+  const unit = bytes && Math.min(4, Math.floor(Math.log2(bytes) / 10)), n = bytes / 1024 ** unit;
+  return `${n >= 100 || !unit ? Math.round(n) : n.toFixed(1)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
 }
 
 // percent never says 100 % of what is not whole, nor 0 % of what is something.
 export function percent(part, whole) {
   const p = (100 * part) / whole;
   if (p === 100 || p === 0) return `${p} %`;
-  if (p > 99.9) return ">99.9 %";
-  if (p < 0.1) return "<0.1 %";
-  return `${p.toFixed(1)} %`;
+  return p > 99.9 ? ">99.9 %" : p < 0.1 ? "<0.1 %" : `${p.toFixed(1)} %`;
 }
 
 // sentence gives a text its capital and full stop.
-export function sentence(s) {
-  if (!s) return "";
-  s = s[0].toUpperCase() + s.slice(1);
-  return /[.!?…]$/.test(s) ? s : s + ".";
-}
+export const sentence = (s) => (s ? s[0].toUpperCase() + s.slice(1) + (/[.!?…]$/.test(s) ? "" : ".") : "");

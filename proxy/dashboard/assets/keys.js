@@ -1,14 +1,19 @@
 // The keys, and the palette that finds routes, views and what can be done.
 
-import { dialog, el, put } from "./dom.js";
+import { dialog, el } from "./dom.js";
+import { combo } from "./combo.js";
+import { setZone } from "./format.js";
 import { now, routeNamed } from "./live.js";
-import { choose, chosen, chooseNone } from "./rows.js";
+import { choose, chosen, chooseNone } from "./list.js";
 import { get } from "./api.js";
 import { back, go } from "./url.js";
 import { pauseRoute, resend, resendAll, resendThese, resumeRoute } from "./actions.js";
 
 const LIST = [["/", "Filter the list"], ["Ctrl K", "Find a route, an id, something to do"], ["j  k", "Next and last row"], ["Enter", "Open the row"], ["x", "Select the row"],
   ["r", "Send again: what is selected, the row, or the delivery shown"], ["space", "Hold the log still, or let it go on"], ["Esc", "Back; out of a field; select nothing"], ["?", "This list"]];
+
+const PLACES = [["Overview", {}], ["Deliveries", { view: "deliveries" }], ["Dead deliveries", { view: "deliveries", q: "state:dead" }], ["Waiting deliveries", { view: "deliveries", q: "state:pending" }],
+  ["Failed attempts", { q: "verdict:failed" }], ["Playground", { view: "playground" }]];
 
 function help() {
   dialog({ title: "Keys", cancel: "Close", body: el("dl", { class: "keys" }, LIST.map(([k, what]) => el("div", {}, el("dt", {}, k.split("  ").map((x) => el("kbd", {}, x))), el("dd", {}, what)))) });
@@ -65,58 +70,35 @@ export function keys(view, inner) {
   });
 }
 
-// commands are what the palette offers: [words, what it does].
+// commands are what the palette offers: [words, help, what it does].
 function commands(text) {
-  const list = [];
-  if (/^dlv_/.test(text)) list.push([`Open the delivery ${text}`, () => go({ view: "delivery", id: text })]);
-  if (/^sig_/.test(text)) list.push([`Open the signal ${text}`, () => go({ view: "signal", id: text })]);
+  const list = [], offer = (words, run) => list.push([words, "", run]), quoted = `"${text.replace(/["\\]/g, "\\$&")}"`;
+  for (const [words, p] of PLACES) offer(words, () => go(p));
   for (const r of now.status?.routes ?? []) {
-    list.push([`${r.name}: open the route`, () => go({ view: "route", name: r.name })]);
-    if (r.state !== "gone") list.push([`${r.name}: playground`, () => go({ view: "playground", route: r.name })]);
-    list.push([`${r.name}: its log`, () => go({ q: `route:${r.name}` })]);
-    if (r.dead) list.push([`${r.name}: send the dead again…`, () => resendAll({ route: r.name, state: "dead" })]);
-    if (r.state === "paused") list.push([`${r.name}: resume…`, () => resumeRoute(routeNamed(r.name))]);
-    else if (r.state !== "gone") list.push([`${r.name}: pause…`, () => pauseRoute(routeNamed(r.name))]);
+    offer(`${r.name}: open the route`, () => go({ view: "route", name: r.name }));
+    offer(`${r.name}: its log`, () => go({ q: `route:${r.name}` }));
+    if (r.dead) offer(`${r.name}: send the dead again…`, () => resendAll({ route: r.name, state: "dead" }));
+    if (r.state === "gone") continue;
+    offer(`${r.name}: playground`, () => go({ view: "playground", route: r.name }));
+    offer(`${r.name}: ${r.state === "paused" ? "resume" : "pause"}…`, () => (r.state === "paused" ? resumeRoute : pauseRoute)(routeNamed(r.name)));
   }
-  list.unshift(["Overview", () => go({})], ["Deliveries", () => go({ view: "deliveries" })], ["Dead deliveries", () => go({ view: "deliveries", q: "state:dead" })], ["Waiting deliveries", () => go({ view: "deliveries", q: "state:pending" })],
-    ["Failed attempts", () => go({ q: "verdict:failed" })], ["Playground", () => go({ view: "playground" })], ["Keys", help]);
-  const parts = text.toLowerCase().split(/\s+/);
-  const found = list.filter(([words]) => parts.every((p) => words.toLowerCase().includes(p))).slice(0, 12);
-  if (text && !/^(dlv|sig)_/.test(text)) found.push([`Attempts whose error or answer holds “${text}”`, () => go({ q: `text:"${text.replace(/["\\]/g, "\\$&")}"` })], [`Deliveries whose signal or body holds “${text}”`, () => go({ view: "deliveries", q: `body:"${text.replace(/["\\]/g, "\\$&")}"` })]);
-  return found;
+  offer("Times in UTC", () => setZone("UTC"));
+  offer("Times as on this machine", () => setZone("local"));
+  offer("Keys", help);
+  const found = list.filter(([words]) => text.toLowerCase().split(/\s+/).every((p) => words.toLowerCase().includes(p))).slice(0, 12);
+  if (/^dlv_/.test(text)) return [[`Open the delivery ${text}`, "", () => go({ view: "delivery", id: text })]];
+  if (/^sig_/.test(text)) return [[`Open the signal ${text}`, "", () => go({ view: "signal", id: text })]];
+  return !text ? found : [...found, [`Attempts whose error or answer holds ${quoted}`, "", () => go({ q: `text:${quoted}` })], [`Deliveries whose signal or body holds ${quoted}`, "", () => go({ view: "deliveries", q: `body:${quoted}` })]];
 }
 
 export function palette() {
   if (document.querySelector("dialog[open]")) return;
-  let found = [], at = 0;
-  const list = el("ul", { id: "palette-list", role: "listbox", class: "palette-list", "aria-label": "Found" });
-  const field = el("input", { type: "text", role: "combobox", "aria-expanded": "true", "aria-controls": "palette-list", "aria-label": "Find", placeholder: "Route, id, text, or something to do", autocomplete: "off", spellcheck: "false" });
-  const d = dialog({ title: "Find", kind: "palette", cancel: null, body: [field, list] });
-  const run = (i) => {
+  const { field, menu, show } = combo({ "aria-label": "Find", placeholder: "Route, id, text, or something to do" }, { offer: (text) => commands(text.trim()), take: ([, , run]) => {
     d.close();
-    found[i]?.[1]();
-  };
-  const draw = () => {
-    found = commands(field.value.trim());
-    at = Math.max(0, Math.min(at, found.length - 1));
-    put(list, found.map(([words], i) => el("li", { role: "option", id: `palette-${i}`, "aria-selected": String(i === at), onclick: () => run(i) }, words)));
-    field.setAttribute("aria-activedescendant", found.length ? `palette-${at}` : "");
-    list.children[at]?.scrollIntoView({ block: "nearest" });
-  };
-  field.oninput = () => {
-    at = 0;
-    draw();
-  };
-  field.onkeydown = (e) => {
-    if (e.key === "ArrowDown" || e.key === "ArrowUp") {
-      e.preventDefault();
-      at += e.key === "ArrowDown" ? 1 : -1;
-      draw();
-    } else if (e.key === "Enter") {
-      e.preventDefault();
-      run(at);
-    }
-  };
-  draw();
+    run();
+  } });
+  const d = dialog({ title: "Find", kind: "palette", cancel: null, body: [field, menu] });
+  field.oninput = () => show();
+  show();
   field.focus();
 }

@@ -14,10 +14,7 @@ const events = new EventTarget();
 
 // on calls f at an event until signal aborts: status (there is one, or an
 // error), entries (a list, oldest first), gap (entries were missed), stream.
-export function on(event, f, signal) {
-  events.addEventListener(event, (e) => f(e.detail), { signal });
-}
-
+export const on = (event, f, signal) => events.addEventListener(event, (e) => f(e.detail), { signal });
 const emit = (event, detail) => events.dispatchEvent(new CustomEvent(event, { detail }));
 
 export const now = {
@@ -48,7 +45,6 @@ export async function look() {
 let last = ""; // time of the newest entry seen, or of when it was first listened
 const seen = new Set(); // keys of the newest entries: an interruption repeats some
 let waiting = []; // entries not told yet
-let telling = 0;
 
 // key puts entries in order: the time with all nine digits, as text.
 export function key(entry) {
@@ -62,37 +58,43 @@ function take(entry) {
   seen.add(k);
   if (seen.size > 2 * REPLAY) seen.delete(seen.values().next().value);
   if (entry.time > last) last = entry.time;
+  if (!waiting.length) setTimeout(tell, 200);
   waiting.push(entry);
   if (waiting.length > REPLAY) waiting.shift(); // nobody can read so fast
-  telling ||= setTimeout(() => {
-    const list = waiting;
-    waiting = [];
-    telling = 0;
-    emit("entries", list);
-    if (performance.now() - looked > SOON) look();
-  }, 200);
 }
 
-// The tab that holds the lock follows the log, and hands on to the others what
-// it gets. A page that came over plain HTTP from elsewhere knows no locks, and follows by itself.
+function tell() {
+  const list = waiting;
+  waiting = [];
+  emit("entries", list);
+  if (performance.now() - looked > SOON) look();
+}
+
+// The tab that holds the lock follows the log, and hands on to the others what it gets.
+// A page that came over plain HTTP from elsewhere knows no locks, and follows by itself.
+
 const tabs = new BroadcastChannel("signalpost-log");
+let following = null; // ends this tab's part in it
 let leads = false;
 
 tabs.onmessage = ({ data }) => {
-  if (data.entry) take(data.entry);
-  if (data.gap) emit("gap");
-  if (data.stream) connection(data.stream);
   if (data.hello && leads) tabs.postMessage({ stream: now.stream });
+  else if (!data.hello) hand(data);
 };
 
-function share(message) {
-  if (navigator.locks) tabs.postMessage(message);
+// hand deals with what a followed log brought: an entry, a gap, a state of the stream.
+function hand({ entry, gap, stream }) {
+  if (entry) take(entry);
+  if (gap) emit("gap");
+  if (stream && now.stream !== stream) {
+    now.stream = stream;
+    emit("stream");
+  }
 }
 
-function connection(state) {
-  if (now.stream === state) return;
-  now.stream = state;
-  emit("stream");
+function share(news) {
+  hand(news);
+  if (navigator.locks) tabs.postMessage(news);
 }
 
 async function connect(signal) {
@@ -101,37 +103,24 @@ async function connect(signal) {
   while (!signal.aborted) {
     const before = last;
     let since = 0, missed = 0;
-    try {
-      await follow(before ? { since: before, limit: REPLAY } : { limit: 0 }, {
-        signal,
-        started: (response) => {
-          pause = 500;
-          since = Date.parse(response.headers.get("Date"));
-          last ||= new Date(since - 1000).toISOString();
-          connection("live");
-          share({ stream: "live" });
-        },
-        entry: (entry) => {
-          if (before && Date.parse(entry.time) < since && ++missed === REPLAY) {
-            emit("gap");
-            share({ gap: true });
-          }
-          take(entry);
-          share({ entry });
-        },
-      });
-    } catch {
-      if (signal.aborted) break;
-    }
-    connection("lost");
+    const started = (response) => {
+      pause = 500;
+      since = Date.parse(response.headers.get("Date"));
+      last ||= new Date(since - 1000).toISOString();
+      share({ stream: "live" });
+    };
+    const entry = (e) => {
+      if (before && Date.parse(e.time) < since && ++missed === REPLAY) share({ gap: true });
+      share({ entry: e });
+    };
+    await follow(before ? { since: before, limit: REPLAY } : { limit: 0 }, { signal, started, entry }).catch(() => {});
+    if (signal.aborted) break;
     share({ stream: "lost" });
     await new Promise((resolve) => setTimeout(resolve, pause));
     pause = Math.min(pause * 2, 5000);
   }
   leads = false;
 }
-
-let following = null; // ends this tab's part in it
 
 function join() {
   if (following) return;
@@ -156,14 +145,14 @@ export function every(ms, f, signal) {
 // start begins to look and follow, as long as the tab is seen.
 export function start() {
   let leaving = 0;
-  const turn = () => {
+  const turned = () => {
     clearTimeout(leaving);
     if (document.hidden) return (leaving = setTimeout(part, LEAVE));
     look();
     join();
   };
-  document.addEventListener("visibilitychange", turn);
-  addEventListener("pageshow", turn);
+  document.addEventListener("visibilitychange", turned);
+  addEventListener("pageshow", turned);
   addEventListener("pagehide", part); // a page that is kept to go back to would keep the lock
-  turn();
+  turned();
 }

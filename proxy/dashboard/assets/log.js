@@ -4,8 +4,7 @@ import { el, put, say } from "./dom.js";
 import { sentence, took, when } from "./format.js";
 import { chip, known } from "./filterbar.js";
 import { key, now, on } from "./live.js";
-import { list } from "./list.js";
-import { row } from "./rows.js";
+import { list, row } from "./list.js";
 
 const MOST = 200; // rows that live entries may make
 const STATES = { live: "Live", lost: "Connection lost, trying again", connecting: "Connecting" };

@@ -1,7 +1,7 @@
 // The first view: whether anything needs somebody, and what; then how it goes, the
 // routes, and the log.
 
-import { el, put } from "./dom.js";
+import { el, fact, put } from "./dom.js";
 import { count, per, sentence, size, span } from "./format.js";
 import { time } from "./clock.js";
 import { counts, history, legend, ranges } from "./charts.js";
@@ -44,7 +44,6 @@ export function overview(_, signal) {
     const total = (name) => s.routes.reduce((n, r) => n + r[name], 0);
     const oldest = s.routes.map((r) => r.oldest_due).filter(Boolean).sort()[0];
     const m = lately(minutes.total()), pending = total("pending"), dead = total("dead"), held = total("held");
-    const fact = (name, value, href) => el("div", {}, el("dt", {}, name), el("dd", {}, href ? el("a", { href }, value) : value));
     return el("dl", { class: "facts" },
       fact("Accepting", m ? per(m.accepted, 6e4) : "–"), fact("Delivering", m ? per(m.delivered, 6e4) : "–"),
       fact("Waiting", count(pending), pending && toDeliveries("state:pending")),

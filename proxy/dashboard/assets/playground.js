@@ -1,16 +1,18 @@
-// The playground: what routes would make of a signal, as the signal or the
-// expressions are typed. Nothing in here stores or sends anything.
+// The playground: what routes would make of a signal, as the signal or the expressions
+// are typed, and what of the last recorded signals would change. Nothing in here stores
+// or sends anything.
 
 import { button, copy, el, problem, put, select } from "./dom.js";
-import { moment, sentence } from "./format.js";
-import { get, text } from "./api.js";
-import { code, headers } from "./tree.js";
-import { cut, pretty } from "./json.js";
+import { moment, sentence, when } from "./format.js";
+import { post, text } from "./api.js";
+import { code, compare, headers } from "./tree.js";
+import { cut, members, pretty } from "./json.js";
 import { now, on, routeNamed } from "./live.js";
-import { go, params } from "./url.js";
-import { trial, trials } from "./trials.js";
+import { go, params, toSignal } from "./url.js";
 
 const WAIT = 250; // milliseconds after the last key
+const LAST = 50; // recorded signals
+const AT_ONCE = 4; // requests under way
 const EVERY = "*"; // the route parameter for all of them
 const DRAFT = "signalpost-draft "; // what was typed, kept for the session: of a route, or the signal
 const SAMPLE = `{
@@ -31,92 +33,66 @@ export function playground(_, signal) {
   const fault = el("p", { class: "field-fault", role: "alert" });
   const choice = el("div", { class: "label-line" }), pick = el("div", { class: "label-line" }), expressions = el("div", { class: "expression" });
   const result = el("div", { class: "results", "aria-live": "polite", "aria-busy": "false" });
-  const tried = trials(signal);
-  const page = el("div", {}, el("h1", {}, "Playground"),
-    el("p", { class: "quiet" }, "What would the routes make of a signal? Nothing here is stored or sent."),
-    el("div", { class: "playground" },
-      el("section", { class: "panel", "aria-label": "Input" }, choice, expressions, pick, input, fault),
+  const tried = el("section", { class: "panel", "data-own": true, "data-key": "trials", "aria-labelledby": "trials-title" });
+  const page = el("div", {}, el("h1", {}, "Playground"), el("p", { class: "quiet" }, "What would the routes make of a signal? Nothing here is stored or sent."),
+    el("div", { class: "playground" }, el("section", { class: "panel", "aria-label": "Input" }, choice, expressions, pick, input, fault),
       el("section", { class: "panel", "aria-label": "Result" }, el("h2", {}, "Result"), result)), tried);
 
-  const running = () => {
-    const r = routeNamed(route);
-    return { where: r?.where ?? "", transform: r?.transform ?? "" };
-  };
+  const running = () => ({ where: routeNamed(route)?.where ?? "", transform: routeNamed(route)?.transform ?? "" });
   const written = () => ({ where: where.value, transform: shape.value });
   const edited = () => JSON.stringify(written()) !== JSON.stringify(running());
+  const known = trials(signal);
 
   function begin(name) {
     route = name;
-    const draft = JSON.parse(sessionStorage.getItem(DRAFT + route) ?? "null") ?? running();
+    const draft = JSON.parse(sessionStorage.getItem(DRAFT + route)) ?? running();
     where.value = draft.where;
     shape.value = draft.transform;
+  }
+
+  function reset() {
+    sessionStorage.removeItem(DRAFT + route);
+    begin(route);
     tools();
+    attempt();
   }
 
   function tools() {
     const names = now.status.routes.filter((r) => r.state !== "gone").map((r) => r.name);
-    const s = select("try-route", "Route", [EVERY, ...names], route || EVERY, undefined, () => go({ ...params(), route: s.value }));
-    s.id = "try-route";
-    s.options[0].textContent = "Every route";
-    put(choice, el("label", { for: "try-route" }, "Route"), s);
-    put(expressions, route ? [
+    const routes = select("try-route", "Route", [EVERY, ...names], route || EVERY, undefined, (e) => go({ ...params(), route: e.target.value }));
+    routes.options[0].textContent = "Every route";
+    put(choice, el("span", {}, "Route"), routes);
+    put(expressions, !route ? el("p", { class: "quiet" }, "Choose a route to change its expressions.") : [
       el("label", { for: "try-where" }, el("code", {}, "where")), where, el("label", { for: "try-transform" }, el("code", {}, "transform")), shape,
-      el("p", { class: "buttons" }, button("Copy as TOML", () => copy(toml(route, written()))), button("Back to what runs", () => {
-        sessionStorage.removeItem(DRAFT + route);
-        begin(route);
-        attempt();
-      }, { disabled: !edited() }), el("span", { class: "quiet" }, edited() ? "Changed; kept in this tab." : "This is what runs."))]
-      : el("p", { class: "quiet" }, "Choose a route to change its expressions."));
+      el("p", { class: "buttons" }, button("Copy as TOML", () => copy(toml(route, written()))), button("Back to what runs", reset, { disabled: !edited() }),
+        el("span", { class: "quiet" }, edited() ? "Changed; kept in this tab." : "This is what runs."))]);
     const recent = el("select", { name: "recorded", "aria-label": "Pick a recorded signal", onchange: (e) => e.target.value && go({ ...params(), view: "playground", signal: e.target.value }) },
-      el("option", { value: "" }, recorded.length ? "Recorded signals…" : "No signal recorded yet"), recorded.map((r) => el("option", { value: r.id }, `${moment(r.received_at)}  ${r.signal_type}`)));
+      el("option", { value: "" }, recorded.length ? "Recorded signals…" : "No signal recorded yet"), recorded.map((r) => el("option", { value: r.id }, `${moment(r.at)}  ${r.type}`)));
     recent.value = recorded.some((r) => r.id === picked) ? picked : "";
     put(pick, el("label", { for: "try-signal" }, "Signal"), recent);
   }
 
-  // named says what is typed instead of a signal; "" if it is one, as far as JSON goes.
-  function named(typed) {
-    try {
-      const v = JSON.parse(typed);
-      if (Array.isArray(v)) return `This is a list of ${v.length}; a signal is an object: try one of its elements.`;
-      if (v === null || typeof v !== "object") return `This is ${v === null ? "null" : `a ${typeof v}`}; a signal is an object such as {"signal_type": "lead"}.`;
-      return typeof v.signal_type === "string" ? "" : `This object has no "signal_type", which is a text.`;
-    } catch (err) {
-      return typed ? `This is not JSON yet: ${err.message}` : "Paste a signal, or pick a recorded one.";
-    }
-  }
-
   async function attempt() {
     trying?.abort();
-    const mine = (trying = new AbortController()), typed = input.value.trim();
-    if (!now.status) return;
-    tried.run(route, written(), running());
-    put(fault, named(typed));
+    const end = AbortSignal.any([(trying = new AbortController()).signal, signal]), typed = input.value.trim();
+    tried.hidden = !route;
+    if (route) known.run(route, written(), running(), end, (rows) => show(tried, rows, recorded)).catch((err) => end.aborted || put(tried, problem("The recorded signals could not be tried", err)));
+    put(fault, faultOf(typed));
     input.toggleAttribute("aria-invalid", fault.textContent !== "");
     result.classList.toggle("stale", fault.textContent !== "");
     if (fault.textContent) return;
     result.setAttribute("aria-busy", "true");
     try {
-      show(await trial(typed, route ? { route, ...written() } : {}, AbortSignal.any([mine.signal, signal])));
+      const raw = await trial(typed, route ? { route, ...written() } : {}, end);
+      put(result, outcomes(raw));
     } catch (err) {
-      if (mine.signal.aborted || signal.aborted) return;
+      if (end.aborted) return;
       put(result, problem(err.status ? "This cannot be tried" : "There is no result", err));
     }
     result.setAttribute("aria-busy", "false");
   }
 
-  function show(raw) {
-    const { routes } = JSON.parse(raw);
-    if (routes.length === 0) return put(result, el("p", { class: "quiet" }, "The config has no route to try."));
-    put(result, routes.map((r, i) => el("article", { class: "trial", "data-key": r.route },
-      el("header", {}, el("h3", {}, r.route), el("span", { class: `badge ${r.error ? "dead" : r.matches ? "delivered" : "none"}` }, r.error ? "error" : r.matches ? "matches" : "does not match"), r.why !== "passes" && el("span", { class: "quiet" }, r.why)),
-      r.error && el("pre", { class: "fault" }, r.error),
-      r.matches && !r.error && r.bodies.length === 0 && el("p", { class: "quiet" }, "The transform yields nothing, so there would be no delivery."),
-      r.bodies.length > 1 && el("p", { class: "quiet" }, `${r.bodies.length} results: each would be a delivery of its own.`),
-      r.bodies.map((_, j) => code(cut(raw, "routes", i, "bodies", j))),
-      r.request && el("details", {}, el("summary", {}, `Headers of the request to ${r.request.target}`), headers(r.request.headers)))));
-  }
-
-  async function fetchSignal(id) {
+  async function load(id) {
     picked = id;
     try {
       input.value = pretty(cut(await text(`/signals/${encodeURIComponent(id)}`, {}, signal), "signal"));
@@ -128,37 +104,124 @@ export function playground(_, signal) {
 
   page.update = async () => {
     if (!now.status) return;
-    const p = params();
-    const wanted = p.route === EVERY ? "" : p.route ?? now.status.routes.find((r) => r.state !== "gone")?.name ?? "";
+    const p = params(), first = now.status.routes.find((r) => r.state !== "gone")?.name ?? "", wanted = p.route === EVERY ? "" : p.route ?? first;
     if (wanted !== route) begin(wanted);
-    if (p.signal && p.signal !== picked) await fetchSignal(p.signal);
+    if (p.signal && p.signal !== picked) await load(p.signal);
     tools();
     attempt();
   };
   page.addEventListener("input", (e) => {
     if (!e.target.matches("textarea")) return;
     if (e.target === input) sessionStorage.setItem(DRAFT, input.value);
-    else if (edited()) sessionStorage.setItem(DRAFT + route, JSON.stringify(written()));
-    else sessionStorage.removeItem(DRAFT + route);
+    else sessionStorage.setItem(DRAFT + route, JSON.stringify(edited() ? written() : null));
     tools();
     clearTimeout(waiting);
     waiting = setTimeout(attempt, WAIT);
   });
   on("status", () => now.status && (route === null ? page.update() : tools()), signal);
-  get("/signals", { limit: 50 }, signal).then(({ signals }) => {
-    recorded = signals;
+  known.load().then((list) => {
+    recorded = list;
     if (route !== null) tools();
-  }, () => {}); // picking is a help only: what keeps the list away shows elsewhere
+  }, () => {}); // what keeps the list away shows where it is tried
   page.update();
   return page;
 }
 
+// trial asks what a route makes of a signal, with other expressions if there are
+// some. The signal goes as it was written, so that every digit is the same.
+function trial(signal, wish, end) {
+  const rest = JSON.stringify(wish).slice(1, -1);
+  return post("/try", `{"signal":${signal}${rest ? "," + rest : ""}}`, end);
+}
+
+// faultOf says what is typed instead of a signal; "" if it is one, as far as JSON goes.
+function faultOf(typed) {
+  let v;
+  try {
+    v = JSON.parse(typed);
+  } catch (err) {
+    return typed ? `This is not JSON yet: ${err.message}` : "Paste a signal, or pick a recorded one.";
+  }
+  if (Array.isArray(v)) return `This is a list of ${v.length}; a signal is an object: try one of its elements.`;
+  if (v === null || typeof v !== "object") return `This is ${v === null ? "null" : `a ${typeof v}`}; a signal is an object such as {"signal_type": "lead"}.`;
+  return typeof v.signal_type === "string" ? "" : `This object has no "signal_type", which is a text.`;
+}
+
+function outcomes(raw) {
+  const { routes } = JSON.parse(raw);
+  if (routes.length === 0) return el("p", { class: "quiet" }, "The config has no route to try.");
+  return routes.map((r, i) => el("article", { class: "trial", "data-key": r.route },
+    el("header", {}, el("h3", {}, r.route), el("span", { class: `badge ${r.error ? "dead" : r.matches ? "delivered" : "none"}` }, r.error ? "error" : r.matches ? "matches" : "does not match"), r.why !== "passes" && el("span", { class: "quiet" }, r.why)),
+    r.error && el("pre", { class: "fault" }, r.error),
+    r.matches && !r.error && r.bodies.length === 0 && el("p", { class: "quiet" }, "The transform yields nothing, so there would be no delivery."),
+    r.bodies.length > 1 && el("p", { class: "quiet" }, `${r.bodies.length} results: each would be a delivery of its own.`),
+    r.bodies.map((_, j) => code(cut(raw, "routes", i, "bodies", j))),
+    r.request && el("details", {}, el("summary", {}, `Headers of the request to ${r.request.target}`), headers(r.request.headers))));
+}
+
+// trials tries expressions on the last recorded signals: run tells rows of what the
+// running ones made of each, and what those that are written would.
+function trials(signal) {
+  const before = new Map(); // signal and running expressions -> outcome
+  let recorded = null;
+
+  async function load() {
+    const raw = await text("/signals", { limit: LAST }, signal), texts = members(cut(raw, "signals"));
+    return JSON.parse(raw).signals.map((s, i) => ({ id: s.id, type: s.signal_type, at: s.received_at, text: cut(texts[i].text, "signal") }));
+  }
+
+  async function outcome(s, wish, end) {
+    try {
+      const raw = await trial(s.text, wish, end), [r] = JSON.parse(raw).routes;
+      return { word: r.error ? "fails" : !r.matches ? "does not pass" : r.bodies.length ? "passes" : "makes nothing", why: r.error ?? r.why, bodies: members(cut(raw, "routes", 0, "bodies")).map((m) => m.text) };
+    } catch (err) {
+      end.throwIfAborted();
+      return { word: "fails", why: err.message, bodies: [] };
+    }
+  }
+
+  async function run(route, written, running, end, tell) {
+    const left = [...await (recorded ??= load())].map((s, i) => ({ s, i })), rows = [], same = JSON.stringify(written) === JSON.stringify(running);
+    tell(rows);
+    await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+      for (let next = left.shift(); next; next = left.shift()) {
+        const { s, i } = next, name = JSON.stringify([s.id, route, running]);
+        const was = before.get(name) ?? await outcome(s, { route }, end);
+        before.set(name, was);
+        rows.push({ s, i, was, is: same ? was : await outcome(s, { route, ...written }, end) });
+        end.throwIfAborted();
+        tell(rows.sort((a, b) => a.i - b.i));
+      }
+    }));
+  }
+
+  return { run, load: () => (recorded ??= load()) };
+}
+
+const differs = ({ was, is }) => was.word !== is.word || was.bodies.join("\n") !== is.bodies.join("\n");
+
+function show(section, rows, all) {
+  const n = (f) => rows.filter(f).length, notable = (r) => differs(r) || r.is.word === "fails";
+  const passed = n((r) => r.was.word === "passes"), passes = n((r) => r.is.word === "passes"), fail = n((r) => r.is.word === "fails");
+  put(section, el("h2", { id: "trials-title" }, `On the last ${all.length} signals`),
+    all.length === 0 ? el("p", { class: "quiet" }, "No signal is recorded yet.") :
+      el("p", { role: "status" }, rows.length < all.length && `${rows.length} of ${all.length} tried: `, el("b", {}, `${passes} pass`), passes !== passed && ` (${passed} by what runs)`, ", ", el("b", {}, `${n(differs)} would change`), fail > 0 && [", ", el("b", { class: "bad" }, `${fail} fail`)], "."),
+    el("ul", { class: "tried" }, rows.filter(notable).map(line)),
+    n(notable) < rows.length && el("details", {}, el("summary", {}, `${rows.length - n(notable)} stay as they are`), el("ul", { class: "tried" }, rows.filter((r) => !notable(r)).map(line))));
+}
+
+function line({ s, was, is }) {
+  const change = differs({ was, is }), word = was.word !== is.word ? `${was.word} → ${is.word}` : change ? "body changes" : is.word;
+  const notes = was.bodies.length && is.bodies.length ? compare(was.bodies[0], is.bodies[0]).right : undefined;
+  const side = (name, o, marks) => el("div", {}, el("h4", {}, name), o.bodies.length ? o.bodies.map((b, i) => code(b, i ? undefined : marks)) : el("p", { class: o.word === "fails" ? "bad" : "quiet" }, o.why));
+  return el("li", { "data-key": s.id }, el("details", {},
+    el("summary", {}, when(s.at), " ", el("b", {}, s.type), " ", el("span", { class: `badge ${is.word === "fails" ? "dead" : change ? "pending" : is.word === "passes" ? "delivered" : "none"}` }, word)),
+    el("div", { class: "side-by-side" }, side("By what runs", was), side("By what is written", is, notes)), el("a", { href: toSignal(s.id) }, "The signal")));
+}
+
 // toml is the expressions as the config has them.
-function toml(route, { where, transform }) {
-  const lines = [`# of the [[route]] whose name is "${route}"`];
-  if (where.trim()) lines.push(`where = ${literal(where)}`);
-  if (transform.trim()) lines.push(`transform = ${literal(transform)}`);
-  return lines.join("\n") + "\n";
+function toml(route, e) {
+  return [`# of the [[route]] whose name is "${route}"`, ...["where", "transform"].filter((n) => e[n].trim()).map((n) => `${n} = ${literal(e[n])}`)].join("\n") + "\n";
 }
 
 function literal(s) {

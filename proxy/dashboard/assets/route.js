@@ -1,6 +1,6 @@
 // One route: how it stands and since when, its history, its config as it runs, its log.
 
-import { button, el, put } from "./dom.js";
+import { button, el, fact, put } from "./dom.js";
 import { ago, count, due, lasting, length, many, percent, since, when } from "./format.js";
 import { counts, history, latency, legend, ranges, timesLegend } from "./charts.js";
 import { log } from "./log.js";
@@ -33,7 +33,6 @@ export function route({ name = "" }, signal) {
   }
 
   function facts(r) {
-    const fact = (label, value, href, kind) => el("div", { class: kind }, el("dt", {}, label), el("dd", {}, href ? el("a", { href }, value) : value));
     const linked = (state) => (r[state] ? toDeliveries(`route:${name} state:${state}`) : null);
     const n = r.recent.delivered + r.recent.retry + r.recent.dead;
     return el("dl", { class: "facts" },
