@@ -11,8 +11,8 @@ import { overview, verdict } from "./overview.js";
 import { deliveries } from "./deliveries.js";
 import { delivery, signalView } from "./delivery.js";
 import { playground } from "./playground.js";
-import { route } from "./route.js";
-import { INNER, params } from "./url.js";
+import { route } from "./routes.js";
+import { back, INNER, params } from "./url.js";
 
 const STALE = 5000; // milliseconds without an answer after which all is grey
 
@@ -72,6 +72,7 @@ document.addEventListener("click", (e) => {
   const a = e.target.closest("a");
   if (!a || a.origin !== location.origin || a.pathname !== "/" || a.hash || a.target || e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
   e.preventDefault();
+  if ("back" in a.dataset) return back();
   if (a.href !== location.href) history.pushState(INNER, "", a.href);
   show(true);
 });

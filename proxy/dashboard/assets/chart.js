@@ -1,155 +1,146 @@
-// A chart of counts or times over time: bars up and down from one line, or
-// lines; one gridline with its number, real times, what is not known hatched.
-// The mouse, a finger or the arrow keys read a value off; dragging selects.
+// The charts of the page. A chart is of counts or times over time: bars up and down
+// from one line, or lines; one gridline with its number, real times, what is not known
+// hatched. The mouse, a finger or the arrow keys read a value off; dragging selects.
 
 import { el, put, svg } from "./dom.js";
-import { hour, offset, tickLabel } from "./format.js";
+import { count, hour, many, offset, per, tickLabel, took } from "./format.js";
+import { go, params } from "./url.js";
+import { now, on } from "./live.js";
+import { causes, Feed, range, RANGES, sum } from "./stats.js";
 
 const TOP = 16, FOOT = 18; // pixels above and below the plot
 const TICKS = [6e4, 3e5, 9e5, 18e5, 36e5, 3 * 36e5, 6 * 36e5, 12 * 36e5, 864e5, 2 * 864e5, 7 * 864e5];
 let ids = 0;
 
 // nice is the largest of 1, 2, 5, 10, … that is not above n.
-export function nice(n) {
+function nice(n) {
   const ten = 10 ** Math.floor(Math.log10(n));
   return [5, 2, 1].find((k) => k * ten <= n) * ten;
 }
 
 // most is the highest and lowest a set of points reaches with these bars.
-export const most = (points, bars) => Math.max(0, ...points.map((p) => bars.reduce((n, b) => n + (b.of(p) ?? 0), 0)));
+const most = (points, bars) => Math.max(0, ...points.map((p) => bars.reduce((n, b) => n + (b.of(p) ?? 0), 0)));
 
-const bars = (points, list, x, width, y, down) => {
+// bars draws a list of kinds on top of each other, a path each; y gives the place of a value.
+function bars(points, list, x, width, y, down) {
   const paths = list.map(() => "");
   for (const p of points) {
     let at = 0;
-    list.forEach((b, i) => {
-      const n = b.of(p);
+    list.forEach(({ of }, i) => {
+      const n = of(p), h = Math.max(1, Math.abs(y(at + n) - y(at))); // what there is is seen, however little beside the rest
       if (!n) return;
-      // What there is is seen, however little beside the rest.
-      const h = Math.max(1, Math.abs(y(at + n) - y(at)));
-      const from = down ? y(at) : y(at) - h;
-      paths[i] += `M${x(p).toFixed(1)} ${from.toFixed(1)}h${width(p).toFixed(1)}v${h.toFixed(1)}h${(-width(p)).toFixed(1)}z`;
+      paths[i] += `M${x(p).toFixed(1)} ${(down ? y(at) : y(at) - h).toFixed(1)}h${width(p).toFixed(1)}v${h.toFixed(1)}h${(-width(p)).toFixed(1)}z`;
       at += n;
     });
   }
   return list.map((b, i) => paths[i] && svg("path", { class: b.class, d: paths[i] }));
-};
+}
 
-// spark is a chart so small that it has neither numbers nor a readout.
-export function spark({ points, from, to, step, up, peak, label }) {
-  const W = 120, H = 22, top = peak || most(points, up) || 1;
-  const scale = W / (to - from);
-  const x = (p) => (p.at - from) * scale, width = () => Math.max(0.8, step * scale * 0.85);
+function line(points, of, x, y) {
+  let d = "", on = false;
+  for (const p of points) {
+    const v = of(p) ?? null;
+    if (v !== null) d += `${on ? "L" : "M"}${x(p).toFixed(1)} ${y(v).toFixed(1)}${on ? "" : "h0.01"}`;
+    on = v !== null;
+  }
+  return d;
+}
+
+// spark is a chart of attempts so small that it has neither numbers nor a readout.
+export function spark({ from, to, step }, points, peak, label) {
+  const W = 120, H = 22, top = peak || highest(points) || 1, scale = W / (to - from), x = (p) => (p.at - from) * scale;
   const known = points.length ? Math.max(0, x(points[0])) : W;
   return svg("svg", { class: "spark", viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
     known > 1 && svg("rect", { class: "void", x: 0, y: 0, width: known.toFixed(1), height: H }),
-    bars(points, up, x, width, (v) => H - (v / top) * (H - 1)),
-    svg("path", { class: "ground", d: `M0 ${H - 0.5}h${W}` }));
+    bars(points, up, x, () => Math.max(0.8, step * scale * 0.85), (v) => H - (v / top) * (H - 1)), svg("path", { class: "ground", d: `M0 ${H - 0.5}h${W}` }));
 }
 
-// chart makes one; its show(data) draws: {from, to, step, points, up, down, lines,
-// marks: [{time, label, title}], peak, unit(n), grid(high), readout(point or null), loaded, error}.
-export function chart({ label, height = 130, onselect }) {
-  const id = `void-${++ids}`;
+// chart makes one of a kind; its draw(feed, points) brings it up to date.
+function chart(label, height, { up, down, lines, unit, grid, readout }) {
+  const id = `void-${++ids}`, floor = height - FOOT;
   const said = el("p", { class: "readout" });
   const plot = svg("svg", { class: "chart", height, tabindex: 0, role: "slider", "aria-label": label, "aria-valuemin": 0 });
   const figure = el("figure", { class: "plot", "data-own": true, "data-key": label }, said, plot);
-  let data = null, cursor = -1, anchor = -1, width = 0;
+  let data = null, width = 0, pressed = false;
+  let cursor = -1, anchor = -1; // the steps read off: one, or from one to the other; -1 is none
 
-  const scale = () => width / (data.to - data.from);
-  const slots = () => Math.max(1, Math.ceil((data.to - data.from) / data.step));
-  const slotAt = (clientX) => Math.min(slots() - 1, Math.max(0, Math.floor((clientX - plot.getBoundingClientRect().left) / scale() / data.step)));
-  const times = (i) => [data.from + i * data.step, Math.min(data.to, data.from + (i + 1) * data.step)];
+  const x = (t) => ((t - data.from) / (data.to - data.from)) * width;
+  const end = () => Math.max(0, Math.ceil((data.to - data.from) / data.step) - 1);
+  const slotAt = (clientX) => Math.min(end(), Math.max(0, Math.floor(((clientX - plot.getBoundingClientRect().left) / width) * (data.to - data.from) / data.step)));
+
+  // chosen is the time read off: all of it if nothing is pointed at.
+  function chosen() {
+    if (cursor < 0) return [data.from, data.to];
+    const [a, b] = anchor < 0 ? [cursor, cursor] : [Math.min(cursor, anchor), Math.max(cursor, anchor)];
+    return [data.from + a * data.step, Math.min(data.to, data.from + (b + 1) * data.step)];
+  }
 
   function draw() {
     if (!data || !width) return;
-    const { points, from, to, step, up = [], down = [], lines = [] } = data;
-    const floor = height - FOOT, x = (t) => (t - from) * scale();
-    const high = Math.max(data.peak ?? 0, most(points, up), ...lines.map((l) => most(points, [l]))), low = most(points, down);
-    const base = TOP + ((floor - TOP) * (high || 1)) / ((high || 1) + low);
-    const y = (v) => base - (v / (high || 1)) * (base - TOP), below = (v) => base + (low ? (v / low) * (floor - base) : 0);
-    const bar = (p) => Math.max(1, Math.min(x(p.at + step), width) - x(p.at) - (step * scale() > 4 ? 1 : 0));
-    const known = points.length ? Math.max(0, x(points[0].at)) : data.loaded ? width : 0;
+    const { points, step } = data;
+    const high = Math.max(most(points, up), ...lines.map((l) => most(points, [l]))), low = most(points, down), whole = high || 1;
+    const base = TOP + ((floor - TOP) * whole) / (whole + low), y = (v) => base - (v / whole) * (base - TOP);
+    const left = (p) => x(p.at), bar = (p) => Math.max(1, Math.min(x(p.at + step), width) - x(p.at) - (x(data.from + step) > 4 ? 1 : 0));
+    const known = points.length ? Math.max(0, left(points[0])) : data.loaded ? width : 0;
+    plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
     put(plot,
       svg("defs", {}, svg("pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, svg("path", { class: "hatch", d: "M0 0v6" }))),
-      known > 0.5 && [svg("rect", { class: "void", x: 0, y: TOP, width: known, height: floor - TOP, fill: `url(#${id})` }),
-        known > 90 && svg("text", { class: "axis", x: 6, y: floor - 6 }, "unknown")],
-      bars(points, up, (p) => x(p.at), bar, y), bars(points, down, (p) => x(p.at), bar, below, true),
-      lines.map((l) => svg("path", { class: l.class, d: line(points, l.of, (p) => x(p.at) + bar(p) / 2, y) })),
-      svg("path", { class: "ground", d: `M0 ${Math.round(base) + 0.5}H${width}` }),
-      high > 0 && grid(high, y), ticks(x, floor), flags(x, floor), mark(x, floor));
-    plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      known > 0.5 && svg("rect", { class: "void", x: 0, y: TOP, width: known, height: floor - TOP, fill: `url(#${id})` }), known > 90 && svg("text", { class: "axis", x: 6, y: floor - 6 }, "unknown"),
+      bars(points, up, left, bar, y), bars(points, down, left, bar, (v) => base + (v / (low || 1)) * (floor - base), true),
+      lines.map((l) => svg("path", { class: l.class, d: line(points, l.of, (p) => left(p) + bar(p) / 2, y) })),
+      svg("path", { class: "ground", d: `M0 ${Math.round(base) + 0.5}H${width}` }), high > 0 && rule(grid(high, step), y), ticks(), flags(),
+      cursor >= 0 && svg("rect", { class: "cursor", x: x(chosen()[0]), y: TOP, width: Math.max(1, x(chosen()[1]) - x(chosen()[0])), height: floor - TOP }));
     speak();
   }
 
-  function grid(high, y) {
-    const at = data.grid(high), h = Math.round(y(at)) + 0.5;
-    return [svg("path", { class: "grid", d: `M0 ${h}H${width}` }), svg("text", { class: "axis", x: 2, y: h - 4 }, data.unit(at))];
-  }
+  const rule = (at, y) => [svg("path", { class: "grid", d: `M0 ${Math.round(y(at)) + 0.5}H${width}` }), svg("text", { class: "axis", x: 2, y: Math.round(y(at)) - 4 }, unit(at, data.step))];
 
-  function ticks(x, floor) {
+  function ticks() {
     const { from, to } = data, gap = TICKS.find((t) => (to - from) / t <= width / 76) ?? 30 * 864e5, shift = offset(to), out = [];
     for (let t = Math.ceil((from + shift) / gap) * gap - shift; t < to; t += gap) {
-      if (x(t) < 18 || x(t) > width - 18) continue;
-      out.push(svg("path", { class: "tick", d: `M${x(t).toFixed(1)} ${floor}v4` }), svg("text", { class: "axis mid", x: x(t).toFixed(1), y: height - 3 }, tickLabel(t)));
+      if (x(t) > 18 && x(t) < width - 18) out.push(svg("path", { class: "tick", d: `M${x(t).toFixed(1)} ${floor}v4` }), svg("text", { class: "axis mid", x: x(t).toFixed(1), y: height - 3 }, tickLabel(t)));
     }
     return out;
   }
 
-  const flags = (x, floor) => (data.marks ?? []).map((m) => ({ ...m, x: x(Date.parse(m.time)) })).filter((m) => m.x >= 0 && m.x <= width).map((m) =>
-    svg("g", { class: "flag" }, svg("title", {}, m.title), svg("path", { d: `M${m.x.toFixed(1)} 2V${floor}` }),
-      svg("text", { class: m.x > width - 80 ? "axis end" : "axis", x: m.x + (m.x > width - 80 ? -4 : 4), y: 11 }, `⚑ ${m.label}`)));
-
-  function mark(x, floor) {
-    if (cursor < 0) return null;
-    const [a, b] = [Math.min(cursor, anchor < 0 ? cursor : anchor), Math.max(cursor, anchor)];
-    const left = x(times(a)[0]);
-    return svg("rect", { class: "cursor", x: left, y: TOP, width: Math.max(1, x(times(b)[1]) - left), height: floor - TOP });
+  function flags() {
+    const loads = now.status?.config.reloads ?? [];
+    return loads.filter((r) => Date.parse(r.time) >= data.from && Date.parse(r.time) <= data.to).map((r) => {
+      const at = x(Date.parse(r.time)), late = at > width - 80;
+      return svg("g", { class: "flag" }, svg("title", {}, `The config was loaded: ${r.hash}`), svg("path", { d: `M${at.toFixed(1)} 2V${floor}` }), svg("text", { class: late ? "axis end" : "axis", x: at + (late ? -4 : 4), y: 11 }, `⚑ config ${r.hash.slice(0, 4)}`));
+    });
   }
 
   function speak() {
-    const [a, b] = cursor < 0 ? [0, slots() - 1] : [Math.min(cursor, anchor < 0 ? cursor : anchor), Math.max(cursor, anchor)];
-    const from = times(a)[0], to = times(b)[1];
-    const inside = data.points.filter((p) => p.at >= from && p.at < to);
-    const what = data.error ? "could not be read" : !data.loaded ? "reading…" : inside.length ? data.readout(inside, to - from) : "unknown: not counted yet then";
-    const text = [`${hour(from)} – ${hour(to)}`, what];
-    put(said, el("b", {}, text[0]), " ", text[1]);
-    for (const [name, value] of Object.entries({ max: slots() - 1, now: Math.max(0, cursor), text: text.join(": ") })) plot.setAttribute(`aria-value${name}`, value);
+    const [from, to] = chosen(), inside = data.points.filter((p) => p.at >= from && p.at < to);
+    const what = data.error ? "could not be read" : !data.loaded ? "reading…" : inside.length ? readout(inside, to - from) : "unknown: not counted yet then";
+    put(said, el("b", {}, `${hour(from)} – ${hour(to)}`), " ", what);
+    for (const [name, value] of [["max", end()], ["now", Math.max(0, cursor)], ["text", said.textContent]]) plot.setAttribute(`aria-value${name}`, value);
   }
 
-  function move(to, extend) {
-    if (extend && anchor < 0) anchor = Math.max(0, cursor);
-    if (!extend) anchor = -1;
+  function move(to, extend = false) {
+    anchor = !extend ? -1 : anchor < 0 ? Math.max(0, cursor) : anchor;
     cursor = to;
     draw();
   }
 
-  const choose = () => onselect && anchor >= 0 && onselect(times(Math.min(anchor, cursor))[0], times(Math.max(anchor, cursor))[1]);
-  const clear = () => move(-1, false);
-  let pressed = -1;
+  const choose = () => anchor >= 0 && select(...chosen());
   plot.onpointerdown = (e) => {
-    if (!data) return;
-    if (e.pointerType === "mouse" && onselect) {
-      pressed = slotAt(e.clientX);
-      plot.setPointerCapture(e.pointerId);
-    } else move(slotAt(e.clientX), false);
+    move(slotAt(e.clientX));
+    pressed = e.pointerType === "mouse"; // a finger only reads
+    if (pressed) plot.setPointerCapture(e.pointerId);
   };
-  plot.onpointermove = (e) => {
-    if (!data) return;
-    const at = slotAt(e.clientX);
-    if (pressed >= 0 && at !== pressed) anchor = pressed;
-    move(at, pressed >= 0 && anchor >= 0);
-  };
+  plot.onpointermove = (e) => data && (slotAt(e.clientX) !== cursor || !pressed) && move(slotAt(e.clientX), pressed);
   plot.onpointerup = () => {
-    if (pressed >= 0) choose();
-    pressed = -1;
+    if (pressed) choose();
+    pressed = false;
   };
-  plot.onpointerleave = (e) => e.pointerType === "mouse" && pressed < 0 && document.activeElement !== plot && clear();
-  plot.onblur = clear;
+  plot.onpointerleave = (e) => e.pointerType === "mouse" && !pressed && document.activeElement !== plot && move(-1);
+  plot.onblur = () => move(-1);
   plot.onkeydown = (e) => {
-    const end = data ? slots() - 1 : -1;
-    const to = { ArrowLeft: cursor < 0 ? end : Math.max(0, cursor - 1), ArrowRight: cursor < 0 ? 0 : Math.min(end, cursor + 1), Home: 0, End: end, Escape: -1 }[e.key];
-    if (to !== undefined && (e.key !== "Escape" || cursor >= 0)) move(to, e.shiftKey && to >= 0);
+    const last = data ? end() : -1;
+    const to = { ArrowLeft: cursor < 0 ? last : Math.max(0, cursor - 1), ArrowRight: Math.min(last, cursor + 1), Home: 0, End: last, Escape: cursor < 0 ? undefined : -1 }[e.key];
+    if (to !== undefined) move(to, e.shiftKey);
     else if (e.key === "Enter") choose();
     else return;
     e.preventDefault();
@@ -159,20 +150,76 @@ export function chart({ label, height = 130, onselect }) {
     width = plot.clientWidth;
     draw();
   }).observe(plot);
-  figure.show = (next) => {
-    data = next;
+  figure.draw = ({ from, to, step, loaded, error }, points) => {
+    data = { from, to, step, loaded, error, points };
     draw();
   };
   return figure;
 }
 
-function line(points, of, x, y) {
-  let d = "", on = false;
-  for (const p of points) {
-    const v = of(p);
-    const has = v !== null && v !== undefined;
-    if (has) d += `${on ? "L" : "M"}${x(p).toFixed(1)} ${y(v).toFixed(1)}${on ? "" : "h0.01"}`;
-    on = has;
-  }
-  return d;
+const up = [{ class: "good", of: (p) => p.delivered }, { class: "fails", of: (p) => p.fails }];
+const select = (from, to) => go({ ...params(), range: "", from: new Date(from).toISOString(), to: new Date(to).toISOString() });
+
+// counts is the chart of what became of deliveries: how many of a step, written as rates.
+const counts = {
+  up, down: [{ class: "dead", of: (p) => p.dead }], lines: [], unit: per,
+  grid: (high, step) => {
+    const of = [1e3, 6e4, 36e5].find((u) => high * u >= step) ?? 36e5;
+    return (nice((high * of) / step) * step) / of; // round as it is written
+  },
+  readout: (points, ms) => {
+    const t = sum(points);
+    return `${count(t.delivered)} delivered (${per(t.delivered, ms)}) · ${many(t.fails, "failed attempt")}${t.fails ? ` (${causes(t.failed)})` : ""} · ${count(t.dead)} dead · ${count(t.accepted)} accepted`;
+  },
+};
+
+// latency is the chart of how long attempts took.
+const latency = {
+  up: [], down: [], lines: ["p99", "p95", "p50"].map((p) => ({ class: `line ${p}`, of: (point) => point[`${p}_ms`] })), unit: took, grid: nice,
+  readout: (points) => {
+    const some = points.filter((p) => (p.p50_ms ?? null) !== null), high = (name) => took(Math.max(...some.map((p) => p[name])));
+    return some.length ? `${some.length > 1 ? "at most, in any step: " : ""}half within ${high("p50_ms")} · 95 % within ${high("p95_ms")} · 99 % within ${high("p99_ms")}` : "no attempt was answered";
+  },
+};
+
+export const countsOf = (label) => chart(label, 130, counts);
+export const latencyOf = (label) => chart(label, 110, latency);
+export const highest = (points) => most(points, up);
+
+// legend says what the colours mean.
+export const legend = (list = [["good", "delivered"], ["fails", "failed attempt"], ["dead", "dead, below the line"], ["void", "unknown"]]) =>
+  el("p", { class: "legend" }, list.map(([c, text]) => el("span", {}, el("i", { class: c }), text)));
+
+export const timesLegend = () => legend([["p50", "half within"], ["p95", "95 % within"], ["p99", "99 % within"]]);
+
+// history keeps the feed of the time that the URL asks for, of one route or of all,
+// and calls draw when there is news of it. Its update is for when the URL has changed.
+export function history(signal, draw, route) {
+  const h = { feed: null };
+  let chosen = "", end = null, hash;
+  h.update = () => {
+    const wanted = JSON.stringify(range(params()));
+    if (wanted !== chosen) {
+      chosen = wanted;
+      end?.abort();
+      end = new AbortController();
+      h.feed = new Feed(range(params()), { route }).start(draw, AbortSignal.any([end.signal, signal]));
+    }
+    draw();
+  };
+  on("status", () => {
+    if (hash !== now.status?.config.hash) draw(); // a reload is marked
+    hash = now.status?.config.hash;
+  }, signal);
+  addEventListener("signalpost:zone", draw, { signal });
+  return h;
+}
+
+// ranges is the row of buttons that choose how far back one looks.
+export function ranges() {
+  const p = params(), r = range(p);
+  const pick = (name) => go({ ...p, from: "", to: "", range: name === "1h" ? "" : name });
+  return el("div", { class: "segments", role: "group", "aria-label": "Time shown" },
+    Object.entries(RANGES).map(([name, ms]) => el("button", { type: "button", "aria-pressed": String(r.back === ms), onclick: () => pick(name) }, name)),
+    r.from && el("button", { type: "button", "aria-pressed": "true", title: "Back to the last hour", onclick: () => pick("1h") }, "selected ×"));
 }

@@ -2,12 +2,12 @@
 // was typed after a pause, and makes one step in the tab's history of each edit.
 
 import { button, el, put } from "./dom.js";
-import { combo } from "./combo.js";
 import { add, suggest } from "./filter.js";
 import { now } from "./live.js";
 import { go, params, url } from "./url.js";
 
 const PAUSE = 450; // milliseconds after the last key
+let ids = 0;
 
 export const known = {
   types: new Set(), // signal types seen
@@ -15,6 +15,45 @@ export const known = {
     return now.status?.routes.map((r) => r.name) ?? [];
   },
 };
+
+// combo makes {field, menu}. offer(text, cursor) lists [words, help, more]; take(offer)
+// is told what was taken; loose lets none be picked, so that Enter means the text itself.
+export function combo(attributes, { offer, take, loose = false }) {
+  const id = `combo-${++ids}`;
+  const menu = el("ul", { id, role: "listbox", class: "offers", hidden: true, "aria-label": "Found" });
+  const field = el("input", { type: "text", role: "combobox", "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", autocomplete: "off", autocapitalize: "off", spellcheck: "false", ...attributes });
+  let found = [], picked = -1;
+
+  function show(list = offer(field.value, field.selectionStart)) {
+    found = list;
+    picked = loose ? -1 : Math.min(0, found.length - 1);
+    draw();
+  }
+
+  function draw() {
+    menu.hidden = !found.length;
+    field.setAttribute("aria-expanded", String(!menu.hidden));
+    field.setAttribute("aria-activedescendant", picked < 0 ? "" : `${id}-${picked}`);
+    put(menu, found.map(([words, help], i) => el("li", { id: `${id}-${i}`, role: "option", "aria-selected": String(i === picked), onpointerdown: (e) => {
+      e.preventDefault();
+      take(found[i]);
+    } }, el("span", {}, words), help && el("span", { class: "quiet" }, help))));
+    menu.children[picked]?.scrollIntoView({ block: "nearest" });
+  }
+
+  field.onkeydown = (e) => {
+    const low = loose ? -1 : 0, n = found.length - low; // places to be in, none being one of a loose list
+    const by = { ArrowDown: 1, ArrowUp: n - 1 }[e.key];
+    if (by && n > 0) picked = ((picked - low + by) % n) + low;
+    else if ((e.key === "Enter" || e.key === "Tab") && picked >= 0) return e.preventDefault(), take(found[picked]);
+    else if (e.key === "Escape" && loose && found.length) show([]);
+    else return;
+    draw();
+    e.preventDefault();
+    e.stopPropagation();
+  };
+  return { field, menu, show };
+}
 
 // filterbar is the form for a list, "log" or "deliveries". Its show(fault) brings
 // it up to date with the URL.

@@ -44,13 +44,6 @@ export function span(ms) {
   return s < 86400 ? two("h", 3600, "min", 60, true) : two("d", 86400, "h", 3600, s < 864000);
 }
 
-// length writes a span that is given as Go writes durations (16.2s, 1h2m3s).
-export function length(go) {
-  let ms = 0;
-  for (const [, n, unit] of go.matchAll(/([\d.]+)(ms|d|h|m|s)/g)) ms += n * { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 }[unit];
-  return ms < 1000 ? `${Math.round(ms)} ms` : span(ms);
-}
-
 const words = {
   clock: moment,
   hour,

@@ -1,7 +1,7 @@
 // The keys, and the palette that finds routes, views and what can be done.
 
 import { dialog, el } from "./dom.js";
-import { combo } from "./combo.js";
+import { combo } from "./filterbar.js";
 import { setZone } from "./format.js";
 import { now, routeNamed } from "./live.js";
 import { choose, chosen, chooseNone } from "./list.js";

@@ -4,7 +4,7 @@
 import { el, fact, put } from "./dom.js";
 import { count, per, sentence, size, span } from "./format.js";
 import { time } from "./clock.js";
-import { counts, history, legend, ranges } from "./charts.js";
+import { countsOf, history, legend, ranges } from "./chart.js";
 import { compile, glob } from "./filter.js";
 import { log } from "./log.js";
 import { look, now, on } from "./live.js";
@@ -25,7 +25,7 @@ export function verdict({ status, error }) {
 
 export function overview(_, signal) {
   const hero = el("section", { class: "hero", "data-key": "hero", "aria-label": "Verdict" });
-  const plot = counts("Attempts of all routes over time");
+  const plot = countsOf("Attempts of all routes over time");
   const minutes = new Feed({ back: 3 * 6e4 }, { step: "1m" }).start(() => top(), signal);
   let h = null;
   const head = el("div", { class: "panel-head" });

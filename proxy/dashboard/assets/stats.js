@@ -20,21 +20,12 @@ export function range(p) {
 // A Feed keeps the statistics of a range, of one route or all, up to date: it
 // asks again only for the newest, which still grow.
 export class Feed {
-  series = new Map(); // route -> points, oldest first, with at in milliseconds
+  series = new Map(); // route -> points, oldest first, with at in milliseconds and the sum of fails
   error = null;
   loaded = false;
 
-  constructor(span, { route, step } = {}) {
-    this.span = span;
-    this.route = route;
-    this.name = step ?? this.#fit();
-    this.step = STEPS[this.name];
-  }
-
-  #fit() {
-    const long = this.span.back ?? this.span.to - this.span.from;
-    const old = time() - (this.span.from ?? time() - this.span.back) > MINUTES;
-    return Object.keys(STEPS).find((s) => long / STEPS[s] <= MOST && (!old || STEPS[s] >= STEPS["1h"])) ?? "1d";
+  constructor(span, { route, step = fit(span) } = {}) {
+    Object.assign(this, { span, route, name: step, step: STEPS[step] });
   }
 
   get from() {
@@ -54,10 +45,13 @@ export class Feed {
   }
 
   async load(signal) {
-    const tail = this.loaded ? Math.floor(time() / this.step - 1) * this.step : this.from;
+    const since = this.loaded ? Math.floor(time() / this.step - 1) * this.step : this.from, until = this.span.to && new Date(this.span.to).toISOString();
     try {
-      const { series } = await get("/stats", { route: this.route, step: this.name, since: new Date(tail).toISOString(), until: this.span.to && new Date(this.span.to).toISOString() }, signal);
-      for (const { route, points } of series) this.#take(route, points);
+      const { series } = await get("/stats", { route: this.route, step: this.name, since: new Date(since).toISOString(), until }, signal);
+      for (const { route, points } of series) {
+        const fresh = points.map((p) => ({ ...p, at: Date.parse(p.time), fails: Object.values(p.failed).reduce((a, b) => a + b, 0) }));
+        this.series.set(route, [...this.of(route).filter((p) => p.at < (fresh[0]?.at ?? Infinity)), ...fresh]);
+      }
       this.loaded = true;
       this.error = null;
     } catch (err) {
@@ -66,43 +60,35 @@ export class Feed {
     }
   }
 
-  #take(route, points) {
-    const fresh = points.map((p) => ({ ...p, at: Date.parse(p.time), fails: sum(p.failed) }));
-    const first = fresh[0]?.at ?? Infinity;
-    const kept = (this.series.get(route) ?? []).filter((p) => p.at < first && p.at >= this.from);
-    this.series.set(route, [...kept, ...fresh]);
-  }
-
   of(route) {
     return (this.series.get(route) ?? []).filter((p) => p.at >= this.from);
   }
 
   // total is the sum over the routes that pass.
   total(passes = () => true) {
-    const all = new Map();
-    for (const route of this.series.keys()) {
-      if (!passes(route)) continue;
-      for (const p of this.of(route)) {
-        const t = all.get(p.at) ?? { at: p.at, accepted: 0, delivered: 0, fails: 0, dead: 0, failed: {} };
-        for (const n of ["accepted", "delivered", "fails", "dead"]) t[n] += p[n];
-        for (const [c, n] of Object.entries(p.failed)) t.failed[c] = (t.failed[c] ?? 0) + n;
-        all.set(p.at, t);
-      }
-    }
-    return [...all.values()].sort((a, b) => a.at - b.at);
+    const points = [...this.series.keys()].filter(passes).flatMap((route) => this.of(route));
+    return [...Map.groupBy(points, (p) => p.at)].map(([at, list]) => ({ at, ...sum(list) })).sort((a, b) => a.at - b.at);
   }
 }
 
-export const sum = (o) => Object.values(o ?? {}).reduce((a, b) => a + b, 0);
+function fit({ back, from = time() - back, to = time() }) {
+  return Object.keys(STEPS).find((s) => (to - from) / STEPS[s] <= MOST && (time() - from <= MINUTES || STEPS[s] >= STEPS["1h"])) ?? "1d";
+}
+
+// sum is what some points hold together.
+export function sum(points) {
+  const t = { accepted: 0, delivered: 0, fails: 0, dead: 0, failed: {} };
+  for (const p of points) {
+    for (const n of ["accepted", "delivered", "fails", "dead"]) t[n] += p[n];
+    for (const [c, n] of Object.entries(p.failed)) t.failed[c] = (t.failed[c] ?? 0) + n;
+  }
+  return t;
+}
 
 // success is {part, whole} of the attempts in some points; null if there was none.
 export function success(points) {
-  let part = 0, whole = 0;
-  for (const p of points) {
-    part += p.delivered;
-    whole += p.delivered + p.fails;
-  }
-  return whole ? { part, whole } : null;
+  const { delivered, fails } = sum(points);
+  return delivered + fails ? { part: delivered, whole: delivered + fails } : null;
 }
 
 // lately is the point of the last whole minute in a feed of minutes.
