@@ -2,7 +2,7 @@
 // says what will happen, with the count the sidecar gives, before it does, then how
 // far it is; it can be stopped.
 
-import { dialog, el, notice, put } from "./dom.js";
+import { button, dialog, el, notice, put } from "./dom.js";
 import { count, many, moment, sentence } from "./format.js";
 import { get, post, Problem } from "./api.js";
 import { look } from "./live.js";
@@ -18,11 +18,9 @@ function confirm({ title, body, verb, danger = false, prepare = async () => true
   let stop = null; // while it acts
   const fault = el("p", { class: "bad", role: "alert" }), tally = el("p", { class: "quiet", role: "status" });
   const meter = el("progress", { max: 1, hidden: true, "aria-label": "Progress" });
-  const progress = (n, of) => {
-    meter.hidden = of < 2;
-    meter.max = of;
-    meter.value = n;
-    if (of > 1) put(tally, `${count(n)} of ${count(of)}`);
+  const progress = (value, max) => {
+    Object.assign(meter, { hidden: max < 2, max, value });
+    if (max > 1) put(tally, `${count(value)} of ${count(max)}`);
   };
   const run = async () => {
     stop = new AbortController();
@@ -56,7 +54,6 @@ function confirm({ title, body, verb, danger = false, prepare = async () => true
 
 const AGAIN = { path: "retry", title: (what) => `Send ${what} again?`, verb: (n) => (n ? `Send ${n} again` : "Send again"), would: "sent again", done: "due now" };
 const DISCARD = { path: "discard", title: (what) => `Discard ${what}?`, verb: (n) => (n ? `Discard ${n}` : "Discard"), would: "discarded", done: "discarded", danger: true };
-
 const schedule = "Each is due at once, with the schedule of retries anew and the same webhook-id, by which a receiver can tell what it has had. ";
 const over = "They become dead, reason discarded: nothing further of them is sent. They can be sent again as long as they are kept.";
 
@@ -116,24 +113,21 @@ export const discardAll = (filter, done) => amend(DISCARD, { filter }, { done, t
 export const resendAll = (f, done) => amend(AGAIN, { filter: { ...f, state: f.state || "dead" } }, { done, forced: f.reason === "transform",
   text: el("p", {}, schedule, "Those that died of their expression are reshaped in any case; those of routes that are gone are left as they are.") });
 
-export function pauseRoute(r) {
+// turnRoute pauses a route, or resumes a paused one.
+export function turnRoute(r) {
+  const paused = r.state === "paused", config = paused && r.paused_by.includes("config"), verb = paused ? "Resume" : "Pause", waiting = many(r.pending, "delivery");
+  const text = config ? "The config pauses it: take paused = true out of its [[route]], and the sidecar resumes it by itself."
+    : paused && r.pending ? `${waiting} waiting for ${r.name}: those that are due are sent at once, within the route's limits.`
+      : paused ? `Deliveries to ${r.name} are sent again as they come.`
+        : `Signals go on being accepted and queued for ${r.name}, and nothing is sent${r.pending ? `: ${waiting} waiting now` : ""}. The pause outlasts restarts. A delivery that waits longer than queue.max_age becomes dead.`;
   confirm({
-    title: `Pause ${r.name}?`, verb: "Pause",
-    body: el("p", {}, `Signals go on being accepted and queued for ${r.name}, and nothing is sent`, r.pending ? `: ${many(r.pending, "delivery")} waiting now. ` : ". ",
-      "The pause outlasts restarts. A delivery that waits longer than queue.max_age becomes dead."),
-    act: async () => (await post(`/routes/${encodeURIComponent(r.name)}/pause`), `${r.name} is paused.`),
+    title: `${verb} ${r.name}?`, verb, body: el("p", {}, text), prepare: async () => !config,
+    act: async () => (await post(`/routes/${encodeURIComponent(r.name)}/${verb.toLowerCase()}`), paused ? `${r.name} goes on.` : `${r.name} is paused.`),
   });
 }
 
-export function resumeRoute(r) {
-  const config = r.paused_by.includes("config");
-  confirm({
-    title: `Resume ${r.name}?`, verb: "Resume", prepare: async () => !config,
-    body: el("p", {}, config ? "The config pauses it: take paused = true out of its [[route]], and the sidecar resumes it by itself." :
-      r.pending ? `${many(r.pending, "delivery")} waiting for ${r.name}: those that are due are sent at once, within the route's limits.` : `Deliveries to ${r.name} are sent again as they come.`),
-    act: async () => (await post(`/routes/${encodeURIComponent(r.name)}/resume`), `${r.name} goes on.`),
-  });
-}
+// turn is the button for it.
+export const turn = (r) => r.state !== "gone" && button(r.state === "paused" ? "Resume…" : "Pause…", () => turnRoute(r));
 
 // each does f for each id, and says how many were fine and how many refused.
 async function each(ids, f, progress, signal) {

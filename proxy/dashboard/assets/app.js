@@ -15,7 +15,6 @@ import { route } from "./routes.js";
 import { back, INNER, params } from "./url.js";
 
 const STALE = 5000; // milliseconds without an answer after which all is grey
-
 const views = { "": overview, deliveries, delivery, signal: signalView, route, playground };
 const titles = { deliveries: "Deliveries", delivery: "Delivery", signal: "Signal", route: "", playground: "Playground" };
 const above = { delivery: "deliveries", signal: "deliveries", route: "" }; // the view of which one is a page

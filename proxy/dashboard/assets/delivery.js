@@ -58,7 +58,7 @@ function head(d, load) {
   const target = d.request?.target ?? routeNamed(d.route)?.target;
   return el("section", { class: "delivery-head", "aria-label": "Delivery" },
     el("h1", {}, `${d.signal_type} `, el("span", { class: "quiet" }, "to "), el("a", { href: toRoute(d.route) }, d.route)),
-    el("p", { class: "state-line" }, el("span", { class: `badge ${d.state}` }, d.state), " ", standing(d)),
+    el("p", { class: "state-line" }, el("span", { class: `badge ${d.state}` }, d.state), " ", el("span", {}, standing(d))),
     el("p", { class: "buttons" },
       button("Send again…", () => resend(d, load), { class: d.state === "dead" ? "primary" : null, disabled: held, title: held ? "Its route is not in the config: put it back first" : null }),
       button("Reshape…", () => resend(d, load, true), { disabled: held, title: "Send it again with a body made by today's expressions" }),
@@ -70,16 +70,9 @@ function head(d, load) {
 
 // standing says where it stands in a sentence.
 function standing(d) {
-  switch (d.state) {
-    case "delivered":
-      return el("span", {}, `Delivered after ${many(d.attempts, "attempt")}`, d.last ? [", ", ago(d.last.time)] : "", ".");
-    case "pending":
-      return d.next_attempt ? el("span", {}, d.attempts ? "Next attempt " : "First attempt ", due(d.next_attempt), ".") : "Waiting.";
-    case "held":
-      return "Its route is not in the config: it waits until the route is back.";
-    default:
-      return `${reasons[d.reason] ?? "Dead"}. Nothing further is sent unless you do.`;
-  }
+  if (d.state === "delivered") return ["Delivered after ", many(d.attempts, "attempt"), d.last && [", ", ago(d.last.time)], "."];
+  if (d.state === "pending") return d.next_attempt ? [d.attempts ? "Next attempt " : "First attempt ", due(d.next_attempt), "."] : "Waiting.";
+  return d.state === "held" ? "Its route is not in the config: it waits until the route is back." : `${reasons[d.reason] ?? "Dead"}. Nothing further is sent unless you do.`;
 }
 
 function bodies(d, came, sent) {
@@ -119,7 +112,6 @@ export function signalView(params, end) {
 
 // What the sidecar puts in place of a secret or a signature.
 const secret = /\[[a-z ]+\]/;
-
 const variable = (name) => name.toUpperCase().replace(/[^A-Z0-9]+/g, "_");
 const quoted = (s) => `'${s.replaceAll("'", `'\\''`)}'`;
 

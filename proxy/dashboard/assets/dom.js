@@ -4,16 +4,10 @@
 // el makes an element: el("a", {class: "x", href: "/"}, "text", child, …).
 // An attribute that is null or false is left out; onclick and the like are
 // properties, of which patch knows.
-export function el(name, attributes = {}, ...children) {
-  return fill(document.createElement(name), attributes, children);
-}
-
-const SVG = "http://www.w3.org/2000/svg";
+export const el = (name, attributes = {}, ...children) => fill(document.createElement(name), attributes, children);
 
 // svg is el for drawings.
-export function svg(name, attributes = {}, ...children) {
-  return fill(document.createElementNS(SVG, name), attributes, children);
-}
+export const svg = (name, attributes = {}, ...children) => fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 
 function fill(node, attributes, children) {
   const given = Object.keys(attributes).filter((name) => real(attributes[name]) || attributes[name] === "");
@@ -32,17 +26,14 @@ const real = (c) => c !== null && c !== undefined && c !== false && c !== "";
 // somebody selected, focused, folded or scrolled stays. Elements with a data-key
 // are known by it; those with data-own look after what they hold themselves.
 export function put(node, ...children) {
-  const fresh = document.createDocumentFragment();
-  fresh.append(...children.flat(Infinity).filter(real));
-  patchChildren(node, fresh);
+  patchChildren(node, children.flat(Infinity).filter(real).map((c) => (c instanceof Node ? c : document.createTextNode(c))));
   return node;
 }
 
 const key = (n) => n.dataset?.key ?? "";
 const kind = (n) => `${n.nodeName}.${n.getAttribute?.("class")?.split(" ")[0] ?? ""}`;
 
-function patchChildren(old, fresh) {
-  const list = [...fresh.childNodes];
+function patchChildren(old, list) {
   const keyed = new Map([...old.childNodes].filter(key).map((c) => [key(c), c]));
   const wanted = new Set(list.map(key).filter(Boolean));
   let at = old.firstChild;
@@ -89,7 +80,7 @@ function patch(old, fresh) {
     if (old[name] !== fresh[name] && !(name === "value" && old === document.activeElement)) old[name] = fresh[name];
   }
   old.given = fresh.given;
-  patchChildren(old, fresh);
+  patchChildren(old, [...fresh.childNodes]);
 }
 
 // arrange makes a node hold these elements, in this order, as they are.
@@ -103,7 +94,6 @@ export function arrange(node, list) {
   }
 }
 
-export const link = (href, ...text) => el("a", { href }, text);
 export const button = (text, onclick, attributes = {}) => el("button", { type: "button", onclick, ...attributes }, text);
 
 // select makes a choice of a few values; any, if given, is how "" is written.
@@ -152,8 +142,7 @@ export function dialog({ title, body, actions = [], cancel = "Cancel", closed, k
 
 // problem shows an error where something would have been.
 export function problem(title, err, again) {
-  const text = err.message[0].toUpperCase() + err.message.slice(1);
-  return el("div", { class: "empty bad", role: "alert" }, el("strong", {}, title), el("p", {}, text), again && button("Try again", again));
+  return el("div", { class: "empty bad", role: "alert" }, el("strong", {}, title), el("p", {}, err.message[0].toUpperCase() + err.message.slice(1)), again && button("Try again", again));
 }
 
 export async function copy(text) {

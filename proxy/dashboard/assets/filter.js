@@ -33,7 +33,6 @@ export function parse(text) {
 }
 
 const quote = (v) => (/^[^\s"\\]+$/.test(v) ? v : `"${v.replace(/["\\]/g, "\\$&")}"`);
-
 export const format = (terms) => terms.map((t) => `${t.not ? "-" : ""}${t.word ? t.word + ":" : ""}${quote(t.value)}`).join(" ");
 
 // add gives a text one more word; another of the same name makes room for it.
@@ -54,21 +53,17 @@ export function compile(text, list, known = { routes: [] }) {
       continue;
     }
     const name = word === "type" ? "signal_type" : word;
-    if (not && word === "verdict") params.verdict = VERDICTS.filter((v) => !is(v, value)).join(",") || "delivered,retry";
-    else if (not) tests.push((e) => !says(e, word, value));
-    else if (params[name] !== undefined) fault ||= `${word}: is there twice; the first counts.`;
-    else params[name] = value;
-    if (!not || word === "verdict") tests.push((e) => says(e, word, value) !== not);
+    if (params[name] !== undefined && !not) fault ||= `${word}: is there twice; the first counts.`;
+    else if (!not) params[name] = value;
+    else if (word === "verdict") params.verdict ??= VERDICTS.filter((v) => !is(v, value)).join(",") || undefined;
+    tests.push((e) => says(e, word, value) !== not);
   }
   return { params, fault, terms, test: (e) => tests.every((t) => t(e)) };
 }
 
 function bare({ value, not }, list, known) {
-  if (value.startsWith("dlv_")) return { word: list === "log" ? "delivery" : "signal", value, not };
-  if (value.startsWith("sig_")) return { word: "signal", value, not };
-  if (known.routes.includes(value)) return { word: "route", value, not };
-  if (known.types?.has(value)) return { word: "type", value, not };
-  return { word: list === "log" ? "text" : "body", value, not };
+  const word = value.startsWith("dlv_") && list === "log" ? "delivery" : value.startsWith("sig_") ? "signal" : known.routes.includes(value) ? "route" : known.types?.has(value) ? "type" : list === "log" ? "text" : "body";
+  return { word, value, not };
 }
 
 const is = (verdict, list) => list.split(",").some((v) => v === verdict || (v === "failed" && verdict !== "delivered"));
@@ -89,14 +84,7 @@ function says(e, word, value) {
   }
 }
 
-const globs = new Map();
-
-export function glob(pattern) {
-  if (!globs.has(pattern)) {
-    globs.set(pattern, new RegExp("^" + pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".") + "$"));
-  }
-  return globs.get(pattern);
-}
+export const glob = (pattern) => new RegExp("^" + pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".") + "$");
 
 // suggest lists what could stand where a text is being typed, for the term before the
 // cursor: [text, help, where the term begins].

@@ -28,7 +28,6 @@ zoned();
 
 // offset is the zone's distance from UTC at a moment, in milliseconds.
 export const offset = (t) => (zone() === "UTC" ? 0 : -60000 * new Date(t).getTimezoneOffset());
-
 const dated = (format) => (at) => (day.format(new Date(at)) === day.format(time()) ? "" : `${day.format(new Date(at))} `) + format().format(new Date(at));
 export const moment = dated(() => clock);
 export const hour = dated(() => minute);

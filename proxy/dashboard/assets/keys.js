@@ -7,7 +7,7 @@ import { now, routeNamed } from "./live.js";
 import { choose, chosen, chooseNone } from "./list.js";
 import { get } from "./api.js";
 import { back, go } from "./url.js";
-import { pauseRoute, resend, resendAll, resendThese, resumeRoute } from "./actions.js";
+import { resend, resendAll, resendThese, turnRoute } from "./actions.js";
 
 const LIST = [["/", "Filter the list"], ["Ctrl K", "Find a route, an id, something to do"], ["j  k", "Next and last row"], ["Enter", "Open the row"], ["x", "Select the row"],
   ["r", "Send again: what is selected, the row, or the delivery shown"], ["space", "Hold the log still, or let it go on"], ["Esc", "Back; out of a field; select nothing"], ["?", "This list"]];
@@ -31,7 +31,6 @@ function step(by) {
 // firstSeen is the first row of the list the reader looks at: that of the log or
 // the deliveries if it is on the screen, else the first there is.
 const firstSeen = (rows) => Math.max(0, rows.findIndex((a) => a.dataset.row && a.getBoundingClientRect().top > 0 && a.getBoundingClientRect().top < innerHeight));
-
 const current = () => document.activeElement.closest?.("tr")?.querySelector("a[data-row]")?.dataset.row;
 
 async function again(view) {
@@ -80,7 +79,7 @@ function commands(text) {
     if (r.dead) offer(`${r.name}: send the dead again…`, () => resendAll({ route: r.name, state: "dead" }));
     if (r.state === "gone") continue;
     offer(`${r.name}: playground`, () => go({ view: "playground", route: r.name }));
-    offer(`${r.name}: ${r.state === "paused" ? "resume" : "pause"}…`, () => (r.state === "paused" ? resumeRoute : pauseRoute)(routeNamed(r.name)));
+    offer(`${r.name}: ${r.state === "paused" ? "resume" : "pause"}…`, () => turnRoute(routeNamed(r.name)));
   }
   offer("Times in UTC", () => setZone("UTC"));
   offer("Times as on this machine", () => setZone("local"));

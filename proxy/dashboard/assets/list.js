@@ -65,21 +65,16 @@ export function list(signal, { of, fixed = {}, label, columns, size, key, line, 
 }
 
 export const chosen = new Set(); // ids of deliveries
-
 const bar = el("div", { class: "chosen", role: "region", "aria-label": "Selected deliveries", hidden: true });
 document.body.append(bar);
 
 // choose selects a delivery, or no longer.
 export function choose(id, on = !chosen.has(id)) {
-  if (on) chosen.add(id);
-  else chosen.delete(id);
+  chosen[on ? "add" : "delete"](id);
   show();
 }
 
-export function chooseNone() {
-  chosen.clear();
-  show();
-}
+export const chooseNone = () => show(chosen.clear());
 
 function show() {
   bar.hidden = !chosen.size;

@@ -9,7 +9,6 @@ const SOON = 700; // the same when there is news
 const IDLE = 20000; // the same while the tab is hidden
 const LEAVE = 10000; // how long a hidden tab keeps following
 const REPLAY = 1000; // entries asked for after an interruption
-
 const events = new EventTarget();
 
 // on calls f at an event until signal aborts: status (there is one, or an
@@ -24,7 +23,6 @@ export const now = {
 };
 
 export const routeNamed = (name) => now.status?.routes.find((r) => r.name === name);
-
 let poll = 0, turn = 0, looked = 0;
 
 // look fetches the status now, and again after a while.

@@ -45,16 +45,20 @@ export function playground(_, signal) {
 
   function begin(name) {
     route = name;
-    const draft = JSON.parse(sessionStorage.getItem(DRAFT + route)) ?? running();
-    where.value = draft.where;
-    shape.value = draft.transform;
+    write(JSON.parse(sessionStorage.getItem(DRAFT + route)) ?? running());
   }
 
-  function reset() {
-    sessionStorage.removeItem(DRAFT + route);
-    begin(route);
+  function write(expressions) {
+    where.value = expressions.where;
+    shape.value = expressions.transform;
+  }
+
+  function typed(e) {
+    if (e === input) sessionStorage.setItem(DRAFT, input.value);
+    else sessionStorage.setItem(DRAFT + route, JSON.stringify(edited() ? written() : null));
     tools();
-    attempt();
+    clearTimeout(waiting);
+    waiting = setTimeout(attempt, WAIT);
   }
 
   function tools() {
@@ -64,7 +68,7 @@ export function playground(_, signal) {
     put(choice, el("span", {}, "Route"), routes);
     put(expressions, !route ? el("p", { class: "quiet" }, "Choose a route to change its expressions.") : [
       el("label", { for: "try-where" }, el("code", {}, "where")), where, el("label", { for: "try-transform" }, el("code", {}, "transform")), shape,
-      el("p", { class: "buttons" }, button("Copy as TOML", () => copy(toml(route, written()))), button("Back to what runs", reset, { disabled: !edited() }),
+      el("p", { class: "buttons" }, button("Copy as TOML", () => copy(toml(route, written()))), button("Back to what runs", () => typed(write(running())), { disabled: !edited() }),
         el("span", { class: "quiet" }, edited() ? "Changed; kept in this tab." : "This is what runs."))]);
     const recent = el("select", { name: "recorded", "aria-label": "Pick a recorded signal", onchange: (e) => e.target.value && go({ ...params(), view: "playground", signal: e.target.value }) },
       el("option", { value: "" }, recorded.length ? "Recorded signals…" : "No signal recorded yet"), recorded.map((r) => el("option", { value: r.id }, `${moment(r.at)}  ${r.type}`)));
@@ -74,17 +78,16 @@ export function playground(_, signal) {
 
   async function attempt() {
     trying?.abort();
-    const end = AbortSignal.any([(trying = new AbortController()).signal, signal]), typed = input.value.trim();
+    const end = AbortSignal.any([(trying = new AbortController()).signal, signal]), body = input.value.trim();
     tried.hidden = !route;
     if (route) known.run(route, written(), running(), end, (rows) => show(tried, rows, recorded)).catch((err) => end.aborted || put(tried, problem("The recorded signals could not be tried", err)));
-    put(fault, faultOf(typed));
+    put(fault, faultOf(body));
     input.toggleAttribute("aria-invalid", fault.textContent !== "");
     result.classList.toggle("stale", fault.textContent !== "");
     if (fault.textContent) return;
     result.setAttribute("aria-busy", "true");
     try {
-      const raw = await trial(typed, route ? { route, ...written() } : {}, end);
-      put(result, outcomes(raw));
+      put(result, outcomes(await trial(body, route ? { route, ...written() } : {}, end)));
     } catch (err) {
       if (end.aborted) return;
       put(result, problem(err.status ? "This cannot be tried" : "There is no result", err));
@@ -110,16 +113,9 @@ export function playground(_, signal) {
     tools();
     attempt();
   };
-  page.addEventListener("input", (e) => {
-    if (!e.target.matches("textarea")) return;
-    if (e.target === input) sessionStorage.setItem(DRAFT, input.value);
-    else sessionStorage.setItem(DRAFT + route, JSON.stringify(edited() ? written() : null));
-    tools();
-    clearTimeout(waiting);
-    waiting = setTimeout(attempt, WAIT);
-  });
+  page.addEventListener("input", (e) => e.target.matches("textarea") && typed(e.target));
   on("status", () => now.status && (route === null ? page.update() : tools()), signal);
-  known.load().then((list) => {
+  known.list().then((list) => {
     recorded = list;
     if (route !== null) tools();
   }, () => {}); // what keeps the list away shows where it is tried
@@ -195,7 +191,7 @@ function trials(signal) {
     }));
   }
 
-  return { run, load: () => (recorded ??= load()) };
+  return { run, list: () => (recorded ??= load()) };
 }
 
 const differs = ({ was, is }) => was.word !== is.word || was.bodies.join("\n") !== is.bodies.join("\n");

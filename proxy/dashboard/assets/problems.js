@@ -6,7 +6,7 @@ import { count, lasting, many, sentence, since, when } from "./format.js";
 import { get } from "./api.js";
 import { every, now, on, routeNamed } from "./live.js";
 import { toDeliveries, toDelivery, toRoute } from "./url.js";
-import { discardAll, pauseRoute, resendAll, resumeRoute } from "./actions.js";
+import { discardAll, resendAll, turn } from "./actions.js";
 
 const AGAIN = 10000; // milliseconds between two looks
 const SHOWN = 3; // causes of one route shown at first
@@ -75,12 +75,11 @@ function need(reasons, s, list) {
 
 function acts(reasons, r, causes) {
   if (!r) return null;
-  const codes = new Set(reasons.map((x) => x.code));
   return [
     causes[0]?.sample && el("a", { class: "button", href: toDelivery(causes[0].sample) }, "Look"),
     r.dead > 0 && button(`Send ${count(r.dead)} again…`, () => resendAll({ route: r.name, state: "dead" })),
     r.held > 0 && [el("a", { class: "button", href: toDeliveries(`route:${r.name} state:held`) }, `${count(r.held)} held`), button("Discard…", () => discardAll({ route: r.name, state: "held" }))],
-    r.state === "paused" ? button("Resume…", () => resumeRoute(r)) : r.state !== "gone" && (codes.has("failing") || codes.has("refused") || codes.has("behind")) && button("Pause…", () => pauseRoute(r)),
+    reasons.some((x) => ["failing", "refused", "behind", "paused"].includes(x.code)) && turn(r),
   ];
 }
 

@@ -7,7 +7,6 @@ import { every } from "./live.js";
 const STEPS = { "1m": 6e4, "5m": 3e5, "15m": 9e5, "1h": 36e5, "6h": 216e5, "1d": 864e5 };
 const MOST = 170; // points of a series
 const MINUTES = 47 * 36e5; // how far back minutes are asked for; hours beyond
-
 export const RANGES = { "15m": 9e5, "1h": 36e5, "6h": 216e5, "24h": 864e5, "7d": 7 * 864e5, "30d": 30 * 864e5 };
 
 // range reads what the URL says: {back} until now, or {from, to}.

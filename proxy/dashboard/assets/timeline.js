@@ -7,7 +7,6 @@ import { time } from "./clock.js";
 import { story } from "./log.js";
 
 const PARTS = [["dns_ms", "dns", "DNS"], ["connect_ms", "connect", "connect"], ["tls_ms", "tls", "TLS"], ["first_byte_ms", "first", "first byte"]];
-
 const pct = (n) => `${n.toFixed(2)}%`;
 
 // line draws when the attempts were, and when the next one is due.
