@@ -145,9 +145,9 @@ export function start() {
   let leaving = 0;
   const turned = () => {
     clearTimeout(leaving);
-    if (document.hidden) return (leaving = setTimeout(part, LEAVE));
     look();
-    join();
+    if (document.hidden) leaving = setTimeout(part, LEAVE);
+    else join();
   };
   document.addEventListener("visibilitychange", turned);
   addEventListener("pageshow", turned);
