@@ -167,4 +167,3 @@ async function slices(path, filter, total, progress, signal) {
     until = since;
   }
 }
-

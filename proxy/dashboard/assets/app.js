@@ -8,8 +8,8 @@ import { age, last } from "./clock.js";
 import { now, on, start } from "./live.js";
 import { keys, palette } from "./keys.js";
 import { overview, verdict } from "./overview.js";
-import { deliveries } from "./deliveries.js";
 import { delivery, signalView } from "./delivery.js";
+import { deliveries } from "./lists.js";
 import { playground } from "./playground.js";
 import { route } from "./routes.js";
 import { back, INNER, params } from "./url.js";
@@ -38,8 +38,7 @@ function show(jump) {
     }
   }
   for (const a of document.querySelectorAll(".top nav a")) {
-    if ((new URLSearchParams(a.search).get("view") ?? "") === (above[name] ?? name)) a.setAttribute("aria-current", "page");
-    else a.removeAttribute("aria-current");
+    a.ariaCurrent = (new URLSearchParams(a.search).get("view") ?? "") === (above[name] ?? name) ? "page" : null;
   }
   head();
 }
@@ -78,7 +77,7 @@ document.addEventListener("click", (e) => {
 addEventListener("popstate", () => show(false));
 addEventListener("signalpost:url", () => show(false)); // a view changed it by itself
 
-const zones = select("zone", "Time zone", ["local", "UTC"], zone(), undefined, () => setZone(zones.value));
+const zones = select({ name: "zone", "aria-label": "Time zone", onchange: () => setZone(zones.value) }, [["local", "local"], ["UTC", "UTC"]], zone());
 addEventListener("signalpost:zone", () => (zones.value = zone()));
 document.getElementById("tools").prepend(zones);
 document.getElementById("find").onclick = palette;

@@ -83,25 +83,12 @@ function patch(old, fresh) {
   patchChildren(old, [...fresh.childNodes]);
 }
 
-// arrange makes a node hold these elements, in this order, as they are.
-export function arrange(node, list) {
-  const stay = new Set(list);
-  for (const c of [...node.children]) if (!stay.has(c)) c.remove();
-  let at = node.firstElementChild;
-  for (const c of list) {
-    if (c === at) at = at.nextElementSibling;
-    else node.insertBefore(c, at);
-  }
-}
-
 export const button = (text, onclick, attributes = {}) => el("button", { type: "button", onclick, ...attributes }, text);
 
-// select makes a choice of a few values; any, if given, is how "" is written.
-export function select(name, label, values, value, any, onchange) {
-  const options = values.includes(value) || !value ? values : [...values, value];
-  const s = el("select", { name, "aria-label": label, onchange },
-    any !== undefined && el("option", { value: "" }, any), options.map((v) => el("option", { value: v }, v)));
-  s.value = value ?? "";
+// select makes a choice of a few values, each as [value, words].
+export function select(attributes, values, value) {
+  const s = el("select", attributes, values.map(([v, words]) => el("option", { value: v }, words)));
+  s.value = value;
   s.given.push("value");
   return s;
 }
@@ -110,10 +97,10 @@ export function select(name, label, values, value, any, onchange) {
 export const fact = (name, value, href, kind) => el("div", { class: kind }, el("dt", {}, name), el("dd", {}, href ? el("a", { href }, value) : value));
 
 // notice says what was done, or went wrong, for some seconds.
-export function notice(text, bad = false) {
-  const n = el("div", { class: bad ? "notice bad" : "notice" }, text, button("×", () => n.remove(), { class: "plain", "aria-label": "Close" }));
+export function notice(text) {
+  const n = el("div", { class: "notice" }, text, button("×", () => n.remove(), { class: "plain", "aria-label": "Close" }));
   document.getElementById("notices").append(n);
-  setTimeout(() => n.remove(), bad ? 15000 : 6000);
+  setTimeout(() => n.remove(), 6000);
 }
 
 let said = -Infinity;

@@ -5,7 +5,7 @@
 const VERDICTS = ["delivered", "retry", "dead"];
 
 // The words, what lists know them, and their values as far as they are few.
-export const words = {
+const words = {
   route: { of: "log deliveries", help: "name of a route; * and ? stand for others" },
   type: { of: "log deliveries", help: "signal type; * and ? stand for others" },
   status: { of: "log", help: "of the answer: 503, 5xx, 500,503", values: ["2xx", "3xx", "4xx", "5xx", "401", "410", "429", "503"] },
@@ -23,7 +23,7 @@ export const words = {
 const alias = { signal_type: "type", "signal-type": "type", id: "delivery" };
 
 // parse takes a text apart: {word, value, not} each; word "" is a bare one.
-export function parse(text) {
+function parse(text) {
   const terms = [];
   for (const [, not, word, quoted, plain] of text.matchAll(/(-?)(?:([a-z_-]+):)?(?:"((?:[^"\\]|\\.)*)"?|([^\s"]\S*)|(?=\s|$))/g)) {
     const value = quoted?.replace(/\\(.)/g, "$1") ?? plain ?? "";
@@ -33,7 +33,7 @@ export function parse(text) {
 }
 
 const quote = (v) => (/^[^\s"\\]+$/.test(v) ? v : `"${v.replace(/["\\]/g, "\\$&")}"`);
-export const format = (terms) => terms.map((t) => `${t.not ? "-" : ""}${t.word ? t.word + ":" : ""}${quote(t.value)}`).join(" ");
+const format = (terms) => terms.map((t) => `${t.not ? "-" : ""}${t.word ? t.word + ":" : ""}${quote(t.value)}`).join(" ");
 
 // add gives a text one more word; another of the same name makes room for it.
 export function add(text, word, value) {

@@ -1,32 +1,27 @@
-// JSON as text: taken apart without being parsed, so that every digit and key stays
-// as it was sent. It may not be used to check JSON: it trusts that it is some.
+// JSON shown to people: laid out, coloured, folded, searched, compared; taken apart as
+// text, without being parsed, so that every digit and key stays as it was sent. That may
+// not be used to check JSON: it trusts that it is some.
+
+import { button, copy, el } from "./dom.js";
+import { many } from "./format.js";
+
+const TOKEN = /\s*("[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+)/gsy;
+const MOST = 60000; // characters laid out; more is shown plain
 
 // skip returns where the value that begins at or after i ends.
 function skip(s, i) {
-  i = space(s, i);
-  if (s[i] === '"') {
-    for (i++; i < s.length && s[i] !== '"'; i++) if (s[i] === "\\") i++;
-    return i + 1;
-  }
-  if (s[i] !== "{" && s[i] !== "[") {
-    while (i < s.length && !/[\s,:\]}]/.test(s[i])) i++;
-    return i;
-  }
-  for (let depth = 0; i < s.length;) {
-    if (s[i] === '"') {
-      i = skip(s, i);
-      continue;
-    }
-    if (s[i] === "{" || s[i] === "[") depth++;
-    if (s[i] === "}" || s[i] === "]") depth--;
-    i++;
-    if (depth === 0) break;
-  }
-  return i;
+  let depth = 0;
+  TOKEN.lastIndex = i;
+  do {
+    const token = TOKEN.exec(s)?.[1];
+    if (!token) return s.length;
+    depth += { "{": 1, "[": 1, "}": -1, "]": -1 }[token] ?? 0;
+  } while (depth > 0);
+  return TOKEN.lastIndex;
 }
 
 function space(s, i) {
-  while (i < s.length && /\s/.test(s[i])) i++;
+  while (/\s/.test(s[i] ?? "x")) i++;
   return i;
 }
 
@@ -68,13 +63,102 @@ export function pretty(s, indent = "") {
 }
 
 // leaves lists the values that hold no others, as [path, text].
-export function leaves(s, path = "") {
+function leaves(s, path = "") {
   const list = members(s);
   return list?.length ? list.flatMap(({ key, text }) => leaves(text, path + step(key))) : [[path, list ? s.replace(/\s/g, "") : s]];
 }
 
 // step is a key or an index as jq writes it in a path.
-export function step(key) {
+function step(key) {
   if (typeof key === "number") return `[${key}]`;
   return /^"[A-Za-z_]\w*"$/.test(key) ? `.${key.slice(1, -1)}` : `[${key}]`;
+}
+
+// body is a titled block of JSON. text is the JSON as it came, or null; notes
+// say something of the values at paths: path -> [class, words].
+export function body(title, text, none, { extra, notes, about } = {}) {
+  return el("section", { class: "body", "data-key": title },
+    el("header", {}, el("h3", {}, title), extra, text && button("Copy", () => copy(text), { class: "plain", "aria-label": `Copy: ${title}` })),
+    about && el("p", { class: "quiet" }, about),
+    text ? code(text, notes) : el("p", { class: "quiet" }, none));
+}
+
+// code is a value laid out. One that is shown already stays as it is.
+export function code(text, notes = new Map()) {
+  const box = el("div", { class: "code", tabindex: "0", role: "group", "aria-label": "JSON", "data-own": true, "data-key": `${text.length}:${hash(text)}:${hash([...notes].join())}` });
+  if (text.length > MOST) box.append(text);
+  else lay(box, text.trim(), notes);
+  return box;
+}
+
+function hash(s) {
+  let h = 0;
+  for (let i = 0; i < s.length; i++) h = (Math.imul(h, 31) + s.charCodeAt(i)) | 0;
+  return h;
+}
+
+// lay adds the lines of a value to an element. What holds others folds.
+function lay(into, text, notes, { key, path = "", last = true } = {}) {
+  const list = members(text), head = typeof key === "string" ? [el("span", { class: "key" }, key), ": "] : [], comma = last ? "" : ",";
+  const [mark, said] = notes.get(path) ?? [];
+  if (!list?.length) {
+    const kind = /^"/.test(text) ? "string" : /^[-\d]/.test(text) ? "number" : "word";
+    into.append(el("div", { class: `ln ${mark ?? ""}` }, head, el("span", { class: kind }, text), comma, said && el("span", { class: "note" }, said)));
+    return;
+  }
+  const [open, close] = text[0] === "{" ? "{}" : "[]", inner = el("div", { class: "in" });
+  list.forEach((m, i) => lay(inner, m.text, notes, { key: m.key, path: path + step(m.key), last: i === list.length - 1 }));
+  into.append(el("details", { open: true }, el("summary", { class: "ln" }, head, open, el("span", { class: "folded" }, `… ${close}${comma} ${many(list.length, open === "{" ? "key" : "item")}`)), inner),
+    el("div", { class: "ln" }, close, comma));
+}
+
+// search marks the lines that hold a text, opens what folds them away and shows
+// the first; it returns how many there are.
+export function search(root, text) {
+  let n = 0;
+  for (const line of root.querySelectorAll(".ln")) {
+    const own = [...line.childNodes].filter((c) => !c.classList?.contains("folded")).map((c) => c.textContent).join("");
+    const hit = text !== "" && own.toLowerCase().includes(text.toLowerCase());
+    line.classList.toggle("hit", hit);
+    if (!hit) continue;
+    for (let d = line.closest("details"); d && root.contains(d); d = d.parentElement.closest("details")) d.open = true;
+    if (++n === 1) line.scrollIntoView({ block: "nearest" });
+  }
+  return n;
+}
+
+// compare says where the values of a body come from, and what of the signal is not
+// in it: two maps of notes.
+export function compare(signal, body) {
+  const from = leaves(signal), to = leaves(body), before = new Map(from);
+  const byValue = new Map();
+  for (const [path, v] of from) if (telling(v) && !byValue.has(v)) byValue.set(v, path);
+  const after = new Map(to), values = new Set(to.map(([, v]) => v));
+  const left = new Map(), right = new Map();
+  for (const [path, v] of to) {
+    if (before.get(path) === v) continue;
+    if (byValue.has(v)) right.set(path, ["moved", `from ${byValue.get(v)}`]);
+    else if (before.has(path)) right.set(path, ["changed", `was ${short(before.get(path))}`]);
+    else right.set(path, ["made", "new"]);
+  }
+  for (const [path, v] of from) {
+    if (after.get(path) === v || (telling(v) && values.has(v))) continue;
+    left.set(path, after.has(path) ? ["changed", ""] : ["dropped", ""]);
+  }
+  return { left, right };
+}
+
+// telling values are those that two places hardly hold by chance.
+const telling = (v) => !/^(true|false|null|""|\{\}|\[\]|-?\d)$/.test(v);
+const short = (v) => (v.length > 40 ? v.slice(0, 39) + "…" : v);
+
+// headers is a table of a request's headers.
+export function headers(h) {
+  return el("table", { class: "headers" }, el("tbody", {}, Object.keys(h).sort((a, b) => a.localeCompare(b)).map((name) =>
+    el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, h[name])))));
+}
+
+// id is an id with a button that copies it.
+export function id(text, href) {
+  return el("span", { class: "whole-id" }, href ? el("a", { href }, el("code", {}, text)) : el("code", {}, text), button("Copy", () => copy(text), { class: "plain", "aria-label": `Copy ${text}` }));
 }

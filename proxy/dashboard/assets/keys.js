@@ -1,36 +1,28 @@
 // The keys, and the palette that finds routes, views and what can be done.
 
-import { dialog, el } from "./dom.js";
+import { dialog } from "./dom.js";
 import { combo } from "./filterbar.js";
 import { setZone } from "./format.js";
 import { now, routeNamed } from "./live.js";
-import { choose, chosen, chooseNone } from "./list.js";
+import { choose, chosen, chooseNone } from "./lists.js";
 import { get } from "./api.js";
 import { back, go } from "./url.js";
 import { resend, resendAll, resendThese, turnRoute } from "./actions.js";
 
-const LIST = [["/", "Filter the list"], ["Ctrl K", "Find a route, an id, something to do"], ["j  k", "Next and last row"], ["Enter", "Open the row"], ["x", "Select the row"],
-  ["r", "Send again: what is selected, the row, or the delivery shown"], ["space", "Hold the log still, or let it go on"], ["Esc", "Back; out of a field; select nothing"], ["?", "This list"]];
-
 const PLACES = [["Overview", {}], ["Deliveries", { view: "deliveries" }], ["Dead deliveries", { view: "deliveries", q: "state:dead" }], ["Waiting deliveries", { view: "deliveries", q: "state:pending" }],
   ["Failed attempts", { q: "verdict:failed" }], ["Playground", { view: "playground" }]];
 
-function help() {
-  dialog({ title: "Keys", cancel: "Close", body: el("dl", { class: "keys" }, LIST.map(([k, what]) => el("div", {}, el("dt", {}, k.split("  ").map((x) => el("kbd", {}, x))), el("dd", {}, what)))) });
-}
+const help = () => dialog({ title: "Keys", cancel: "Close", body: document.getElementById("keys").content.cloneNode(true) });
 
 // step moves the focus from row to row.
 function step(by) {
   const rows = [...document.querySelectorAll("main a[data-row]")].filter((a) => a.offsetParent);
+  const first = Math.max(0, rows.findIndex((a) => a.getBoundingClientRect().top > 60)); // below the header
   const at = rows.indexOf(document.activeElement.closest?.("tr")?.querySelector("a[data-row]"));
-  const next = rows[at < 0 ? (by > 0 ? firstSeen(rows) : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + by))];
+  const next = rows[at < 0 ? first : Math.min(rows.length - 1, Math.max(0, at + by))];
   next?.focus();
   next?.closest("tr").scrollIntoView({ block: "nearest" });
 }
-
-// firstSeen is the first row of the list the reader looks at: that of the log or
-// the deliveries if it is on the screen, else the first there is.
-const firstSeen = (rows) => Math.max(0, rows.findIndex((a) => a.dataset.row && a.getBoundingClientRect().top > 0 && a.getBoundingClientRect().top < innerHeight));
 const current = () => document.activeElement.closest?.("tr")?.querySelector("a[data-row]")?.dataset.row;
 
 async function again(view) {

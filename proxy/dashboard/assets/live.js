@@ -23,12 +23,10 @@ export const now = {
 };
 
 export const routeNamed = (name) => now.status?.routes.find((r) => r.name === name);
-let poll = 0, turn = 0, looked = 0;
+let poll = 0, looked = 0;
 
 // look fetches the status now, and again after a while.
 export async function look() {
-  clearTimeout(poll);
-  const mine = ++turn;
   looked = performance.now();
   try {
     now.status = await get("/status", {}, undefined, 4500);
@@ -37,7 +35,8 @@ export async function look() {
     now.error = err;
   }
   emit("status");
-  if (mine === turn) poll = setTimeout(look, document.hidden ? IDLE : POLL);
+  clearTimeout(poll); // another look may have ended meanwhile
+  poll = setTimeout(look, document.hidden ? IDLE : POLL);
 }
 
 let last = ""; // time of the newest entry seen, or of when it was first listened

@@ -6,7 +6,7 @@ import { count, per, sentence, size, span } from "./format.js";
 import { time } from "./clock.js";
 import { countsOf, history, legend, ranges } from "./chart.js";
 import { compile, glob } from "./filter.js";
-import { log } from "./log.js";
+import { log } from "./lists.js";
 import { look, now, on } from "./live.js";
 import { problems } from "./problems.js";
 import { routes } from "./routes.js";

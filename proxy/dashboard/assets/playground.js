@@ -5,8 +5,7 @@
 import { button, copy, el, problem, put, select } from "./dom.js";
 import { moment, sentence, when } from "./format.js";
 import { post, text } from "./api.js";
-import { code, compare, headers } from "./tree.js";
-import { cut, members, pretty } from "./json.js";
+import { code, compare, cut, headers, members, pretty } from "./json.js";
 import { now, on, routeNamed } from "./live.js";
 import { go, params, toSignal } from "./url.js";
 
@@ -15,14 +14,7 @@ const LAST = 50; // recorded signals
 const AT_ONCE = 4; // requests under way
 const EVERY = "*"; // the route parameter for all of them
 const DRAFT = "signalpost-draft "; // what was typed, kept for the session: of a route, or the signal
-const SAMPLE = `{
-  "signal_type": "product_qualified_lead",
-  "confidence": 0.92,
-  "source": "posthog",
-  "account": { "name": "Acme Corp", "domain": "acme.com" },
-  "events": ["visited_pricing_page", "invited_team_member"],
-  "detected_at": "2026-04-29T14:31:08Z"
-}`;
+const SAMPLE = document.getElementById("sample").content.textContent.trim();
 
 export function playground(_, signal) {
   let trying = null, waiting = 0, picked = null, route = null, recorded = [];
@@ -63,16 +55,14 @@ export function playground(_, signal) {
 
   function tools() {
     const names = now.status.routes.filter((r) => r.state !== "gone").map((r) => r.name);
-    const routes = select("try-route", "Route", [EVERY, ...names], route || EVERY, undefined, (e) => go({ ...params(), route: e.target.value }));
-    routes.options[0].textContent = "Every route";
+    const routes = select({ name: "try-route", "aria-label": "Route", onchange: (e) => go({ ...params(), route: e.target.value }) }, [[EVERY, "Every route"], ...names.map((n) => [n, n])], route || EVERY);
     put(choice, el("span", {}, "Route"), routes);
     put(expressions, !route ? el("p", { class: "quiet" }, "Choose a route to change its expressions.") : [
       el("label", { for: "try-where" }, el("code", {}, "where")), where, el("label", { for: "try-transform" }, el("code", {}, "transform")), shape,
       el("p", { class: "buttons" }, button("Copy as TOML", () => copy(toml(route, written()))), button("Back to what runs", () => typed(write(running())), { disabled: !edited() }),
         el("span", { class: "quiet" }, edited() ? "Changed; kept in this tab." : "This is what runs."))]);
-    const recent = el("select", { name: "recorded", "aria-label": "Pick a recorded signal", onchange: (e) => e.target.value && go({ ...params(), view: "playground", signal: e.target.value }) },
-      el("option", { value: "" }, recorded.length ? "Recorded signals…" : "No signal recorded yet"), recorded.map((r) => el("option", { value: r.id }, `${moment(r.at)}  ${r.type}`)));
-    recent.value = recorded.some((r) => r.id === picked) ? picked : "";
+    const recent = select({ name: "recorded", "aria-label": "Pick a recorded signal", onchange: (e) => e.target.value && go({ ...params(), view: "playground", signal: e.target.value }) },
+      [["", recorded.length ? "Recorded signals…" : "No signal recorded yet"], ...recorded.map((r) => [r.id, `${moment(r.at)}  ${r.type}`])], recorded.some((r) => r.id === picked) ? picked : "");
     put(pick, el("label", { for: "try-signal" }, "Signal"), recent);
   }
 

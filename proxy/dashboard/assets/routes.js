@@ -5,7 +5,7 @@ import { button, el, fact, put } from "./dom.js";
 import { ago, count, due, lasting, many, per, percent, since, span, took, when } from "./format.js";
 import { time } from "./clock.js";
 import { countsOf, highest, history, latencyOf, legend, ranges, spark, timesLegend } from "./chart.js";
-import { log } from "./log.js";
+import { log } from "./lists.js";
 import { now, on, routeNamed } from "./live.js";
 import { problems } from "./problems.js";
 import { Feed, lately, success } from "./stats.js";
