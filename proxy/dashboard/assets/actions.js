@@ -113,7 +113,7 @@ export const discardAll = (filter, done) => amend(DISCARD, { filter }, { done, t
 export const resendAll = (f, done) => amend(AGAIN, { filter: { ...f, state: f.state || "dead" } }, { done, forced: f.reason === "transform",
   text: el("p", {}, schedule, "Those that died of their expression are reshaped in any case; those of routes that are gone are left as they are.") });
 
-// turnRoute pauses a route, or resumes a paused one.
+// turnRoute pauses a route, or resumes a paused one; turn is the button for it.
 export function turnRoute(r) {
   const paused = r.state === "paused", config = paused && r.paused_by.includes("config"), verb = paused ? "Resume" : "Pause", waiting = many(r.pending, "delivery");
   const text = config ? "The config pauses it: take paused = true out of its [[route]], and the sidecar resumes it by itself."
@@ -126,7 +126,6 @@ export function turnRoute(r) {
   });
 }
 
-// turn is the button for it.
 export const turn = (r) => r.state !== "gone" && button(r.state === "paused" ? "Resume…" : "Pause…", () => turnRoute(r));
 
 // each does f for each id, and says how many were fine and how many refused.

@@ -36,16 +36,7 @@ async function request(path, { signal, limit = LIMIT, ...init } = {}) {
       await newToken(token);
       signal?.throwIfAborted();
     } else if (response.ok || response.status === 304) return response;
-    else throw new Problem(response.status, await detail(response));
-  }
-}
-
-async function detail(response) {
-  const text = await response.text();
-  try {
-    return JSON.parse(text).detail ?? text;
-  } catch {
-    return text || `the sidecar answered ${response.status}`;
+    else throw new Problem(response.status, (await response.json().catch(() => ({}))).detail ?? `the sidecar answered ${response.status}`);
   }
 }
 

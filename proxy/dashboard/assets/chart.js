@@ -186,36 +186,34 @@ export const countsOf = (label) => chart(label, 130, counts);
 export const latencyOf = (label) => chart(label, 110, latency);
 export const highest = (points) => most(points, up);
 
-// legend says what the colours mean.
 export const legend = (list = [["good", "delivered"], ["fails", "failed attempt"], ["dead", "dead, below the line"], ["void", "unknown"]]) =>
   el("p", { class: "legend" }, list.map(([c, text]) => el("span", {}, el("i", { class: c }), text)));
 
 export const timesLegend = () => legend([["p50", "half within"], ["p95", "95 % within"], ["p99", "99 % within"]]);
 
-// history keeps the feed of the time that the URL asks for, of one route or of all,
-// and calls draw when there is news of it. Its update is for when the URL has changed.
-export function history(signal, draw, route) {
-  const h = { feed: null };
-  let chosen = "", end = null, hash;
-  h.update = () => {
+// history keeps the feed of the time that the URL asks for, of one route or of all, on a
+// page with a list, and calls draw with it when there is news.
+export function history(signal, draw, page, list, route) {
+  let chosen = "", end = null, feed = null, hash;
+  const update = () => {
     const wanted = JSON.stringify(range(params()));
     if (wanted !== chosen) {
       chosen = wanted;
       end?.abort();
       end = new AbortController();
-      h.feed = new Feed(range(params()), { route }).start(draw, AbortSignal.any([end.signal, signal]));
+      feed = new Feed(range(params()), { route }).start(() => draw(feed), AbortSignal.any([end.signal, signal]));
     }
-    draw();
+    draw(feed);
   };
   on("status", () => {
-    if (hash !== now.status?.config.hash) draw(); // a reload is marked
+    if (hash !== now.status?.config.hash) draw(feed); // a reload is marked
     hash = now.status?.config.hash;
   }, signal);
-  addEventListener("signalpost:zone", draw, { signal });
-  return h;
+  addEventListener("signalpost:zone", () => draw(feed), { signal });
+  Object.assign(page, { hold: list.hold, update: () => (update(), list.update()) });
+  update();
 }
 
-// ranges is the row of buttons that choose how far back one looks.
 export function ranges() {
   const p = params(), r = range(p);
   const pick = (name) => go({ ...p, from: "", to: "", range: name === "1h" ? "" : name });

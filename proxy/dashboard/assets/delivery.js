@@ -14,30 +14,26 @@ import { toDelivery, toRoute, toSignal, url } from "./url.js";
 
 const LOOK = 5000; // milliseconds between two looks at one that is not over
 
-export function delivery(params, signal) {
-  const page = el("div", { class: "delivery" }, el("p", { class: "quiet" }, "Reading the delivery…"));
-  let raw = "", etag = "", d = null, asking = false, hash;
+// reading makes a page of one thing; read fills it, when load is called.
+function reading(what, signal, read) {
+  const page = el("div", { class: what }, el("p", { class: "quiet" }, `Reading the ${what}…`));
+  const load = () => read(page).catch((err) => signal.aborted || page.shown || put(page, backLink(), problem(err.status === 404 ? `There is no such ${what}` : `The ${what} could not be read`, err, load)));
+  return { page, load };
+}
 
-  async function load() {
-    if (asking) return;
-    asking = true;
-    try {
-      const got = await ifChanged(`/deliveries/${encodeURIComponent(params.id ?? "")}`, etag, signal);
-      if (got) {
-        ({ text: raw, etag } = got);
-        d = JSON.parse(raw);
-        draw();
-      }
-    } catch (err) {
-      if (signal.aborted) return;
-      if (!d) put(page, backLink(), problem(err.status === 404 ? "There is no such delivery" : "The delivery could not be read", err, load));
-    } finally {
-      asking = false;
-    }
-  }
+export function delivery(params, signal) {
+  let raw = "", etag = "", d = null, hash;
+  const { page, load } = reading("delivery", signal, async () => {
+    const got = await ifChanged(`/deliveries/${encodeURIComponent(params.id ?? "")}`, etag, signal);
+    if (!got) return;
+    ({ text: raw, etag } = got);
+    d = JSON.parse(raw);
+    draw();
+  });
 
   function draw() {
     hash = now.status?.config.hash;
+    page.shown = true;
     const sent = d.body === null ? null : cut(raw, "body"), came = cut(raw, "signal_body");
     put(page, backLink(), head(d, load), attempts(d, hash), bodies(d, came, sent), request(d, sent));
   }
@@ -167,22 +163,15 @@ function bodies(d, came, sent) {
   return el("section", { class: "bodies", "data-key": "bodies", "aria-label": "Signal and body" }, el("p", { class: "find-line" }, field, hits), box);
 }
 
-// signal is the page of one: what came, and what was made of it.
+// signalView is the page of a signal: what came, and what was made of it.
 export function signalView(params, end) {
-  const page = el("div", {}, el("p", { class: "quiet" }, "Reading the signal…"));
-  const load = async () => {
-    try {
-      const raw = await text(`/signals/${encodeURIComponent(params.id ?? "")}`, {}, end), s = JSON.parse(raw);
-      put(page, backLink(), el("h1", {}, s.signal_type),
-        el("dl", { class: "facts small" }, fact("Signal", id(s.id)), fact("Received", when(s.received_at))),
-        el("section", { class: "panel" }, el("h2", {}, "Deliveries"), s.deliveries.length ? el("ul", { class: "plain-list" }, s.deliveries.map((x) =>
-          el("li", {}, el("span", { class: `badge ${x.state}` }, x.state), " ", el("a", { href: toDelivery(x.id) }, x.route), x.last?.error && el("span", { class: "quiet" }, ` ${x.last.error}`))))
-          : el("p", { class: "quiet" }, "No route took it.")),
-        body("As received", cut(raw, "signal"), "", { extra: el("a", { href: url({ view: "playground", signal: s.id }) }, "Try it in the playground") }));
-    } catch (err) {
-      if (!end.aborted) put(page, backLink(), problem(err.status === 404 ? "There is no such signal" : "The signal could not be read", err, load));
-    }
-  };
+  const { page, load } = reading("signal", end, async () => {
+    const raw = await text(`/signals/${encodeURIComponent(params.id ?? "")}`, {}, end), s = JSON.parse(raw);
+    const made = s.deliveries.map((x) => el("li", {}, el("span", { class: `badge ${x.state}` }, x.state), " ", el("a", { href: toDelivery(x.id) }, x.route), x.last?.error && el("span", { class: "quiet" }, ` ${x.last.error}`)));
+    put(page, backLink(), el("h1", {}, s.signal_type), el("dl", { class: "facts small" }, fact("Signal", id(s.id)), fact("Received", when(s.received_at))),
+      el("section", { class: "panel" }, el("h2", {}, "Deliveries"), made.length ? el("ul", { class: "plain-list" }, made) : el("p", { class: "quiet" }, "No route took it.")),
+      body("As received", cut(raw, "signal"), "", { extra: el("a", { href: url({ view: "playground", signal: s.id, route: "*" }) }, "Try it in the playground") }));
+  });
   on("entries", (list) => list.some((e) => e.signal === params.id) && load(), end);
   load();
   return page;
@@ -193,7 +182,7 @@ const secret = /\[[a-z ]+\]/;
 const variable = (name) => name.toUpperCase().replace(/[^A-Z0-9]+/g, "_");
 const quoted = (s) => `'${s.replaceAll("'", `'\\''`)}'`;
 
-// shell writes a header for a shell: secrets as $NAME.
+// header writes a header for a shell: secrets as $NAME.
 function header(name, value) {
   const parts = `${name}: ${value}`.split(secret);
   return parts.map((p) => (p ? quoted(p) : "")).join(`"$${variable(name)}"`);

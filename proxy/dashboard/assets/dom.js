@@ -5,8 +5,6 @@
 // An attribute that is null or false is left out; onclick and the like are
 // properties, of which patch knows.
 export const el = (name, attributes = {}, ...children) => fill(document.createElement(name), attributes, children);
-
-// svg is el for drawings.
 export const svg = (name, attributes = {}, ...children) => fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 
 function fill(node, attributes, children) {

@@ -52,6 +52,10 @@ export function compile(text, list, known = { routes: [] }) {
       fault ||= `${word}: says something of ${list === "log" ? "deliveries" : "attempts"}, so it does not narrow this list.`;
       continue;
     }
+    if (not && /^(body|since|until)$/.test(word)) {
+      fault ||= `-${word}: cannot be asked for.`;
+      continue;
+    }
     const name = word === "type" ? "signal_type" : word;
     if (params[name] !== undefined && !not) fault ||= `${word}: is there twice; the first counts.`;
     else if (!not) params[name] = value;

@@ -13,8 +13,7 @@ let clock, minute, day, whole;
 export const zone = () => localStorage.getItem(ZONE) ?? "local";
 
 export function setZone(z) {
-  if (z === "UTC") localStorage.setItem(ZONE, z);
-  else localStorage.removeItem(ZONE);
+  localStorage[z === "UTC" ? "setItem" : "removeItem"](ZONE, z);
   zoned();
   tick();
   dispatchEvent(new Event("signalpost:zone"));
@@ -75,7 +74,6 @@ export function per(n, ms) {
   return `${rate < 10 && rate % 1 ? rate.toFixed(1) : count(Math.round(rate))}/${unit}`;
 }
 
-// took is the time an attempt took.
 export function took(ms) {
   if (ms < 0.95) return ms ? "<1 ms" : "0 ms";
   if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;

@@ -152,13 +152,11 @@ export function compare(signal, body) {
 const telling = (v) => !/^(true|false|null|""|\{\}|\[\]|-?\d)$/.test(v);
 const short = (v) => (v.length > 40 ? v.slice(0, 39) + "…" : v);
 
-// headers is a table of a request's headers.
 export function headers(h) {
   return el("table", { class: "headers" }, el("tbody", {}, Object.keys(h).sort((a, b) => a.localeCompare(b)).map((name) =>
     el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, h[name])))));
 }
 
-// id is an id with a button that copies it.
 export function id(text, href) {
   return el("span", { class: "whole-id" }, href ? el("a", { href }, el("code", {}, text)) : el("code", {}, text), button("Copy", () => copy(text), { class: "plain", "aria-label": `Copy ${text}` }));
 }

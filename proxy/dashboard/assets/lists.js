@@ -21,11 +21,7 @@ function list(signal, { of, fixed = {}, label, columns, size, key, line, empty, 
   l.table = table(of, columns, rows);
   l.keys = () => [...l.shown.keys()].sort().reverse();
   l.passes = (e) => l.filter.test(e) && (!fixed.route || e.route === fixed.route);
-  l.show = (e, fresh) => {
-    const item = { item: e, row: line(e, fresh) };
-    item.row.dataset.key = key(e);
-    l.shown.set(key(e), item);
-  };
+  l.show = (item, fresh) => l.shown.set(key(item), { item, row: line(item, fresh, key(item)) });
 
   l.load = async (more) => {
     loading?.abort();
@@ -91,7 +87,7 @@ function show() {
 
 // row is a line of a list about a delivery. The link in its first cell is what j
 // and k go to and Enter opens; it covers the row.
-function row(id, name, cells, attributes = {}) {
+function row(id, name, cells, attributes) {
   return el("tr", attributes,
     el("td", { class: "pick" }, el("input", { type: "checkbox", "data-delivery": id, "aria-label": `Select ${name}`, checked: chosen.has(id), onchange: (e) => choose(id, e.target.checked) })),
     cells.map(([kind, ...content], i) => el("td", { class: kind }, i === 0 ? el("a", { class: "open", href: toDelivery(id), "data-row": id }, content, el("span", { class: "unseen" }, ` ${name}`)) : content)));
@@ -168,7 +164,7 @@ export function log(signal, fixed = {}) {
 const noAttempt = (narrow) => el("div", { class: "empty" }, el("strong", {}, narrow ? "Nothing in the log matches" : "No attempt has been made yet"),
   el("p", {}, narrow ? "New attempts that match appear here by themselves. Clear the filter to see all." : ["Send a signal, and its deliveries appear here as they happen: ", el("code", {}, "signalpost send")]));
 
-function attemptRow(e, fresh) {
+function attemptRow(e, fresh, key) {
   const answer = e.status || (e.attempt ? e.class ?? "no answer" : e.verdict), mark = `mark ${e.verdict}`;
   return row(e.delivery, `delivery to ${e.route}`, [
     ["time", when(e.time)], ["route", chip("route", e.route)], ["type", chip("type", e.signal_type)],
@@ -176,10 +172,9 @@ function attemptRow(e, fresh) {
     ["answer", e.status ? chip("status", String(e.status), answer, { class: `chip ${mark}` }) : el("span", { class: mark }, answer)],
     ["took number", e.attempt ? took(e.duration_ms) : ""],
     [e.verdict === "delivered" ? "what fine" : "what", story(e), e.response && e.verdict !== "delivered" && el("span", { class: "answer-text", title: e.response }, e.response.slice(0, 200))],
-  ], { class: fresh ? "fresh" : null });
+  ], { class: fresh ? "fresh" : null, "data-key": key });
 }
 
-// story is one line on what an attempt led to.
 export function story(e) {
   const why = sentence(e.error);
   if (e.verdict === "delivered") return "Delivered";
@@ -227,12 +222,12 @@ export function deliveries(_, signal) {
 
 const noDelivery = () => el("div", { class: "empty" }, el("strong", {}, "No delivery matches"), el("p", {}, "Finished ones are kept for the retention that the config gives."));
 
-function deliveryRow(d) {
+function deliveryRow(d, _, key) {
   return row(d.id, `delivery to ${d.route}, ${d.state}`, [
     ["time", when(d.created)], ["route", chip("route", d.route)], ["type", chip("type", d.signal_type)],
     ["state", chip("state", d.state, d.state, { class: `chip badge ${d.state}` })],
     ["attempts", String(d.attempts)], ["what", standing(d)], ["next", d.next_attempt && d.state === "pending" ? due(d.next_attempt) : ""],
-  ]);
+  ], { "data-key": key });
 }
 
 function standing(d) {

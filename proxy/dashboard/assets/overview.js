@@ -8,7 +8,7 @@ import { countsOf, history, legend, ranges } from "./chart.js";
 import { compile, glob } from "./filter.js";
 import { log } from "./lists.js";
 import { look, now, on } from "./live.js";
-import { problems } from "./problems.js";
+import { merged, problems } from "./problems.js";
 import { routes } from "./routes.js";
 import { Feed, lately } from "./stats.js";
 import { params, toDeliveries } from "./url.js";
@@ -18,7 +18,7 @@ export function verdict({ status, error }) {
   if (!status) return error ? { level: "bad", short: "No answer", title: "The sidecar does not answer", detail: sentence(error.message) } : { level: "wait", short: "", title: "Looking…" };
   if (error?.status) return { level: "bad", short: "No status", title: "The status could not be read", detail: sentence(error.message) };
   const { level, reasons } = status.health;
-  const n = new Set(reasons.map((r) => r.route || `\n${r.code}`)).size;
+  const n = merged(reasons).length;
   if (level === "ok") return { level, short: "All well", title: "Nothing needs you", detail: "" };
   return { level, short: n === 1 ? "1 needs you" : `${n} need you`, title: n === 1 ? "One thing needs you" : `${n} things need you`, detail: "" };
 }
@@ -27,9 +27,9 @@ export function overview(_, signal) {
   const hero = el("section", { class: "hero", "data-key": "hero", "aria-label": "Verdict" });
   const plot = countsOf("Attempts of all routes over time");
   const minutes = new Feed({ back: 3 * 6e4 }, { step: "1m" }).start(() => top(), signal);
-  let h = null;
+  let shown = minutes; // the feed of the time that is chosen
   const head = el("div", { class: "panel-head" });
-  const table = routes(signal, () => h?.feed ?? minutes);
+  const table = routes(signal, () => shown);
   const list = log(signal);
   const page = el("div", {}, hero, problems(signal),
     el("section", { class: "panel", "aria-labelledby": "chart-title" }, head, plot, legend()), table, list);
@@ -53,22 +53,17 @@ export function overview(_, signal) {
       fact("Store", size(s.store.bytes)), fact("Disk free", size(s.store.free)));
   }
 
-  function draw() {
+  function draw(feed) {
+    shown = feed;
     const pattern = compile(params().q ?? "", "log").params.route;
     const passes = pattern ? (r) => glob(pattern).test(r) : () => true;
     put(head, el("h2", { id: "chart-title" }, pattern ? `Attempts of ${pattern}` : "Attempts"), ranges());
-    plot.draw(h.feed, h.feed.total(passes));
+    plot.draw(feed, feed.total(passes));
     table.update();
   }
 
-  h = history(signal, draw);
-  page.update = () => {
-    h.update();
-    list.update();
-  };
-  page.hold = list.hold;
+  history(signal, draw, page, list);
   on("status", top, signal);
-  h.update();
   top();
   return page;
 }

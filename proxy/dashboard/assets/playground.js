@@ -79,8 +79,7 @@ export function playground(_, signal) {
     try {
       put(result, outcomes(await trial(body, route ? { route, ...written() } : {}, end)));
     } catch (err) {
-      if (end.aborted) return;
-      put(result, problem(err.status ? "This cannot be tried" : "There is no result", err));
+      if (!end.aborted) put(result, problem(err.status ? "This cannot be tried" : "There is no result", err));
     }
     result.setAttribute("aria-busy", "false");
   }

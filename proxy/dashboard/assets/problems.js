@@ -17,14 +17,12 @@ export function problems(signal, route) {
   const section = el("section", { class: "problems", "data-key": "problems", "data-own": true, "aria-labelledby": "problems-title" });
   let list = null, asked = 0;
 
-  async function load() {
+  function load() {
     asked = performance.now();
-    try {
-      list = (await get("/problems", {}, signal)).problems.filter((p) => !route || p.route === route);
+    get("/problems", {}, signal).then(({ problems: found }) => {
+      list = found.filter((p) => !route || p.route === route);
       draw();
-    } catch {
-      // Health is shown all the same; what keeps this away shows in the header.
-    }
+    }, () => {}); // health is shown all the same; what keeps this away shows in the header
   }
 
   function draw() {
@@ -50,15 +48,7 @@ export function problems(signal, route) {
 }
 
 // merged puts the reasons of one route together, in the order of the first.
-function merged(reasons) {
-  const by = new Map();
-  for (const r of reasons) {
-    const name = r.route || `\n${r.code}`;
-    if (by.has(name)) by.get(name).push(r);
-    else by.set(name, [r]);
-  }
-  return [...by.values()];
-}
+export const merged = (reasons) => [...Map.groupBy(reasons, (r) => r.route || `\n${r.code}`).values()];
 
 function need(reasons, s, list) {
   const { route } = reasons[0], r = routeNamed(route);
@@ -83,7 +73,6 @@ function acts(reasons, r, causes) {
   ];
 }
 
-// cause is one way in which attempts of a route failed.
 function cause(p, named) {
   return el("p", { class: "cause", "data-key": `${p.route} ${p.class} ${p.status} ${p.error}` },
     named && el("a", { class: "of", href: toRoute(p.route) }, p.route),

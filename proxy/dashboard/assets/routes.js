@@ -122,19 +122,13 @@ export function route({ name = "" }, signal) {
       r.last_error && fact("Last error", [r.last_error, r.last_error_at && el("span", { class: "quiet" }, " ", when(r.last_error_at))], null, "wide"));
   }
 
-  const h = history(signal, () => {
-    const points = h.feed.of(name), s = success(points);
+  history(signal, (feed) => {
+    const points = feed.of(name), s = success(points);
     put(title, el("h2", {}, "History ", s && el("span", { class: "quiet" }, `${percent(s.part, s.whole)} of ${many(s.whole, "attempt")} delivered`)), ranges());
-    plot.draw(h.feed, points);
-    times.draw(h.feed, points);
-  }, name);
-  page.update = () => {
-    h.update();
-    list.update();
-  };
-  page.hold = list.hold;
+    plot.draw(feed, points);
+    times.draw(feed, points);
+  }, page, list, name);
   on("status", top, signal);
-  h.update();
   top();
   return page;
 }

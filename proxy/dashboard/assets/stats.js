@@ -27,13 +27,9 @@ export class Feed {
     Object.assign(this, { span, route, name: step, step: STEPS[step] });
   }
 
-  get from() {
-    return Math.floor((this.span.from ?? time() - this.span.back) / this.step) * this.step;
-  }
-
-  get to() {
-    return this.span.to ?? time();
-  }
+  get from() { return Math.floor((this.span.from ?? time() - this.span.back) / this.step) * this.step; }
+  get to() { return this.span.to ?? time(); }
+  of(route) { return (this.series.get(route) ?? []).filter((p) => p.at >= this.from); }
 
   // start loads it until signal aborts, and calls f whenever there is news.
   start(f, signal) {
@@ -59,10 +55,6 @@ export class Feed {
     }
   }
 
-  of(route) {
-    return (this.series.get(route) ?? []).filter((p) => p.at >= this.from);
-  }
-
   // total is the sum over the routes that pass.
   total(passes = () => true) {
     const points = [...this.series.keys()].filter(passes).flatMap((route) => this.of(route));
@@ -74,7 +66,6 @@ function fit({ back, from = time() - back, to = time() }) {
   return Object.keys(STEPS).find((s) => (to - from) / STEPS[s] <= MOST && (time() - from <= MINUTES || STEPS[s] >= STEPS["1h"])) ?? "1d";
 }
 
-// sum is what some points hold together.
 export function sum(points) {
   const t = { accepted: 0, delivered: 0, fails: 0, dead: 0, failed: {} };
   for (const p of points) {

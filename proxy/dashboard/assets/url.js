@@ -1,6 +1,5 @@
 // Where the reader is: the parameters of the URL, and steps from there.
 
-// params are those of the URL.
 export const params = () => Object.fromEntries(new URLSearchParams(location.search));
 
 // INNER marks an entry of the tab's history that was reached from this page.
