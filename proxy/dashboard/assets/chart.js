@@ -81,11 +81,11 @@ function chart(label, height, { up, down, lines, unit, grid, readout }) {
     const high = Math.max(most(points, up), ...lines.map((l) => most(points, [l]))), low = most(points, down), whole = high || 1;
     const base = TOP + ((floor - TOP) * whole) / (whole + low), y = (v) => base - (v / whole) * (base - TOP);
     const left = (p) => x(p.at), bar = (p) => Math.max(1, Math.min(x(p.at + step), width) - x(p.at) - (x(data.from + step) > 4 ? 1 : 0));
-    const known = points.length ? Math.max(0, left(points[0])) : data.loaded ? width : 0;
+    const unknown = points.length ? [[0, left(points[0])], [x(points.at(-1).at + 2 * step), width]] : data.loaded || data.error ? [[0, width]] : [];
     plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
     put(plot,
       svg("defs", {}, svg("pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, svg("path", { class: "hatch", d: "M0 0v6" }))),
-      known > 0.5 && svg("rect", { class: "void", x: 0, y: TOP, width: known, height: floor - TOP, fill: `url(#${id})` }), known > 90 && svg("text", { class: "axis", x: 6, y: floor - 6 }, "unknown"),
+      unknown.filter(([a, b]) => b > a + 0.5).map(([a, b]) => [svg("rect", { class: "void", x: a, y: TOP, width: b - a, height: floor - TOP, fill: `url(#${id})` }), b > a + 90 && svg("text", { class: "axis", x: a + 6, y: floor - 6 }, "unknown")]),
       bars(points, up, left, bar, y), bars(points, down, left, bar, (v) => base + (v / (low || 1)) * (floor - base), true),
       lines.map((l) => svg("path", { class: l.class, d: line(points, l.of, (p) => left(p) + bar(p) / 2, y) })),
       svg("path", { class: "ground", d: `M0 ${Math.round(base) + 0.5}H${width}` }), high > 0 && rule(grid(high, step), y), ticks(), flags(),
@@ -113,7 +113,7 @@ function chart(label, height, { up, down, lines, unit, grid, readout }) {
 
   function speak() {
     const [from, to] = chosen(), inside = data.points.filter((p) => p.at >= from && p.at < to);
-    const what = data.error ? "could not be read" : !data.loaded ? "reading…" : inside.length ? readout(inside, to - from) : "unknown: not counted yet then";
+    const what = data.error ? "could not be read" : !data.loaded ? "reading…" : inside.length ? readout(inside, to - from) : "unknown";
     put(said, el("b", {}, `${hour(from)} – ${hour(to)}`), " ", what);
     for (const [name, value] of [["max", end()], ["now", Math.max(0, cursor)], ["text", said.textContent]]) plot.setAttribute(`aria-value${name}`, value);
   }

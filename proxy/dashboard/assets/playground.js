@@ -155,6 +155,8 @@ function trials(signal) {
     return JSON.parse(raw).signals.map((s, i) => ({ id: s.id, type: s.signal_type, at: s.received_at, text: cut(texts[i].text, "signal") }));
   }
 
+  const list = () => (recorded ??= load().catch((err) => (recorded = null, Promise.reject(err)))); // once, unless it fails
+
   async function outcome(s, wish, end) {
     try {
       const raw = await trial(s.text, wish, end), [r] = JSON.parse(raw).routes;
@@ -166,7 +168,7 @@ function trials(signal) {
   }
 
   async function run(route, written, running, end, tell) {
-    const left = [...await (recorded ??= load())].map((s, i) => ({ s, i })), rows = [], same = JSON.stringify(written) === JSON.stringify(running);
+    const left = [...await list()].map((s, i) => ({ s, i })), rows = [], same = JSON.stringify(written) === JSON.stringify(running);
     tell(rows);
     await Promise.all(Array.from({ length: AT_ONCE }, async () => {
       for (let next = left.shift(); next; next = left.shift()) {
@@ -180,7 +182,7 @@ function trials(signal) {
     }));
   }
 
-  return { run, list: () => (recorded ??= load()) };
+  return { run, list };
 }
 
 const differs = ({ was, is }) => was.word !== is.word || was.bodies.join("\n") !== is.bodies.join("\n");

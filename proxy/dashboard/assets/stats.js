@@ -21,7 +21,7 @@ export function range(p) {
 export class Feed {
   series = new Map(); // route -> points, oldest first, with at in milliseconds and the sum of fails
   error = null;
-  loaded = false;
+  loaded = 0; // when it was asked for last, of those that were answered
 
   constructor(span, { route, step = fit(span) } = {}) {
     Object.assign(this, { span, route, name: step, step: STEPS[step] });
@@ -40,14 +40,14 @@ export class Feed {
   }
 
   async load(signal) {
-    const since = this.loaded ? Math.floor(time() / this.step - 1) * this.step : this.from, until = this.span.to && new Date(this.span.to).toISOString();
+    const began = time(), since = this.loaded ? Math.floor(this.loaded / this.step - 1) * this.step : this.from, until = this.span.to && new Date(this.span.to).toISOString();
     try {
       const { series } = await get("/stats", { route: this.route, step: this.name, since: new Date(since).toISOString(), until }, signal);
       for (const { route, points } of series) {
         const fresh = points.map((p) => ({ ...p, at: Date.parse(p.time), fails: Object.values(p.failed).reduce((a, b) => a + b, 0) }));
         this.series.set(route, [...this.of(route).filter((p) => p.at < (fresh[0]?.at ?? Infinity)), ...fresh]);
       }
-      this.loaded = true;
+      this.loaded = began;
       this.error = null;
     } catch (err) {
       if (signal?.aborted) throw err;

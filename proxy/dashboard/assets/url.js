@@ -12,8 +12,7 @@ export function url(p) {
   return given.length ? "/?" + new URLSearchParams(given).toString().replace(/%3A/g, ":").replace(/%2C/g, ",").replace(/%2F/g, "/") : "/";
 }
 
-// go changes the URL as the reader does, without loading anything. The entry
-// in the tab's history is replaced while somebody types.
+// go changes the URL as the reader does; replace is for while somebody types.
 export function go(p, replace = false) {
   const to = url(p);
   if (to === location.pathname + location.search) return;
