@@ -27,7 +27,7 @@ export function routes(signal, chart) {
     draw();
   } });
   const title = el("h2", { id: "routes-title" }, "Routes");
-  const heads = [["name", "Route"], ["health", "Health"], ["shape", "Attempts"], ["number ok-1h", "1 h", "Attempts delivered in the last hour"], ["number ok-24h", "24 h", "in the last 24 hours"], ["number ok-30d", "30 d", "in the last 30 days"],
+  const heads = [["name", "Route"], ["health", "Health"], ["shape", "Attempts"], ["number ok-1h", "Success 1 h", "Attempts that delivered, of the last hour"], ["number ok-24h", "24 h", "Of the last 24 hours"], ["number ok-30d", "30 d", "Of the last 30 days"],
     ["number rate", "Rate", "Delivered in the last whole minute"], ["number p50", "p50", "Half of this hour's attempts took at most this"], ["number p95", "p95", "95 % of this hour's attempts took at most this"], ["number wait", "Waiting"], ["number lost", "Dead"], ["last", "Last"]];
   const section = el("section", { class: "panel", "data-key": "routes", "data-own": true, "aria-labelledby": "routes-title" },
     el("div", { class: "panel-head" }, title, el("label", { class: "quiet" }, scale, " same scale")),
@@ -82,7 +82,7 @@ function badge(r) {
 // lastOf is the last error when it is newer than the last success.
 function lastOf(r) {
   const failed = r.last_error && (!r.last_success || Date.parse(r.last_error_at) > Date.parse(r.last_success));
-  if (failed) return [el("span", { class: "bad", title: r.last_error }, r.last_error), " ", r.last_error_at && ago(r.last_error_at)];
+  if (failed) return [r.last_error_at && [ago(r.last_error_at), " "], el("span", { class: "bad", title: r.last_error }, r.last_error)];
   return r.last_success ? [el("span", { class: "good-word" }, "delivered"), " ", ago(r.last_success)] : el("span", { class: "quiet" }, "nothing yet");
 }
 
