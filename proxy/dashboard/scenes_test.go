@@ -141,7 +141,7 @@ func testRoutes(t *testing.T, b context.Context) {
 // A sidecar that stands still: all is grey within six seconds, with the time.
 func testFrozen(t *testing.T, b context.Context) {
 	s := busy("crm")
-	p := open(t, b, 1280, s.start(t), "network Failed to load resource", "javascript") // what timed out is told
+	p := open(t, b, 1280, s.start(t), "network Failed to load resource") // what timed out
 	p.reads("h1", "Nothing needs you")
 	thaw := make(chan struct{})
 	s.hold(func(s *scene) { s.frozen = thaw })
