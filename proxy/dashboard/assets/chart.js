@@ -55,6 +55,22 @@ export function spark({ from, to, step }, points, peak, label) {
     bars(points, up, x, () => Math.max(0.8, step * scale * 0.85), (v) => H - (v / top) * (H - 1)), svg("path", { class: "ground", d: `M0 ${H - 0.5}h${W}` }));
 }
 
+// ticks are the real times under a chart; flags are the loads of the config.
+function ticks({ from, to }, x, width, height) {
+  const gap = TICKS.find((t) => (to - from) / t <= width / 76) ?? 30 * 864e5, shift = offset(to), out = [];
+  for (let t = Math.ceil((from + shift) / gap) * gap - shift; t < to; t += gap) {
+    if (x(t) > 18 && x(t) < width - 18) out.push(svg("path", { class: "tick", d: `M${x(t).toFixed(1)} ${height - FOOT}v4` }), svg("text", { class: "axis mid", x: x(t).toFixed(1), y: height - 3 }, tickLabel(t)));
+  }
+  return out;
+}
+
+function flags({ from, to }, x, width, floor) {
+  return (now.status?.config.reloads ?? []).filter((r) => Date.parse(r.time) >= from && Date.parse(r.time) <= to).map((r) => {
+    const at = x(Date.parse(r.time)), late = at > width - 80;
+    return svg("g", { class: "flag" }, svg("title", {}, `The config was loaded: ${r.hash}`), svg("path", { d: `M${at.toFixed(1)} 2V${floor}` }), svg("text", { class: late ? "axis end" : "axis", x: at + (late ? -4 : 4), y: 11 }, `⚑ config ${r.hash.slice(0, 4)}`));
+  });
+}
+
 // chart makes one of a kind; its draw(feed, points) brings it up to date.
 function chart(label, height, { up, down, lines, unit, grid, readout }) {
   const id = `void-${++ids}`, floor = height - FOOT;
@@ -82,33 +98,16 @@ function chart(label, height, { up, down, lines, unit, grid, readout }) {
     const base = TOP + ((floor - TOP) * whole) / (whole + low), y = (v) => base - (v / whole) * (base - TOP);
     const left = (p) => x(p.at), bar = (p) => Math.max(1, Math.min(x(p.at + step), width) - x(p.at) - (x(data.from + step) > 4 ? 1 : 0));
     const unknown = points.length ? [[0, left(points[0])], [x(points.at(-1).at + 2 * step), width]] : data.loaded || data.error ? [[0, width]] : [];
+    const rule = (at) => [svg("path", { class: "grid", d: `M0 ${Math.round(y(at)) + 0.5}H${width}` }), svg("text", { class: "axis", x: 2, y: Math.round(y(at)) - 4 }, unit(at, step))];
     plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
     put(plot,
       svg("defs", {}, svg("pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, svg("path", { class: "hatch", d: "M0 0v6" }))),
       unknown.filter(([a, b]) => b > a + 0.5).map(([a, b]) => [svg("rect", { class: "void", x: a, y: TOP, width: b - a, height: floor - TOP, fill: `url(#${id})` }), b > a + 90 && svg("text", { class: "axis", x: a + 6, y: floor - 6 }, "unknown")]),
       bars(points, up, left, bar, y), bars(points, down, left, bar, (v) => base + (v / (low || 1)) * (floor - base), true),
       lines.map((l) => svg("path", { class: l.class, d: line(points, l.of, (p) => left(p) + bar(p) / 2, y) })),
-      svg("path", { class: "ground", d: `M0 ${Math.round(base) + 0.5}H${width}` }), high > 0 && rule(grid(high, step), y), ticks(), flags(),
+      svg("path", { class: "ground", d: `M0 ${Math.round(base) + 0.5}H${width}` }), high > 0 && rule(grid(high, step)), ticks(data, x, width, height), flags(data, x, width, floor),
       cursor >= 0 && svg("rect", { class: "cursor", x: x(chosen()[0]), y: TOP, width: Math.max(1, x(chosen()[1]) - x(chosen()[0])), height: floor - TOP }));
     speak();
-  }
-
-  const rule = (at, y) => [svg("path", { class: "grid", d: `M0 ${Math.round(y(at)) + 0.5}H${width}` }), svg("text", { class: "axis", x: 2, y: Math.round(y(at)) - 4 }, unit(at, data.step))];
-
-  function ticks() {
-    const { from, to } = data, gap = TICKS.find((t) => (to - from) / t <= width / 76) ?? 30 * 864e5, shift = offset(to), out = [];
-    for (let t = Math.ceil((from + shift) / gap) * gap - shift; t < to; t += gap) {
-      if (x(t) > 18 && x(t) < width - 18) out.push(svg("path", { class: "tick", d: `M${x(t).toFixed(1)} ${floor}v4` }), svg("text", { class: "axis mid", x: x(t).toFixed(1), y: height - 3 }, tickLabel(t)));
-    }
-    return out;
-  }
-
-  function flags() {
-    const loads = now.status?.config.reloads ?? [];
-    return loads.filter((r) => Date.parse(r.time) >= data.from && Date.parse(r.time) <= data.to).map((r) => {
-      const at = x(Date.parse(r.time)), late = at > width - 80;
-      return svg("g", { class: "flag" }, svg("title", {}, `The config was loaded: ${r.hash}`), svg("path", { d: `M${at.toFixed(1)} 2V${floor}` }), svg("text", { class: late ? "axis end" : "axis", x: at + (late ? -4 : 4), y: 11 }, `⚑ config ${r.hash.slice(0, 4)}`));
-    });
   }
 
   function speak() {

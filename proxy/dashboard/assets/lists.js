@@ -93,7 +93,6 @@ function row(id, name, cells, attributes) {
     cells.map(([kind, ...content], i) => el("td", { class: kind }, i === 0 ? el("a", { class: "open", href: toDelivery(id), "data-row": id }, content, el("span", { class: "unseen" }, ` ${name}`)) : content)));
 }
 
-// table makes one with these columns; "" is the box to select all that is shown.
 function table(kind, columns, rows) {
   const all = el("input", { type: "checkbox", "aria-label": "Select all that are shown", onchange: () => {
     for (const box of rows.querySelectorAll("input[data-delivery]")) choose(box.dataset.delivery, all.checked);

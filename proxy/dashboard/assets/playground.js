@@ -31,6 +31,7 @@ export function playground(_, signal) {
       el("section", { class: "panel", "aria-label": "Result" }, el("h2", {}, "Result"), result)), tried);
 
   const running = () => ({ where: routeNamed(route)?.where ?? "", transform: routeNamed(route)?.transform ?? "" });
+  const write = (e) => ([where.value, shape.value] = [e.where, e.transform]);
   const written = () => ({ where: where.value, transform: shape.value });
   const edited = () => JSON.stringify(written()) !== JSON.stringify(running());
   const known = trials(signal);
@@ -38,11 +39,6 @@ export function playground(_, signal) {
   function begin(name) {
     route = name;
     write(JSON.parse(sessionStorage.getItem(DRAFT + route)) ?? running());
-  }
-
-  function write(expressions) {
-    where.value = expressions.where;
-    shape.value = expressions.transform;
   }
 
   function typed(e) {
@@ -54,16 +50,12 @@ export function playground(_, signal) {
   }
 
   function tools() {
-    const names = now.status.routes.filter((r) => r.state !== "gone").map((r) => r.name);
-    const routes = select({ name: "try-route", "aria-label": "Route", onchange: (e) => go({ ...params(), route: e.target.value }) }, [[EVERY, "Every route"], ...names.map((n) => [n, n])], route || EVERY);
-    put(choice, el("span", {}, "Route"), routes);
+    put(choice, el("span", {}, "Route"), routesOf(route));
     put(expressions, !route ? el("p", { class: "quiet" }, "Choose a route to change its expressions.") : [
       el("label", { for: "try-where" }, el("code", {}, "where")), where, el("label", { for: "try-transform" }, el("code", {}, "transform")), shape,
-      el("p", { class: "buttons" }, button("Copy as TOML", () => copy(toml(route, written()))), button("Back to what runs", () => typed(write(running())), { disabled: !edited() }),
+      el("p", { class: "buttons" }, button("Copy as TOML", () => copy(toml(route, written()))), button("Back to what runs", () => typed(shape, write(running())), { disabled: !edited() }),
         el("span", { class: "quiet" }, edited() ? "Changed; kept in this tab." : "This is what runs."))]);
-    const recent = select({ name: "recorded", "aria-label": "Pick a recorded signal", onchange: (e) => e.target.value && go({ ...params(), view: "playground", signal: e.target.value }) },
-      [["", recorded.length ? "Recorded signals…" : "No signal recorded yet"], ...recorded.map((r) => [r.id, `${moment(r.at)}  ${r.type}`])], recorded.some((r) => r.id === picked) ? picked : "");
-    put(pick, el("label", { for: "try-signal" }, "Signal"), recent);
+    put(pick, el("label", { for: "try-signal" }, "Signal"), signalsOf(recorded, picked));
   }
 
   async function attempt() {
@@ -110,6 +102,17 @@ export function playground(_, signal) {
   }, () => {}); // what keeps the list away shows where it is tried
   page.update();
   return page;
+}
+
+// routesOf and signalsOf are the choices of a route, and of a recorded signal.
+function routesOf(route) {
+  const names = now.status.routes.filter((r) => r.state !== "gone").map((r) => r.name);
+  return select({ name: "try-route", "aria-label": "Route", onchange: (e) => go({ ...params(), route: e.target.value }) }, [[EVERY, "Every route"], ...names.map((n) => [n, n])], route || EVERY);
+}
+
+function signalsOf(recorded, picked) {
+  const values = [["", recorded.length ? "Recorded signals…" : "No signal recorded yet"], ...recorded.map((r) => [r.id, `${moment(r.at)}  ${r.type}`])];
+  return select({ name: "recorded", "aria-label": "Pick a recorded signal", onchange: (e) => e.target.value && go({ ...params(), view: "playground", signal: e.target.value }) }, values, recorded.some((r) => r.id === picked) ? picked : "");
 }
 
 // trial asks what a route makes of a signal, with other expressions if there are
@@ -206,7 +209,6 @@ function line({ s, was, is }) {
     el("div", { class: "side-by-side" }, side("By what runs", was), side("By what is written", is, notes)), el("a", { href: toSignal(s.id) }, "The signal")));
 }
 
-// toml is the expressions as the config has them.
 function toml(route, e) {
   return [`# of the [[route]] whose name is "${route}"`, ...["where", "transform"].filter((n) => e[n].trim()).map((n) => `${n} = ${literal(e[n])}`)].join("\n") + "\n";
 }
