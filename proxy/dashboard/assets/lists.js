@@ -56,10 +56,10 @@ function list(signal, { of, fixed = {}, label, columns, size, key, line, empty, 
   l.update = () => {
     const q = params().q ?? "", wanted = compile(q, of, known);
     l.form.show(wanted.fault);
-    if (asked === q + JSON.stringify(wanted.params)) return;
+    if (asked === q + JSON.stringify(wanted.params)) return false;
     asked = q + JSON.stringify(wanted.params);
     l.filter = wanted;
-    l.load(false);
+    return l.load(false);
   };
   on("gap", () => l.load(false), signal);
   return l;
@@ -146,8 +146,7 @@ export function log(signal, fixed = {}) {
   }
 
   section.update = () => {
-    hold(false);
-    l.update();
+    if (l.update()) hold(false); // another list has begun
   };
   section.hold = () => hold();
   l.update();
