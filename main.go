@@ -27,7 +27,6 @@ import (
 
 	"signalpost/proxy"
 	"signalpost/proxy/cli"
-	"signalpost/proxy/config"
 	"signalpost/proxy/term"
 )
 
@@ -36,7 +35,7 @@ import (
 var version, commit string
 
 func main() {
-	version, commit = build(version, commit)
+	complete()
 	root := &cobra.Command{
 		Use:   "signalpost",
 		Short: "A durable webhook sidecar",
@@ -80,8 +79,7 @@ func run(c *cobra.Command, _ []string) error {
 	// net/http tells the standard logger what receivers send unasked, unmasked.
 	stdlog.SetOutput(io.Discard)
 
-	path, _ := cli.ConfigPath(c)
-	cfg, err := config.Load(context.Background(), path)
+	cfg, err := cli.LoadConfig(c)
 	if err != nil {
 		return err
 	}
@@ -98,6 +96,15 @@ func run(c *cobra.Command, _ []string) error {
 	defer stop()
 	var reloads sync.WaitGroup // which end with ctx, even if a file cannot be read
 	defer reloads.Wait()
+	reload := func() {
+		notify(log, daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
+		if err := p.Reload(ctx); err != nil && ctx.Err() == nil {
+			log.Error("config not reloaded, the running one stays", "err", err)
+		}
+		if ctx.Err() == nil {
+			notify(log, daemon.SdNotifyReady)
+		}
+	}
 	ended := make(chan error, 1)
 	listening := make(chan string, 1)
 	go func() { ended <- p.Serve(ctx, func(addr string) { listening <- addr }) }()
@@ -110,15 +117,7 @@ func run(c *cobra.Command, _ []string) error {
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP && ctx.Err() == nil:
-				reloads.Go(func() {
-					notify(log, daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
-					if err := p.Reload(ctx); err != nil && ctx.Err() == nil {
-						log.Error("config not reloaded, the running one stays", "err", err)
-					}
-					if ctx.Err() == nil {
-						notify(log, daemon.SdNotifyReady)
-					}
-				})
+				reloads.Go(reload)
 			case s == syscall.SIGHUP:
 			case ctx.Err() == nil:
 				notify(log, daemon.SdNotifyStopping, "STATUS=Finishing the attempts under way")
@@ -166,24 +165,16 @@ func tune() {
 	}
 }
 
-// build returns the version and commit of this binary: as linked, or else as
-// the Go command knows them.
-func build(version, commit string) (string, string) {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		info = new(debug.BuildInfo)
+// complete sets version and commit, where the linker did not, to what the Go
+// command knows: its version says whether files were changed since the commit.
+func complete() {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = cmp.Or(version, strings.TrimSuffix(strings.TrimPrefix(info.Main.Version, "v"), "(devel)"))
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = cmp.Or(commit, s.Value)
+			}
+		}
 	}
-	settings := map[string]string{}
-	for _, s := range info.Settings {
-		settings[s.Key] = s.Value
-	}
-	revision := settings["vcs.revision"]
-	if revision != "" && settings["vcs.modified"] == "true" {
-		revision += " (changed)"
-	}
-	known := strings.TrimPrefix(info.Main.Version, "v")
-	if known == "(devel)" {
-		known = ""
-	}
-	return cmp.Or(version, known, "dev"), cmp.Or(commit, revision, "unknown")
+	version, commit = cmp.Or(version, "dev"), cmp.Or(commit, "unknown")
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -25,23 +26,17 @@ Nothing is sent, and the store is not touched.`,
 	ConfigFlag(c)
 	jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		path, _ := ConfigPath(c)
-		cfg, err := config.Load(c.Context(), path)
+		cfg, err := LoadConfig(c)
 		out := newOutput(c)
-		if out.json {
-			if printErr := out.JSON(report(path, cfg, err), "  "); printErr != nil {
-				return printErr
-			}
-			if err != nil {
-				return fmt.Errorf("config %s: not valid", path)
-			}
-			return nil
-		}
-		if err != nil {
+		if err != nil && !out.json {
 			return err
 		}
-		printConfig(out.Page, cfg)
-		return nil
+		path, _ := ConfigPath(c)
+		r := report(path, cfg, err)
+		if err != nil {
+			err = fmt.Errorf("config %s: not valid", path)
+		}
+		return cmp.Or(out.show(r, func() { printConfig(out.Page, cfg, r) }), err)
 	}
 	return c
 }
@@ -50,8 +45,8 @@ Nothing is sent, and the store is not touched.`,
 type checked struct {
 	Path     string         `json:"path"`
 	OK       bool           `json:"ok"`
-	Faults   []config.Fault `json:"faults"`
-	Warnings []config.Fault `json:"warnings"`
+	Faults   config.Faults  `json:"faults"`
+	Warnings config.Faults  `json:"warnings"`
 	Routes   []checkedRoute `json:"routes"`
 }
 
@@ -64,11 +59,8 @@ type checkedRoute struct {
 }
 
 func report(path string, cfg *config.Config, err error) checked {
-	r := checked{Path: path, OK: err == nil, Faults: []config.Fault{}, Warnings: []config.Fault{}, Routes: []checkedRoute{}}
-	if faults := (config.Faults)(nil); errors.As(err, &faults) {
-		r.Faults = faults
-	}
-	if err != nil {
+	r := checked{Path: path, OK: err == nil, Faults: config.Faults{}, Warnings: config.Faults{}, Routes: []checkedRoute{}}
+	if errors.As(err, &r.Faults); err != nil {
 		return r
 	}
 	r.Warnings = append(r.Warnings, cfg.Warnings...)
@@ -81,21 +73,17 @@ func report(path string, cfg *config.Config, err error) checked {
 		for _, gap := range route.Retry.Gaps() {
 			gaps = append(gaps, gap.Seconds())
 		}
-		r.Routes = append(r.Routes, checkedRoute{route.Name, route.Target, route.Retry.Attempts, gaps, signatures(route)})
+		signatures := []string{}
+		if route.Signer != nil {
+			signatures = route.Signatures
+		}
+		r.Routes = append(r.Routes, checkedRoute{route.Name, route.Target, route.Retry.Attempts, gaps, signatures})
 	}
 	return r
 }
 
-// signatures are the presets a route signs with: none without a secret.
-func signatures(r *config.Route) []string {
-	if r.Signer == nil {
-		return []string{}
-	}
-	return r.Signatures
-}
-
-// printConfig prints a config that is valid.
-func printConfig(p term.Page, cfg *config.Config) {
+// printConfig prints a config that is valid, and the report on it.
+func printConfig(p term.Page, cfg *config.Config, report checked) {
 	p.Printf("%s\n", term.Wrap(fmt.Sprintf("%s is valid: %s, listening on %s, store in %s",
 		cfg.Path, term.Count(len(cfg.Routes), "route"), cfg.Server.Listen, cfg.Queue.Path), 0))
 	field := func(name, text string) {
@@ -119,25 +107,14 @@ func printConfig(p term.Page, cfg *config.Config) {
 		if r.Transform != nil {
 			field("shapes", oneLine(r.TransformSource))
 		}
-		signs := "nothing"
-		if signed := signatures(r); len(signed) > 0 {
-			signs = strings.Join(signed, ", ")
-		}
-		field("signs", signs)
+		field("signs", cmp.Or(strings.Join(report.Routes[i].Signatures, ", "), "nothing"))
 		field("tries", tries(r.Retry))
 	}
-	var warnings []string
-	for _, w := range cfg.Warnings {
-		warnings = append(warnings, strings.TrimPrefix(w.Error(), "config "))
-	}
-	if zone := ZoneWarning(); zone != "" {
-		warnings = append(warnings, zone)
-	}
-	for i, w := range warnings {
+	for i, w := range report.Warnings {
 		if i == 0 {
 			p.Printf("\n")
 		}
-		p.Printf("%s %s\n", p.In(term.Yellow, "warning:"), w)
+		p.Printf("%s %s\n", p.In(term.Yellow, "warning:"), term.Wrap(strings.TrimPrefix(strings.TrimPrefix(w.Error(), "config "), ": "), 9))
 	}
 }
 

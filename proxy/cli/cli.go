@@ -6,6 +6,7 @@
 package cli
 
 import (
+	"cmp"
 	_ "embed" // the sample
 	"errors"
 	"fmt"
@@ -21,13 +22,6 @@ import (
 	"signalpost/proxy/config"
 	"signalpost/proxy/term"
 	"signalpost/proxy/units"
-)
-
-// The exit codes.
-const (
-	exitFine   = 0
-	exitFailed = 1
-	exitUsage  = 2
 )
 
 // A usageError says that a command was used wrongly.
@@ -53,24 +47,30 @@ func Add(root, run *cobra.Command, version string) {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
 		for _, c := range group.commands {
 			c.GroupID = group.title
-			if c.Args == nil {
-				c.Args = noArgs // cobra's own default takes any
-			}
 			root.AddCommand(c)
 		}
 	}
 	root.AddCommand(&cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and Go version",
-		Args:  noArgs,
 		Run: func(c *cobra.Command, _ []string) {
 			newOutput(c).Printf("%s %s\n", root.Name(), term.Text(root.Version))
 		},
 	})
+	for _, c := range root.Commands() {
+		if c.Args != nil {
+			continue // cobra's own default takes any
+		}
+		flags := "no arguments, only flags"
+		if c.Flags().Lookup("config") != nil {
+			flags += " such as --config FILE"
+		}
+		c.Args = takes(0, 0, flags)
+	}
 }
 
 // Execute runs the command that root's arguments name, tells standard error
-// what went wrong, and returns the exit code.
+// what went wrong, and returns the exit code: 0 fine, 1 failed, 2 used wrongly.
 func Execute(root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetVersionTemplate("{{.DisplayName}} {{.Version}}\n")
@@ -83,7 +83,7 @@ func Execute(root *cobra.Command) int {
 	root.SetFlagErrorFunc(nearestFlag)
 	c, err := root.ExecuteC()
 	if err == nil {
-		return exitFine
+		return 0
 	}
 	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(err.Error(), "\t", "  ")), "\n")
 	for i, line := range lines {
@@ -92,12 +92,11 @@ func Execute(root *cobra.Command) int {
 	fmt.Fprintf(root.ErrOrStderr(), "signalpost: %s\n", strings.Join(lines, "\n"))
 	if !began {
 		fmt.Fprintf(root.ErrOrStderr(), "Run '%s --help' for usage.\n", c.CommandPath())
-		return exitUsage
 	}
-	if used := (usageError{}); errors.As(err, &used) {
-		return exitUsage
+	if used := (usageError{}); !began || errors.As(err, &used) {
+		return 2
 	}
-	return exitFailed
+	return 1
 }
 
 // nearestFlag says which flag an unknown one was probably meant to be.
@@ -123,16 +122,6 @@ func refuseEmpty(c *cobra.Command) (err error) {
 		}
 	})
 	return err
-}
-
-// noArgs is for a command that takes no arguments: it says so, rather than that
-// what is given is no command.
-func noArgs(c *cobra.Command, args []string) error {
-	flags := "only flags"
-	if c.Flags().Lookup("config") != nil {
-		flags += " such as --config FILE"
-	}
-	return takes(0, 0, "no arguments, "+flags)(c, args)
 }
 
 // takes is for a command that takes so many arguments; what they are is said when
@@ -182,13 +171,15 @@ func ConfigFlag(c *cobra.Command) {
 // ConfigPath is the config file a command is about, and whether somebody named it:
 // --config, or SIGNALPOST_CONFIG, or signalpost.toml.
 func ConfigPath(c *cobra.Command) (path string, named bool) {
-	if path, _ := c.Flags().GetString("config"); path != "" {
-		return path, true
-	}
-	if path := os.Getenv("SIGNALPOST_CONFIG"); path != "" {
-		return path, true
-	}
-	return "signalpost.toml", false
+	path, _ = c.Flags().GetString("config")
+	path = cmp.Or(path, os.Getenv("SIGNALPOST_CONFIG"))
+	return cmp.Or(path, "signalpost.toml"), path != ""
+}
+
+// LoadConfig reads the config file a command is about.
+func LoadConfig(c *cobra.Command) (*config.Config, error) {
+	path, _ := ConfigPath(c)
+	return config.Load(c.Context(), path)
 }
 
 // oneOf completes a flag with a fixed set of values.
@@ -207,8 +198,7 @@ func takesSignal(c *cobra.Command) {
 	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault) // files
 }
 
-// readSignal reads the file a command names, - for standard input, or the
-// sample if it names none.
+// readSignal reads the file a command names, or the sample if it names none.
 func readSignal(c *cobra.Command, args []string) ([]byte, error) {
 	if len(args) == 0 {
 		return []byte(sample), nil
@@ -250,10 +240,8 @@ func durationFlag(c *cobra.Command, d *time.Duration, name, usage string) {
 // ZoneWarning says that TZ names no time zone, which Go takes for UTC; "" if all is well.
 func ZoneWarning() string {
 	name := strings.TrimPrefix(os.Getenv("TZ"), ":")
-	if _, err := time.LoadLocation(name); err == nil {
-		return ""
-	}
-	if _, err := os.Stat(name); err == nil && filepath.IsAbs(name) {
+	_, unknown := time.LoadLocation(name)
+	if _, missing := os.Stat(name); unknown == nil || missing == nil && filepath.IsAbs(name) {
 		return ""
 	}
 	return fmt.Sprintf("TZ=%s names no time zone, so UTC is used: expected a name such as Europe/Berlin", name)

@@ -56,11 +56,12 @@ needed, nothing leaves this machine, and the folder is removed in the end.`,
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
-		d := &demo{Page: term.NewPage(c.OutOrStdout()), once: *once}
-		if err := d.run(ctx, version); ctx.Err() == nil {
-			return err
+		d := &demo{Page: newOutput(c).Page, once: *once}
+		err := d.run(ctx, version)
+		if ctx.Err() != nil {
+			return nil // interrupted
 		}
-		return nil // interrupted
+		return err
 	}
 	return c
 }
@@ -88,10 +89,8 @@ func (d *demo) run(ctx context.Context, version string) (err error) {
 		return err
 	}
 	secret, path := newSecret(), filepath.Join(folder, "signalpost.toml")
-	if err := errors.Join(
-		os.WriteFile(filepath.Join(folder, "secret"), []byte(secret+"\n"), 0o600),
-		os.WriteFile(path, []byte(strings.ReplaceAll(demoConfig, "ADDRESS", l.Addr().String())), 0o600),
-	); err != nil {
+	text := strings.NewReplacer("ADDRESS", l.Addr().String(), "SECRET", secret).Replace(demoConfig)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return err
 	}
 	cfg, err := config.Load(ctx, path)
@@ -132,14 +131,11 @@ func (d *demo) run(ctx context.Context, version string) (err error) {
 // receivers are one for each route; the CRM's fails its first request.
 func (d *demo) receivers(secret string) http.Handler {
 	mux := http.NewServeMux()
-	o, down := receiver.Options{Secrets: []string{secret}, Seen: d.arrived}, true
+	o, luck := receiver.Options{Secrets: []string{secret}, Seen: d.arrived}, 0.0
 	mux.Handle("/slack", receiver.New(o))
 	o.Fail, o.Rand = 0.5, func() float64 {
-		if down {
-			down = false
-			return 0 // fails
-		}
-		return 1
+		defer func() { luck = 0.9 }()
+		return luck
 	}
 	mux.Handle("/crm", receiver.New(o))
 	return mux

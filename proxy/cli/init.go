@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -58,15 +59,14 @@ where. A file that is there is left alone; - for FILE prints the config.`,
 			_, err := io.WriteString(out, text)
 			return err
 		}
+		const instead = "; write elsewhere with --config FILE, or print with --config -"
 		switch err := create(file, text); {
 		case errors.Is(err, fs.ErrExist):
-			return fmt.Errorf("%s is there already and was left alone; write elsewhere with --config FILE, or print with --config -", file)
+			return errors.New(file + " is there already and was left alone" + instead)
+		case err != nil && filepath.Dir(file) == ".":
+			return fmt.Errorf("init cannot write %s into the current folder: %w"+instead, file, reason(err))
 		case err != nil:
-			where := ""
-			if filepath.Dir(file) == "." {
-				where = " into the current folder"
-			}
-			return fmt.Errorf("init cannot write %s%s: %w; write elsewhere with --config FILE, or print with --config -", file, where, reason(err))
+			return fmt.Errorf("init cannot write %s: %w"+instead, file, reason(err))
 		}
 		flag := ""
 		if c.Flags().Changed("config") {
@@ -82,7 +82,7 @@ where. A file that is there is left alone; - for FILE prints the config.`,
 func newConfig(kind string) (string, error) {
 	head, err1 := kinds.ReadFile("kinds/head.toml")
 	route, err2 := kinds.ReadFile("kinds/" + kind + ".toml")
-	return strings.NewReplacer("KIND", kind, `"SECRET"`, `"`+newSecret()+`"`, `"TOKEN"`, `"`+newToken()+`"`).
+	return strings.NewReplacer("KIND", kind, `"SECRET"`, `"`+newSecret()+`"`, `"TOKEN"`, `"`+strings.ToLower(rand.Text())+`"`).
 		Replace(string(head) + string(route)), errors.Join(err1, err2)
 }
 
@@ -92,9 +92,6 @@ func newSecret() string {
 	rand.Read(b[:])
 	return "whsec_" + base64.StdEncoding.EncodeToString(b[:])
 }
-
-// newToken is a token that no header, shell or form has to quote.
-func newToken() string { return strings.ToLower(rand.Text()) }
 
 // create writes a file that was not there, for its owner alone: it holds
 // secrets.
@@ -127,10 +124,10 @@ func printNextSteps(p term.Page, file, flag string) {
 
 // quoteShell quotes text for a shell where it must be.
 func quoteShell(text string) string {
-	if strings.ContainsFunc(text, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=@%+,", r))
-	}) {
-		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	if plainWord.MatchString(text) {
+		return text
 	}
-	return text
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
+
+var plainWord = regexp.MustCompile(`^[-\w./:=@%+,]+$`)

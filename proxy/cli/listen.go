@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"signalpost/proxy/config"
 	"signalpost/proxy/receiver"
 	"signalpost/proxy/term"
 )
@@ -96,15 +95,14 @@ config file.`,
 // about them. A file that nobody named need not be there, nor be right.
 func configSecrets(c *cobra.Command) (secrets []string, about string, err error) {
 	path, named := ConfigPath(c)
-	cfg, err := config.Load(c.Context(), path)
-	if err != nil && named {
+	cfg, err := LoadConfig(c)
+	switch _, missing := os.Stat(path); {
+	case err != nil && named:
 		return nil, "", fmt.Errorf("%w\nlisten verifies with its secrets; mend it, or name a secret with --secret", err)
-	}
-	if err != nil {
-		if _, err := os.Stat(path); err == nil {
-			about = path + " has a fault (signalpost check says which), so no signature is verified"
-		}
-		return nil, about, nil
+	case missing != nil:
+		return nil, "", nil
+	case err != nil:
+		return nil, path + " has a fault (signalpost check says which), so no signature is verified", nil
 	}
 	for i := range cfg.Routes {
 		for _, s := range cfg.Routes[i].Secrets {
@@ -123,19 +121,19 @@ func configSecrets(c *cobra.Command) (secrets []string, about string, err error)
 // under way end.
 func serve(ctx context.Context, l net.Listener, h http.Handler, release func()) error {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	select {
-	case <-ctx.Done():
-	case err := <-ended:
+	stopped := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		release()
+		stopping, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if server.Shutdown(stopping) != nil {
+			server.Close()
+		}
+	})()
+	if err := server.Serve(l); err != http.ErrServerClosed {
 		return err
 	}
-	release()
-	stopping, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if server.Shutdown(stopping) != nil {
-		server.Close()
-	}
-	<-ended
+	<-stopped
 	return nil
 }

@@ -42,18 +42,17 @@ func remote(c *cobra.Command, ask func(ctx context.Context, sidecar *client.Clie
 // where it is by default.
 func connect(c *cobra.Command) (*client.Client, error) {
 	token := os.Getenv("SIGNALPOST_TOKEN")
-	server, _ := c.Flags().GetString("server")
-	path, named := ConfigPath(c)
-	switch {
-	case server != "" && c.Flags().Changed("config"):
-		return nil, usage("--server and --config both say where the sidecar is; give one of them")
-	case server != "":
+	if server, _ := c.Flags().GetString("server"); server != "" {
+		if c.Flags().Changed("config") {
+			return nil, usage("--server and --config both say where the sidecar is; give one of them")
+		}
 		sidecar, err := client.New(server, token)
 		if err != nil {
-			return nil, usageError{err}
+			err = usageError{err}
 		}
-		return sidecar, nil
+		return sidecar, err
 	}
+	path, named := ConfigPath(c)
 	sidecar, err := client.FromConfig(c.Context(), path, token)
 	if !named && errors.Is(err, fs.ErrNotExist) {
 		return client.FromListen(config.DefaultListen, token)
@@ -63,22 +62,17 @@ func connect(c *cobra.Command) (*client.Client, error) {
 
 // completeRoutes offers the names of the running sidecar's routes.
 func completeRoutes(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	none := cobra.ShellCompDirectiveNoFileComp
-	sidecar, err := connect(c)
-	if err != nil {
-		return nil, none
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	var s api.Status
-	if sidecar.Get(ctx, "/status", &s) != nil {
-		return nil, none
+	var s api.Status // empty if there is no answer
+	if sidecar, err := connect(c); err == nil {
+		sidecar.Get(ctx, "/status", &s)
 	}
 	names := make([]string, len(s.Routes))
 	for i, route := range s.Routes {
 		names[i] = route.Name + "\t" + string(route.State)
 	}
-	return names, none
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // knowsRoute is an error unless there is a route of this name, or something left

@@ -42,13 +42,12 @@ func amend(c *cobra.Command, done, stateUsage string, states ...string) *cobra.C
 			return usage("name a delivery, or give at least one filter; for all the dead ones: --state dead")
 		}
 		var answer api.Matched
-		if err := sidecar.Post(ctx, "/"+c.Name(), s, &answer); err != nil {
-			return asUsage(err)
+		err := asUsage(sidecar.Post(ctx, "/"+c.Name(), s, &answer))
+		if err == nil && answer.Matched == 0 {
+			err = knowsRoute(ctx, sidecar, s.Route)
 		}
-		if answer.Matched == 0 {
-			if err := knowsRoute(ctx, sidecar, s.Route); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 		return out.show(answer, func() {
 			would := ""

@@ -12,7 +12,6 @@ import (
 
 	"signalpost/proxy"
 	"signalpost/proxy/api"
-	"signalpost/proxy/config"
 	"signalpost/proxy/term"
 )
 
@@ -34,8 +33,7 @@ expression does.`,
 	route := c.Flags().String("route", "", "try the route `NAME` alone")
 	headers := c.Flags().Bool("headers", false, "print the request's headers too")
 	c.RegisterFlagCompletionFunc("route", func(c *cobra.Command, _ []string, _ string) (names []string, _ cobra.ShellCompDirective) {
-		path, _ := ConfigPath(c)
-		if cfg, err := config.Load(c.Context(), path); err == nil {
+		if cfg, err := LoadConfig(c); err == nil {
 			for i := range cfg.Routes {
 				names = append(names, cfg.Routes[i].Name)
 			}
@@ -43,8 +41,7 @@ expression does.`,
 		return names, cobra.ShellCompDirectiveNoFileComp
 	})
 	c.RunE = func(c *cobra.Command, args []string) error {
-		path, _ := ConfigPath(c)
-		cfg, err := config.Load(c.Context(), path)
+		cfg, err := LoadConfig(c)
 		if err != nil {
 			return err
 		}

@@ -70,16 +70,29 @@ How old a delivery is does not count, unless --tolerance says how old it may be.
 		if tolerance == 0 {
 			tolerance = -1 // any
 		}
-		verdicts := []verdict{}
-		for _, preset := range presets {
-			v := verdict{Preset: preset, OK: true}
+		out, bad := newOutput(c), 0
+		verdicts := make([]verdict, len(presets))
+		for i, preset := range presets {
+			verdicts[i] = verdict{Preset: preset, OK: true}
 			if err := sign.Verify(preset, secrets(), h, payload, time.Now(), tolerance); err != nil {
 				text := err.Error()
-				v.OK, v.Error = false, &text
+				verdicts[i].OK, verdicts[i].Error = false, &text
+				bad++
 			}
-			verdicts = append(verdicts, v)
 		}
-		return printVerdicts(newOutput(c), verdicts)
+		err = out.show(map[string]any{"signatures": verdicts}, func() {
+			for _, v := range verdicts {
+				if v.OK {
+					out.Printf("%s %s\n", out.In(term.Green, "✓"), v.Preset)
+				} else {
+					out.Printf("%s %s\n", out.In(term.Red, "✗"), term.Wrap(v.Preset+": "+*v.Error, 2))
+				}
+			}
+		})
+		if err == nil && bad > 0 {
+			err = fmt.Errorf("%d of %s not verified", bad, term.Count(len(verdicts), "signature"))
+		}
+		return err
 	}
 	return c
 }
@@ -89,29 +102,6 @@ type verdict struct {
 	Preset string  `json:"preset"`
 	OK     bool    `json:"ok"`
 	Error  *string `json:"error"`
-}
-
-// printVerdicts prints them, and is an error unless all are good.
-func printVerdicts(out output, verdicts []verdict) error {
-	bad := 0
-	for _, v := range verdicts {
-		if !v.OK {
-			bad++
-		}
-	}
-	err := out.show(map[string]any{"signatures": verdicts}, func() {
-		for _, v := range verdicts {
-			if v.OK {
-				out.Printf("%s %s\n", out.In(term.Green, "✓"), v.Preset)
-			} else {
-				out.Printf("%s %s\n", out.In(term.Red, "✗"), term.Wrap(v.Preset+": "+*v.Error, 2))
-			}
-		}
-	})
-	if err == nil && bad > 0 {
-		return fmt.Errorf("%d of %s not verified", bad, term.Count(len(verdicts), "signature"))
-	}
-	return err
 }
 
 // parseHeaders reads header lines, whatever tool wrote them: a request or

@@ -6,6 +6,7 @@ package client
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/config"
 	"signalpost/queue"
 )
 
@@ -73,6 +75,18 @@ func New(server, token string) (*Client, error) {
 	return c, nil
 }
 
+// FromConfig returns a client of the sidecar that runs with this config file.
+// It reads [server] alone: the sidecar can be asked what is wrong while the file
+// is broken elsewhere, and by a shell that lacks the secrets of the routes. A
+// token it cannot read is taken to be fallback.
+func FromConfig(ctx context.Context, path, fallback string) (*Client, error) {
+	server, err := config.LoadServer(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("%w; or name the sidecar with --server", err)
+	}
+	return FromListen(server.Listen, cmp.Or(server.Token.Reveal(), fallback))
+}
+
 // FromListen returns a client of the sidecar that listens as server.listen of
 // a config says. Where it listens on all addresses it is reached by loopback.
 func FromListen(listen, token string) (*Client, error) {
@@ -108,12 +122,12 @@ func (c *Client) Send(ctx context.Context, body []byte, lines bool, route string
 		path += "?route=" + url.QueryEscape(route)
 	}
 	var raw json.RawMessage
-	if err := c.call(ctx, http.MethodPost, path, contentType, body, &raw); err != nil {
-		return nil, nil, err
-	}
 	var answer struct {
 		api.Accepted
 		api.AcceptedBatch
+	}
+	if err := c.call(ctx, http.MethodPost, path, contentType, body, &raw); err != nil {
+		return nil, nil, err
 	}
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return nil, nil, fmt.Errorf("%s: the answer cannot be read: %w", c.shown, err)
@@ -164,7 +178,7 @@ func (c *Client) Post(ctx context.Context, path string, body, answer any) error 
 	if body == nil {
 		return c.call(ctx, http.MethodPost, path, "", nil, answer)
 	}
-	b, err := api.Marshal(body)
+	b, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,9 @@ import (
 func Escape(text string) string {
 	var b strings.Builder
 	for i, r := range text {
+		_, size := utf8.DecodeRuneInString(text[i:])
 		switch {
-		case r == utf8.RuneError && isByte(text[i:]):
+		case r == utf8.RuneError && size == 1: // not UTF-8
 			fmt.Fprintf(&b, `\x%02x`, text[i])
 		case strconv.IsPrint(r):
 			b.WriteRune(r)
@@ -40,10 +41,4 @@ func EscapeJSON(text string) string {
 		}
 	}
 	return b.String()
-}
-
-// isByte reports whether the text begins with a byte that is not UTF-8.
-func isByte(text string) bool {
-	_, n := utf8.DecodeRuneInString(text)
-	return n == 1
 }
