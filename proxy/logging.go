@@ -26,15 +26,13 @@ import (
 // The keys of a line are fixed: time level msg route signal delivery attempt
 // status duration_ms verdict err.
 func NewLogger(w io.Writer, terminal bool, c config.Log) *slog.Logger {
-	set := &logSetting{terminal: terminal}
-	set.apply(c)
-	out := &lineWriter{w: w}
+	out := &logOutput{terminal: terminal, lineWriter: lineWriter{w: w}}
+	out.apply(c)
 	log := slog.New(&logHandler{
-		set:  set,
-		out:  out,
-		json: slog.NewJSONHandler(out, &slog.HandlerOptions{Level: &set.level}),
-		text: tint.NewTextHandler(out, &tint.Options{
-			Level:      &set.level,
+		out,
+		slog.NewJSONHandler(out, &slog.HandlerOptions{Level: &out.level}),
+		tint.NewTextHandler(out, &tint.Options{
+			Level:      &out.level,
 			TimeFormat: time.TimeOnly,
 			NoColor:    !terminal || os.Getenv("NO_COLOR") != "",
 		}),
@@ -45,23 +43,48 @@ func NewLogger(w io.Writer, terminal bool, c config.Log) *slog.Logger {
 	return log
 }
 
-// A logSetting is what of a logger can change while it is used.
-type logSetting struct {
+// A logOutput is where lines go and, as far as a reload may change it, how.
+type logOutput struct {
+	lineWriter
 	terminal bool
 	level    slog.LevelVar
 	asText   atomic.Bool
 }
 
-func (s *logSetting) apply(c config.Log) {
-	s.level.Set(c.Level)
-	s.asText.Store(c.Format == "text" || c.Format != "json" && s.terminal)
+func (o *logOutput) apply(c config.Log) {
+	o.level.Set(c.Level)
+	o.asText.Store(c.Format == "text" || c.Format != "json" && o.terminal)
 }
 
 // A logHandler hands each record to one of two handlers.
 type logHandler struct {
-	set        *logSetting // shared with all that are derived from it
-	out        *lineWriter // likewise
+	out        *logOutput // shared with all that are derived from it
 	json, text slog.Handler
+}
+
+func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.out.level.Level() }
+
+func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
+	if h.out.asText.Load() {
+		return h.text.Handle(ctx, r)
+	}
+	return h.json.Handle(ctx, r)
+}
+
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &logHandler{h.out, h.json.WithAttrs(attrs), h.text.WithAttrs(attrs)}
+}
+
+func (h *logHandler) WithGroup(name string) slog.Handler {
+	return &logHandler{h.out, h.json.WithGroup(name), h.text.WithGroup(name)}
+}
+
+// output is where a logger made by NewLogger writes; another's is one that nobody uses.
+func output(log *slog.Logger) *logOutput {
+	if h, ok := log.Handler().(*logHandler); ok {
+		return h.out
+	}
+	return &logOutput{}
 }
 
 // A lineWriter writes lines in their order, and never makes those wait who have
@@ -144,51 +167,11 @@ func (w *lineWriter) flush() {
 
 const flushTimeout = 250 * time.Millisecond
 
-func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.set.level.Level() }
-
-func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
-	if h.set.asText.Load() {
-		return h.text.Handle(ctx, r)
-	}
-	return h.json.Handle(ctx, r)
-}
-
-func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &logHandler{h.set, h.out, h.json.WithAttrs(attrs), h.text.WithAttrs(attrs)}
-}
-
-func (h *logHandler) WithGroup(name string) slog.Handler {
-	return &logHandler{h.set, h.out, h.json.WithGroup(name), h.text.WithGroup(name)}
-}
-
 // logEntry writes what an entry of the delivery log means to people: a warning
 // for each attempt that failed, a line for each that ended a delivery. The last attempt of
 // a delivery that dies is both. An end without an attempt (attempt 0) is a
 // warning if something failed.
 func logEntry(log *slog.Logger, e *queue.Entry) {
-	ends := e.Verdict != queue.Retry
-	failed := e.Verdict != queue.Delivered && (e.Attempt > 0 || e.Error != "")
-	if failed {
-		msg := "attempt failed"
-		if e.Attempt == 0 {
-			msg = "delivery failed"
-		}
-		logLine(log, slog.LevelWarn, msg, e)
-	}
-	switch {
-	case !ends || failed && e.Attempt == 0:
-	case e.Verdict == queue.Delivered:
-		logLine(log, slog.LevelInfo, "delivered", e)
-	default:
-		logLine(log, slog.LevelInfo, "delivery given up: "+string(e.Reason), e)
-	}
-}
-
-func logLine(log *slog.Logger, level slog.Level, msg string, e *queue.Entry) {
-	ctx := context.Background()
-	if !log.Enabled(ctx, level) {
-		return
-	}
 	attrs := append(make([]slog.Attr, 0, 8),
 		slog.String("route", e.Route),
 		slog.String("signal", e.Signal.String()),
@@ -204,5 +187,18 @@ func logLine(log *slog.Logger, level slog.Level, msg string, e *queue.Entry) {
 	if e.Error != "" {
 		attrs = append(attrs, slog.String("err", e.Error))
 	}
-	log.LogAttrs(ctx, level, msg, attrs...)
+	line := func(level slog.Level, msg string) { log.LogAttrs(context.Background(), level, msg, attrs...) }
+	switch {
+	case e.Verdict == queue.Delivered:
+		line(slog.LevelInfo, "delivered")
+		return
+	case e.Attempt > 0:
+		line(slog.LevelWarn, "attempt failed")
+	case e.Error != "":
+		line(slog.LevelWarn, "delivery failed")
+		return
+	}
+	if e.Verdict == queue.Dead {
+		line(slog.LevelInfo, "delivery given up: "+string(e.Reason))
+	}
 }

@@ -19,7 +19,7 @@ import (
 // written waits until all that was logged is written.
 func written(t *testing.T, log *slog.Logger) {
 	t.Helper()
-	out := log.Handler().(*logHandler).out
+	out := output(log)
 	for deadline := latest(t); out.busy(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the log is never written")
@@ -54,7 +54,7 @@ func (g *gate) Write(b []byte) (int, error) {
 func TestLogReaderStalls(t *testing.T) {
 	out := &gate{}
 	log := NewLogger(out, false, config.Log{Format: "json"})
-	writer := log.Handler().(*logHandler).out
+	writer := output(log)
 	out.stall.Lock()
 	const size, n = 1 << 10, 4 * maxLines / (1 << 10)
 	for i := range n {
@@ -96,7 +96,7 @@ func TestLogReaderGoesAway(t *testing.T) {
 	if text := out.String(); strings.Contains(text, "nobody") || !strings.Contains(text, "somebody") || !strings.Contains(text, "3 lines of the log dropped") {
 		t.Errorf("%s", text)
 	}
-	if n := log.Handler().(*logHandler).out.total.Load(); n != 3 {
+	if n := output(log).total.Load(); n != 3 {
 		t.Errorf("%d are counted", n)
 	}
 }
@@ -187,7 +187,7 @@ func TestNewLogger(t *testing.T) {
 		// A reload changes level and format of loggers that are derived, too.
 		out.Reset()
 		derived := log.With("route", "crm")
-		log.Handler().(*logHandler).set.apply(config.Log{Format: "json", Level: slog.LevelInfo})
+		output(log).apply(config.Log{Format: "json", Level: slog.LevelInfo})
 		derived.Info("now this")
 		written(t, log)
 		if !json.Valid(out.Bytes()) || !strings.Contains(out.String(), "now this") {

@@ -30,10 +30,10 @@ type metrics struct {
 }
 
 func newMetrics(p *Proxy) *metrics {
-	signals := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "signalpost_signals_total",
-		Help: "Signals offered, by what became of them: accepted with a delivery at least, accepted but passing no route (unmatched), answered again for their Idempotency-Key (replayed), refused (a batch counts once).",
-	}, []string{"result"})
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signalpost_" + name, Help: help}, labels)
+	}
+	signals := counters("signals_total", "Signals offered, by what became of them: accepted with a delivery at least, accepted but passing no route (unmatched), answered again for their Idempotency-Key (replayed), refused (a batch counts once).", "result")
 	m := &metrics{
 		proxy:     p,
 		registry:  prometheus.NewRegistry(),
@@ -46,14 +46,8 @@ func newMetrics(p *Proxy) *metrics {
 			Help:    "Time to accept a request of POST /signals, from its headers to the 202.",
 			Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
 		}),
-		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "signalpost_deliveries_total",
-			Help: "Deliveries by the state they came to: pending when they were made, delivered, dead. One that is sent again by hand can come to the latter two more than once.",
-		}, []string{"route", "state"}),
-		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "signalpost_attempts_total",
-			Help: "Attempts by verdict: delivered, retry, dead.",
-		}, []string{"route", "verdict"}),
+		deliveries: counters("deliveries_total", "Deliveries by the state they came to: pending when they were made, delivered, dead. One that is sent again by hand can come to the latter two more than once.", "route", "state"),
+		attempts:   counters("attempts_total", "Attempts by verdict: delivered, retry, dead.", "route", "verdict"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "signalpost_attempt_duration_seconds",
 			Help:    "Time of one attempt, from dialling to the endpoint's answer.",
@@ -94,11 +88,8 @@ func (m *metrics) observe(e *queue.Entry) {
 		m.duration.WithLabelValues(e.Route).Observe(e.DurationMS / 1000)
 		m.attempts.WithLabelValues(e.Route, string(e.Verdict)).Inc()
 	}
-	switch e.Verdict {
-	case queue.Delivered:
-		m.deliveries.WithLabelValues(e.Route, string(queue.StateDelivered)).Inc()
-	case queue.Dead:
-		m.deliveries.WithLabelValues(e.Route, string(queue.StateDead)).Inc()
+	if e.Verdict != queue.Retry { // else the verdict is the state that it came to
+		m.deliveries.WithLabelValues(e.Route, string(e.Verdict)).Inc()
 	}
 }
 
@@ -108,11 +99,12 @@ func (m *metrics) know(route string) {
 		return
 	}
 	m.duration.WithLabelValues(route)
-	for _, state := range []queue.State{queue.StatePending, queue.StateDelivered, queue.StateDead} {
-		m.deliveries.WithLabelValues(route, string(state))
-	}
+	m.deliveries.WithLabelValues(route, string(queue.StatePending))
 	for _, verdict := range []queue.Verdict{queue.Delivered, queue.Retry, queue.Dead} {
 		m.attempts.WithLabelValues(route, string(verdict))
+		if verdict != queue.Retry {
+			m.deliveries.WithLabelValues(route, string(verdict))
+		}
 	}
 }
 
@@ -165,7 +157,7 @@ func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 	send(gauge, "store_free_bytes", "Free bytes of the store's file system.", float64(status.Free))
 	send(gauge, "unaccounted", "Deliveries made minus those pending, held, delivered, dead and expired: always 0.", float64(status.Unaccounted))
 	send(counter, "history_evicted_total", "Finished deliveries dropped before their retention was over, to stay under queue.max_size or because the disk is short.", float64(status.Evicted))
-	send(counter, "log_lines_dropped_total", "Log lines that nobody took in time.", float64(c.proxy.linesDropped()))
+	send(counter, "log_lines_dropped_total", "Log lines that nobody took in time.", float64(output(c.proxy.log).total.Load()))
 	send(gauge, "config_last_reload_successful", "1 if the config file's last reading was applied.", number(c.proxy.configError() == nil))
 	send(gauge, "config_last_reload_success_timestamp_seconds", "When the running config was applied, in Unix seconds.", float64(c.proxy.table.Load().Loaded.UnixMilli())/1000)
 	c.deliveries.Collect(ch)

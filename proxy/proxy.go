@@ -109,14 +109,6 @@ func (p *Proxy) observe(batch []queue.Entry) {
 	}
 }
 
-// linesDropped is how many lines of the log nobody took in time.
-func (p *Proxy) linesDropped() int64 {
-	if h, ok := p.log.Handler().(*logHandler); ok {
-		return h.out.total.Load()
-	}
-	return 0
-}
-
 // close closes the queue, giving attempts under way the grace.
 func (p *Proxy) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)

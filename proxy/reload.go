@@ -31,9 +31,7 @@ func (p *Proxy) Reload(ctx context.Context) error {
 		p.log.Warn("the queue takes up the new config when its store works again", "err", err)
 	}
 	old.Close()
-	if h, ok := p.log.Handler().(*logHandler); ok {
-		h.set.apply(t.Config.Log)
-	}
+	output(p.log).apply(t.Config.Log)
 	if t.Config.Server.Listen != p.listen {
 		p.log.Warn(fmt.Sprintf("server.listen is now %s, but the sidecar goes on listening on %s: restart it to change that; all else is applied", t.Config.Server.Listen, p.listen))
 	}

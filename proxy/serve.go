@@ -58,9 +58,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	defer func() {
 		tasks.Wait()
 		p.table.Load().Close()
-		if h, ok := p.log.Handler().(*logHandler); ok {
-			h.out.flush()
-		}
+		output(p.log).flush()
 	}()
 	l, err := listen(p.listen)
 	if err != nil {
@@ -132,14 +130,11 @@ func (p *Proxy) front(in *ingest.Ingest) *front.Front {
 		Queue:        p.queue,
 		Table:        p.table.Load,
 		ConfigError:  p.configError,
-		Ready:        in.Ready,
-		LinesDropped: p.linesDropped,
+		LinesDropped: output(p.log).total.Load,
 		Metrics:      p.metrics.handler(),
 		Log:          p.log,
-		Ingest:       in.Post,
+		Ingest:       in,
 		Refused:      p.metrics.refused.Inc,
-		ReadBody:     in.ReadBody,
-		SignalType:   ingest.SignalType,
 		Requests:     max(p.conns/2, 1),
 		Long:         p.timeouts.long,
 		Follower:     p.timeouts.follower,

@@ -18,7 +18,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/dashboard"
+	"signalpost/proxy/ingest"
 	"signalpost/proxy/memory"
 	"signalpost/proxy/table"
 	"signalpost/queue"
@@ -39,21 +39,11 @@ type Options struct {
 	Table   func() *table.Table // the running one
 	// ConfigError is why the config file, as it is now, is not the running config; nil if it is.
 	ConfigError func() error
-	// Ready is nil while signals are accepted; else it wraps an error of the queue.
-	Ready        func() error
 	LinesDropped func() int64 // of the log
 	Metrics      http.Handler
 	Log          *slog.Logger
-
-	// Ingest answers POST /signals, offering to the route named only unless it
-	// is "". Refused is called once for each that is refused, there or before.
-	Ingest  func(w http.ResponseWriter, r *http.Request, only string) error
-	Refused func()
-	// ReadBody reads a request's body, unpacked, of so many bytes at most. It
-	// belongs to the caller until done, which must be called.
-	ReadBody func(r *http.Request, most int64) (body []byte, done func(), err error)
-	// SignalType checks that a body is one signal, and returns its type.
-	SignalType func(body []byte) (string, error)
+	Ingest       *ingest.Ingest
+	Refused      func() // called once for each POST /signals that is refused, by Ingest or before
 
 	Requests int           // answered at once, at most; POST /signals and the probes are not among them
 	Long     time.Duration // that a request may take which changes, or tries, many things
@@ -89,7 +79,6 @@ func New(o Options) *Front {
 		answers: memory.New(answersBytes, memory.Wait), tries: memory.New(maxTries, memory.Wait),
 	}
 	f.stopping, f.stop = context.WithCancel(context.Background())
-	allowed := map[string][]string{} // methods of a path
 	for _, e := range []struct {
 		pattern string
 		handler handler
@@ -121,23 +110,10 @@ func New(o Options) *Front {
 				f.refuse(w, r, err)
 			}
 		})
-		method, path, _ := strings.Cut(e.pattern, " ")
-		allowed[path] = append(allowed[path], method)
-		if method == http.MethodGet { // whose handler answers HEAD, too
-			allowed[path] = append(allowed[path], http.MethodHead)
-		}
-	}
-	for path, methods := range allowed {
-		slices.Sort(methods)
-		allow := strings.Join(methods, ", ")
-		f.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			api.Refuse(http.StatusMethodNotAllowed, "%s does not take %s; it takes %s", api.Clip(r.URL.Path), api.Clip(r.Method), allow).
-				With("Allow", allow).Write(w)
-		})
 	}
 	f.mux.Handle("/{$}", dashboard.Handler())
 	f.mux.Handle("/assets/", dashboard.Handler())
-	f.mux.HandleFunc("/", notFound)
+	f.mux.HandleFunc("/", f.notFound)
 	return f
 }
 
@@ -163,7 +139,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if !strings.HasPrefix(r.URL.Path, "/") || strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") {
-		notFound(w, r) // ServeMux would redirect, which for a signal is an answer that few clients follow
+		nothing(r).Write(w) // ServeMux would redirect, which for a signal is an answer that few clients follow
 		return
 	}
 	f.mux.ServeHTTP(w, r)
@@ -189,7 +165,7 @@ func (f *Front) refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (f *Front) postSignals(w http.ResponseWriter, r *http.Request, q *query) error {
-	return f.Ingest(w, r, q.values["route"])
+	return f.Ingest.Post(w, r, q.values["route"])
 }
 
 func (f *Front) getMetrics(w http.ResponseWriter, r *http.Request, _ *query) error {
@@ -197,8 +173,23 @@ func (f *Front) getMetrics(w http.ResponseWriter, r *http.Request, _ *query) err
 	return nil
 }
 
-func notFound(w http.ResponseWriter, r *http.Request) {
-	api.Refuse(http.StatusNotFound, "there is nothing at %s; signals go to POST /signals", api.Clip(r.URL.Path)).Write(w)
+// notFound answers what no handler takes: the path, or the method at that path.
+func (f *Front) notFound(w http.ResponseWriter, r *http.Request) {
+	var methods []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+		if _, pattern := f.mux.Handler(&http.Request{Method: method, URL: r.URL}); strings.Contains(pattern, " ") {
+			methods = append(methods, method)
+		}
+	}
+	no := nothing(r)
+	if allow := strings.Join(methods, ", "); allow != "" {
+		no = api.Refuse(http.StatusMethodNotAllowed, "%s does not take %s; it takes %s", api.Clip(r.URL.Path), api.Clip(r.Method), allow).With("Allow", allow)
+	}
+	no.Write(w)
+}
+
+func nothing(r *http.Request) *api.Problem {
+	return api.Refuse(http.StatusNotFound, "there is nothing at %s; signals go to POST /signals", api.Clip(r.URL.Path))
 }
 
 // takesLong gives a request, whose body has been read, more time than usual

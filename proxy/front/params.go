@@ -132,7 +132,7 @@ const maxOrder = 64 << 10
 
 // readOrder reads a body of maxOrder bytes at most: see readJSON.
 func (f *Front) readOrder(r *http.Request, dst any, known ...string) (members map[string]json.RawMessage, err error) {
-	body, done, err := f.ReadBody(r, maxOrder)
+	body, done, err := f.Ingest.ReadBody(r, maxOrder)
 	if err != nil {
 		return nil, err
 	}

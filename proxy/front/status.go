@@ -32,7 +32,7 @@ func (f *Front) status() api.Status {
 	if err := f.ConfigError(); err != nil {
 		s.Config.Error = text(err.Error())
 	}
-	if err := f.Ready(); err != nil && s.Store.Accepting {
+	if err := f.Ingest.Ready(); err != nil && s.Store.Accepting {
 		s.Store.Accepting, s.Store.Reason = false, text(err.Error())
 	}
 	for _, rs := range q.Routes {
@@ -85,7 +85,7 @@ func getHealth(w http.ResponseWriter, _ *http.Request, _ *query) error {
 }
 
 func (f *Front) getReady(w http.ResponseWriter, _ *http.Request, _ *query) error {
-	if err := f.Ready(); err != nil {
+	if err := f.Ingest.Ready(); err != nil {
 		return err
 	}
 	api.WriteText(w, "ready\n")

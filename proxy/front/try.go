@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/ingest"
 	"signalpost/proxy/units"
 	"signalpost/queue"
 	"signalpost/transform"
@@ -19,7 +20,7 @@ func (f *Front) postTry(w http.ResponseWriter, r *http.Request, _ *query) error 
 	defer f.tries.Give(one)
 	var v api.TryRequest
 	t := f.Table()
-	body, done, err := f.ReadBody(r, t.Config.Server.MaxBody+maxOrder)
+	body, done, err := f.Ingest.ReadBody(r, t.Config.Server.MaxBody+maxOrder)
 	if err != nil {
 		return err
 	}
@@ -31,7 +32,7 @@ func (f *Front) postTry(w http.ResponseWriter, r *http.Request, _ *query) error 
 		return api.Refuse(http.StatusUnprocessableEntity, `there is no "signal" to try`)
 	}
 	f.takesLong(w)
-	signalType, err := f.SignalType(v.Signal)
+	signalType, err := ingest.SignalType(v.Signal)
 	if err != nil {
 		return err
 	}
