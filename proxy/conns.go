@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -61,9 +60,9 @@ func (l *connLimit) Accept() (net.Conn, error) {
 			continue
 		}
 		delete(l.open, oldest)
-		oldest.Conn.Close()
+		oldest.halfCloser.Close()
 	}
-	c := &limitedConn{Conn: accepted, limit: l, since: time.Now()}
+	c := &limitedConn{halfCloser: accepted.(halfCloser), limit: l, since: time.Now()}
 	l.open[c] = true
 	return c, nil
 }
@@ -77,9 +76,15 @@ func (l *connLimit) Close() error {
 	return l.Listener.Close()
 }
 
+// A halfCloser is a connection that servers can take leave of, over TCP and Unix sockets alike.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
 // A limitedConn is one of a connLimit's connections.
 type limitedConn struct {
-	net.Conn
+	halfCloser
 	limit *connLimit
 	busy  bool      // a request is being answered; guarded by limit.mu
 	since time.Time // it waits for one, unless it is busy; guarded by limit.mu
@@ -92,15 +97,7 @@ type connAddr struct {
 }
 
 // LocalAddr is what servers put into the context of each request.
-func (c *limitedConn) LocalAddr() net.Addr { return connAddr{c.Conn.LocalAddr(), c} }
-
-// CloseWrite lets a server take leave as it does of any connection.
-func (c *limitedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+func (c *limitedConn) LocalAddr() net.Addr { return connAddr{c.halfCloser.LocalAddr(), c} }
 
 // Close closes it and makes room.
 func (c *limitedConn) Close() error {
@@ -108,7 +105,7 @@ func (c *limitedConn) Close() error {
 	delete(c.limit.open, c)
 	c.limit.freed.Signal()
 	c.limit.mu.Unlock()
-	return c.Conn.Close()
+	return c.halfCloser.Close()
 }
 
 // answering notes that the request of a context is being answered, or no longer.

@@ -99,7 +99,7 @@ type lineWriter struct {
 	mu      sync.Mutex
 	lines   []byte        // that wait; guarded by mu
 	spare   []byte        // what lines was before, to be used again; guarded by mu
-	dropped int64         // and resumed not called yet; guarded by mu
+	told    int64         // of total; guarded by mu
 	writing chan struct{} // closed when nothing is left to write; nil while nothing is written; guarded by mu
 }
 
@@ -111,7 +111,6 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.lines)+len(line) > maxLines {
-		w.dropped++
 		w.total.Add(1)
 		return len(line), nil
 	}
@@ -133,14 +132,10 @@ func (w *lineWriter) write() {
 		n, err := w.w.Write(out)
 		w.mu.Lock()
 		w.spare = out
-		dropped := w.dropped
 		if err != nil {
-			lost := int64(bytes.Count(out[n:], []byte("\n")))
-			w.dropped += lost
-			w.total.Add(lost)
-			continue
-		}
-		if w.dropped = 0; dropped > 0 {
+			w.total.Add(int64(bytes.Count(out[n:], []byte("\n"))))
+		} else if dropped := w.total.Load() - w.told; dropped > 0 {
+			w.told += dropped
 			w.mu.Unlock()
 			w.resumed(dropped)
 			w.mu.Lock()

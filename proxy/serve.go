@@ -144,38 +144,36 @@ func (p *Proxy) front(in *ingest.Ingest) *front.Front {
 // listen listens on HOST:PORT, or on unix: and a path. The socket is for its
 // owner alone. One that a killed process left behind is replaced; one that
 // somebody listens on, and a file that is no socket, is not.
-func listen(addr string) (net.Listener, error) {
+func listen(addr string) (l net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("listen on %s: %w", addr, err)
+		}
+	}()
+	inUse := errors.New("another process does already; stop it, or change server.listen")
 	path, unix := strings.CutPrefix(addr, "unix:")
 	if !unix {
-		l, err := net.Listen("tcp", addr)
+		l, err = net.Listen("tcp", addr)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("listen on %s: another process does already; stop it, or change server.listen: %w", addr, err)
+			err = fmt.Errorf("%w: %w", inUse, err)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", addr, err)
-		}
-		return l, nil
+		return l, err
 	}
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != fs.ModeSocket {
-			return nil, fmt.Errorf("listen on %s: there is a file that is no socket; move it away, or change server.listen", addr)
+			return nil, errors.New("there is a file that is no socket; move it away, or change server.listen")
 		}
 		if c, err := net.Dial("unix", path); err == nil {
 			c.Close()
-			return nil, fmt.Errorf("listen on %s: another process does already; stop it, or change server.listen", addr)
+			return nil, inUse
 		}
 		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("listen on %s: a socket is left over from before and cannot be removed: %w", addr, err)
+			return nil, fmt.Errorf("a socket is left over from before and cannot be removed: %w", err)
 		}
 	}
 	// The mask, which is the whole process's, keeps others out from the first moment on.
-	mask := syscall.Umask(0o177)
-	l, err := net.Listen("unix", path)
-	syscall.Umask(mask)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", addr, err)
-	}
-	return l, nil
+	defer syscall.Umask(syscall.Umask(0o177))
+	return net.Listen("unix", path)
 }
 
 // address is where a listener listens, as server.listen writes it.

@@ -62,45 +62,47 @@ type watcher struct {
 
 // run watches until ctx ends.
 func (w *watcher) run(ctx context.Context) {
-	var told, after map[string]string // what the files held when changed was last called, and what it then read
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
+	var before map[string]string      // what the files held a rest ago, if that was news
+	var told, after map[string]string // what they held when changed was last called, and what it then read
 	for ctx.Err() == nil {
 		known := w.files()
 		w.follow(ctx, known)
-		news := func(holds map[string]string) bool {
-			return !maps.Equal(holds, known) && !(maps.Equal(holds, told) && maps.Equal(known, after)) && ctx.Err() == nil
-		}
-		if holds := hold(ctx, known); news(holds) {
-			if holds = settle(ctx, holds); news(holds) {
-				w.changed()
-				told, after = holds, w.files()
+		holds := hold(ctx, known)
+		switch {
+		case maps.Equal(holds, known) || maps.Equal(holds, told) && maps.Equal(known, after):
+			before = nil
+			w.wait(ctx)
+		case !maps.Equal(holds, before):
+			before = holds
+			select {
+			case <-ctx.Done():
+			case <-time.After(rest):
 			}
+		case ctx.Err() == nil:
+			w.changed()
+			told, after = holds, w.files()
 		}
-		w.wait(ctx, tick.C)
 	}
 }
 
 // wait returns when it is time to read again.
-func (w *watcher) wait(ctx context.Context, tick <-chan time.Time) {
+func (w *watcher) wait(ctx context.Context) {
 	var events chan fsnotify.Event
 	var errs chan error
 	if w.events != nil {
 		events, errs = w.events.Events, w.events.Errors
 	}
-	var enough <-chan time.Time
-	for {
+	enough := time.After(lookEvery)
+	for gathering := false; ; gathering = true {
 		select {
 		case <-ctx.Done():
-			return
-		case <-tick:
 			return
 		case <-enough:
 			return
 		case <-events:
 		case <-errs: // events were lost
 		}
-		if enough == nil {
+		if !gathering {
 			enough = time.After(gather)
 		}
 	}
@@ -123,22 +125,6 @@ func (w *watcher) follow(ctx context.Context, paths map[string]string) {
 			}
 			return nil, err
 		})
-	}
-}
-
-// settle returns what the files hold once that has not changed for as long as
-// files must rest, or when ctx ends.
-func settle(ctx context.Context, holds map[string]string) map[string]string {
-	for {
-		select {
-		case <-ctx.Done():
-			return holds
-		case <-time.After(rest):
-		}
-		before := holds
-		if holds = hold(ctx, holds); maps.Equal(before, holds) {
-			return holds
-		}
 	}
 }
 

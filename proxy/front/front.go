@@ -38,7 +38,7 @@ type Options struct {
 	Queue   *queue.Queue
 	Table   func() *table.Table // the running one
 	// ConfigError is why the config file, as it is now, is not the running config; nil if it is.
-	ConfigError func() error
+	ConfigError  func() error
 	LinesDropped func() int64 // of the log
 	Metrics      http.Handler
 	Log          *slog.Logger

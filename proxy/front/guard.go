@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 
 	"signalpost/proxy/api"
@@ -52,23 +54,14 @@ func ourHost(r *http.Request, hosts []string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
-	for _, h := range hosts {
-		if host != "" && host == hostname(h) {
-			return true
-		}
-	}
-	return false
+	return host != "" && slices.ContainsFunc(hosts, func(h string) bool { return host == hostname(h) })
 }
 
 // hostname is a Host header's value without port, brackets and the root's dot,
 // in lower case.
 func hostname(host string) string {
-	if strings.HasPrefix(host, "[") {
-		if end := strings.IndexByte(host, ']'); end > 0 && (end+1 == len(host) || host[end+1] == ':') {
-			host = host[1:end]
-		}
-	} else if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host, ':') == i {
-		host = host[:i]
+	if _, err := netip.ParseAddr(host); err != nil {
+		host = (&url.URL{Host: host}).Hostname()
 	}
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }

@@ -23,30 +23,35 @@ const SlowAfter = 20 * time.Millisecond
 // decoding is what the signals that expressions work on take in memory, all together.
 var decoding = memory.New(96<<20, memory.Wait)
 
-// An input is a signal as expressions see it.
+// An input is a signal as expressions see it. It must be closed.
 type input struct {
+	*queue.Signal
 	doc   any // many may read it at once, and nobody changes it
 	vars  transform.Vars
-	taken int64 // of decoding
+	began time.Time // when the first expression came; zero: none has, and nothing is decoded
+	taken int64     // of decoding
 }
 
-// read decodes a signal. The input must be closed. The error wraps
-// queue.ErrUnavailable if there is no memory for it, or is ctx's.
-func read(ctx context.Context, s *queue.Signal) (in *input, err error) {
-	in = &input{vars: transform.Vars{
-		SignalID:   s.ID.String(),
-		ReceivedAt: s.ID.Time().UTC().Format(time.RFC3339), // whole seconds: jq's fromdate takes no others
-	}}
-	if n := json.Footprint(s.Body); n > memory.Small {
+// decode decodes the signal, once. The error wraps queue.ErrUnavailable if
+// there is no memory for it, or is ctx's.
+func (in *input) decode(ctx context.Context) (err error) {
+	if !in.began.IsZero() {
+		return nil
+	}
+	if n := json.Footprint(in.Body); n > memory.Small {
 		if in.taken, err = decoding.Take(ctx, n); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if in.doc, err = json.Decode(s.Body); err != nil {
-		in.close()
-		return nil, fmt.Errorf("the signal cannot be decoded: %w", err)
+	if in.doc, err = json.Decode(in.Body); err != nil {
+		return fmt.Errorf("the signal cannot be decoded: %w", err)
 	}
-	return in, nil
+	in.vars = transform.Vars{
+		SignalID:   in.ID.String(),
+		ReceivedAt: in.ID.Time().UTC().Format(time.RFC3339), // whole seconds: jq's fromdate takes no others
+	}
+	in.began = time.Now()
+	return nil
 }
 
 func (in *input) close() { decoding.Give(in.taken) }
@@ -67,22 +72,17 @@ func (t *Table) Offer(use *transform.Session, s *queue.Signal, only string) (mad
 	if only != "" {
 		routes = slices.DeleteFunc([]*Route{t.Route(only)}, func(r *Route) bool { return r == nil })
 	}
-	var in *input       // a signal that meets no expression is not decoded
-	var began time.Time // of the first expression
+	var in *input
 	for i, r := range routes {
 		if !r.takes(s.Type) {
 			continue
 		}
-		switch {
-		case r.forwards():
-		case in == nil:
-			if in, err = read(context.Background(), s); err != nil {
-				return nil, false, err
-			}
+		if in == nil {
+			in = &input{Signal: s}
 			defer in.close()
-			began = time.Now()
-		case time.Since(began) > SlowAfter:
-			rest, ok, err := offerAtOnce(use, routes[i:], s.Type, in)
+		}
+		if !in.began.IsZero() && time.Since(in.began) > SlowAfter {
+			rest, ok, err := offerAtOnce(use, routes[i:], in)
 			return append(made, rest...), matched || ok, err
 		}
 		var ok bool
@@ -94,12 +94,12 @@ func (t *Table) Offer(use *transform.Session, s *queue.Signal, only string) (mad
 	return made, matched, nil
 }
 
-func offerAtOnce(use *transform.Session, routes []*Route, signalType string, in *input) (made []queue.Made, matched bool, err error) {
+func offerAtOnce(use *transform.Session, routes []*Route, in *input) (made []queue.Made, matched bool, err error) {
 	results := make([][]queue.Made, len(routes))
 	oks := make([]bool, len(routes))
 	var all errgroup.Group
 	for i, r := range routes {
-		if r.takes(signalType) {
+		if r.takes(in.Type) {
 			all.Go(func() (err error) {
 				results[i], oks[i], err = r.offer(use, nil, in)
 				return err
@@ -115,44 +115,43 @@ func (r *Route) takes(signalType string) bool {
 	return len(r.SignalTypes) == 0 || slices.ContainsFunc(r.SignalTypes, func(g string) bool { return glob(g, signalType) })
 }
 
-// forwards reports whether the route sends what it takes as it came.
-func (r *Route) forwards() bool { return r.Where == nil && r.Transform == nil }
-
 // offer appends to made what the route makes of a signal that it takes, and
-// reports whether the signal passed. One whose where fails counts as passed:
-// it makes a dead delivery, for people to see.
+// reports whether the signal passed. One whose where fails counts as passed: it makes a dead
+// delivery, for people to see.
 func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]queue.Made, bool, error) {
 	pass, bodies, err := r.run(use, r.Where, r.Transform, in)
-	_, failed := errors.AsType[*transform.RunError](err)
-	switch {
-	case failed:
+	if _, failed := errors.AsType[*transform.RunError](err); failed {
 		return append(made, queue.Made{Route: r.Name, Error: err.Error()}), true, nil
-	case err != nil:
-		return nil, false, err
-	case pass && r.Transform == nil:
-		return append(made, queue.Made{Route: r.Name}), true, nil
 	}
 	for _, body := range bodies {
 		made = append(made, queue.Made{Route: r.Name, Body: body})
 	}
-	return made, pass, nil
+	return made, pass, err
 }
 
 // run gives a signal to two expressions, each of which may be nil, and returns
-// whether it passes the first and what the second yields. An error that is a
-// *transform.RunError is the expression's own fault. If both are nil, in may be.
+// whether it passes the first and what the second makes of it: the signal's own
+// bytes if it is nil. An error that is a *transform.RunError is the expression's
+// own fault.
 func (r *Route) run(use *transform.Session, where, shape *transform.Program, in *input) (pass bool, bodies [][]byte, err error) {
-	if where == nil && shape == nil {
-		return true, nil, nil
+	var vars transform.Vars
+	if where != nil || shape != nil {
+		if err := in.decode(context.Background()); err != nil {
+			return false, nil, err
+		}
+		vars = in.vars
+		vars.Route = r.Name
 	}
-	vars := in.vars
-	vars.Route = r.Name
 	pass = true
 	if where != nil {
 		pass, err = where.Match(use, in.doc, vars)
-		pass = pass && err == nil
 	}
-	if pass && shape != nil {
+	switch {
+	case err != nil || !pass:
+		pass = false
+	case shape == nil:
+		bodies = [][]byte{in.Body}
+	default:
 		bodies, err = shape.Shape(use, in.doc, vars)
 	}
 	if fault, ok := errors.AsType[*transform.RunError](err); ok && fault.Kind == transform.KindBusy {
@@ -171,20 +170,11 @@ func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
 	if !r.takes(s.Type) {
 		return nil, nil
 	}
-	if r.forwards() {
-		return [][]byte{s.Body}, nil
-	}
-	in, err := read(context.Background(), &s)
-	if err != nil {
-		return nil, err
-	}
+	in := &input{Signal: &s}
 	defer in.close()
 	use := transform.NewSession(context.Background(), transform.ForSignals)
 	defer use.Close()
-	pass, bodies, err := r.run(use, r.Where, r.Transform, in)
-	if pass && err == nil && r.Transform == nil {
-		bodies = [][]byte{s.Body}
-	}
+	_, bodies, err := r.run(use, r.Where, r.Transform, in)
 	return bodies, err
 }
 

@@ -27,11 +27,11 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 		}
 		routes = []*Route{r}
 	}
-	in, err := read(ctx, s)
-	if err != nil {
+	in := &input{Signal: s}
+	defer in.close()
+	if err := in.decode(ctx); err != nil {
 		return nil, err
 	}
-	defer in.close()
 	otherWhere, err1 := compile("where", where)
 	otherShape, err2 := compile("transform", shape)
 	fault := errors.Join(err1, err2)
@@ -49,7 +49,7 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 		if shape != nil {
 			sh = otherShape
 		}
-		tried, err := r.try(use, w, sh, s, in)
+		tried, err := r.try(use, w, sh, in)
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return nil, err
 		}
@@ -75,10 +75,10 @@ func compile(name string, source *string) (*transform.Program, error) {
 }
 
 // try says what r would make of a signal; where and shape stand in for its own.
-func (r *Route) try(use *transform.Session, where, shape *transform.Program, s *queue.Signal, in *input) (api.Trial, error) {
+func (r *Route) try(use *transform.Session, where, shape *transform.Program, in *input) (api.Trial, error) {
 	t := api.Trial{Route: r.Name, Bodies: []json.RawMessage{}}
-	if !r.takes(s.Type) {
-		t.Why = fmt.Sprintf("signal_type %q is none of signal_types: %s", s.Type, strings.Join(r.SignalTypes, ", "))
+	if !r.takes(in.Type) {
+		t.Why = fmt.Sprintf("signal_type %q is none of signal_types: %s", in.Type, strings.Join(r.SignalTypes, ", "))
 		return t, nil
 	}
 	pass, bodies, err := r.run(use, where, shape, in)
@@ -94,8 +94,6 @@ func (r *Route) try(use *transform.Session, where, shape *transform.Program, s *
 		t.Why = "where failed"
 	case !pass:
 		t.Why = "where is false or null, or yields nothing"
-	case shape == nil:
-		t.Why, bodies = "passes", [][]byte{s.Body}
 	case len(bodies) == 0:
 		t.Why = "passes, but transform yields nothing"
 	default:
