@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -23,15 +22,6 @@ import (
 const (
 	keepAlive = 30 * time.Second // after which a silent TCP connection is probed
 	pingAfter = 5 * time.Second  // the same of HTTP/2, and how long the answer may take
-)
-
-// How far an attempt has got. One that goes over a connection which is there
-// already begins with waiting.
-const (
-	waiting int32 = iota // sending the request, then waiting for the answer
-	resolving
-	connecting
-	handshaking
 )
 
 // A network is what tests change of the way to a receiver.
@@ -60,8 +50,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 	}
 	// Called for each address, when it is known and before it is connected to.
 	// So no name, whatever it resolves to and when, leads past the check.
-	dialer.ControlContext = func(ctx context.Context, _, address string, c syscall.RawConn) error {
-		attemptOf(ctx).phase.Store(connecting)
+	dialer.Control = func(_, address string, c syscall.RawConn) error {
 		if err := leaveFiles(c); err != nil {
 			return err
 		}
@@ -73,7 +62,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 	secure := tlsConfig(r)
 	e.transport = &h1.Transport{Timeout: r.Timeout, BodyTimeout: responseTime, MaxIdle: r.Concurrency}
 	e.transport.Next = func() h1.Next {
-		next := &http.Transport{
+		return &http.Transport{
 			Proxy:                  http.ProxyURL(via),
 			DialContext:            dialer.DialContext,
 			TLSClientConfig:        secure,
@@ -91,16 +80,10 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 			DisableCompression:     true,
 			OnProxyConnectResponse: checkProxy,
 		}
-		if via == nil {
-			next.DialContext, next.DialTLSContext = e.transport.DialNext, e.transport.DialNext
-		}
-		return traced{next}
 	}
 	if via == nil {
-		ports := map[string]string{"http": "80", "https": "443"}
-		address := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), ports[u.Scheme]))
-		secure.ServerName = u.Hostname()
-		e.transport.Dial = func(ctx context.Context) (net.Conn, error) { return e.dial(ctx, dialer, address, secure) }
+		address := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+		e.transport.Dial = func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) }
 	}
 	return nil
 }
@@ -123,30 +106,6 @@ func leaveFiles(c syscall.RawConn) (err error) {
 	return err
 }
 
-// dial connects to an address. For https it does the handshake too.
-func (e *Endpoint) dial(ctx context.Context, dialer *net.Dialer, address string, c *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.route.Timeout)
-	defer cancel()
-	a := attemptOf(ctx)
-	a.phase.Store(resolving)
-	raw, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	if e.request.URL.Scheme != "https" {
-		a.phase.Store(waiting)
-		return raw, nil
-	}
-	a.phase.Store(handshaking)
-	secure := tls.Client(raw, c)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, err
-	}
-	a.phase.Store(waiting)
-	return secure, nil
-}
-
 func tlsConfig(r *config.Route) *tls.Config {
 	c := &tls.Config{}
 	if r.TLS.Config != nil {
@@ -162,27 +121,9 @@ func tlsConfig(r *config.Route) *tls.Config {
 	c.ClientSessionCache = tls.NewLRUClientSessionCache(r.Concurrency)
 	certificates := c.Certificates
 	c.GetClientCertificate = func(wanted *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		attemptOf(wanted.Context()).certificate.Store(true)
-		for i := range certificates {
-			if wanted.SupportsCertificate(&certificates[i]) == nil {
-				return &certificates[i], nil
-			}
-		}
-		return new(tls.Certificate), nil
+		return attemptOf(wanted.Context()).trace.clientCertificate(wanted, certificates), nil
 	}
 	return c
-}
-
-// A traced transport tells the attempt how far it has got.
-type traced struct{ *http.Transport }
-
-func (t traced) RoundTrip(req *http.Request) (*http.Response, error) {
-	phase := &attemptOf(req.Context()).phase
-	phase.Store(resolving)
-	return t.Transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		TLSHandshakeStart: func() { phase.Store(handshaking) },
-		GotConn:           func(httptrace.GotConnInfo) { phase.Store(waiting) },
-	})))
 }
 
 // A refusal is an error that is told as it is.

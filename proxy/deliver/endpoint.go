@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -31,6 +33,7 @@ type Endpoint struct {
 
 	transport *h1.Transport
 	client    *retryablehttp.Client
+	attempts  sync.Pool
 }
 
 // New returns the endpoint of a route, which nobody changes from now on. Its requests say that they come from the
@@ -75,53 +78,79 @@ func (e *Endpoint) Close() { e.transport.Close() }
 // CloseIdle closes the connections that no attempt is using.
 func (e *Endpoint) CloseIdle() { e.transport.CloseIdle() }
 
-// An attempt is one request under way. The context of all that is done for it
-// holds it.
+// An attempt is one request under way, and the context of all that is done for
+// it. It is used again for others under the same context, unless net/http may
+// still hold it.
 type attempt struct {
+	context.Context // the caller's; it stays
+	call            retryablehttp.Request
+	header          http.Header
+	reader          io.ReadCloser // of body
+	body            bytes.Reader
+
 	delivery queue.Delivery
 	number   int
 	start    time.Time
-	request  retryablehttp.Request
-	body     bytes.Reader // of the request
-
-	phase       atomic.Int32
-	certificate atomic.Bool // the receiver has asked for one of ours
-	location    string      // of a redirect
-
-	outcome queue.Outcome
-	err     error // why there is no verdict
+	trace    trace
+	location string // of a redirect
+	outcome  queue.Outcome
+	err      error // why there is no verdict
 }
 
 type attemptKey struct{}
 
+// Value implements context.Context.
+func (a *attempt) Value(key any) any {
+	if key == (attemptKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
 func attemptOf(ctx context.Context) *attempt { return ctx.Value(attemptKey{}).(*attempt) }
+
+// newAttempt makes what the attempts under a context need.
+func (e *Endpoint) newAttempt(ctx context.Context) *attempt {
+	a := &attempt{Context: ctx, header: maps.Clone(e.fixed)}
+	a.reader = io.NopCloser(&a.body)
+	a.call.Request = e.request.WithContext(httptrace.WithClientTrace(a, a.trace.hooks()))
+	a.call.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(a.delivery.Body)), nil }
+	return a
+}
 
 // Attempt makes one attempt of a delivery, the number-th, and judges it. It
 // returns an error if there is no verdict: ctx ended before, or, as
 // queue.ErrShortage, the machine lacks what a request takes.
 func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (queue.Outcome, error) {
-	a := &attempt{delivery: d, number: number, start: time.Now()}
-	req := e.request.WithContext(context.WithValue(ctx, attemptKey{}, a))
-	a.request.Request = req
+	a, _ := e.attempts.Get().(*attempt)
+	if a == nil || a.Context != ctx {
+		a = e.newAttempt(ctx)
+	}
+	a.delivery, a.number, a.start = d, number, time.Now()
+	a.call.Body, a.call.ContentLength = nil, int64(len(d.Body))
 	if len(d.Body) > 0 {
 		a.body.Reset(d.Body)
-		req.Body, req.ContentLength = io.NopCloser(&a.body), int64(len(d.Body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(a.delivery.Body)), nil }
+		a.call.Body = a.reader
 	}
-	resp, err := e.client.Do(&a.request) // err is in the outcome, by checkRetry
-	if a.err != nil {
-		return queue.Outcome{}, a.err
-	}
-	a.outcome.Duration = time.Since(a.start)
-	if err == nil {
-		a.outcome.Response = e.read(resp)
-	}
-	if a.outcome.Verdict == queue.Retry {
-		if d.Step >= e.route.Retry.Attempts {
-			a.outcome.Verdict, a.outcome.Reason = queue.Dead, queue.Exhausted
-		} else {
-			a.outcome.Gap = e.client.Backoff(e.client.RetryWaitMin, e.client.RetryWaitMax, d.Step, resp)
+	resp, err := e.client.Do(&a.call) // err is in the outcome, by checkRetry
+	o, lack := a.outcome, a.err
+	if lack == nil {
+		o.Duration = time.Since(a.start)
+		switch {
+		case o.Verdict != queue.Retry:
+		case d.Step >= e.route.Retry.Attempts:
+			o.Verdict, o.Reason = queue.Dead, queue.Exhausted
+		default:
+			o.Gap = e.client.Backoff(e.client.RetryWaitMin, e.client.RetryWaitMax, d.Step, resp)
+		}
+		if err == nil {
+			o.Response = e.read(resp)
 		}
 	}
-	return a.outcome, nil
+	if !a.trace.dialed && ctx.Err() == nil {
+		a.call.Header, a.location, a.outcome, a.err = e.request.Header, "", queue.Outcome{}, nil
+		a.delivery = queue.Delivery{}
+		e.attempts.Put(a)
+	}
+	return o, lack
 }

@@ -88,7 +88,7 @@ func (e *Endpoint) explain(a *attempt, err error) (text string, fault bool) {
 		return e.timeoutText(a), true
 	}
 	text = e.reason(a, err)
-	if phase := a.phase.Load(); e.proxy != "" && (phase == resolving || phase == connecting) {
+	if phase, _ := a.trace.state(); e.proxy != "" && (phase == resolving || phase == connecting) {
 		text = "proxy " + e.proxy + ": " + text
 	}
 	return text, true
@@ -96,7 +96,7 @@ func (e *Endpoint) explain(a *attempt, err error) (text string, fault bool) {
 
 func (e *Endpoint) timeoutText(a *attempt) string {
 	host := e.request.URL.Host
-	switch phase := a.phase.Load(); {
+	switch phase, _ := a.trace.state(); {
 	case phase == waiting:
 		return fmt.Sprintf("timeout: connected, but no answer within %s", e.route.Timeout)
 	case phase == handshaking:
@@ -174,6 +174,7 @@ func (e *Endpoint) tlsReason(a *attempt, err error) string {
 	if reason == "" && slices.ContainsFunc([]error{io.EOF, h1.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}, closed) {
 		reason = "connection closed"
 	}
+	phase, certificate := a.trace.state()
 	switch {
 	case errors.As(err, &unknown):
 		return fmt.Sprintf("TLS certificate of %s is from an unknown authority: if that is yours, set tls.ca_file", host)
@@ -181,11 +182,11 @@ func (e *Endpoint) tlsReason(a *attempt, err error) string {
 		return fmt.Sprintf("TLS certificate of %s is not acceptable: %s", host, strings.TrimPrefix(unverified.Err.Error(), "x509: "))
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS):
 		return fmt.Sprintf("%s does not speak TLS on this port", host)
-	case a.certificate.Load() && reason != "":
+	case certificate && reason != "":
 		return fmt.Sprintf("%s wants a TLS client certificate that it accepts (tls.cert_file and tls.key_file): %s", host, reason)
 	case alertOf(err) != "":
 		return fmt.Sprintf("%s refused the TLS handshake: %s", host, reason)
-	case a.phase.Load() == handshaking:
+	case phase == handshaking:
 		return fmt.Sprintf("TLS handshake with %s failed: %v", host, err)
 	}
 	return ""

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -112,16 +113,24 @@ func (e *Endpoint) read(resp *http.Response) string {
 	if resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols {
 		return ""
 	}
-	kept, err := io.ReadAll(io.LimitReader(resp.Body, keptResponse))
-	whole := err == nil && len(kept) < keptResponse
-	if err == nil && !whole {
+	buf := responses.Get().(*[keptResponse]byte)
+	defer responses.Put(buf)
+	n, err := 0, error(nil)
+	for n < len(buf) && err == nil {
+		var more int
+		more, err = resp.Body.Read(buf[n:])
+		n += more
+	}
+	if err == nil {
 		io.CopyN(io.Discard, resp.Body, maxResponse-keptResponse)
 	}
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return "[a body with a Content-Encoding]" // secrets in it could not be found
 	}
-	return cut(e.mask.clean(string(kept), whole), maxResponseLog)
+	return cut(e.mask.clean(string(buf[:n]), err == io.EOF), maxResponseLog)
 }
+
+var responses = sync.Pool{New: func() any { return new([keptResponse]byte) }}
 
 // plain makes an error text fit for people: no secret that the other side may
 // have echoed, no control characters, not too long.

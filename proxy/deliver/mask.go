@@ -78,7 +78,7 @@ func credential(segment string) bool {
 // clean returns text with every known secret replaced. If the text is not
 // whole, the beginning of a secret at its end goes too.
 func (m *mask) clean(text string, whole bool) string {
-	hidden := make([]bool, len(text))
+	var hidden []bool
 	for _, needle := range m.needles() {
 		for from := 0; ; from++ {
 			i := strings.IndexByte(text[from:], needle[0])
@@ -87,13 +87,16 @@ func (m *mask) clean(text string, whole bool) string {
 			}
 			from += i
 			if rest := text[from:]; strings.HasPrefix(rest, needle) || !whole && strings.HasPrefix(needle, rest) {
+				if hidden == nil {
+					hidden = make([]bool, len(text))
+				}
 				for i := range min(len(needle), len(rest)) {
 					hidden[from+i] = true
 				}
 			}
 		}
 	}
-	if !slices.Contains(hidden, true) {
+	if hidden == nil {
 		return text
 	}
 	var b strings.Builder

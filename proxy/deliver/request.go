@@ -28,8 +28,6 @@ const (
 	traceparent      = "Traceparent"
 )
 
-var perRequest = []string{webhookID, webhookTimestamp, signalID, signalType, attemptNumber, traceparent}
-
 // shapeRequest makes what all requests have in common. u is the route's URL.
 func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) error {
 	host, err := httpguts.PunycodeHostPort(u.Host)
@@ -51,9 +49,6 @@ func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) e
 		// Has net/http send the request again if a connection that served before is
 		// closed under it before a byte of the answer. Receivers know repetitions by webhook-id.
 		"Idempotency-Key": nil,
-	}
-	for _, name := range append(sign.Headers(r.Signatures), perRequest...) {
-		e.fixed[name] = nil // so that the clone of each request has room for it
 	}
 	switch {
 	case r.BasicAuth != nil:
@@ -88,14 +83,9 @@ func escape(s string) string {
 	})
 }
 
-// header returns the headers of one request, signed as of now.
-func (e *Endpoint) header(d *queue.Delivery, attempt int, now time.Time) http.Header {
-	h := maps.Clone(e.fixed)
-	values := make([]string, 0, len(perRequest))
-	set := func(name, value string) {
-		values = append(values, value)
-		h[name] = values[len(values)-1 : len(values) : len(values)]
-	}
+// sign makes h the headers of one request, signed as of now. h is a clone of e.fixed, or was that of another.
+func (e *Endpoint) sign(h http.Header, d *queue.Delivery, attempt int, now time.Time) {
+	set := func(name, value string) { h[name] = append(h[name][:0], value) }
 	id := d.ID.String()
 	set(webhookID, id)
 	set(webhookTimestamp, strconv.FormatInt(now.Unix(), 10))
@@ -104,9 +94,10 @@ func (e *Endpoint) header(d *queue.Delivery, attempt int, now time.Time) http.He
 	set(attemptNumber, strconv.Itoa(attempt))
 	if d.Traceparent != "" {
 		set(traceparent, d.Traceparent)
+	} else {
+		h[traceparent] = h[traceparent][:0]
 	}
 	e.route.Signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body})
-	return h
 }
 
 // signing gives a request its headers and sends it: it is the transport of an
@@ -118,21 +109,24 @@ type signing struct{ e *Endpoint }
 // redirect: http.Client would follow it, or fail if it cannot be parsed.
 func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
-	signed := *req
-	signed.Header = s.e.header(&a.delivery, a.number, a.start)
-	resp, err := s.e.transport.RoundTrip(&signed)
+	s.e.sign(a.header, &a.delivery, a.number, a.start)
+	req.Header = a.header // the request is the attempt's own
+	resp, err := s.e.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
-	a.location = resp.Header.Get("Location")
-	delete(resp.Header, "Location")
+	if location := resp.Header["Location"]; location != nil {
+		a.location = location[0]
+		delete(resp.Header, "Location")
+	}
 	return resp, nil
 }
 
 // Describe returns a request for people: where it goes by scheme and host, and
 // its headers, with [secret] for secret values and signatures.
 func (e *Endpoint) Describe(d queue.Delivery, attempt int) (method, target string, h http.Header) {
-	h = e.header(&d, attempt, time.Now())
+	h = maps.Clone(e.fixed)
+	e.sign(h, &d, attempt, time.Now())
 	if a := h["Authorization"]; len(a) > 0 {
 		scheme, _, _ := strings.Cut(a[0], " ")
 		h["Authorization"] = []string{scheme + " " + redacted}

@@ -2,28 +2,30 @@ package h1
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
+	"net/http/httptrace"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // A conn is a connection over which a Transport makes plain requests. It belongs
 // to one request, or is idle. As the body of an answer it is read to the end, or
 // not, and closed, which gives it back.
 type conn struct {
+	net.Conn
 	owner  *Transport
-	conn   net.Conn // TLS over raw, or raw
-	raw    net.Conn
-	fd     syscall.RawConn // of raw
-	reader *bufio.Reader   // of conn, within the bounds of answerReader
+	fd     syscall.RawConn
+	reader *bufio.Reader // of the connection, within the bounds of answerReader
 	made   time.Time
 	since  time.Time // when it became idle; zero: it is new
 
@@ -33,30 +35,32 @@ type conn struct {
 	peeked  int   // by peek, of one byte; 0: the end
 	peekErr error // EAGAIN: there was nothing
 
+	ctx  context.Context // of the request. If it ends, abort is called, also while the connection is idle
+	stop func() bool     // has abort not called; false: it may come yet
+
 	// Of one request.
-	ctx      context.Context
-	stop     func() bool // false: ctx has ended, and abort may come yet
-	left     int         // bytes that the answer's head may take; -1: it is the body's turn
-	failed   error       // of a read
-	extended bool        // the body has got its time
+	left     int   // bytes that the answer's head may take; -1: it is the body's turn
+	failed   error // of a read
+	extended bool  // the body has got its time
 	body     io.Reader
 	answered bool // a byte of the answer has come
 	ended    bool // the answer has been read to its end
 	last     bool // request of this connection
+
+	// Of a plain answer, and used for the next.
+	response http.Response
+	fields   fields
+	sized    sizedReader
 }
 
 func (t *Transport) newConn(nc net.Conn) (*conn, error) {
-	raw := nc
-	if secure, ok := nc.(*tls.Conn); ok {
-		raw = secure.NetConn()
-	}
-	fd, err := raw.(syscall.Conn).SyscallConn()
+	fd, err := nc.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{owner: t, conn: nc, raw: raw, fd: fd, made: time.Now()}
+	c := &conn{Conn: nc, owner: t, fd: fd, made: time.Now()}
 	c.reader = bufio.NewReader((*answerReader)(c))
-	c.abort = func() { raw.SetDeadline(longAgo) }
+	c.abort = func() { nc.SetDeadline(longAgo) }
 	var b [1]byte
 	c.peek = func(fd uintptr) {
 		c.peeked, _, c.peekErr = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
@@ -71,16 +75,46 @@ func (c *conn) quiet() bool {
 	return c.fd.Control(c.peek) == nil && (c.peekErr == syscall.EAGAIN || c.peekErr == syscall.EWOULDBLOCK)
 }
 
+// watch makes ctx the one that the connection obeys. It is false if the one
+// before has ended, and may yet end what goes on.
+func (c *conn) watch(ctx context.Context) bool {
+	if c.stop != nil && c.ctx.Done() == ctx.Done() {
+		return true // which spares the lock that all its children share
+	}
+	if c.stop != nil && !c.stop() {
+		return false
+	}
+	c.ctx, c.stop = ctx, context.AfterFunc(ctx, c.abort)
+	return true
+}
+
+// end closes the connection.
+func (c *conn) end() error {
+	if c.stop != nil {
+		c.stop()
+	}
+	return c.Conn.Close()
+}
+
 // exchange sends the bytes of a request and reads the head of the answer by the
 // deadline. After an error the connection is closed.
-func (c *conn) exchange(ctx context.Context, request []byte, req *http.Request, deadline time.Time) (*http.Response, error) {
-	c.ctx, c.left, c.extended, c.answered, c.failed = ctx, MaxHead, false, false, nil
-	c.raw.SetDeadline(deadline)
-	c.stop = context.AfterFunc(ctx, c.abort)
-	resp, err := c.answer(request, req)
+func (c *conn) exchange(request []byte, req *http.Request, deadline time.Time) (*http.Response, error) {
+	c.left, c.extended, c.answered, c.failed = MaxHead, false, false, nil
+	c.SetDeadline(deadline)
+	if c.ctx.Err() != nil { // or the deadline that abort has set is gone
+		c.abort()
+	}
+	trace := httptrace.ContextClientTrace(req.Context())
+	if trace == nil {
+		trace = new(httptrace.ClientTrace)
+	}
+	if trace.GotConn != nil {
+		reused := !c.since.IsZero()
+		trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: reused, WasIdle: reused})
+	}
+	resp, err := c.answer(request, req, trace)
 	if err != nil {
-		c.stop()
-		c.raw.Close()
+		c.end()
 		return nil, err
 	}
 	c.left = -1
@@ -89,19 +123,19 @@ func (c *conn) exchange(ctx context.Context, request []byte, req *http.Request, 
 	return resp, nil
 }
 
-func (c *conn) answer(request []byte, req *http.Request) (*http.Response, error) {
-	// On a new connection over TLS there may be tickets to read.
-	if c.since.IsZero() && c.conn == c.raw && !c.quiet() && c.peekErr == nil && c.peeked > 0 {
+func (c *conn) answer(request []byte, req *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
+	if c.since.IsZero() && !c.quiet() && c.peekErr == nil && c.peeked > 0 {
 		return nil, ErrEarly
 	}
-	_, unsent := c.conn.Write(request)
+	_, unsent := c.Conn.Write(request)
 	if unsent != nil && !closedByPeer(unsent) {
 		return nil, unsent
 	}
+	if trace.WroteRequest != nil {
+		trace.WroteRequest(httptrace.WroteRequestInfo{Err: unsent})
+	}
 	// An answer may have come before the request was whole.
-	const alert = 0x15 // type of a TLS record
-	first, err := c.reader.Peek(1)
-	switch {
+	switch _, err := c.reader.Peek(1); {
 	case err == io.EOF && unsent != nil:
 		return nil, unsent
 	case err == io.EOF:
@@ -110,10 +144,13 @@ func (c *conn) answer(request []byte, req *http.Request) (*http.Response, error)
 		return nil, err
 	}
 	c.answered = true
-	if first[0] == alert && c.conn == c.raw {
-		return nil, ErrTLS
+	if trace.GotFirstResponseByte != nil {
+		trace.GotFirstResponseByte()
 	}
-	resp, err := c.readHead(req)
+	resp, err := c.plainAnswer(req), error(nil)
+	if resp == nil {
+		resp, err = c.readHead(req)
+	}
 	if err == nil {
 		c.last = resp.Close || resp.StatusCode <= 199 || fails(resp.StatusCode) || unsent != nil
 	}
@@ -123,6 +160,57 @@ func (c *conn) answer(request []byte, req *http.Request) (*http.Response, error)
 // closedByPeer reports whether the other side ended the connection.
 func closedByPeer(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// plainAnswer reads the head of an answer whose body has a length, if it has
+// come whole and says nothing unusual: what any server says to a POST. Else it
+// returns nil, and leaves it in the reader.
+func (c *conn) plainAnswer(req *http.Request) *http.Response {
+	const proto = "HTTP/1.1 "
+	b, _ := c.reader.Peek(c.reader.Buffered())
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 || !bytes.HasPrefix(b, []byte(proto)) {
+		return nil
+	}
+	status, lines, _ := strings.Cut(string(b[len(proto):end+2]), "\r\n")
+	if len(status) < len("200 ") || status[3] != ' ' || !httpguts.ValidHeaderFieldValue(status) {
+		return nil
+	}
+	code, err := strconv.ParseUint(status[:3], 10, 16)
+	bodiless := code < 200 || code == http.StatusNoContent || code == http.StatusNotModified
+	if err != nil || bodiless || !c.fields.parse(lines) || c.fields.length < 0 {
+		return nil
+	}
+	c.reader.Discard(end + 4)
+	c.response = http.Response{
+		Status: status, StatusCode: int(code), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: c.fields.header, ContentLength: c.fields.length, Body: http.NoBody, Request: req,
+	}
+	if c.fields.length > 0 {
+		c.sized = sizedReader{c.reader, c.fields.length}
+		c.response.Body = &c.sized
+	}
+	return &c.response
+}
+
+// A sizedReader is the body of a plain answer.
+type sizedReader struct {
+	from *bufio.Reader
+	left int64
+}
+
+func (r *sizedReader) Close() error { return nil }
+
+func (r *sizedReader) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p[:min(int64(len(p)), r.left)])
+	r.left -= int64(n)
+	switch {
+	case r.left == 0:
+		err = io.EOF
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // readHead reads heads up to that of the final answer, and no byte of what follows.
@@ -135,10 +223,8 @@ func (c *conn) readHead(req *http.Request) (*http.Response, error) {
 		case err == nil:
 		case c.failed != nil:
 			return nil, c.failed
-		case errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, ErrCut
 		default:
-			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+			return nil, malformed(err)
 		}
 	}
 }
@@ -149,19 +235,19 @@ type answerReader conn
 func (r *answerReader) Read(p []byte) (n int, err error) {
 	switch {
 	case r.left > 0:
-		n, err = r.conn.Read(p[:min(len(p), r.left)])
+		n, err = r.Conn.Read(p[:min(len(p), r.left)])
 		r.left -= n
 	case r.left == 0:
 		err = ErrLongHead
 	default:
 		if !r.extended {
 			r.extended = true
-			r.raw.SetReadDeadline(time.Now().Add(r.owner.BodyTimeout))
+			r.SetReadDeadline(time.Now().Add(r.owner.BodyTimeout))
 			if r.ctx.Err() != nil { // or the deadline that abort has set is gone
 				r.abort()
 			}
 		}
-		n, err = r.conn.Read(p)
+		n, err = r.Conn.Read(p)
 	}
 	if err != nil && err != io.EOF {
 		r.failed = err
@@ -181,38 +267,22 @@ func (c *conn) Read(p []byte) (int, error) {
 // Close ends the request. The connection becomes idle if the next answer on it
 // can only be the answer to the next request.
 func (c *conn) Close() error {
-	if c.stop == nil {
+	if c.body == nil {
 		return nil // closed before
 	}
-	stopped := c.stop()
-	c.ctx, c.stop, c.body = nil, nil, nil
-	switch {
-	case !c.ended: // or TLS might wait to say goodbye
-		return c.raw.Close()
-	case !stopped || c.last || c.reader.Buffered() > 0 || !c.drained() || !c.owner.keep(c):
-		return c.conn.Close()
+	c.body = nil
+	if !c.ended || c.last || c.ctx.Err() != nil || c.reader.Buffered() > 0 || !c.owner.keep(c) {
+		return c.end()
 	}
 	return nil
-}
-
-// drained reports whether TLS holds no byte of an answer that has been read from
-// raw. The beginning of a record that is not whole it does not tell.
-func (c *conn) drained() bool {
-	if c.conn == c.raw {
-		return true
-	}
-	c.raw.SetReadDeadline(longAgo) // raw is not read
-	var b [1]byte
-	n, err := c.conn.Read(b[:])
-	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func (c *conn) expired(now time.Time) bool {
 	return now.Sub(c.since) >= MaxIdle || now.Sub(c.made) >= MaxAge
 }
 
-// takeIdle returns the connection used last that is fit for use, or nil.
-func (t *Transport) takeIdle() *conn {
+// takeIdle returns the connection used last that is fit for use under ctx, or nil.
+func (t *Transport) takeIdle(ctx context.Context) *conn {
 	for {
 		t.mu.Lock()
 		n := len(t.idle) - 1
@@ -223,10 +293,10 @@ func (t *Transport) takeIdle() *conn {
 		c := t.idle[n]
 		t.idle = slices.Delete(t.idle, n, n+1)
 		t.mu.Unlock()
-		if !c.expired(time.Now()) && c.quiet() {
+		if !c.expired(time.Now()) && c.quiet() && c.watch(ctx) {
 			return c
 		}
-		c.conn.Close()
+		c.end()
 	}
 }
 
@@ -274,6 +344,6 @@ func (t *Transport) closeIdle(gone func(*conn) bool) {
 	}
 	t.mu.Unlock()
 	for _, c := range closing {
-		c.conn.Close()
+		c.end()
 	}
 }

@@ -21,19 +21,26 @@ func classify(err error) error {
 		return false
 	}
 	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: %w", ErrCut, err)
+	case errors.Is(err, io.ErrUnexpectedEOF), has("malformed", "Content-Length", "ransfer encoding", "PROTOCOL_ERROR"):
+		return malformed(err)
 	case errors.Is(err, io.EOF), has("server closed idle connection", "http2: client conn", "http2: Transport received Server's graceful shutdown GOAWAY"):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	case has("headers exceeded", "message too large", "header list larger"):
 		return fmt.Errorf("%w: %w", ErrLongHead, err)
-	case has(`malformed HTTP response "\x15\x03`):
-		return fmt.Errorf("%w: %w", ErrTLS, err)
-	case has("malformed", "Content-Length", "ransfer encoding", "PROTOCOL_ERROR"):
-		for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
-			err = inner
-		}
-		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return err
+}
+
+// malformed returns what http.ReadResponse says of bytes that are no answer.
+func malformed(err error) error {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return ErrCut
+	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`):
+		return ErrTLS
+	}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return fmt.Errorf("%w: %w", ErrMalformed, err)
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +29,7 @@ type serverConn struct {
 
 	// Of one request, and used for the next.
 	request http.Request
-	values  []string // of its headers
+	fields  fields
 	body    bytes.Reader
 	answer  answer
 	out     []byte
@@ -41,8 +40,10 @@ func newServerConn(ctx context.Context, conn net.Conn, path string) *serverConn 
 	c.request = *(&http.Request{
 		Method: http.MethodPost, URL: &url.URL{Path: path}, RequestURI: path,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: conn.RemoteAddr().String(),
-		Header: http.Header{}, Body: io.NopCloser(&c.body),
+		Body: io.NopCloser(&c.body),
 	}).WithContext(context.WithValue(ctx, http.LocalAddrContextKey, conn.LocalAddr()))
+	c.fields.header = http.Header{}
+	c.request.Header = c.fields.header
 	return c
 }
 
@@ -54,9 +55,11 @@ func (c *serverConn) parse(line string) (size int, ok bool) {
 		return 0, false
 	}
 	head := string(b[:end+2])
-	length, ok := c.parseHead(head[len(line):])
-	size = len(head) + 2 + length
-	if !ok || size > maxPlain {
+	if !c.fields.parse(head[len(line):]) || !c.takeHost() || c.fields.length < 0 || c.request.Header["Content-Encoding"] != nil { // packed, it may not be small
+		return 0, false
+	}
+	length := int(c.fields.length)
+	if size = len(head) + 2 + length; size > maxPlain {
 		return 0, false
 	}
 	if size > len(b) { // some clients send head and body apart
@@ -71,50 +74,15 @@ func (c *serverConn) parse(line string) (size int, ok bool) {
 	return size, true
 }
 
-// parseHead reads header lines, each ended by CR LF. It is not ok with any
-// that says how the connection goes on, or that the body is more than so many bytes.
-func (c *serverConn) parseHead(lines string) (length int, ok bool) {
-	header := c.request.Header
-	clear(header)
-	c.request.Host = ""
-	c.values = c.values[:0]
-	length = -1
-	for lines != "" {
-		var line string
-		line, lines, _ = strings.Cut(lines, "\r\n")
-		name, value, found := strings.Cut(line, ":")
-		value = strings.Trim(value, " \t")
-		if !found || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			return 0, false
-		}
-		switch name = http.CanonicalHeaderKey(name); name {
-		case "Host":
-			if c.request.Host != "" || value == "" || !httpguts.ValidHostHeader(value) {
-				return 0, false
-			}
-			c.request.Host = value
-			continue
-		case "Content-Length":
-			n, err := strconv.ParseUint(value, 10, 31)
-			if err != nil || length >= 0 {
-				return 0, false
-			}
-			length = int(n)
-		case "Connection":
-			if !strings.EqualFold(value, "keep-alive") {
-				return 0, false
-			}
-		case "Transfer-Encoding", "Trailer", "Expect", "Upgrade", "Content-Encoding": // packed, it may not be small
-			return 0, false
-		}
-		if header[name] != nil {
-			header[name] = append(header[name], value)
-			continue
-		}
-		c.values = append(c.values, value)
-		header[name] = c.values[len(c.values)-1 : len(c.values) : len(c.values)]
+// takeHost makes the one Host of the request what net/http makes of it.
+func (c *serverConn) takeHost() bool {
+	host := c.request.Header["Host"]
+	if len(host) != 1 || host[0] == "" || !httpguts.ValidHostHeader(host[0]) {
+		return false
 	}
-	return length, length >= 0 && c.request.Host != ""
+	c.request.Host = host[0]
+	delete(c.request.Header, "Host")
+	return true
 }
 
 // An answer is an http.ResponseWriter that keeps all until it is sent.

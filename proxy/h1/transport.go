@@ -2,18 +2,17 @@ package h1
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -45,8 +44,8 @@ var (
 )
 
 // A Transport is an http.RoundTripper for requests to one origin. It makes those
-// that are plain, by HTTP/1.1 with a small body, in the caller's goroutine, for a
-// third of what net/http's transport costs; Next makes all others.
+// that are plain, without TLS and with a small body, in the caller's goroutine, for
+// a third of what net/http's transport costs; Next makes all others.
 //
 // A connection takes no new request once it is MaxAge old, or after an answer
 // of 429 or 5xx; when one timed out on it, nor does any other that was idle when
@@ -54,19 +53,23 @@ var (
 // sent on a connection which the other side then closed without a byte of an
 // answer is sent again on a new one: servers end idle connections just so.
 //
+// The context's httptrace.ClientTrace is told what goes on. With a plain request
+// GetConn is called only if a connection must be made.
+//
+// A plain request is not used any more when RoundTrip has returned, whatever its
+// body's reader or the map of its headers is. A plain answer and the map of its
+// headers are valid until its body is closed.
+//
 // All fields are set before the first request. It is safe for concurrent use.
 type Transport struct {
-	// Dial connects to the origin. For https the connection is a *tls.Conn after
-	// its handshake. nil: Next makes all requests.
+	// Dial connects to the origin for plain requests. nil: Next makes all requests.
 	Dial func(ctx context.Context) (net.Conn, error)
-	// Next returns a new transport for what is not plain. It dials by DialNext if Dial is set.
+	// Next returns a new transport for what is not plain.
 	Next func() Next
 
 	Timeout     time.Duration // from the beginning to the head of the answer
 	BodyTimeout time.Duration // for the answer's body
 	MaxIdle     int           // connections that are kept without a request, of each kind
-
-	http1 atomic.Bool // what the origin chose last over TLS; until it is known Next finds out
 
 	mu     sync.Mutex
 	closed bool        // guarded by mu
@@ -89,27 +92,15 @@ type generation struct {
 
 // RoundTrip makes a request. The answer's body must be closed.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	deadline := time.Now().Add(t.Timeout)
+	now := time.Now()
 	if err := checkHeader(req.Header); err != nil {
 		return nil, err
 	}
-	if t.Dial == nil || req.URL.Scheme == "https" && !t.http1.Load() || !plain(req) {
-		return t.sendNext(req, deadline)
+	if uri := req.URL.RequestURI(); t.Dial != nil && plain(req, uri) {
+		return t.sendPlain(req, uri, now)
 	}
-	resp, err := t.sendPlain(req, deadline)
-	if err != errHTTP2 {
-		return resp, err
-	}
-	again := *req
-	if again.Body != nil {
-		if again.Body, err = req.GetBody(); err != nil {
-			return nil, err
-		}
-	}
-	return t.sendNext(&again, deadline)
+	return t.sendNext(req, now.Add(t.Timeout))
 }
-
-var errHTTP2 = errors.New("the origin speaks HTTP/2")
 
 func checkHeader(h http.Header) error {
 	invalid := func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }
@@ -122,21 +113,21 @@ func checkHeader(h http.Header) error {
 }
 
 // plain reports whether a request can be sent as appendRequest writes it.
-func plain(req *http.Request) bool {
+func plain(req *http.Request, uri string) bool {
 	for _, name := range []string{"Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection", "Expect"} {
 		if req.Header[name] != nil {
 			return false
 		}
 	}
-	return req.ContentLength >= 0 && req.ContentLength <= maxPlainBody && (req.Body == nil || req.GetBody != nil) &&
+	return req.URL.Scheme == "http" && req.ContentLength >= 0 && req.ContentLength <= maxPlainBody && (req.Body != nil || req.ContentLength == 0) &&
 		req.TransferEncoding == nil && req.Trailer == nil && !req.Close && (req.Host == "" || req.Host == req.URL.Host) && httpguts.ValidHostHeader(req.URL.Host) &&
-		!strings.ContainsFunc(req.URL.RequestURI(), func(c rune) bool { return c <= ' ' || c >= 0x7f })
+		!strings.ContainsFunc(uri, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }
 
 // appendRequest appends a plain request, whose body it reads and closes.
-func appendRequest(b []byte, req *http.Request) ([]byte, error) {
+func appendRequest(b []byte, req *http.Request, uri string) ([]byte, error) {
 	b = append(append(b, req.Method...), ' ')
-	b = append(append(b, req.URL.RequestURI()...), " HTTP/1.1\r\nHost: "...)
+	b = append(append(b, uri...), " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, req.URL.Host...), "\r\n"...)
 	for name, values := range req.Header {
 		for _, v := range values {
@@ -151,53 +142,53 @@ func appendRequest(b []byte, req *http.Request) ([]byte, error) {
 	}
 	defer req.Body.Close()
 	n := len(b)
-	b = append(b, make([]byte, req.ContentLength)...)
+	b = slices.Grow(b, int(req.ContentLength))[:n+int(req.ContentLength)]
 	_, err := io.ReadFull(req.Body, b[n:])
 	return b, err
 }
 
 var requests = sync.Pool{New: func() any { return new([]byte) }}
 
-// sendPlain sends a plain request and returns the answer, or errHTTP2.
-func (t *Transport) sendPlain(req *http.Request, deadline time.Time) (*http.Response, error) {
+// sendPlain sends a plain request that begins now, and returns the answer.
+func (t *Transport) sendPlain(req *http.Request, uri string, now time.Time) (*http.Response, error) {
 	ctx := req.Context()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	buf := requests.Get().(*[]byte)
 	defer requests.Put(buf)
-	request, err := appendRequest((*buf)[:0], req)
+	request, err := appendRequest((*buf)[:0], req, uri)
 	*buf = request
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	if c := t.takeIdle(); c != nil {
-		resp, err := c.exchange(ctx, request, req, deadline)
+	deadline := now.Add(t.Timeout)
+	if c := t.takeIdle(ctx); c != nil {
+		resp, err := c.exchange(request, req, deadline)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
-			t.closeIdle(func(c *conn) bool { return c.since.Before(began) })
+			t.closeIdle(func(c *conn) bool { return c.since.Before(now) })
 			return nil, err
 		case err == nil || c.answered || ctx.Err() != nil:
 			return resp, err
 		}
 	}
+	if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.GetConn != nil {
+		trace.GetConn(req.URL.Host)
+	}
 	dialing, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	nc, err := t.DialNext(dialing, "", "")
+	nc, err := t.Dial(dialing)
 	if err != nil {
 		return nil, timeoutOf(dialing, err)
-	}
-	if speaksHTTP2(nc) {
-		nc.Close()
-		return nil, errHTTP2
 	}
 	c, err := t.newConn(nc)
 	if err != nil {
 		nc.Close()
 		return nil, err
 	}
-	return c.exchange(ctx, request, req, deadline)
+	c.watch(ctx)
+	return c.exchange(request, req, deadline)
 }
 
 // timeoutOf returns err, or os.ErrDeadlineExceeded with it if that is why ctx has ended.
@@ -206,21 +197,6 @@ func timeoutOf(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)
 	}
 	return err
-}
-
-// DialNext is a dial function of an http.Transport, with TLS for https: Dial,
-// which notes what the origin speaks.
-func (t *Transport) DialNext(ctx context.Context, _, _ string) (net.Conn, error) {
-	c, err := t.Dial(ctx)
-	if err == nil {
-		t.http1.Store(!speaksHTTP2(c))
-	}
-	return c, err
-}
-
-func speaksHTTP2(c net.Conn) bool {
-	secure, ok := c.(*tls.Conn)
-	return ok && secure.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // sendNext has Next make a request.

@@ -12,11 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -64,21 +63,14 @@ func receiver(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) (add
 	return l.Addr().String()
 }
 
-// transport is one to an address, which it speaks TLS with if roots is not nil.
+// transport is one to an address, whose certificates are from the roots.
 func transport(t testing.TB, address string, roots *x509.CertPool) *Transport {
 	t.Helper()
 	tr := &Transport{Timeout: time.Minute, BodyTimeout: time.Second, MaxIdle: 8}
-	tr.Dial = func(ctx context.Context) (net.Conn, error) {
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-		if err != nil || roots == nil {
-			return c, err
-		}
-		secure := tls.Client(c, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", NextProtos: []string{"h2", "http/1.1"}})
-		return secure, secure.HandshakeContext(ctx)
-	}
+	tr.Dial = func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) }
 	tr.Next = func() Next {
 		return &http.Transport{
-			DialContext: tr.DialNext, DialTLSContext: tr.DialNext, ForceAttemptHTTP2: true,
+			TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
 			DisableCompression: true, MaxResponseHeaderBytes: MaxHead,
 		}
 	}
@@ -149,90 +141,59 @@ func (t *Transport) idleCount() int {
 	return len(t.idle)
 }
 
-// A server's side of TLS that can hold what it writes.
-type heldConn struct {
-	net.Conn
-	held *bytes.Buffer // nil: nothing is held
-}
-
-func (c *heldConn) Write(p []byte) (int, error) {
-	if c.held != nil {
-		return c.held.Write(p)
-	}
-	return c.Conn.Write(p)
-}
-
 // An answer that nothing asked for is never the answer to the next request:
 // each has the answer with its own number.
 func TestStrayAnswer(t *testing.T) {
-	side, roots := authority(t, "http/1.1")
 	answer := func(s string) string {
 		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(s), s)
 	}
-	for _, scheme := range []string{"http", "https"} {
-		for name, how := range map[string]string{"none": "", "in one piece": "one", "at once": "held", "later": "later", "half of one later": "half", "closed later": "closed"} {
-			t.Run(scheme+" "+name, func(t *testing.T) {
-				t.Parallel()
-				later := make(chan bool)
-				var used [2]atomic.Int32
-				address := receiver(t, func(n int, raw net.Conn, r *bufio.Reader) {
-					h := &heldConn{Conn: raw}
-					c := net.Conn(h)
-					if scheme == "https" {
-						c = tls.Server(h, side)
-						r = bufio.NewReader(c)
+	for name, how := range map[string]string{"none": "", "in one piece": "one", "later": "later", "half of one later": "half", "closed later": "closed"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			later := make(chan bool)
+			var used [2]atomic.Int32
+			address := receiver(t, func(n int, c net.Conn, r *bufio.Reader) {
+				for {
+					req, ok := readRequest(r)
+					if !ok {
+						return
 					}
-					for {
-						req, ok := readRequest(r)
-						if !ok {
-							return
-						}
-						number := req.Header.Get("X-Number")
-						used[number[0]-'1'].Store(int32(n))
-						switch how {
-						case "one":
-							io.WriteString(c, answer(number)+answer("stray"))
-						case "held": // records of their own, but one segment
-							h.held = new(bytes.Buffer)
-							io.WriteString(c, answer(number))
-							io.WriteString(c, answer("stray"))
-							raw.Write(h.held.Bytes())
-							h.held = nil
-						default:
-							io.WriteString(c, answer(number))
-						}
-						if number == "2" {
-							continue
-						}
-						switch <-later; how {
-						case "later":
-							io.WriteString(c, answer("stray"))
-						case "half":
-							io.WriteString(c, answer("stray")[:20])
-						case "closed":
-							c.Close()
-							return
-						}
+					number := req.Header.Get("X-Number")
+					used[number[0]-'1'].Store(int32(n))
+					if how == "one" {
+						io.WriteString(c, answer(number)+answer("stray"))
+					} else {
+						io.WriteString(c, answer(number))
 					}
-				})
-				tr := transport(t, address, map[string]*x509.CertPool{"https": roots}[scheme])
-				tr.http1.Store(true)
-				for n := 1; n <= 2; n++ {
-					if status, body, err := send(t, tr, request(t, t.Context(), scheme, address, "{}", n)); err != nil || status != 200 || body != fmt.Sprint(n) {
-						t.Errorf("request %d: %d %q, %v", n, status, body, err)
+					if number == "2" {
+						continue
 					}
-					if n == 1 {
-						later <- true
-						for slices.Contains([]string{"later", "half", "closed"}, how) && tr.idle[0].quiet() {
-							time.Sleep(time.Millisecond) // until it is here
-						}
+					switch <-later; how {
+					case "later":
+						io.WriteString(c, answer("stray"))
+					case "half":
+						io.WriteString(c, answer("stray")[:20])
+					case "closed":
+						return
 					}
-				}
-				if a, b := used[0].Load(), used[1].Load(); (a == b) != (how == "") {
-					t.Errorf("connections %d and %d", a, b)
 				}
 			})
-		}
+			tr := transport(t, address, nil)
+			for n := 1; n <= 2; n++ {
+				if status, body, err := send(t, tr, request(t, t.Context(), "http", address, "{}", n)); err != nil || status != 200 || body != fmt.Sprint(n) {
+					t.Errorf("request %d: %d %q, %v", n, status, body, err)
+				}
+				if n == 1 {
+					later <- true
+					for slices.Contains([]string{"later", "half", "closed"}, how) && tr.idle[0].quiet() {
+						time.Sleep(time.Millisecond) // until it is here
+					}
+				}
+			}
+			if a, b := used[0].Load(), used[1].Load(); (a == b) != (how == "") {
+				t.Errorf("connections %d and %d", a, b)
+			}
+		})
 	}
 	t.Run("before the first request", func(t *testing.T) {
 		address := receiver(t, func(_ int, c net.Conn, r *bufio.Reader) {
@@ -260,84 +221,74 @@ func TestStrayAnswer(t *testing.T) {
 // The connections of a Transport: as many idle as it may keep, no longer than
 // they may be, and none once it is closed.
 func TestIdleConnections(t *testing.T) {
-	side, roots := authority(t, "http/1.1")
-	for scheme, roots := range map[string]*x509.CertPool{"http": nil, "https": roots} {
-		t.Run(scheme, func(t *testing.T) {
-			const n = 5
-			var gate sync.WaitGroup
-			var open, made atomic.Int32
-			address := receiver(t, func(_ int, c net.Conn, r *bufio.Reader) {
-				made.Add(1)
-				open.Add(1)
-				defer open.Add(-1)
-				if scheme == "https" {
-					c = tls.Server(c, side)
-					r = bufio.NewReader(c)
-				}
-				for {
-					if _, ok := readRequest(r); !ok {
-						return
-					}
-					gate.Done()
-					gate.Wait()
-					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	const n = 5
+	var gate sync.WaitGroup
+	var open, made atomic.Int32
+	address := receiver(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		made.Add(1)
+		open.Add(1)
+		defer open.Add(-1)
+		for {
+			if _, ok := readRequest(r); !ok {
+				return
+			}
+			gate.Done()
+			gate.Wait()
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	wantOpen := func(want int32) {
+		t.Helper()
+		for range 1000 {
+			if open.Load() == want {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		t.Errorf("%d connections are open, want %d", open.Load(), want)
+	}
+	tr := transport(t, address, nil)
+	tr.MaxIdle = 3
+	burst := func(n int) {
+		var all sync.WaitGroup
+		gate.Add(n)
+		for range n {
+			all.Go(func() {
+				if status, body, err := send(t, tr, request(t, t.Context(), "http", address, "{}", 1)); status != 200 || body != "ok" {
+					t.Errorf("%d %q, %v", status, body, err)
 				}
 			})
-			wantOpen := func(want int32) {
-				t.Helper()
-				for range 1000 {
-					if open.Load() == want {
-						return
-					}
-					time.Sleep(5 * time.Millisecond)
-				}
-				t.Errorf("%d connections are open, want %d", open.Load(), want)
-			}
-			tr := transport(t, address, roots)
-			tr.http1.Store(true)
-			tr.MaxIdle = 3
-			burst := func(n int) {
-				var all sync.WaitGroup
-				gate.Add(n)
-				for range n {
-					all.Go(func() {
-						if status, body, err := send(t, tr, request(t, t.Context(), scheme, address, "{}", 1)); status != 200 || body != "ok" {
-							t.Errorf("%d %q, %v", status, body, err)
-						}
-					})
-				}
-				all.Wait()
-			}
-			burst(n)
-			wantOpen(3)
-			burst(3)
-			wantOpen(3)
-			tr.closeExpired()
-			if wantOpen(3); !tr.sweep.Stop() {
-				t.Error("nothing will close them")
-			}
-			tr.idle[0].since = time.Now().Add(-MaxIdle)
-			tr.idle[1].made = time.Now().Add(-MaxAge)
-			tr.closeExpired()
-			wantOpen(1)
-			for _, age := range []func(c *conn){
-				func(c *conn) { c.since = time.Now().Add(-MaxIdle) },
-				func(c *conn) { c.made = time.Now().Add(-MaxAge) },
-			} {
-				before := made.Load()
-				age(tr.idle[0])
-				burst(1)
-				if wantOpen(1); made.Load() != before+1 {
-					t.Error("a connection was used that is too old")
-				}
-			}
-			tr.Close()
-			wantOpen(0)
-			burst(1)
-			if wantOpen(0); tr.sweep != nil || tr.idleCount() != 0 {
-				t.Error("it is closed, and has connections")
-			}
-		})
+		}
+		all.Wait()
+	}
+	burst(n)
+	wantOpen(3)
+	burst(3)
+	wantOpen(3)
+	tr.closeExpired()
+	if wantOpen(3); !tr.sweep.Stop() {
+		t.Error("nothing will close them")
+	}
+	tr.idle[0].since = time.Now().Add(-MaxIdle)
+	tr.idle[1].made = time.Now().Add(-MaxAge)
+	tr.closeExpired()
+	wantOpen(1)
+	for _, age := range []func(c *conn){
+		func(c *conn) { c.since = time.Now().Add(-MaxIdle) },
+		func(c *conn) { c.made = time.Now().Add(-MaxAge) },
+	} {
+		before := made.Load()
+		age(tr.idle[0])
+		burst(1)
+		if wantOpen(1); made.Load() != before+1 {
+			t.Error("a connection was used that is too old")
+		}
+	}
+	tr.Close()
+	wantOpen(0)
+	burst(1)
+	if wantOpen(0); tr.sweep != nil || tr.idleCount() != 0 {
+		t.Error("it is closed, and has connections")
 	}
 }
 
@@ -380,99 +331,6 @@ func TestEndedRequestKeepsItsConnection(t *testing.T) {
 	}
 }
 
-// Which of its protocols a host chooses is found out by connecting, and may
-// change; no connection is lost over it.
-func TestProtocolIsFoundOut(t *testing.T) {
-	var open, made atomic.Int32
-	var protos sync.Map
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		n, err := io.Copy(io.Discard, r.Body)
-		protos.Store(fmt.Sprint(r.Proto, " ", n, " ", err), true)
-	}))
-	var only1 atomic.Bool
-	side, roots := authority(t, "h2", "http/1.1")
-	server.TLS = side
-	server.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		c := server.TLS.Clone()
-		if only1.Load() {
-			c.NextProtos = []string{"http/1.1"}
-		}
-		return c, nil
-	}
-	server.EnableHTTP2 = true
-	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		switch s {
-		case http.StateNew:
-			open.Add(1)
-			made.Add(1)
-		case http.StateClosed:
-			open.Add(-1)
-		}
-	}
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS()
-	defer server.Close()
-	address := server.Listener.Addr().String()
-	tr := transport(t, address, roots)
-	burst := func(n, body int, want string) {
-		t.Helper()
-		var all sync.WaitGroup
-		for range n {
-			all.Go(func() {
-				if status, _, err := send(t, tr, request(t, t.Context(), "https", address, strings.Repeat("x", body), 1)); status != 200 {
-					t.Errorf("%d, %v", status, err)
-				}
-			})
-		}
-		all.Wait()
-		var got []string
-		protos.Range(func(k, _ any) bool { got = append(got, k.(string)); return true })
-		if protos.Clear(); !slices.Equal(got, []string{want}) {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-	// forget has the next request connect anew.
-	forget := func() {
-		t.Helper()
-		tr.mu.Lock()
-		g := tr.next
-		tr.next = nil
-		tr.mu.Unlock()
-		tr.closeIdle(func(*conn) bool { return true })
-		for range 1000 {
-			if g != nil {
-				g.CloseIdleConnections() // they may not be idle yet
-			}
-			if open.Load() == 0 {
-				return
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
-		t.Fatalf("%d connections are left", open.Load())
-	}
-	burst(1, 10, "HTTP/2.0 10 <nil>")
-	if made.Load() != 1 {
-		t.Errorf("%d connections for one request", made.Load())
-	}
-	forget()
-	tr.http1.Store(true)
-	burst(16, 10, "HTTP/2.0 10 <nil>")
-	if tr.http1.Load() || tr.idleCount() != 0 {
-		t.Error("HTTP/2 was not noticed")
-	}
-	forget()
-	only1.Store(true)
-	burst(16, maxPlainBody+1, fmt.Sprint("HTTP/1.1 ", maxPlainBody+1, " <nil>"))
-	burst(16, 10, "HTTP/1.1 10 <nil>")
-	if tr.idleCount() == 0 {
-		t.Error("HTTP/1.1 was not noticed")
-	}
-	forget()
-	only1.Store(false)
-	burst(16, 10, "HTTP/2.0 10 <nil>")
-	forget()
-}
-
 // A recording is a connection on which everything has been said.
 type recording struct {
 	net.Conn
@@ -494,7 +352,8 @@ func (t *Transport) replay(ctx context.Context, r recording) (*http.Response, er
 		return nil, err
 	}
 	c.since = time.Now()
-	return c.exchange(ctx, nil, post, time.Now().Add(time.Minute))
+	c.watch(ctx)
+	return c.exchange(nil, post, time.Now().Add(time.Minute))
 }
 
 var post = &http.Request{Method: http.MethodPost}
@@ -533,6 +392,9 @@ func TestAnswerToHalfARequest(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/1.1 \r\n0 \r\n\r\n",
+		"HTTP/1.1 200 \n\r\nContent-Length:00\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nx-a: 1\r\nX-A:2 \r\nPragma: no-cache\r\nContent-Length: 2\r\n\r\no",
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 500 No\r\n\r\n",
 		"HTTP/1.1 103 Hints\r\nLink: a\r\n\r\nHTTP/1.1 403 No\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\n1;x\r\na\r\n0\r\nT: u\r\n\r\n",
 		"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nok",
@@ -553,8 +415,9 @@ func FuzzAnswer(f *testing.F) {
 		}
 		tr := &Transport{MaxIdle: 1}
 		resp, err := tr.replay(t.Context(), recording{Reader: in})
+		var body []byte
 		if err == nil {
-			io.Copy(io.Discard, resp.Body)
+			body, _ = io.ReadAll(resp.Body)
 			resp.Body.Close()
 		}
 		kept := tr.idleCount() == 1
@@ -573,13 +436,19 @@ func FuzzAnswer(f *testing.F) {
 		if err == nil && resp.StatusCode != want.StatusCode {
 			t.Errorf("status %d, want %d", resp.StatusCode, want.StatusCode)
 		}
+		if err != nil || wantErr != nil {
+			return
+		}
+		wantBody, readErr := io.ReadAll(want.Body)
+		if !maps.EqualFunc(resp.Header, want.Header, slices.Equal) || resp.ContentLength != want.ContentLength || !bytes.Equal(body, wantBody) {
+			t.Errorf("%v, %q, want %v, %q", resp, body, want, wantBody)
+		}
 		if !kept {
 			return
 		}
-		_, err = io.Copy(io.Discard, want.Body)
 		used, read := len(answer)-again.Len()-whole.Buffered(), len(answer)-sent.Len()
-		if err != nil || used != read || want.Close || want.StatusCode < 200 || want.StatusCode >= 500 || want.StatusCode == 429 {
-			t.Errorf("kept after %d of %d bytes, status %d, close: %t, %v", used, read, want.StatusCode, want.Close, err)
+		if readErr != nil || used != read || want.Close || want.StatusCode < 200 || want.StatusCode >= 500 || want.StatusCode == 429 {
+			t.Errorf("kept after %d of %d bytes, status %d, close: %t, %v", used, read, want.StatusCode, want.Close, readErr)
 		}
 	})
 }

@@ -217,9 +217,10 @@ func (s *Signer) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "sign.Signer(%s)", strings.Join(namesOf(s.presets), ", "))
 }
 
-// Sign sets the headers of the Signer's presets in h. The standard preset is
-// complete only beside the headers webhook-id and webhook-timestamp, which
-// the caller sets to m.ID and the Unix seconds of m.Time.
+// Sign sets the headers of the Signer's presets in h, in the memory of the values
+// that they have. The standard preset is complete only beside the headers
+// webhook-id and webhook-timestamp, which the caller sets to m.ID and the Unix
+// seconds of m.Time.
 func (s *Signer) Sign(h http.Header, m Message) {
 	if s == nil {
 		return
@@ -228,9 +229,9 @@ func (s *Signer) Sign(h http.Header, m Message) {
 	defer s.pool.Put(sc)
 	at := strconv.FormatInt(m.Time.Unix(), 10)
 	for i, p := range s.presets {
-		h[p.header] = []string{sc.value(p, sc.keys[i], &m, at)}
+		h[p.header] = append(h[p.header][:0], sc.value(p, sc.keys[i], &m, at))
 		for i, name := range p.extra {
-			h[name] = []string{p.values(i, m.ID, m.Type, at)}
+			h[name] = append(h[name][:0], p.values(i, m.ID, m.Type, at))
 		}
 	}
 }
