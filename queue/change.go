@@ -15,9 +15,9 @@ type change struct {
 	due    record.Millis // of the due key that is to go; only if it was pending
 	was    record.Delivery
 	now    record.Delivery
-	entry  *record.Entry // nil: there is nothing to log
-	tried  record.Entry  // what entry is of an attempt: one piece of memory, not two
-	body   []byte        // not nil: the body made anew
+	entry  *store.Entry // nil: there is nothing to log
+	tried  store.Entry  // what entry is of an attempt: one piece of memory, not two
+	body   []byte       // not nil: the body made anew
 
 	giveUp bool // only note that the delivery is given up: an attempt is under way
 	missed bool // of giveUp: the attempt was recorded before
@@ -48,7 +48,8 @@ func (c *change) Write(b *store.Batch) {
 	}
 	if c.entry != nil {
 		c.entry.Prev = c.was.Last
-		c.now.Last = b.Log(s.route, c.entry)
+		b.Log(s.route, c.entry)
+		c.now.Last = c.entry.At
 	}
 	n := b.Count(s.route)
 	c.now.Flags &^= record.Tallied
@@ -99,10 +100,7 @@ func (c *change) Done(err error) {
 // die makes the change one to dead without an attempt.
 func (c *change) die(why Reason, text string) {
 	c.now.State, c.now.Reason, c.now.Due = record.IsDead, why, 0
-	c.entry = &record.Entry{
-		Delivery: c.id, Signal: c.was.Signal, Route: c.sender.route.Num,
-		Verdict: Dead, Reason: why, Error: text,
-	}
+	c.entry = &store.Entry{Entry: record.Entry{Delivery: c.id, Signal: c.was.Signal, Verdict: Dead, Reason: why, Error: text}}
 }
 
 // entryOf is the log entry as readers see it.
@@ -112,6 +110,10 @@ func entryOf(r *store.Entry) Entry {
 		Attempt: r.Attempt, Verdict: r.Verdict, Reason: r.Reason,
 		Status: r.Status, DurationMS: float64(r.Duration.Microseconds()) / 1000,
 		Error: r.Error, Response: r.Response,
+		Trigger: r.Trigger, Class: r.Class, Config: r.ConfigHash, Peer: r.PeerAddress, Reused: r.Reused,
+	}
+	if r.Timing != (Timing{}) {
+		e.Timing = &r.Timing
 	}
 	if r.Next != 0 {
 		t := r.Next.Time()

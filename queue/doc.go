@@ -21,16 +21,23 @@
 //	m                               format
 //	r route[4]                      the route's name
 //	c route[4]                      made pending delivered dead expired paused[1] low-water-mark newest-attempt discarded
-//	s signal[16]                    type traceparent bytes-received
+//	t text[4]                       day text
+//	s signal[16]                    0[1] config type traceparent bytes-received
 //	d delivery[16]                  state[1] flags[1] reason[1] route [signal[16]] attempts base due newest-entry [since]
 //	b delivery[16]                  the body, if it is not the signal's bytes
 //	x signal[16] delivery[16]       a delivery that a reshaped retry added to the signal
 //	q route[4] due[8] delivery[16]  a pending delivery, at the milliseconds it is due
 //	l time[8]                       flags[1] verdict[1] reason[1] delivery[16] [signal[16]] route attempt status
-//	                                microseconds next-due entry-before type error response
+//	                                microseconds next-due entry-before [sent] type error response
 //	k key[16]                       time[8] digest[32] answer, by the hash of an Idempotency-Key
 //	i time[8] key[16]               when that was bound, in milliseconds
 //	p                               with a store.Log: up to where the view has it
+//
+// What many records have in common (the hash of a config, a request's template,
+// a peer's address) is a text, written with the first that names its number, and
+// again on each day that it is used; it goes when nothing can name it any more. sent is
+// class-and-trigger[1] parts[1], the microseconds of DNS, connect, TLS and first
+// byte, started as milliseconds after the delivery was made, config peer request: some 12 bytes.
 //
 // Signals, deliveries, bodies and log entries come in the order of their keys and go
 // in ranges from the old end. Of a signal accepted and delivered at the first

@@ -68,7 +68,7 @@ func (p *putOp) Urgent() bool { return true }
 func (p *putOp) Write(b *store.Batch) {
 	for i := range p.batch {
 		s := &p.batch[i]
-		b.PutSignal(s.ID, record.Signal{Type: s.Type, Traceparent: s.Traceparent, Body: s.Body})
+		b.PutSignal(s.ID, record.Signal{Config: b.Text(s.Config), Type: s.Type, Traceparent: s.Traceparent, Body: s.Body})
 		for n := range s.Deliveries {
 			p.made = append(p.made, p.e.make(b, s, &s.Deliveries[n], s.ID.Delivery(n+1), 0))
 		}
@@ -86,9 +86,9 @@ func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags
 	if m.Error != "" {
 		r.State, r.Reason = record.IsDead, Transform
 		r.Flags |= record.NoBody
-		r.Last = b.Log(route, &record.Entry{
-			Delivery: id, Signal: s.ID, Route: route.Num, Type: s.Type, Verdict: Dead, Reason: Transform, Error: m.Error,
-		})
+		died := store.Entry{Entry: record.Entry{Delivery: id, Signal: s.ID, Type: s.Type, Verdict: Dead, Reason: Transform, Error: m.Error}}
+		b.Log(route, &died)
+		r.Last = died.At
 	} else {
 		if m.Body != nil && !bytes.Equal(m.Body, s.Body) {
 			r.Flags |= record.OwnBody

@@ -66,8 +66,8 @@ func (e *engine) logOf(f LogFilter, lo, hi record.Stamp, page []Entry) ([]Entry,
 		if err != nil {
 			return nil, "", err
 		}
-		err = e.history(r.Last, func(at record.Stamp, entry Entry) bool {
-			if at >= lo && at < hi && f.match(&entry) {
+		err = e.history(r.Last, func(r *store.Entry) bool {
+			if entry := entryOf(r); r.At >= lo && r.At < hi && f.match(&entry) {
 				page = append(page, entry)
 			}
 			return true
@@ -86,10 +86,10 @@ func (e *engine) logOf(f LogFilter, lo, hi record.Stamp, page []Entry) ([]Entry,
 
 // history calls f with the log entries of one delivery from the newest back,
 // until it says stop or the rest has expired.
-func (e *engine) history(at record.Stamp, f func(record.Stamp, Entry) bool) error {
+func (e *engine) history(at record.Stamp, f func(*store.Entry) bool) error {
 	for at != 0 {
 		r, err := e.store.Entry(at)
-		if err != nil || r == nil || !f(at, entryOf(r)) {
+		if err != nil || r == nil || !f(r) {
 			return err
 		}
 		at = r.Prev
@@ -313,7 +313,8 @@ func (e *engine) info(r store.Found) (Info, error) {
 		t := r.Due.Time()
 		i.NextAttempt = &t
 	}
-	err := e.history(r.Last, func(_ record.Stamp, entry Entry) bool {
+	err := e.history(r.Last, func(r *store.Entry) bool {
+		entry := entryOf(r)
 		i.Last, i.Type = &entry, entry.Type
 		return false
 	})
@@ -349,8 +350,10 @@ func (q *Queue) Delivery(id DeliveryID) (d Detail, err error) {
 		d.Body = s.Body
 	}
 	d.Log = []Entry{}
-	err = e.history(r.Last, func(_ record.Stamp, entry Entry) bool {
-		d.Log = append(d.Log, entry)
+	err = e.history(r.Last, func(r *store.Entry) bool {
+		if d.Log = append(d.Log, entryOf(r)); d.Sent.IsZero() && r.Started != 0 {
+			d.Request, d.Sent = r.RequestText, r.Started.Time()
+		}
 		return true
 	})
 	slices.Reverse(d.Log)
@@ -365,7 +368,7 @@ func (q *Queue) Signal(id SignalID) (Signal, []Info, error) {
 	if err != nil {
 		return Signal{}, nil, err
 	}
-	out := Signal{ID: id, Type: s.Type, Traceparent: s.Traceparent, Body: s.Body}
+	out := Signal{ID: id, Type: s.Type, Config: e.store.Text(s.Config), Traceparent: s.Traceparent, Body: s.Body}
 	ids, err := e.deliveriesOf(id)
 	if err != nil {
 		return out, nil, err

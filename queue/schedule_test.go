@@ -149,7 +149,7 @@ func TestAttemptsComeWhenTheyAreDue(t *testing.T) {
 			t.Errorf("after the last attempt it is %+v with %d log entries", d.Info, len(d.Log))
 		}
 		for i, e := range d.Log {
-			want := Entry{Time: e.Time, Delivery: id, Signal: d.Signal, Route: "crm", Type: "lead", Attempt: i + 1, Verdict: Retry, Status: 404, Error: no404.Error, NextAttempt: e.NextAttempt}
+			want := Entry{Time: e.Time, Delivery: id, Signal: d.Signal, Route: "crm", Type: "lead", Attempt: i + 1, Verdict: Retry, Status: 404, Error: no404.Error, NextAttempt: e.NextAttempt, Trigger: Scheduled, Class: Class4xx}
 			if i == 9 {
 				want.Verdict, want.Reason = Dead, Exhausted
 			}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"sync"
@@ -299,10 +300,17 @@ func (s *sender) judge(it lane.Item, d *pendingDelivery, out Outcome) *change {
 	s.note(it, out, end)
 	now := d.stored
 	now.Attempts++
-	c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: now, tried: record.Entry{
-		Delivery: it.ID, Signal: d.Signal, Route: s.route.Num, Type: d.Type,
-		Attempt: now.Attempts, Status: out.Status, Duration: out.Duration, Error: out.Error, Response: out.Response,
+	c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: now, tried: store.Entry{
+		Entry: record.Entry{
+			Delivery: it.ID, Signal: d.Signal, Type: d.Type,
+			Attempt: now.Attempts, Status: out.Status, Duration: out.Duration, Error: out.Error, Response: out.Response,
+			Sent: record.Sent{Trigger: trigger(it, &d.stored), Class: classOf(&out), Reused: out.Reused, Timing: out.Timing},
+		},
+		ConfigHash: out.Config, PeerAddress: out.Peer, RequestText: out.Request,
 	}}
+	if !out.Started.IsZero() {
+		c.tried.Started = record.MillisOf(out.Started)
+	}
 	c.entry = &c.tried
 	verdict, reason := out.Verdict, out.Reason
 	c.now.Due = 0
@@ -318,6 +326,25 @@ func (s *sender) judge(it lane.Item, d *pendingDelivery, out Outcome) *change {
 	}
 	c.now.Reason, c.entry.Verdict, c.entry.Reason = reason, verdict, reason
 	return c
+}
+
+// trigger is why the attempt was made.
+func trigger(it lane.Item, d *record.Delivery) Trigger {
+	switch {
+	case it.Probe():
+		return Probe
+	case d.Flags&record.Revived != 0 && d.Attempts == d.Base:
+		return Manual
+	}
+	return Scheduled
+}
+
+// classOf is the outcome's class; of a courier that sets none, its status's.
+func classOf(out *Outcome) Class {
+	if c := out.Status / 100; out.Class == "" && c >= 2 && c <= 5 {
+		return [...]Class{Class2xx, Class3xx, Class4xx, Class5xx}[c-2]
+	}
+	return cmp.Or(out.Class, ClassLocal)
 }
 
 // note keeps what the outcome says of the endpoint. mu is held.

@@ -65,6 +65,7 @@ type Route struct {
 type Signal struct {
 	ID          SignalID // from NewSignalID
 	Type        string   // signal_type
+	Config      string   // hash of the config that it met
 	Traceparent string   // W3C trace context, or empty
 	Body        []byte   // as received, never changed
 }
@@ -111,6 +112,15 @@ type Outcome struct {
 	Duration time.Duration
 	Error    string // why it is not delivered; no secret, no URL path
 	Response string // the beginning of the answer's body
+	Class    Class  // "": that of Status
+	// Config is the hash of the config that the attempt was made under.
+	Config  string
+	Peer    string // address and port that the request was sent to, or ""
+	Reused  bool   // the connection had been used before
+	Timing  Timing
+	Started time.Time // the time that was signed; zero: nothing was sent
+	// Request is the template of the request, opaque here: equal ones are stored once.
+	Request string
 	// Gap is the time from the end of this attempt to the next: only with Retry.
 	Gap time.Duration
 	// Hold is how long no attempt of the route begins; 0: the endpoint did not ask.
@@ -136,6 +146,12 @@ type Entry struct {
 	Error       string     `json:"error,omitempty"`
 	Response    string     `json:"response,omitempty"`
 	NextAttempt *time.Time `json:"next_attempt,omitempty"`
+	Trigger     Trigger    `json:"trigger,omitempty"` // as all below: empty for attempt 0, and in entries of older versions
+	Class       Class      `json:"class,omitempty"`
+	Config      string     `json:"config,omitempty"`
+	Peer        string     `json:"peer,omitempty"`
+	Reused      bool       `json:"reused,omitempty"`
+	Timing      *Timing    `json:"timing,omitempty"`
 }
 
 // A State is where a delivery is. Every delivery is in exactly one until it expires.
@@ -170,6 +186,10 @@ type Detail struct {
 	Body        []byte  // nil if the expression failed
 	SignalBody  []byte  // as received
 	Log         []Entry // oldest first
+	// Request is the template of the request that was sent last, "" if none is
+	// known of, and Sent the time that was signed with it.
+	Request string
+	Sent    time.Time
 }
 
 // LogFilter selects entries of the delivery log. Zero fields select all.

@@ -38,6 +38,9 @@ type goldenDelivery struct {
 	Info
 	Traceparent string
 	Body        string
+	Config      string    `json:",omitempty"` // of the signal
+	Request     string    `json:",omitempty"`
+	Sent        time.Time `json:",omitzero"`
 }
 
 // forEver lets nothing expire, however old the golden store gets.
@@ -48,7 +51,11 @@ func (r *rig) golden() golden {
 	g := golden{Now: time.Now(), Signals: map[string]string{}, Paused: map[string]bool{}}
 	for _, i := range r.all(Filter{Limit: 100}) {
 		d := r.detail(i.ID)
-		g.Deliveries = append(g.Deliveries, goldenDelivery{i, d.Traceparent, string(d.Body)})
+		s, _, err := r.Signal(d.Signal)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		g.Deliveries = append(g.Deliveries, goldenDelivery{i, d.Traceparent, string(d.Body), s.Config, d.Request, d.Sent})
 		g.Signals[d.Signal.String()] = string(d.SignalBody)
 	}
 	g.Log = r.entries(LogFilter{Limit: 100})
@@ -71,7 +78,9 @@ func makeGolden(t *testing.T) {
 	r.set(0, func(s shot) (Outcome, error) {
 		switch s.Route {
 		case "works":
-			return Outcome{Verdict: Delivered, Status: 200, Duration: 1500 * time.Microsecond, Response: "thanks"}, nil
+			return Outcome{Verdict: Delivered, Status: 200, Duration: 1500 * time.Microsecond, Response: "thanks",
+				Class: Class2xx, Config: "939ab1", Peer: "127.0.0.1:443", Started: s.at, Request: `{"method":"POST"}`,
+				Timing: Timing{DNS: time.Millisecond, Connect: 2 * time.Millisecond, TLS: 3 * time.Millisecond, FirstByte: 4 * time.Millisecond}}, nil
 		case "gone":
 			return no410, nil
 		}
@@ -85,7 +94,7 @@ func makeGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := Accepted{
-		Signal: Signal{ID: r.NewSignalID(), Type: "lead", Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Body: []byte(`{"signal_type":"lead"}`)},
+		Signal: Signal{ID: r.NewSignalID(), Type: "lead", Config: "77aa", Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Body: []byte(`{"signal_type":"lead"}`)},
 		Deliveries: []Made{
 			{Route: "works"}, {Route: "fails", Body: []byte(`{"its":"own"}`)}, {Route: "gives-up"}, {Route: "gone"},
 			{Route: "paused"}, {Route: "works", Error: "the expression failed"}, {Route: "works", Body: []byte("null")},

@@ -84,6 +84,9 @@ type Item struct {
 	probe bool
 }
 
+// Probe is whether the item is attempted to learn whether its endpoint works again.
+func (it *Item) Probe() bool { return it.probe }
+
 // A Lane is what is due of one route.
 type Lane struct {
 	memory *Memory

@@ -15,8 +15,9 @@ import (
 
 // Format is the layout that package queue draws. A store of a later format is
 // refused, one of an earlier format is brought up to date when it is opened.
-// Format 1 has no newest attempt in the c keys, format 2 does not count there what was discarded.
-const Format = 3
+// Format 1 has no newest attempt in the c keys, format 2 does not count there
+// what was discarded, format 3 has no texts, no statistics and less of each attempt.
+const Format = 4
 
 // ErrDamaged is behind the error of every key and value that does not parse.
 var ErrDamaged = errors.New("damaged record")
@@ -34,10 +35,14 @@ const (
 	LogPrefix      = 'l'
 	IdemPrefix     = 'k'
 	IdemTimePrefix = 'i'
+	TextPrefix     = 't'
 )
 
 // A RouteNum stands for a route's name in keys. It is never given to another name.
 type RouteNum uint32
+
+// A TextNum stands for a text in values; 0 for none. It is never given to another text.
+type TextNum uint32
 
 // A Millis is a time in whole milliseconds since 1970, as ULIDs have it.
 type Millis uint64
@@ -74,6 +79,17 @@ func RouteKey(b []byte, n RouteNum) []byte {
 // CountsKey leads to a route's [Counts].
 func CountsKey(b []byte, n RouteNum) []byte {
 	return binary.BigEndian.AppendUint32(append(b, CountsPrefix), uint32(n))
+}
+
+// TextKey leads to a [Text].
+func TextKey(b []byte, n TextNum) []byte {
+	return binary.BigEndian.AppendUint32(append(b, TextPrefix), uint32(n))
+}
+
+// ParseTextKey takes a key of TextKey apart.
+func ParseTextKey(k []byte) (TextNum, error) {
+	n, err := ParseRouteKey(k)
+	return TextNum(n), err
 }
 
 // ParseRouteKey takes a key of RouteKey or CountsKey apart.

@@ -52,6 +52,7 @@ func TestRecordsComeBack(t *testing.T) {
 	near := own.Signal()
 	for _, want := range []Signal{
 		{Body: []byte{}},
+		{Config: 300, Type: "lead", Body: []byte("{}")},
 		{Type: "lead", Traceparent: "tp", Body: []byte("{\x00\xff}")},
 	} {
 		if got, err := ParseSignal(want.Append(nil)); err != nil || !reflect.DeepEqual(got, want) {
@@ -70,6 +71,11 @@ func TestRecordsComeBack(t *testing.T) {
 	for _, want := range []Entry{
 		{Delivery: own, Signal: near, Verdict: Delivered},
 		{Delivery: own, Signal: far, Route: 3, Type: "lead", Attempt: 10, Verdict: Dead, Reason: Exhausted, Status: 503, Duration: 1234 * time.Microsecond, Error: "no", Response: "no\x00", Next: 5, Prev: 6},
+		{Delivery: own, Signal: far, Verdict: Retry, Response: "no", Sent: Sent{
+			Trigger: Probe, Class: ClassLocal, Reused: true, Config: 1, Peer: 300, Request: math.MaxUint32, Started: 5,
+			Timing: Timing{DNS: time.Microsecond, Connect: time.Second, TLS: 2 * time.Microsecond, FirstByte: time.Hour},
+		}},
+		{Delivery: own, Signal: near, Verdict: Delivered, Sent: Sent{Trigger: Scheduled, Class: Class2xx, Started: MillisOf(own.Time()) + 7, Timing: Timing{FirstByte: time.Millisecond}}},
 	} {
 		if got, err := ParseEntry(want.Append(nil)); err != nil || got != want {
 			t.Errorf("%+v came back as %+v, %v", want, got, err)
@@ -122,7 +128,7 @@ func fuzzRecord[R any](f *testing.F, seed []byte, parse func([]byte) (R, error),
 }
 
 func FuzzParseSignal(f *testing.F) {
-	r := Signal{Type: "lead", Traceparent: "tp", Body: []byte("{}")}
+	r := Signal{Config: 300, Type: "lead", Traceparent: "tp", Body: []byte("{}")}
 	fuzzRecord(f, r.Append(nil), ParseSignal, func(r Signal) []byte { return r.Append(nil) })
 }
 
@@ -134,7 +140,8 @@ func FuzzParseDelivery(f *testing.F) {
 }
 
 func FuzzParseLog(f *testing.F) {
-	r := Entry{Delivery: DeliveryID(id16(0xa5)), Signal: SignalID(id16(0xb0)), Route: 300, Type: "lead", Attempt: 300, Verdict: Retry, Reason: Exhausted, Status: 503, Duration: time.Second, Error: "no", Response: "no", Next: 1 << 40, Prev: 1 << 60}
+	r := Entry{Delivery: DeliveryID(id16(0xa5)), Signal: SignalID(id16(0xb0)), Route: 300, Type: "lead", Attempt: 300, Verdict: Retry, Reason: Exhausted, Status: 503, Duration: time.Second, Error: "no", Response: "no", Next: 1 << 40, Prev: 1 << 60,
+		Sent: Sent{Trigger: Manual, Class: ClassTLS, Config: 300, Peer: 2, Started: 1 << 40, Timing: Timing{TLS: time.Second}}}
 	fuzzRecord(f, r.Append(nil), ParseEntry, func(r Entry) []byte { return r.Append(nil) })
 }
 

@@ -50,13 +50,16 @@ const (
 
 // A Signal is the value of a signal's key. It is written once.
 type Signal struct {
+	Config      TextNum // of the config that the signal met; 0: a format before 4 wrote it, or there was no room
 	Type        string
 	Traceparent string
 	Body        []byte
 }
 
-// Append appends the value to b.
+// Append appends the value to b. It begins with a byte 0 and the config; earlier
+// formats began with the type, which is never empty.
 func (r Signal) Append(b []byte) []byte {
+	b = binary.AppendUvarint(append(b, 0), uint64(r.Config))
 	b = appendString(b, r.Type)
 	b = appendString(b, r.Traceparent)
 	return append(b, r.Body...)
@@ -65,6 +68,10 @@ func (r Signal) Append(b []byte) []byte {
 // ParseSignal keeps no reference to v.
 func ParseSignal(v []byte) (r Signal, err error) {
 	p := parser{b: v}
+	if len(v) > 0 && v[0] == 0 {
+		p.byte()
+		r.Config = TextNum(p.uvarint(math.MaxUint32))
+	}
 	r.Type = p.string()
 	r.Traceparent = p.string()
 	r.Body = p.rest()
@@ -132,67 +139,6 @@ func ParseDelivery(id DeliveryID, v []byte) (r Delivery, err error) {
 		p.bad = true
 	}
 	return r, p.err("delivery")
-}
-
-// An Entry is the value of a log entry's key: an attempt, or the end of a delivery without one.
-type Entry struct {
-	Delivery DeliveryID
-	Signal   SignalID
-	Route    RouteNum
-	Type     string
-	Attempt  int
-	Verdict  Verdict
-	Reason   Reason
-	Status   int
-	Duration time.Duration // stored in whole microseconds
-	Error    string
-	Response string
-	Next     Millis // 0: none
-	Prev     Stamp  // the delivery's log entry before this one, 0 if there is none
-}
-
-// Append appends the value to b.
-func (r *Entry) Append(b []byte) []byte {
-	var flags byte
-	if r.Delivery.Signal() != r.Signal {
-		flags = OwnSignal
-	}
-	b = append(b, flags, index(verdicts, r.Verdict), index(reasons, r.Reason))
-	b = append(b, r.Delivery[:]...)
-	if flags&OwnSignal != 0 {
-		b = append(b, r.Signal[:]...)
-	}
-	b = binary.AppendUvarint(b, uint64(r.Route))
-	b = binary.AppendUvarint(b, uint64(r.Attempt))
-	b = binary.AppendUvarint(b, uint64(r.Status))
-	b = binary.AppendUvarint(b, uint64(max(r.Duration.Microseconds(), 0)))
-	b = binary.AppendUvarint(b, uint64(r.Next))
-	b = binary.AppendUvarint(b, uint64(r.Prev))
-	b = appendString(b, r.Type)
-	b = appendString(b, r.Error)
-	return append(b, r.Response...)
-}
-
-// ParseEntry parses what Append wrote.
-func ParseEntry(v []byte) (r Entry, err error) {
-	p := parser{b: v}
-	flags := p.byte()
-	r.Verdict, r.Reason = pick(&p, verdicts), pick(&p, reasons)
-	copy(r.Delivery[:], p.bytes(16))
-	r.Signal = r.Delivery.Signal()
-	if flags&OwnSignal != 0 {
-		copy(r.Signal[:], p.bytes(16))
-	}
-	r.Route = RouteNum(p.uvarint(math.MaxUint32))
-	r.Attempt = int(p.uvarint(math.MaxInt32))
-	r.Status = int(p.uvarint(math.MaxInt32))
-	r.Duration = time.Duration(p.uvarint(math.MaxInt64/1000)) * time.Microsecond
-	r.Next = Millis(p.uvarint(math.MaxInt64))
-	r.Prev = Stamp(p.uvarint(math.MaxInt64))
-	r.Type = p.string()
-	r.Error = p.string()
-	r.Response = string(p.rest())
-	return r, p.err("log entry")
 }
 
 // Counts are a route's running totals. They are written in the batch of every change.
@@ -324,12 +270,19 @@ func (p *parser) byte() byte {
 }
 
 // pick is the element of the list that the next byte is the index of.
-func pick[T any](p *parser, list []T) T {
-	i := int(p.byte())
-	if i >= len(list) {
+func pick[T any](p *parser, list []T) T { return at(p, list, p.byte()) }
+
+// at is the i-th element of the list.
+func at[T any](p *parser, list []T, i byte) T {
+	if int(i) >= len(list) {
 		p.bad, i = true, 0
 	}
 	return list[i]
+}
+
+// micros is a duration in whole microseconds.
+func (p *parser) micros() time.Duration {
+	return time.Duration(p.uvarint(math.MaxInt64/1000)) * time.Microsecond
 }
 
 func (p *parser) uvarint(most uint64) uint64 {

@@ -122,13 +122,14 @@ func (b *Batch) Bind(h record.IdemHash, r record.Idem) {
 	}
 }
 
-// Log writes an entry of the route's log and returns its stamp.
-func (b *Batch) Log(r *Route, e *record.Entry) record.Stamp {
-	at := b.stamp()
-	b.k, b.v = record.LogKey(b.k[:0], at), e.Append(b.v[:0])
+// Log writes an entry of the route's log, and sets its stamp and its numbers.
+func (b *Batch) Log(r *Route, e *Entry) {
+	e.Route, e.RouteName = r.Num, r.Name
+	e.Config, e.Peer, e.Request = b.Text(e.ConfigHash), b.Text(e.PeerAddress), b.Text(e.RequestText)
+	e.At = b.stamp()
+	b.k, b.v = record.LogKey(b.k[:0], e.At), e.Append(b.v[:0])
 	b.Set(b.k, b.v)
-	b.entries = append(b.entries, Entry{At: at, Entry: *e, RouteName: r.Name})
-	return at
+	b.entries = append(b.entries, *e)
 }
 
 // A Tail is how far the log goes. Stamps grow until the clock is set back.

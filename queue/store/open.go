@@ -151,6 +151,7 @@ func (s *Store) begin(fresh bool) error {
 func (s *Store) clear() {
 	s.byName, s.byNum = map[string]*Route{}, map[record.RouteNum]*Route{}
 	s.lastNum, s.lastSignal, s.tail = 0, record.SignalID{}, Tail{}
+	s.texts.clear()
 }
 
 var errNoStore = errors.New("this is no store of Signalpost: name another folder in queue.path")
@@ -197,6 +198,9 @@ func (s *Store) load() error {
 		return true, err
 	})
 	if err != nil {
+		return err
+	}
+	if err := s.loadTexts(); err != nil {
 		return err
 	}
 	err = s.ScanBack([]byte{record.LogPrefix}, []byte{record.LogPrefix + 1}, func(k, _ []byte) (_ bool, err error) {

@@ -176,6 +176,7 @@ func (s *Store) ParseEntry(k, v []byte) (e Entry, err error) {
 	if r := s.RouteOf(e.Route); r != nil {
 		e.RouteName = r.Name
 	}
+	e.ConfigHash, e.PeerAddress, e.RequestText = s.Text(e.Config), s.Text(e.Peer), s.Text(e.Request)
 	return e, nil
 }
 

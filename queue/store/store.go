@@ -66,6 +66,9 @@ type Entry struct {
 	At record.Stamp
 	record.Entry
 	RouteName string
+
+	// What the numbers in Sent stand for. Who writes an entry sets these.
+	ConfigHash, PeerAddress, RequestText string
 }
 
 // A Found is a delivery as it was found.
@@ -88,6 +91,8 @@ type Store struct {
 	byName   map[string]*Route          // never removed from; guarded by routesMu
 	byNum    map[record.RouteNum]*Route // the same; guarded by routesMu
 	lastNum  record.RouteNum            // the committer's
+
+	texts texts
 
 	lastSignal record.SignalID // the newest when the store was opened
 

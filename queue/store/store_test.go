@@ -64,7 +64,9 @@ func (b *Batch) putOne(id record.SignalID, route string) {
 	r := b.Route(route)
 	b.PutSignal(id, record.Signal{Type: "lead", Body: []byte("{}")})
 	d := record.Delivery{State: record.IsDelivered, Route: r.Num, Signal: id}
-	d.Last = b.Log(r, &record.Entry{Delivery: id.Delivery(1), Signal: id, Route: r.Num, Type: "lead", Attempt: 1, Verdict: record.Delivered})
+	e := Entry{Entry: record.Entry{Delivery: id.Delivery(1), Signal: id, Type: "lead", Attempt: 1, Verdict: record.Delivered}}
+	b.Log(r, &e)
+	d.Last = e.At
 	b.PutDelivery(id.Delivery(1), &d)
 	c := b.Count(r)
 	c.Made++
@@ -383,7 +385,7 @@ func TestCheckProves(t *testing.T) {
 		"discarded":        func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Discarded++ },
 		"the low mark":     func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Low = at + 1 },
 		"another's entry": func(b *Batch, r *Route, waits, done record.SignalID) {
-			b.Log(r, &record.Entry{Delivery: waits.Delivery(1), Signal: waits, Route: r.Num, Verdict: record.Retry, Prev: b.Newest()})
+			b.Log(r, &Entry{Entry: record.Entry{Delivery: waits.Delivery(1), Signal: waits, Verdict: record.Retry, Prev: b.Newest()}})
 		},
 		"a key that never expires": func(b *Batch, _ *Route, _, _ record.SignalID) {
 			r := record.Idem{At: at}

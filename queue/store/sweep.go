@@ -77,6 +77,10 @@ func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.expireKeys(record.MillisOf(now.Add(-l.DedupWindow))); err != nil {
 		return err
 	}
+	// A signal can be there for as long as a delivery of it waits, and its history is kept.
+	if err := s.expireTexts(now.Add(-l.MaxAge - l.Retention - 2*day)); err != nil {
+		return err
+	}
 	_, err := s.reap(ctx, record.DeliveryID{}, reaping{
 		until:   record.FirstID(now.Add(-min(l.Retention, l.MaxAge))),
 		goUntil: record.FirstID(now.Add(-l.Retention)),
