@@ -2,40 +2,32 @@ package term
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 )
 
 // Span writes a duration with its two largest units: 5s, 2m49s, 16h36m, 3d4h.
 func Span(d time.Duration) string {
-	const day = 24 * time.Hour
-	two := func(big time.Duration, a string, small time.Duration, b string) string {
-		d = d.Round(small)
-		text := fmt.Sprintf("%d%s", d/big, a)
-		if rest := d % big / small; rest > 0 {
-			text += fmt.Sprintf("%d%s", rest, b)
-		}
-		return text
-	}
+	unit := time.Millisecond
 	switch {
 	case d < 0:
 		return "-" + Span(-d)
-	case d >= 2*day:
-		return two(day, "d", time.Hour, "h")
+	case d >= 48*time.Hour:
+		d = d.Round(time.Hour)
+		return noZero.Replace(fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour))
 	case d >= time.Hour:
-		return two(time.Hour, "h", time.Minute, "m")
-	case d >= time.Minute:
-		return two(time.Minute, "m", time.Second, "s")
+		unit = time.Minute
 	case d >= 10*time.Second:
-		return d.Round(time.Second).String()
+		unit = time.Second
 	case d >= time.Second:
-		return strconv.FormatFloat(d.Round(100*time.Millisecond).Seconds(), 'f', -1, 64) + "s"
-	case d >= time.Millisecond || d == 0:
-		return d.Round(time.Millisecond).String()
+		unit = 100 * time.Millisecond
+	case d > 0 && d < time.Millisecond:
+		return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond))
 	}
-	return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond))
+	return noZero.Replace(d.Round(unit).String())
 }
+
+var noZero = strings.NewReplacer("d0h", "d", "h0m0s", "h", "m0s", "m")
 
 // Ago writes how long ago a time was; - for none.
 func Ago(t *time.Time, now time.Time) string {

@@ -15,7 +15,7 @@ func TestPrint(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 300 * time.Microsecond: "0.3ms", 12 * time.Millisecond: "12ms", 5 * time.Second: "5s", 1500 * time.Millisecond: "1.5s",
 		52 * time.Second: "52s", 169 * time.Second: "2m49s", time.Hour: "1h", 16*time.Hour + 35*time.Minute: "16h35m", 24 * time.Hour: "24h", 168 * time.Hour: "7d",
-		50 * time.Hour: "2d2h", -5 * time.Second: "-5s",
+		50 * time.Hour: "2d2h", 244 * time.Hour: "10d4h", 2*time.Hour + 30*time.Second: "2h1m", 20 * time.Minute: "20m", 59600 * time.Millisecond: "1m", -5 * time.Second: "-5s",
 	} {
 		if got := term.Span(d); got != want {
 			t.Errorf("Span(%v) is %s, want %s", d, got, want)
