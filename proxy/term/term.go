@@ -1,5 +1,6 @@
-// Package term writes text for people at a terminal: 80 columns, shaded where
-// the terminal can and the user did not say NO_COLOR.
+// Package term writes text for people at a terminal: sentences in 80 columns,
+// tables that fit it, shaded where it can and the user did not say NO_COLOR.
+// Where no terminal is, nothing is cut.
 //
 // Much of what the commands print comes from the network. A Page therefore
 // escapes every argument that is not a Text, and all that makes a Text escapes
@@ -7,6 +8,7 @@
 package term
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,9 +16,11 @@ import (
 	"reflect"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
-// Columns is the width everything for people is made for.
+// Columns is the width that sentences are wrapped at.
 const Columns = 80
 
 // A Text is escaped already: a Page prints it as it is.
@@ -39,19 +43,22 @@ const (
 type Page struct {
 	io.Writer
 	Shaded bool // in colour
+	Width  int  // of the terminal, in columns; 0 if it is none
 }
 
 // NewPage writes to w, in colour if it is a terminal whose user did not set NO_COLOR.
 func NewPage(w io.Writer) Page {
-	f, ok := w.(*os.File)
-	return Page{w, ok && IsTerminal(f) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	p := Page{Writer: w}
+	if f, ok := w.(*os.File); ok && IsTerminal(f) {
+		p.Shaded = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		p.Width, _, _ = term.GetSize(int(f.Fd()))
+		p.Width = cmp.Or(p.Width, Columns)
+	}
+	return p
 }
 
 // IsTerminal reports whether f is one.
-func IsTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
+func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // Printf prints the arguments, escaped, as fmt.Printf does.
 func (p Page) Printf(format string, args ...any) {
@@ -99,55 +106,19 @@ func (p Page) JSON(v any, indent string) error {
 	return err
 }
 
-// A Column is one of a table: its heading, and whether it holds numbers.
-type Column struct {
-	Name   string
-	Number bool
-}
-
-// Table prints rows under a heading, each column as wide as it must be, but
-// the last, which is as long as its text.
-func (p Page) Table(columns []Column, rows [][]string) {
-	heading := make([]string, len(columns))
-	for i, c := range columns {
-		heading[i] = c.Name
-	}
-	rows = append([][]string{heading}, rows...)
-	widths := make([]int, len(columns))
-	for _, row := range rows {
-		for i, cell := range row {
-			row[i] = Escape(cell)
-			widths[i] = max(widths[i], Width(row[i]))
-		}
-	}
-	for r, row := range rows {
-		line := ""
-		for i, cell := range row {
-			pad := strings.Repeat(" ", widths[i]-Width(cell))
-			if columns[i].Number {
-				line += pad + cell + "  "
-			} else {
-				line += cell + pad + "  "
-			}
-		}
-		shade := Plain
-		if r == 0 {
-			shade = Dim
-		}
-		p.Printf("%s\n", p.In(shade, strings.TrimRight(line, " ")))
-	}
-}
-
 // Wrap breaks text between words so that no line is longer than Columns where
 // that can be. The first line begins at the column indent, where the caller
 // stands; the others are indented by it.
-func Wrap(text string, indent int) Text {
+func Wrap(text string, indent int) Text { return WrapAt(text, indent, Columns) }
+
+// WrapAt does the same for lines of another width.
+func WrapAt(text string, indent, width int) Text {
 	var b strings.Builder
 	at := indent
 	for i, word := range strings.Fields(Escape(text)) {
 		switch {
 		case i == 0:
-		case at+1+Width(word) > Columns:
+		case at+1+Width(word) > width:
 			b.WriteString("\n" + strings.Repeat(" ", indent))
 			at = indent
 		default:

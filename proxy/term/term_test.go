@@ -87,3 +87,58 @@ func TestWrap(t *testing.T) {
 		t.Error("it is not escaped")
 	}
 }
+
+// A table fits its terminal: cells are shortened first, as far as they may be,
+// then the highest rank goes, and what differs still does. Without a terminal it is whole.
+func TestTableFits(t *testing.T) {
+	long := strings.Repeat("crm-", 15)
+	odd := long[:30] + "X" + long[31:] + "eu2"
+	columns := []term.Column{{Name: "ROUTE", Least: 12}, {Name: "DEAD", Number: true, Rank: 1}, {Name: "TARGET", Rank: 2, Least: 20}}
+	rows := [][]string{{long + "eu1", "12", "https://eu.example.com"}, {long + "eu2", "3", "https://example.com"}, {odd, "3", "https://example.com"}}
+	for width, want := range map[int]string{
+		0: long + "eu1    12  https://eu.example.com\n" + long + "eu2     3  https://example.com\n" + odd + "     3  https://example.com\n",
+		80: "crm-crm-crm-crm-crm-crm-crm-crm…-crm-crm-crm-crm-eu1    12  https://eu…ample.com\n" +
+			"crm-crm-crm-crm-crm-crm-crm-crm…-crm-crm-crm-crm-eu2     3  https://example.com\n" +
+			"crm-crm-crm-crm-crm-crm-crm-crX…-crm-crm-crm-crm-eu2     3  https://example.com\n",
+		40: "crm-crm-crm-crm-crm-crm-crm-crm…u1    12\ncrm-crm-crm-crm-crm-crm-crm-crm…u2     3\ncrm-crm-crm-crm-crm-crm-crm-crX…u2     3\n",
+		33: "crm-crm-crm-crm-crm-crm-crm-crm…1\ncrm-crm-crm-crm-crm-crm-crm-crm…2\ncrm-crm-crm-crm-crm-crm-crm-crX…2\n",
+	} {
+		var out strings.Builder
+		term.Page{Writer: &out, Width: width}.Table(columns, rows)
+		if _, body, _ := strings.Cut(out.String(), "\n"); body != want {
+			t.Errorf("%d columns: printed\n%swant\n%s", width, body, want)
+		}
+	}
+	for width := 33; width < 130; width++ {
+		var out strings.Builder
+		term.Page{Writer: &out, Width: width}.Table(columns, rows)
+		names := map[string]bool{}
+		for line := range strings.Lines(out.String()) {
+			if term.Width(strings.TrimSuffix(line, "\n")) > width {
+				t.Errorf("%d columns: %q", width, line)
+			}
+			names[strings.Fields(line)[0]] = true
+		}
+		if len(names) != 4 {
+			t.Errorf("%d columns: names are the same:\n%s", width, out.String())
+		}
+	}
+}
+
+// What is shortened is no longer than it must be to differ.
+func TestShorten(t *testing.T) {
+	for _, tt := range []struct {
+		texts, most, want string
+	}{
+		{"crm-europe-1 crm-europe-2", "12", "crm-europe-1 crm-europe-2"},
+		{"crm-europe-1 crm-europe-2 crm-europe-1", "7", "crm…e-1 crm…e-2 crm…e-1"},
+		{"1-crm-europe 2-crm-europe", "7", "1-c…ope 2-c…ope"},
+		{"aaa1bbbbbbbb aaa2bbbbbbbb", "7", "aaa1…bb aaa2…bb"},
+		{"aaaa1bbbbb aaaa2bbbbb x", "3", "aaaa1… aaaa2… x"},
+	} {
+		most, _ := strconv.Atoi(tt.most)
+		if got := strings.Join(term.Shorten(strings.Fields(tt.texts), most), " "); got != tt.want {
+			t.Errorf("%s in %d: %s, want %s", tt.texts, most, got, tt.want)
+		}
+	}
+}
