@@ -105,6 +105,9 @@ func nearestFlag(c *cobra.Command, err error) error {
 	if !errors.As(err, &unknown) {
 		return err
 	}
+	if word := unknown.GetSpecifiedShortnames(); strings.Contains(word, ":") {
+		return fmt.Errorf("%w; put -- before a word that begins with -, as in: %s -- -%s", err, c.CommandPath(), word)
+	}
 	var names []string
 	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	if near := config.Nearest(unknown.GetSpecifiedName(), names); near != "" {

@@ -57,6 +57,7 @@ needed, nothing leaves this machine, and the folder is removed in the end.`,
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
 		d := &demo{Page: newOutput(c).Page, once: *once}
+		d.Width = term.Columns
 		err := d.run(ctx, version)
 		if ctx.Err() != nil {
 			return nil // interrupted
@@ -167,7 +168,7 @@ func (d *demo) show(ctx context.Context, addr, path string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, demoTime)
 	defer cancel()
-	d.Printf("Signalpost runs at %s with two routes, slack and crm.\nConfig: %s\n\n", api.Server(), path)
+	d.Printf("Signalpost runs at %s with two routes, slack and crm.\n\n", api.Server())
 	made, err := d.send(ctx, api)
 	if err != nil {
 		return err
@@ -190,8 +191,9 @@ func (d *demo) show(ctx context.Context, addr, path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.Printf("\n%s\n", d.In(term.Bold, "The delivery log:"))
+	show := entryPrinter(d.Page, []string{"slack", "crm"})
 	for _, e := range log {
-		printEntry(d.Page, e, time.Now())
+		show(e)
 	}
 	if d.wrong > 0 {
 		return fmt.Errorf("the signatures of %d of %s were not right", d.wrong, term.Count(d.requests, "request"))

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,18 +18,20 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/client"
+	"signalpost/proxy/config"
 	"signalpost/proxy/term"
 	"signalpost/queue"
 )
 
 // logFilters are the parameters of GET /log, which are flags of log.
 var logFilters = []struct{ name, short, usage string }{
-	{"route", "", "only deliveries of the route `NAME`"},
-	{"signal-type", "", "only signals of this `TYPE`"},
+	{"route", "", "only deliveries of the route `NAME`; * and ? stand for others"},
+	{"signal-type", "", "only signals of this `TYPE`; * and ? stand for others"},
 	{"signal", "", "only the signal `ID`"},
-	{"delivery", "", "only the delivery `ID`"},
-	{"verdict", "", "only attempts that ended so: `VERDICT` delivered, retry, dead"},
-	{"status", "", "only attempts answered with the status `CODE`"},
+	{"delivery", "", "only the delivery `ID`; what was sent is shown, too"},
+	{"verdict", "", "only attempts that ended so: `VERDICT` delivered, retry, dead, failed (retry,dead)"},
+	{"status", "", "only attempts answered so: a `STATUS` such as 503, 5xx or 500,503"},
+	{"text", "", "only attempts with this `TEXT` in the error or the answer"},
 	{"since", "", "only attempts since `TIME`: RFC 3339, or a duration back such as 15m, 24h, 7d"},
 	{"until", "", "only attempts before `TIME`"},
 	{"limit", "n", "at most `N` (default 100, at most 1000); with -f so many old ones first (default 10)"},
@@ -35,28 +40,36 @@ var logFilters = []struct{ name, short, usage string }{
 
 func logCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "log",
+		Use:   "log [WORD:VALUE …]",
 		Short: "Show the delivery log: one entry for each attempt",
 		Long: `Show the delivery log of the running sidecar, oldest of the page first: one entry
 for each attempt, and for each delivery that ended without one. Nothing is
 selected unless a flag says so, and all flags must hold together. With -f it goes
-on until it is interrupted, exit 0, or the sidecar ends it, exit 1.`,
+on until it is interrupted, exit 0, or the sidecar ends it, exit 1.
+
+A filter of the dashboard can be given as it is: route:crm-* is --route 'crm-*',
+type: is --signal-type, and -verdict:delivered is --verdict failed.`,
 		Example: `  signalpost log -f                              # as they come
   signalpost log --verdict dead --since 24h      # what was given up today
   signalpost log --delivery dlv_01K…             # one delivery's whole story
+  signalpost log 'route:crm-* status:5xx text:"acme corp"'
   signalpost log -f --json | jq 'select(.status == 500)'`,
+		Args: cobra.ArbitraryArgs, // filterWords judges them
 	}
 	for _, f := range logFilters {
 		c.Flags().StringP(f.name, f.short, "", f.usage)
 	}
 	follow := c.Flags().BoolP("follow", "f", false, "go on with each attempt as it ends, until interrupted")
-	oneOf(c, "verdict", "delivered", "retry", "dead")
-	return remote(c, func(ctx context.Context, sidecar *client.Client, out output, _ []string) error {
+	oneOf(c, "verdict", "failed", "delivered", "retry", "dead")
+	return remote(c, func(ctx context.Context, sidecar *client.Client, out output, args []string) error {
 		filter := url.Values{}
 		for _, f := range logFilters {
 			if value := c.Flags().Lookup(f.name); value.Changed {
 				filter.Set(strings.ReplaceAll(f.name, "-", "_"), value.Value.String())
 			}
+		}
+		if err := filterWords(filter, args); err != nil {
+			return err
 		}
 		ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
@@ -68,71 +81,196 @@ on until it is interrupted, exit 0, or the sidecar ends it, exit 1.`,
 			return asUsage(err)
 		}
 		if len(list.Entries) == 0 {
-			if err := knowsRoute(ctx, sidecar, filter.Get("route")); err != nil {
+			if _, err := knownRoutes(ctx, sidecar, filter.Get("route")); err != nil {
 				return err
 			}
 		}
 		return out.show(list, func() {
-			for i := range list.Entries {
-				printEntry(out.Page, list.Entries[len(list.Entries)-1-i], time.Now())
-			}
-			switch {
-			case list.Next != "":
-				out.Printf("%s\n", out.In(term.Dim, "older ones: --after "+list.Next))
-			case len(list.Entries) == 0:
-				out.Printf("no entry\n")
+			printLog(out.Page, list)
+			if len(filter) == 1 && filter.Has("delivery") {
+				printDelivery(ctx, sidecar, out.Page, filter.Get("delivery"))
 			}
 		})
 	})
 }
 
 func followLog(ctx context.Context, sidecar *client.Client, out output, filter url.Values) error {
-	if err := knowsRoute(ctx, sidecar, filter.Get("route")); err != nil {
+	routes, err := knownRoutes(ctx, sidecar, filter.Get("route"))
+	if err != nil {
 		return err
 	}
 	if !filter.Has("limit") {
 		filter.Set("limit", "10")
 	}
+	names := make([]string, len(routes))
+	for i, r := range routes {
+		names[i] = r.Name
+	}
+	show := entryPrinter(out.Page, names)
 	return sidecar.Follow(ctx, filter, func(e queue.Entry) error {
 		if out.json {
 			return out.JSON(e, "")
 		}
-		printEntry(out.Page, e, time.Now())
+		show(e)
 		return nil
 	})
 }
 
+var (
+	filterWord = regexp.MustCompile(`(-?)([a-z_-]+):("(?:[^"\\]|\\.)*"|\S+)(?:\s+|$)`)
+	wholeWord  = regexp.MustCompile(`^(-?)([a-z_-]+):(.+)$`) // of which a shell took the quotes
+)
+
+// filterWords adds to filter what the arguments say in the words of the
+// dashboard: one to each argument, or several.
+func filterWords(filter url.Values, args []string) error {
+	known := []string{"type"}
+	for _, f := range logFilters {
+		known = append(known, f.name)
+	}
+	for _, arg := range args {
+		arg = strings.TrimSpace(arg)
+		words := filterWord.FindAllStringSubmatch(arg, -1)
+		if filterWord.ReplaceAllString(arg, "") != "" {
+			words = wholeWord.FindAllStringSubmatch(arg, -1)
+		}
+		if words == nil {
+			return usage("log takes flags, and words such as route:crm, status:5xx or text:\"no such hook\"; given: %q", arg)
+		}
+		for _, w := range words {
+			not, name, value := w[1] != "", strings.ReplaceAll(w[2], "_", "-"), w[3]
+			if unquoted, err := strconv.Unquote(value); err == nil {
+				value = unquoted
+			}
+			near := config.Nearest(name, known)
+			if name == "type" {
+				name = "signal-type"
+			}
+			param := strings.ReplaceAll(name, "-", "_")
+			switch {
+			case !slices.Contains(known, name) && near != "":
+				return usage("unknown word %q, did you mean %q?", w[2], near)
+			case !slices.Contains(known, name):
+				return usage("unknown word %q; the words are %s", w[2], strings.Join(known, ", "))
+			case filter.Has(param):
+				return usage("%s is given twice", w[2])
+			case not && name != "verdict":
+				return usage("-%s: the sidecar cannot leave out by this; of words only verdict can have a - before it", w[2])
+			case not:
+				value = otherVerdicts(value)
+			}
+			filter.Set(param, value)
+		}
+	}
+	return nil
+}
+
+// otherVerdicts lists the verdicts that are not in a list.
+func otherVerdicts(list string) string {
+	not := strings.Split(strings.ReplaceAll(list, "failed", "retry,dead"), ",")
+	others := slices.DeleteFunc([]string{"delivered", "retry", "dead"}, func(v string) bool { return slices.Contains(not, v) })
+	return strings.Join(others, ",")
+}
+
+// printLog prints a page of the log, oldest first.
+func printLog(p term.Page, page api.LogPage) {
+	var routes []string
+	for _, e := range page.Entries {
+		routes = append(routes, e.Route)
+	}
+	show := entryPrinter(p, routes)
+	for _, e := range slices.Backward(page.Entries) {
+		show(e)
+	}
+	switch {
+	case page.Next != "":
+		p.Printf("%s\n", p.In(term.Dim, "older ones: --after "+page.Next))
+	case len(page.Entries) == 0:
+		p.Printf("no entry\n")
+	}
+}
+
 var verdictShade = map[queue.Verdict]term.Shade{queue.Delivered: term.Green, queue.Retry: term.Yellow, queue.Dead: term.Red}
 
-// printEntry prints one entry of the delivery log: a line, and below it why it is
-// not delivered.
-func printEntry(p term.Page, e queue.Entry, now time.Time) {
-	clock := e.Time.Local().Format("15:04:05")
-	if today := now.Local().Format(time.DateOnly); e.Time.Local().Format(time.DateOnly) != today {
-		clock = e.Time.Local().Format("01-02 15:04")
+// entryPrinter returns what prints an entry of the delivery log of one of the
+// routes: a line, and what of it does not fit the terminal below.
+func entryPrinter(p term.Page, routes []string) func(queue.Entry) {
+	shown, width := map[string]string{}, 0
+	short := routes
+	if p.Width > 0 {
+		short = term.Shorten(routes, max(p.Width-68, 12)) // which leaves room for all but the type
 	}
-	attempt, status, took := "", "", ""
-	if e.Attempt > 0 {
-		attempt = "#" + strconv.Itoa(e.Attempt)
-		took = term.Span(time.Duration(e.DurationMS * float64(time.Millisecond)))
+	for i, name := range routes {
+		shown[name] = short[i]
+		width = max(width, term.Width(short[i]))
 	}
-	if e.Status > 0 {
-		status = strconv.Itoa(e.Status)
+	return func(e queue.Entry) {
+		clock, local := "15:04:05", e.Time.Local()
+		if local.Format(time.DateOnly) != time.Now().Format(time.DateOnly) {
+			clock = "01-02 15:04"
+		}
+		clock = local.Format(clock)
+		verdict, route := fmt.Sprintf(" %-9s", e.Verdict), fmt.Sprintf(" %-*s", width, cmp.Or(shown[e.Route], e.Route))
+		id, numbers, below := e.Delivery.String(), "", "\n    "
+		if e.Attempt > 0 {
+			status := strings.TrimLeft(strconv.Itoa(e.Status), "0")
+			numbers = fmt.Sprintf(" %3s %3s %6s", "#"+strconv.Itoa(e.Attempt), status, term.Span(time.Duration(e.DurationMS*float64(time.Millisecond))))
+		}
+		what := e.Type
+		if why := why(e, p.Width > 0); why != "" {
+			what += ": " + why
+		}
+		used := term.Width(clock+verdict+route+" "+id+numbers) + 1
+		p.Printf("%s%s%s", p.In(term.Dim, clock), p.In(verdictShade[e.Verdict], verdict), route)
+		if p.Width == 0 || used <= p.Width {
+			below = " "
+		}
+		p.Printf("%s%s%s", term.Text(below), p.In(term.Dim, id), numbers)
+		if p.Width == 0 || used+term.Width(term.Escape(what)) <= p.Width {
+			p.Printf(" %s\n", what)
+		} else {
+			p.Printf("\n    %s\n", term.WrapAt(what, 4, p.Width))
+		}
 	}
-	p.Printf("%s %s %s %s%s\n", p.In(term.Dim, clock), p.In(verdictShade[e.Verdict], term.Fit(string(e.Verdict), 9)), term.Fit(e.Route, 12),
-		p.In(term.Dim, e.Delivery), strings.TrimRight(fmt.Sprintf(" %3s %3s %6s", attempt, status, took), " "))
+}
+
+// why says why an attempt did not deliver, and what was answered; "" if it did.
+func why(e queue.Entry, short bool) string {
 	if e.Verdict == queue.Delivered {
-		return
+		return ""
 	}
 	why := e.Error
 	if why == "" && e.Status > 0 {
-		why = strings.TrimSpace(status + " " + http.StatusText(e.Status))
+		why = strings.TrimSpace(fmt.Sprint(e.Status, " ", http.StatusText(e.Status)))
 	}
 	if e.Reason != "" {
 		why = strings.TrimSuffix(string(e.Reason)+": "+why, ": ")
 	}
+	if said := strings.Join(strings.Fields(e.Response), " "); said != "" {
+		if short {
+			said = string(term.Cut(said, 2*term.Columns))
+		}
+		why += "; it said: " + said
+	}
 	if e.NextAttempt != nil {
 		why = strings.TrimPrefix(why+"; again in "+term.Span(max(0, e.NextAttempt.Sub(e.Time))), "; ")
 	}
-	p.Printf("    %s\n", term.Wrap(e.Type+": "+why, 4))
+	return why
+}
+
+// printDelivery prints where a delivery stands, and what was sent, or would be.
+func printDelivery(ctx context.Context, sidecar *client.Client, p term.Page, id string) {
+	var d api.Delivery
+	if sidecar.Get(ctx, "/deliveries/"+url.PathEscape(id), &d) != nil {
+		return // its log has been printed
+	}
+	state := string(d.State)
+	if d.Reason != "" {
+		state += " (" + string(d.Reason) + ")"
+	}
+	p.Printf("\n%s  %s, %s, signal %s\n", d.ID, p.In(term.Bold, state), term.Count(d.Attempts, "attempt"), d.Signal)
+	if d.Request != nil {
+		printRequest(p, d.Request, true)
+	}
+	printBody(p, d.Body)
 }

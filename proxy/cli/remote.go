@@ -64,38 +64,34 @@ func connect(c *cobra.Command) (*client.Client, error) {
 func completeRoutes(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	var s api.Status // empty if there is no answer
+	var names []string
 	if sidecar, err := connect(c); err == nil {
-		sidecar.Get(ctx, "/status", &s)
-	}
-	names := make([]string, len(s.Routes))
-	for i, route := range s.Routes {
-		names[i] = route.Name + "\t" + string(route.State)
+		routes, _ := knownRoutes(ctx, sidecar, "")
+		for _, r := range routes {
+			names = append(names, r.Name+"\t"+string(r.State))
+		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// knowsRoute is an error unless there is a route of this name, or something left
-// of one, or the name is "".
-func knowsRoute(ctx context.Context, sidecar *client.Client, name string) error {
-	if name == "" {
-		return nil
-	}
+// knownRoutes are the routes that there are, or of which something is left. It
+// fails if name is none of them, unless it is "" or stands for several.
+func knownRoutes(ctx context.Context, sidecar *client.Client, name string) ([]api.RouteStatus, error) {
 	var s api.Status
 	if err := sidecar.Get(ctx, "/status", &s); err != nil {
-		return err
+		return nil, err
 	}
 	var names []string
 	for _, r := range s.Routes {
 		names = append(names, r.Name)
 	}
-	if slices.Contains(names, name) {
-		return nil
+	if name == "" || strings.ContainsAny(name, "*?") || slices.Contains(names, name) {
+		return s.Routes, nil
 	}
 	if near := config.Nearest(name, names); near != "" {
-		return fmt.Errorf("there is no route %q, did you mean %q?", name, near)
+		return nil, fmt.Errorf("there is no route %q, did you mean %q?", name, near)
 	}
-	return fmt.Errorf("there is no route %q; the routes are %s", name, strings.Join(names, ", "))
+	return nil, fmt.Errorf("there is no route %q; the routes are %s", name, strings.Join(names, ", "))
 }
 
 // asUsage makes a usage error of what the sidecar calls a malformed request,

@@ -42,9 +42,10 @@ func amend(c *cobra.Command, done, stateUsage string, states ...string) *cobra.C
 			return usage("name a delivery, or give at least one filter; for all the dead ones: --state dead")
 		}
 		var answer api.Matched
+		var routes []api.RouteStatus // where none matched
 		err := asUsage(sidecar.Post(ctx, "/"+c.Name(), s, &answer))
 		if err == nil && answer.Matched == 0 {
-			err = knowsRoute(ctx, sidecar, s.Route)
+			routes, err = knownRoutes(ctx, sidecar, s.Route)
 		}
 		if err != nil {
 			return err
@@ -56,7 +57,7 @@ func amend(c *cobra.Command, done, stateUsage string, states ...string) *cobra.C
 			}
 			out.Printf("%s %s%s\n", term.Count(answer.Matched, "delivery"), would, done)
 			if answer.Matched == 0 && c.Name() == "retry" {
-				printWhyNone(ctx, sidecar, out.Page, s)
+				printWhyNone(out.Page, routes, s)
 			}
 		})
 	})
@@ -102,13 +103,9 @@ what is dead for reason transform they always do.`,
 }
 
 // printWhyNone says what to do when retry found nothing to send again.
-func printWhyNone(ctx context.Context, sidecar *client.Client, p term.Page, s api.Selection) {
-	var status api.Status
-	if sidecar.Get(ctx, "/status", &status) != nil {
-		return // the answer itself has been printed
-	}
+func printWhyNone(p term.Page, routes []api.RouteStatus, s api.Selection) {
 	var waiting int64
-	for _, r := range status.Routes {
+	for _, r := range routes {
 		if r.Name == s.Route && r.State == queue.RouteGone {
 			p.Printf("route %s has gone: it must be back in the config first\n", r.Name)
 			return

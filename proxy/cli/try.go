@@ -81,20 +81,28 @@ func printTrial(p term.Page, t api.Trial, headers bool) {
 		p.Printf("    %s\n", term.Wrap(*t.Error, 4))
 	}
 	if t.Request != nil {
-		p.Printf("    %s %s\n", t.Request.Method, t.Request.Target)
-		if headers {
-			for _, name := range slices.Sorted(maps.Keys(t.Request.Headers)) {
-				p.Printf("    %s\n", p.In(term.Dim, name+": "+t.Request.Headers[name]))
-			}
-		}
+		printRequest(p, t.Request, headers)
 	}
 	for _, body := range t.Bodies {
-		var b bytes.Buffer
-		if json.Indent(&b, body, "", "  ") != nil {
-			b.Write(body)
+		printBody(p, body)
+	}
+}
+
+func printRequest(p term.Page, r *api.Request, headers bool) {
+	p.Printf("    %s %s\n", r.Method, r.Target)
+	if headers {
+		for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+			p.Printf("    %s\n", p.In(term.Dim, name+": "+r.Headers[name]))
 		}
-		for line := range strings.Lines(strings.TrimSpace(b.String())) {
-			p.Printf("    %s\n", strings.TrimRight(line, "\n"))
-		}
+	}
+}
+
+func printBody(p term.Page, body json.RawMessage) {
+	var b bytes.Buffer
+	if json.Indent(&b, body, "", "  ") != nil {
+		b.Write(body)
+	}
+	for line := range strings.Lines(strings.TrimSpace(b.String())) {
+		p.Printf("    %s\n", strings.TrimRight(line, "\n"))
 	}
 }
