@@ -154,7 +154,8 @@ func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, tr
 	if err := in.Ready(); err != nil { // the body may have taken a while to come
 		return nil, err
 	}
-	signals, batch, err := readSignals(body, lines)
+	// What decodes to much does so for one signal at a time, in the table's memory.
+	signals, batch, err := readSignals(body, lines, t.Shapes && json.Footprint(body) <= memory.Small)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +166,7 @@ func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, tr
 	defer o.close()
 	for i, s := range signals {
 		// The queue keeps the bytes, and the request's buffer is used again.
+		o.docs[i] = s.Doc
 		o.accepted[i].Signal = queue.Signal{ID: in.Queue.NewSignalID(), Type: s.Type, Traceparent: traceparent, Body: bytes.Clone(s.Raw)}
 	}
 	if err := o.offerAll(); err != nil {
@@ -188,6 +190,7 @@ type offering struct {
 	table    *table.Table
 	only     string
 	use      *transform.Session
+	docs     []any // what the signals decode to, or nil
 	accepted []queue.Accepted
 	matched  []bool // which of them passed a route
 
@@ -215,8 +218,8 @@ func (in *Ingest) begin(t *table.Table, only string, n int) (*offering, error) {
 	}
 	return &offering{
 		table: t, only: only, budget: in.made, taken: taken,
-		use:      transform.NewSession(ctx, transform.ForSignals),
-		accepted: make([]queue.Accepted, n), matched: make([]bool, n),
+		use:  transform.NewSession(ctx, transform.ForSignals),
+		docs: make([]any, n), accepted: make([]queue.Accepted, n), matched: make([]bool, n),
 	}, nil
 }
 
@@ -252,7 +255,7 @@ func (o *offering) needed() int64 { return itemBytes * (int64(len(o.accepted)) +
 // offer offers the i-th signal.
 func (o *offering) offer(i int) (err error) {
 	s := &o.accepted[i]
-	if s.Deliveries, o.matched[i], err = o.table.Offer(o.use, &s.Signal, o.only); err != nil {
+	if s.Deliveries, o.matched[i], err = o.table.Offer(o.use, &s.Signal, o.docs[i], o.only); err != nil {
 		return err
 	}
 	if o.made.Add(int64(len(s.Deliveries))); o.needed() > madeBytes {
@@ -268,8 +271,8 @@ func (o *offering) close() {
 }
 
 // readSignals finds the signals in a body: see [json.Signals]. An error is a problem.
-func readSignals(body []byte, lines bool) (signals []json.Signal, batch bool, err error) {
-	signals, batch, err = json.Signals(body, lines)
+func readSignals(body []byte, lines, decode bool) (signals []json.Signal, batch bool, err error) {
+	signals, batch, err = json.Signals(body, lines, decode)
 	var fault *json.Error
 	if !errors.As(err, &fault) {
 		return signals, batch, err
@@ -287,7 +290,7 @@ func readSignals(body []byte, lines bool) (signals []json.Signal, batch bool, er
 // SignalType checks that a body is one signal, and returns its type. An error is
 // a problem.
 func SignalType(body []byte) (string, error) {
-	signals, batch, err := readSignals(body, false)
+	signals, batch, err := readSignals(body, false, false)
 	switch {
 	case err != nil:
 		return "", err

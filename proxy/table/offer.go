@@ -26,7 +26,7 @@ var decoding = memory.New(96<<20, memory.Wait)
 // An input is a signal as expressions see it. It must be closed.
 type input struct {
 	*queue.Signal
-	doc   any // many may read it at once, and nobody changes it
+	doc   any // nil unless it is decoded; many may read it at once, and nobody changes it
 	vars  transform.Vars
 	began time.Time // when the first expression came; zero: none has, and nothing is decoded
 	taken int64     // of decoding
@@ -38,13 +38,15 @@ func (in *input) decode(ctx context.Context) (err error) {
 	if !in.began.IsZero() {
 		return nil
 	}
-	if n := json.Footprint(in.Body); n > memory.Small {
+	if n := json.Footprint(in.Body); in.doc == nil && n > memory.Small {
 		if in.taken, err = decoding.Take(ctx, n); err != nil {
 			return err
 		}
 	}
-	if in.doc, err = json.Decode(in.Body); err != nil {
-		return fmt.Errorf("the signal cannot be decoded: %w", err)
+	if in.doc == nil {
+		if in.doc, err = json.Decode(in.Body); err != nil {
+			return fmt.Errorf("the signal cannot be decoded: %w", err)
+		}
 	}
 	in.vars = transform.Vars{
 		SignalID:   in.ID.String(),
@@ -57,7 +59,7 @@ func (in *input) decode(ctx context.Context) (err error) {
 func (in *input) close() { decoding.Give(in.taken) }
 
 // Offer offers a signal to every route, or to the one that only names unless
-// it is empty, and returns the deliveries that it makes, in the order of the
+// it is empty; doc is what the signal decodes to, or nil. It returns the deliveries that it makes, in the order of the
 // routes, and whether it passed any.
 //
 // A route's expression that fails makes a dead delivery, and has no say in
@@ -67,7 +69,7 @@ func (in *input) close() { decoding.Give(in.taken) }
 //
 // An error wraps queue.ErrUnavailable when memory or time is short because of
 // others, or is that of the session's context: nothing is known of the signal then.
-func (t *Table) Offer(use *transform.Session, s *queue.Signal, only string) (made []queue.Made, matched bool, err error) {
+func (t *Table) Offer(use *transform.Session, s *queue.Signal, doc any, only string) (made []queue.Made, matched bool, err error) {
 	routes := t.Routes
 	if only != "" {
 		routes = slices.DeleteFunc([]*Route{t.Route(only)}, func(r *Route) bool { return r == nil })
@@ -78,7 +80,7 @@ func (t *Table) Offer(use *transform.Session, s *queue.Signal, only string) (mad
 			continue
 		}
 		if in == nil {
-			in = &input{Signal: s}
+			in = &input{Signal: s, doc: doc}
 			defer in.close()
 		}
 		if !in.began.IsZero() && time.Since(in.began) > SlowAfter {

@@ -25,6 +25,7 @@ type Table struct {
 	Config *config.Config
 	Loaded time.Time
 	Routes []*Route // in the order of the config
+	Shapes bool     // some route has an expression, so that signals are decoded
 	byName map[string]*Route
 }
 
@@ -50,6 +51,7 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 			return nil, fmt.Errorf("route %q: %w", r.Name, err)
 		}
 		t.Routes = append(t.Routes, r)
+		t.Shapes = t.Shapes || r.Where != nil || r.Transform != nil
 		t.byName[r.Name] = r
 	}
 	return t, nil

@@ -59,14 +59,14 @@ var sampleID = func() (id queue.SignalID) {
 // offered offers a signal to a table and returns a line for each delivery.
 func offered(t testing.TB, table *Table, body, only string) (lines []string, matched bool) {
 	t.Helper()
-	signals, _, err := json.Signals([]byte(body), false)
+	signals, _, err := json.Signals([]byte(body), false, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := queue.Signal{ID: sampleID, Type: signals[0].Type, Body: []byte(body)}
 	use := transform.NewSession(t.Context(), transform.ForSignals)
 	defer use.Close()
-	made, matched, err := table.Offer(use, &s, only)
+	made, matched, err := table.Offer(use, &s, signals[0].Doc, only)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestRoutesThatDoNotMatchCostNoMemory(t *testing.T) {
 	}
 	table := tableOf(t, routesOf(routes...))
 	s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
-	if n := testing.AllocsPerRun(100, func() { table.Offer(nil, &s, "") }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { table.Offer(nil, &s, nil, "") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -270,7 +270,7 @@ func BenchmarkShape(b *testing.B) {
 			s := queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}
 			b.ReportAllocs()
 			for b.Loop() {
-				if made, _, err := table.Offer(nil, &s, ""); err != nil || len(made) != n {
+				if made, _, err := table.Offer(nil, &s, nil, ""); err != nil || len(made) != n {
 					b.Fatalf("%d deliveries", len(made))
 				}
 			}
@@ -293,13 +293,13 @@ func TestBusy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made, _, err := plain.Offer(nil, &s, ""); len(made) != 1 || err != nil {
+	if made, _, err := plain.Offer(nil, &s, nil, ""); len(made) != 1 || err != nil {
 		t.Errorf("forwarded: %d deliveries, %v", len(made), err)
 	}
-	if made, _, err := shaped.Offer(nil, &small, ""); len(made) != 2 || err != nil {
+	if made, _, err := shaped.Offer(nil, &small, nil, ""); len(made) != 2 || err != nil {
 		t.Errorf("a small one: %d deliveries, %v", len(made), err)
 	}
-	made, _, err1 := shaped.Offer(nil, &s, "")
+	made, _, err1 := shaped.Offer(nil, &s, nil, "")
 	bodies, err2 := shaped.Reshape(s, "b")
 	trials, err3 := shaped.Try(t.Context(), nil, &s, "", nil, nil)
 	for _, err := range []error{err1, err2, err3} {
@@ -315,7 +315,7 @@ func TestBusy(t *testing.T) {
 	}
 
 	decoding.Give(taken)
-	if made, _, err := shaped.Offer(nil, &s, ""); len(made) != 2 || err != nil {
+	if made, _, err := shaped.Offer(nil, &s, nil, ""); len(made) != 2 || err != nil {
 		t.Errorf("%d deliveries, %v", len(made), err)
 	}
 	if _, err := shaped.Reshape(queue.Signal{Type: "x", Body: []byte("{")}, "b"); err == nil || errors.Is(err, queue.ErrUnavailable) {

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
+
+// space is what may stand between the parts of a text.
+const space = " \t\r\n"
 
 // maxType is the longest signal_type in bytes.
 const maxType = 256
@@ -15,15 +16,17 @@ const maxType = 256
 type Signal struct {
 	Raw  []byte // the bytes as they came: a part of the body
 	Type string // the last member signal_type
+	Doc  any    // what Decode makes of Raw, if that was asked for
 }
 
 // Signals checks the body of a request, and finds the signals in it. One object
 // is one signal, with all the bytes of the body. The elements of an array, and
 // the values on the lines of NDJSON, are a batch: each signal is the bytes from its
 // first brace to its last. Whether all is JSON is judged first, then whether each
-// element is a signal, and whether there is one. An error is an [*Error].
-func Signals(body []byte, lines bool) (signals []Signal, batch bool, err error) {
-	var l list
+// element is a signal, and whether there is one. With decode each is decoded on
+// the way. An error is an [*Error].
+func Signals(body []byte, lines, decode bool) (signals []Signal, batch bool, err error) {
+	l := list{decode: decode}
 	var fault *Error
 	switch {
 	case lines:
@@ -50,6 +53,7 @@ func Signals(body []byte, lines bool) (signals []Signal, batch bool, err error) 
 
 // A list is what has been found in a body so far.
 type list struct {
+	decode  bool
 	signals []Signal
 	n       int    // elements, signals or not
 	fault   *Error // of the first that is no signal
@@ -72,11 +76,7 @@ func (l *list) lines(body []byte) *Error {
 
 // text reads a text that is one value, which is a signal of the bytes raw.
 func (l *list) text(text, raw []byte) *Error {
-	var e element
-	fault := read(text, func(d *decoder) (err error) {
-		e, err = d.element()
-		return err
-	})
+	e, fault := one(text, l.decode)
 	if fault != nil {
 		fault.Index = l.n
 		return fault
@@ -88,18 +88,16 @@ func (l *list) text(text, raw []byte) *Error {
 // array reads an array whose elements are the signals.
 func (l *list) array(body []byte) *Error {
 	ended := false
-	fault := read(body, func(d *decoder) error {
-		_, err := d.ReadToken()
-		for err == nil && d.PeekKind() != jsontext.KindEndArray {
-			var e element
-			if e, err = d.element(); err == nil {
+	fault := read(body, l.decode, func(r *reader) error {
+		r.next()
+		err := r.list(']', func() error {
+			e, err := r.element()
+			if err == nil {
 				l.add(e, body[e.start:e.end])
 			}
-		}
-		if err == nil {
-			_, err = d.ReadToken()
-			ended = err == nil
-		}
+			return err
+		})
+		ended = err == nil
 		return err
 	})
 	if fault != nil && !ended {
@@ -112,11 +110,11 @@ func (l *list) array(body []byte) *Error {
 func (l *list) add(e element, raw []byte) {
 	var what string
 	switch {
-	case e.kind != jsontext.KindBeginObject:
+	case e.kind != '{':
 		what = "a signal is a JSON object; found " + words(e.kind)
 	case e.typeKind == 0:
 		what = `the signal has no signal_type; add "signal_type": "name"`
-	case e.typeKind != jsontext.KindString:
+	case e.typeKind != '"':
 		what = "signal_type must be a string; found " + words(e.typeKind)
 	case !isType(e.signalType):
 		shown := e.signalType[:min(len(e.signalType), maxType)]
@@ -124,7 +122,7 @@ func (l *list) add(e element, raw []byte) {
 			maxType, strconv.QuoteToASCII(shown), len(e.signalType))
 	}
 	if what == "" {
-		l.signals = append(l.signals, Signal{raw, e.signalType})
+		l.signals = append(l.signals, Signal{raw, e.signalType, e.value})
 	} else if l.fault == nil {
 		l.fault = &Error{-1, l.n, what}
 	}
@@ -133,67 +131,44 @@ func (l *list) add(e element, raw []byte) {
 
 // An element is a value that stands where a signal may.
 type element struct {
-	start, end int // in the decoder's text
-	kind       jsontext.Kind
-	typeKind   jsontext.Kind // of the last member signal_type, 0 if there is none
-	signalType string        // what that says, if it is a string
+	value      any  // if it is decoded
+	start, end int  // in the text
+	kind       byte // that it begins with
+	typeKind   byte // of the last member signal_type, 0 if there is none
+	signalType string
 }
 
-// element reads the next value, without decoding it.
-func (d *decoder) element() (e element, err error) {
-	e.kind = d.PeekKind()
-	if e.kind == jsontext.KindBeginObject {
-		err = d.members(&e)
+// one reads a text that is one value.
+func one(text []byte, decode bool) (e element, fault *Error) {
+	fault = read(text, decode, func(r *reader) (err error) {
+		e, err = r.element()
+		return err
+	})
+	return e, fault
+}
+
+// element reads the next value.
+func (r *reader) element() (e element, err error) {
+	e.kind = r.next()
+	if e.start = r.at; e.kind == '{' {
+		e.value, err = r.object(&e)
 	} else {
-		var raw jsontext.Value
-		raw, err = d.ReadValue()
-		e.start = int(d.InputOffset()) - len(raw)
+		e.value, err = r.value()
 	}
-	if e.end = int(d.InputOffset()); err == nil {
-		err = checkDepth(d.text, e.start, e.end)
-	}
+	e.end = r.at
 	return e, err
 }
 
-// members reads an object, and its signal_type.
-func (d *decoder) members(e *element) error {
-	if _, err := d.ReadToken(); err != nil {
-		return err
+// signalType reads the value of a member signal_type.
+func (r *reader) signalType(e *element) (any, error) {
+	if e.typeKind = r.next(); e.typeKind != '"' {
+		return r.value()
 	}
-	e.start = int(d.InputOffset()) - 1
-	for d.PeekKind() == jsontext.KindString {
-		name, err := d.ReadValue()
-		if err != nil {
-			return err
-		}
-		isType := isSignalType(name)
-		value, err := d.ReadValue()
-		if err != nil {
-			return err
-		}
-		if isType {
-			e.typeKind = value.Kind()
-			if e.typeKind == jsontext.KindString {
-				e.signalType = unquote(value)
-			}
-		}
+	raw, escaped, err := r.quoted()
+	if err == nil {
+		e.signalType = said(raw, escaped)
 	}
-	_, err := d.ReadToken()
-	return err
-}
-
-// isSignalType tells whether a member's name, as written, says signal_type.
-func isSignalType(raw jsontext.Value) bool {
-	return string(raw) == `"signal_type"` || bytes.IndexByte(raw, '\\') >= 0 && unquote(raw) == "signal_type"
-}
-
-// unquote is what a string that has been read says.
-func unquote(raw jsontext.Value) string {
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw[1 : len(raw)-1])
-	}
-	s, _ := jsontext.AppendUnquote(nil, raw) // its one error is about halves of surrogate pairs, which are U+FFFD
-	return string(s)
+	return e.signalType, err
 }
 
 // isType tells whether s can be a signal_type.
@@ -204,45 +179,4 @@ func isType(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= maxType && s[0] != ' ' && s[len(s)-1] != ' '
-}
-
-// checkDepth finds what is nested too deeply in a value that is JSON.
-func checkDepth(text []byte, start, end int) error {
-	if bytes.Count(text[start:end], []byte("["))+bytes.Count(text[start:end], []byte("{")) <= MaxDepth {
-		return nil
-	}
-	depth, quoted := 0, false
-	for i := start; i < end; i++ {
-		switch c := text[i]; {
-		case c == '"':
-			quoted = !quoted
-		case quoted && c == '\\':
-			i++
-		case quoted:
-		case c == '[' || c == '{':
-			if depth++; depth > MaxDepth {
-				return tooDeep(i)
-			}
-		case c == ']' || c == '}':
-			depth--
-		}
-	}
-	return nil
-}
-
-// words is a kind of value for people.
-func words(k jsontext.Kind) string {
-	switch k {
-	case jsontext.KindBeginObject:
-		return "an object"
-	case jsontext.KindBeginArray:
-		return "an array"
-	case jsontext.KindString:
-		return "a string"
-	case jsontext.KindTrue, jsontext.KindFalse:
-		return "a boolean"
-	case jsontext.KindNull:
-		return "null"
-	}
-	return "a number"
 }
