@@ -1,9 +1,10 @@
 package transform
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/itchyny/gojq"
 
@@ -31,8 +32,7 @@ var varNames = []string{"$signal_id", "$received_at", "$route"}
 // A Program is a compiled expression. It is safe for concurrent use.
 type Program struct {
 	checked *checked
-	heavy   atomic.Bool // the last run was no light one: the next need not try
-	idle    sync.Pool   // of machines
+	idle    sync.Pool // of machines
 }
 
 // A machine is the code of an expression, compiled for one run at a time: the
@@ -40,6 +40,7 @@ type Program struct {
 type machine struct {
 	code  *gojq.Code
 	frame builtins.Frame
+	light budget.Run // used again and again
 }
 
 // Compile checks a jq expression and compiles it. An error is a
@@ -74,11 +75,8 @@ func (p *Program) take() (*machine, error) {
 // decodes; it is not changed. An error is a [*RunError], [ErrBusy] among them, or
 // that of the session's context.
 func (p *Program) Match(s *Session, input any, vars Vars) (bool, error) {
-	out := p.run(s, input, vars, func(r *budget.Run, v any, out *outcome) bool {
-		out.matches = v != nil && v != false
-		return false
-	})
-	return out.matches, out.err
+	matches, _, err := Join(p, nil).Run(s, input, vars)
+	return matches, err
 }
 
 // Shape runs the program as a transform. The results are JSON texts of at most
@@ -87,83 +85,151 @@ func (p *Program) Match(s *Session, input any, vars Vars) (bool, error) {
 // leaves no results. The results are on the account of the session until that
 // is closed.
 func (p *Program) Shape(s *Session, input any, vars Vars) ([][]byte, error) {
-	out := p.run(s, input, vars, func(r *budget.Run, v any, out *outcome) bool {
-		if len(out.results) == MaxResults {
-			r.Fail(KindResults, "the expression yields more than %d results", MaxResults)
-			return false
-		}
-		text, err := json.Encode(v, MaxOutput)
-		if err != nil {
-			r.Fail(KindOutput, "result %d is larger than %d MiB, or nested more than 10000 deep", len(out.results)+1, MaxOutput>>20)
-			return false
-		}
-		out.results = append(out.results, text)
-		return r.Keep(len(text))
-	})
-	return out.results, out.err
+	_, results, err := Join(nil, p).Run(s, input, vars)
+	return results, err
+}
+
+// A Pair is a filter and a transform of what passes it. It is safe for concurrent use.
+type Pair struct {
+	where, shape *Program
+	both         *Program // as one
+}
+
+// Join makes a Pair. Either may be nil.
+func Join(where, shape *Program) *Pair {
+	p := &Pair{where, shape, cmp.Or(where, shape)}
+	if where != nil && shape != nil {
+		p.both = &Program{checked: both(where.checked, shape.checked)}
+	}
+	return p
+}
+
+// IsEmpty reports that there is neither, and nothing to run.
+func (p *Pair) IsEmpty() bool { return p.both == nil }
+
+// Shapes reports that there is a transform.
+func (p *Pair) Shapes() bool { return p.shape != nil }
+
+// both is one expression for two, for the price of one run. It ends after the
+// first result of where, whose others nobody has asked for.
+func both(where, shape *checked) *checked {
+	end := call("halt")
+	query := term(&gojq.Term{Type: gojq.TermTypeIf, If: &gojq.If{
+		Cond: pipe(where.query, call(own+"_pass")),
+		Then: &gojq.Query{Left: shape.query, Op: gojq.OpComma, Right: end},
+		Else: end,
+	}})
+	functions := slices.Concat(where.functions, shape.functions, []string{"_pass/0"})
+	slices.Sort(functions)
+	return &checked{query: query, functions: slices.Compact(functions)}
+}
+
+// Run is Match of the filter and then, if that passes, Shape of the transform. A
+// signal passes a filter there is none of, and an error is the transform's if it passes.
+func (p *Pair) Run(s *Session, input any, vars Vars) (pass bool, results [][]byte, err error) {
+	out := outcome{filters: p.shape == nil, pass: p.where == nil}
+	if p.both.light(s, input, vars, &out) {
+		return out.pass, out.results, out.err
+	}
+	if !out.pass {
+		out.filters = true
+		p.where.heavy(s, input, vars, &out)
+	}
+	if out.pass && p.shape != nil {
+		out.filters = false
+		p.shape.heavy(s, input, vars, &out)
+	}
+	return out.pass, out.results, out.err
 }
 
 // An outcome is what came of a run.
 type outcome struct {
-	matches bool
+	filters bool // the first result is the filter's
+	pass    bool // there is no filter, or its first result is known and true
 	results [][]byte
 	err     error
 }
 
-// run evaluates the program and hands each result to yield until that says no.
-func (p *Program) run(s *Session, input any, vars Vars, yield func(*budget.Run, any, *outcome) bool) outcome {
-	if !p.heavy.Load() {
-		r := budget.Light(s)
-		if out := p.evaluate(r, input, vars, yield); !r.IsHeavy() {
-			return out
-		}
-	}
-	var out outcome
-	err := budget.Heavy(s, func(r *budget.Run) {
-		out = p.evaluate(r, input, vars, yield)
-		p.heavy.Store(!r.WasLight())
-	})
-	if err != nil {
-		return outcome{err: err} // out is not ours yet
-	}
-	return out
-}
-
-func (p *Program) evaluate(r *budget.Run, input any, vars Vars, yield func(*budget.Run, any, *outcome) bool) (out outcome) {
+// light evaluates the program, and reports whether it was a light run.
+func (p *Program) light(s *Session, input any, vars Vars, out *outcome) bool {
 	m, err := p.take()
 	if err != nil {
-		return outcome{err: budget.Errorf(KindFailed, "%v", err)}
+		out.err = budget.Errorf(KindFailed, "%v", err)
+		return true
 	}
+	defer p.idle.Put(m)
+	m.light.Begin(s)
+	m.evaluate(&m.light, input, vars, out)
+	return !m.light.IsHeavy()
+}
+
+// heavy evaluates the program when there is room for it.
+func (p *Program) heavy(s *Session, input any, vars Vars, out *outcome) {
+	made := *out
+	made.err = nil
+	err := budget.Heavy(s, func(r *budget.Run) {
+		m, err := p.take()
+		if err != nil {
+			made.err = budget.Errorf(KindFailed, "%v", err)
+			return
+		}
+		defer p.idle.Put(m)
+		m.evaluate(r, input, vars, &made)
+	})
+	if err != nil {
+		out.err = err // and what is made is not ours yet
+	} else {
+		*out = made
+	}
+}
+
+func (m *machine) evaluate(r *budget.Run, input any, vars Vars, out *outcome) {
 	m.frame.Run = r
 	defer func() {
-		fault := recover()
-		m.frame = builtins.Frame{}
-		p.idle.Put(m)
-		if fault != nil {
+		if fault := recover(); fault != nil {
 			out.err = budget.Errorf(KindFailed, "the expression met a fault of its interpreter: %v", fault)
 		}
+		out.pass = out.pass || m.frame.Passed
+		m.frame = builtins.Frame{}
 		if r.Err() != nil {
 			out.err = r.Err()
 		}
 		if out.err != nil {
-			out = outcome{err: out.err}
+			out.results = nil
 			r.Discard()
 		}
 	}()
 	it := m.code.RunWithContext(r, input, vars.SignalID, vars.ReceivedAt, vars.Route)
 	for {
-		v, ok := it.Next()
-		if !ok {
-			return out
-		}
-		if err, isErr := v.(error); isErr {
-			out.err = asRunError(err)
-			return out
-		}
-		if !yield(r, v, &out) {
-			return out
+		if v, ok := it.Next(); !ok || !out.take(r, v) {
+			return
 		}
 	}
+}
+
+// take takes a result, and reports whether there may be more.
+func (out *outcome) take(r *budget.Run, v any) bool {
+	if err, ok := v.(error); ok {
+		if _, ended := err.(*gojq.HaltError); !ended {
+			out.err = asRunError(err)
+		}
+		return false
+	}
+	if out.filters {
+		out.pass = v != nil && v != false
+		return false
+	}
+	if len(out.results) == MaxResults {
+		r.Fail(KindResults, "the expression yields more than %d results", MaxResults)
+		return false
+	}
+	text, err := json.Encode(v, MaxOutput)
+	if err != nil {
+		r.Fail(KindOutput, "result %d is larger than %d MiB, or nested more than 10000 deep", len(out.results)+1, MaxOutput>>20)
+		return false
+	}
+	out.results = append(out.results, text)
+	return r.Keep(len(text))
 }
 
 // asRunError makes a RunError of what ended a run. A panic in computing the text

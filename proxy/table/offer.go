@@ -121,7 +121,7 @@ func (r *Route) takes(signalType string) bool {
 // reports whether the signal passed. One whose where fails counts as passed: it makes a dead
 // delivery, for people to see.
 func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]queue.Made, bool, error) {
-	pass, bodies, err := r.run(use, r.Where, r.Transform, in)
+	pass, bodies, err := r.run(use, r.pair, in)
 	if _, failed := errors.AsType[*transform.RunError](err); failed {
 		return append(made, queue.Made{Route: r.Name, Error: err.Error()}), true, nil
 	}
@@ -131,30 +131,22 @@ func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]q
 	return made, pass, err
 }
 
-// run gives a signal to two expressions, each of which may be nil, and returns
-// whether it passes the first and what the second makes of it: the signal's own
-// bytes if it is nil. An error that is a *transform.RunError is the expression's
-// own fault.
-func (r *Route) run(use *transform.Session, where, shape *transform.Program, in *input) (pass bool, bodies [][]byte, err error) {
-	var vars transform.Vars
-	if where != nil || shape != nil {
+// run gives a signal to two expressions, of which there may be none, one or both, and
+// returns whether it passes the first and what the second makes of it: the signal's
+// own bytes if there is none. An error that is a *transform.RunError is the
+// expression's own fault.
+func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pass bool, bodies [][]byte, err error) {
+	pass = true
+	if !pair.IsEmpty() {
 		if err := in.decode(context.Background()); err != nil {
 			return false, nil, err
 		}
-		vars = in.vars
+		vars := in.vars
 		vars.Route = r.Name
+		pass, bodies, err = pair.Run(use, in.doc, vars)
 	}
-	pass = true
-	if where != nil {
-		pass, err = where.Match(use, in.doc, vars)
-	}
-	switch {
-	case err != nil || !pass:
-		pass = false
-	case shape == nil:
+	if pass && err == nil && !pair.Shapes() {
 		bodies = [][]byte{in.Body}
-	default:
-		bodies, err = shape.Shape(use, in.doc, vars)
 	}
 	if fault, ok := errors.AsType[*transform.RunError](err); ok && fault.Kind == transform.KindBusy {
 		err = fmt.Errorf("%w: %s", queue.ErrUnavailable, fault)
@@ -176,7 +168,7 @@ func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
 	defer in.close()
 	use := transform.NewSession(context.Background(), transform.ForSignals)
 	defer use.Close()
-	_, bodies, err := r.run(use, r.Where, r.Transform, in)
+	_, bodies, err := r.run(use, r.pair, in)
 	return bodies, err
 }
 

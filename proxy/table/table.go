@@ -18,6 +18,7 @@ import (
 	"signalpost/proxy/config"
 	"signalpost/proxy/deliver"
 	"signalpost/queue"
+	"signalpost/transform"
 )
 
 // A Table is the routes of one config. Nobody changes its fields.
@@ -33,6 +34,7 @@ type Table struct {
 type Route struct {
 	*config.Route
 	Endpoint *deliver.Endpoint
+	pair     *transform.Pair // of its expressions
 }
 
 // New compiles a config. userAgent is that of the requests. The table must be closed.
@@ -44,14 +46,14 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 		byName: make(map[string]*Route, len(cfg.Routes)),
 	}
 	for i := range cfg.Routes {
-		r := &Route{Route: &cfg.Routes[i]}
+		r := &Route{Route: &cfg.Routes[i], pair: transform.Join(cfg.Routes[i].Where, cfg.Routes[i].Transform)}
 		var err error
 		if r.Endpoint, err = deliver.New(r.Route, userAgent); err != nil {
 			t.Close()
 			return nil, fmt.Errorf("route %q: %w", r.Name, err)
 		}
 		t.Routes = append(t.Routes, r)
-		t.Shapes = t.Shapes || r.Where != nil || r.Transform != nil
+		t.Shapes = t.Shapes || !r.pair.IsEmpty()
 		t.byName[r.Name] = r
 	}
 	return t, nil

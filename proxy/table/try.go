@@ -81,7 +81,7 @@ func (r *Route) try(use *transform.Session, where, shape *transform.Program, in 
 		t.Why = fmt.Sprintf("signal_type %q is none of signal_types: %s", in.Type, strings.Join(r.SignalTypes, ", "))
 		return t, nil
 	}
-	pass, bodies, err := r.run(use, where, shape, in)
+	pass, bodies, err := r.run(use, transform.Join(where, shape), in)
 	_, failed := errors.AsType[*transform.RunError](err)
 	if err != nil && !failed {
 		return t, err

@@ -13,13 +13,19 @@ import (
 	"github.com/itchyny/gojq"
 )
 
+func begin(s *Session) *Run {
+	r := new(Run)
+	r.Begin(s)
+	return r
+}
+
 // gojq asks for Done before each instruction: see internals.go.
 func TestDone(t *testing.T) {
 	q, err := gojq.Parse("[range(1000) | . + 1] | length")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := Light(nil)
+	r := begin(nil)
 	r.steps = 1 << 30
 	if v, _ := q.RunWithContext(r, nil).Next(); v != 1000 {
 		t.Fatal(v)
@@ -28,7 +34,7 @@ func TestDone(t *testing.T) {
 		t.Errorf("Done was asked for %d times in 1000 iterations", n)
 	}
 	// A run that has ended goes on for no instruction, and cannot be caught.
-	r = Light(nil)
+	r = begin(nil)
 	want := r.Fail(Failed, "over")
 	q, _ = gojq.Parse(`try 1 catch 2, 3`)
 	if v, _ := q.RunWithContext(r, nil).Next(); v != want {
@@ -51,7 +57,7 @@ func TestLightBecomesHeavy(t *testing.T) {
 		"call":   func(r *Run) { r.Spend(lightTime) },
 		"string": func(r *Run) { r.Made(strings.Repeat("x", lightBytes)) },
 	} {
-		r := Light(nil)
+		r := begin(nil)
 		if f(r); !r.IsHeavy() {
 			t.Errorf("%s: %v", name, r.Err())
 		}
@@ -222,7 +228,7 @@ func TestResults(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := Light(s)
+	r := begin(s)
 	if r.Keep(100<<20) || r.Err() != ErrBusy && !r.IsHeavy() {
 		t.Errorf("more than there is: %v", r.Err())
 	}

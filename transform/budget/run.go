@@ -15,8 +15,7 @@ const (
 	tick       = time.Millisecond      // more than that between two looks at the clock is looked into
 	slack      = 4                     // times its estimate a call may take
 	briefly    = 20 * time.Microsecond // need not be estimated
-	firstSteps = 64                    // instructions before the first look
-	lightSteps = 256                   // between two looks of a light run
+	lightSteps = 256                   // instructions between two looks of a light run
 	heavySteps = 32                    // and of a heavy one
 	unknown    = 10 * time.Millisecond // that count at most between two looks where the time of a thread is not known
 )
@@ -56,11 +55,10 @@ func (s *Session) orOutside() *Session {
 	return s
 }
 
-// Light begins a light run of the session.
-func Light(s *Session) *Run {
-	r := &Run{session: s.orOutside(), light: true, steps: firstSteps, last: time.Now()}
+// Begin makes r a light run of the session, whatever it was.
+func (r *Run) Begin(s *Session) {
+	*r = Run{session: s.orOutside(), light: true, steps: lightSteps}
 	r.granted = lightBytes
-	return r
 }
 
 // IsHeavy reports that a light run has ended because it is none: it must begin
@@ -140,6 +138,8 @@ func (r *Run) look() {
 	gap := now.Sub(r.last)
 	r.steps = heavySteps
 	switch {
+	case r.light && r.last.IsZero(): // nearly all end before
+		r.steps = lightSteps
 	case r.light:
 		r.own += gap
 		r.steps = lightSteps
@@ -234,11 +234,4 @@ func (r *Run) Keep(n int) bool {
 func (r *Run) Discard() {
 	r.session.results.Add(int64(-r.kept))
 	r.kept = 0
-}
-
-// WasLight reports whether a heavy run, at its end, has been one that a light one
-// could have been.
-func (r *Run) WasLight() bool {
-	r.look()
-	return r.own < lightTime/2 && r.small+r.large < lightBytes/2
 }

@@ -37,7 +37,8 @@ const (
 // A Frame is what the functions of one run share.
 type Frame struct {
 	*budget.Run
-	x, y any // the operands of the operator that is called next
+	Passed bool // what a filter yielded
+	x, y   any  // the operands of the operator that is called next
 }
 
 // A Function is called in place of one of gojq's, or beside it. It changes
@@ -73,6 +74,10 @@ var Functions = map[string]Function{
 	"_x/0":   func(f *Frame, _ any, _ []any) any { return f.x },
 	"_y/0":   func(f *Frame, _ any, _ []any) any { return f.y },
 
+	"_pass/0": func(f *Frame, v any, _ []any) any {
+		f.Passed = v != nil && v != false
+		return v
+	},
 	"_enter/1": func(f *Frame, v any, a []any) any { return f.unless(f.Charge(a[0].(int)), v) },
 	"_item/0":  func(f *Frame, v any, _ []any) any { return f.unless(f.Charge(40), v) },
 	"_path/0":  func(f *Frame, v any, _ []any) any { return f.unless(f.Charge(48*len(v.([]any))), v) },

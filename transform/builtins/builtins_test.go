@@ -10,6 +10,12 @@ import (
 	"signalpost/transform/budget"
 )
 
+func begin(s *budget.Session) *budget.Run {
+	r := new(budget.Run)
+	r.Begin(s)
+	return r
+}
+
 // The names of gojq's that are no part of its language, and that rewritten
 // expressions call: a version without one of them is to be noticed here.
 func TestInternalNames(t *testing.T) {
@@ -38,7 +44,7 @@ func TestInternalNames(t *testing.T) {
 func TestPatterns(t *testing.T) {
 	f, most := &Frame{}, 0
 	for i := range 3000 {
-		f.Run = budget.Light(nil)
+		f.Run = begin(nil)
 		_, err := f.pattern(fmt.Sprintf("x{50}%d", i), "")
 		if f.IsHeavy() {
 			continue // the machine is busy
@@ -63,7 +69,7 @@ func TestPatternsConcurrentUse(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			f := &Frame{Run: budget.Light(nil)}
+			f := &Frame{Run: begin(nil)}
 			for i := range 500 {
 				if p, err := f.pattern(fmt.Sprint("y", i), ""); err == nil && !p.MatchString(fmt.Sprint("y", i)) {
 					t.Error(p)

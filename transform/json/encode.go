@@ -1,8 +1,15 @@
 package json
 
 import (
+	"bytes"
 	stdjson "encoding/json"
 	"errors"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
 
 	"github.com/itchyny/gojq"
 )
@@ -15,51 +22,105 @@ const maxNesting = 10_000
 // nested too deeply to be followed.
 var ErrTooLarge = errors.New("the value is too large, or nested more than 10000 deep")
 
+// An encoder writes one text.
+type encoder struct {
+	text  []byte
+	limit int
+	names []string // of the objects that are open
+}
+
+var encoders = sync.Pool{New: func() any { return new(encoder) }}
+
 // Encode writes a value as jq does: members sorted by name, no white space, digits
 // of [stdjson.Number] as they are, NaN as null, infinities as the largest numbers.
 // An error is [ErrTooLarge]: it has more than limit bytes.
 func Encode(v any, limit int) ([]byte, error) {
-	// Measured first, from below: a value can hold another many times, and so
-	// have more JSON than there is memory.
-	if measure(v, limit, 0) < 0 {
+	e := encoders.Get().(*encoder)
+	e.limit = limit
+	defer func() {
+		e.text, e.names = kept(e.text, 64<<10), kept(e.names, maxScratch)
+		encoders.Put(e)
+	}()
+	if !e.value(v, 0) || len(e.text) > limit {
 		return nil, ErrTooLarge
 	}
-	text, err := gojq.Marshal(v)
-	if err == nil && len(text) > limit {
-		err = ErrTooLarge
-	}
-	if err != nil {
-		return nil, err
-	}
-	return text, nil
+	return bytes.Clone(e.text), nil
 }
 
-// measure is what v, if escaped nowhere, leaves of so many bytes; it is negative if it
-// needs more, or is nested too deeply.
-func measure(v any, left, depth int) int {
-	if depth > maxNesting {
-		return -1
+// value writes a value; it gives up on one that is too large, for it can hold another
+// many times, and so have more JSON than there is memory.
+func (e *encoder) value(v any, depth int) bool {
+	if len(e.text) > e.limit || depth > maxNesting {
+		return false
 	}
 	switch v := v.(type) {
+	case nil:
+		e.text = append(e.text, "null"...)
+	case bool:
+		e.text = strconv.AppendBool(e.text, v)
 	case string:
-		return left - len(v) - 2
+		e.string(v)
 	case stdjson.Number:
-		return left - len(v)
+		e.text = append(e.text, v...)
+	case float64:
+		if x := math.Abs(v); x == 0 || x >= 1e-6 && x < 1e21 {
+			e.text = strconv.AppendFloat(e.text, v, 'f', -1, 64)
+		} else {
+			e.stock(v)
+		}
 	case []any:
-		left -= 2 + max(len(v)-1, 0)
-		for i := 0; i < len(v) && left >= 0; i++ {
-			left = measure(v[i], left, depth+1)
-		}
-		return left
-	case map[string]any:
-		left -= 2 + max(len(v)-1, 0)
-		for name, w := range v {
-			if left -= len(name) + 3; left < 0 {
-				break
+		e.text = append(e.text, '[')
+		for i, w := range v {
+			if i > 0 {
+				e.text = append(e.text, ',')
 			}
-			left = measure(w, left, depth+1)
+			if !e.value(w, depth+1) {
+				return false
+			}
 		}
-		return left
+		e.text = append(e.text, ']')
+	case map[string]any:
+		return e.object(v, depth)
+	default:
+		e.stock(v)
 	}
-	return left - 1 // at least: of a number of many digits, too
+	return true
+}
+
+func (e *encoder) object(v map[string]any, depth int) bool {
+	from := len(e.names)
+	for name := range v {
+		e.names = append(e.names, name)
+	}
+	names := e.names[from:]
+	slices.Sort(names)
+	e.text = append(e.text, '{')
+	for i, name := range names {
+		if i > 0 {
+			e.text = append(e.text, ',')
+		}
+		e.string(name)
+		e.text = append(e.text, ':')
+		if !e.value(v[name], depth+1) {
+			return false
+		}
+	}
+	e.text = append(e.text, '}')
+	e.names = e.names[:from]
+	return true
+}
+
+func (e *encoder) string(s string) {
+	escaped := func(c rune) bool { return c < ' ' || c == '"' || c == '\\' || c == 0x7f }
+	if len(s) <= e.limit && utf8.ValidString(s) && strings.IndexFunc(s, escaped) < 0 {
+		e.text = append(append(append(e.text, '"'), s...), '"')
+	} else {
+		e.stock(s)
+	}
+}
+
+// stock writes what gojq writes.
+func (e *encoder) stock(v any) {
+	text, _ := gojq.Marshal(v) // its errors are those of a writer
+	e.text = append(e.text, text...)
 }

@@ -295,7 +295,7 @@ func TestEncode(t *testing.T) {
 		v    any
 		want string
 	}{
-		{nil, `null`}, {true, `true`}, {-7, `-7`}, {1e21, `1e+21`}, {1e-7, `1e-7`}, {math.NaN(), `null`}, {math.Inf(1), `1.7976931348623157e+308`},
+		{nil, `null`}, {true, `true`}, {-7, `-7`}, {1e21, `1e+21`}, {1e-7, `1e-7`}, {math.NaN(), `null`}, {92.0, `92`}, {math.Copysign(0, -1), `-0`}, {-1e-6, `-0.000001`}, {9.99999e-7, `9.99999e-7`}, {123456789.25e12, `123456789250000000000`}, {math.Inf(1), `1.7976931348623157e+308`},
 		{huge, "1" + strings.Repeat("0", 30)}, {stdjson.Number("1.10"), `1.10`}, {"<\x7f\n\u2028\x01", "\"<\\u007f\\n\u2028\\u0001\""},
 		{map[string]any{"b": []any{}, "a": map[string]any{}, "": nil}, `{"":null,"a":{},"b":[]}`}, {[]any{1, "x", []any{nil}}, `[1,"x",[null]]`},
 	} {

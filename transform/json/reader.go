@@ -44,7 +44,7 @@ func read(text []byte, decode bool, value func(*reader) error) *Error {
 	r := readers.Get().(*reader)
 	r.text, r.at, r.depth, r.decode = text, 0, 0, decode
 	defer func() {
-		r.text, r.items, r.members = nil, kept(r.items), kept(r.members)
+		r.text, r.items, r.members = nil, kept(r.items, maxScratch), kept(r.members, maxScratch)
 		readers.Put(r)
 	}()
 	err := value(r)
@@ -56,12 +56,12 @@ func read(text []byte, decode bool, value func(*reader) error) *Error {
 	return r.fault(err)
 }
 
-// kept is an empty slice with the room of s, if that is not much.
-func kept[T any](s []T) []T {
-	if cap(s) > maxScratch {
+// kept is an empty slice with the room of s, if that is for so much at most.
+func kept[T any](s []T, most int) []T {
+	if cap(s) > most {
 		return nil
 	}
-	clear(s) // of what a fault left
+	clear(s) // nothing stays that nobody needs
 	return s[:0]
 }
 
