@@ -5,16 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"signalpost/queue/lane"
 	"signalpost/queue/record"
 	"signalpost/queue/store"
 )
 
-// amendItems is how many deliveries one batch of a change to many holds: few
-// enough that no signal waits long behind it.
-const amendItems = 500
+const (
+	amendItems  = 500 // deliveries that are looked for at a time, when many are amended
+	amendAtOnce = 256 // of them amended at once, so that they share fsyncs, if their bodies are small
+)
 
 // Retry makes a delivery due at once: attempt numbers go on, the schedule
 // starts anew, the id stays. With always its body is made anew by reshape
@@ -30,7 +35,7 @@ func (q *Queue) Retry(id DeliveryID, always bool, reshape Reshape) error {
 	if l := e.senderOf(r.Route); l.state(record.IsPending) == StateHeld {
 		return fmt.Errorf("delivery %s: %w: its route %q is not in the config", id, ErrHeld, e.routeName(r.Route))
 	}
-	_, err = e.amend(context.Background(), []target{{Found: store.Found{ID: id, Delivery: r}}}, e.retry(always, reshape))
+	_, err = e.amend(context.Background(), []DeliveryID{id}, e.retry(always, reshape))
 	return err
 }
 
@@ -51,16 +56,12 @@ func (q *Queue) RetryAll(ctx context.Context, f Filter, always bool, reshape Res
 // ErrFinished if there is nothing left to give up.
 func (q *Queue) Discard(id DeliveryID) error {
 	e := q.engine.Load()
-	r, err := e.store.Delivery(id)
-	if err != nil {
-		return err
-	}
-	a := discard(func(r *record.Delivery) bool { return r.State == record.IsPending })
-	n, err := e.amend(context.Background(), []target{{Found: store.Found{ID: id, Delivery: r}}}, a)
+	n, err := e.amend(context.Background(), []DeliveryID{id}, discard(func(r *record.Delivery) bool { return r.State == record.IsPending }))
 	if n > 0 || err != nil {
 		return err
 	}
-	if r, err = e.store.Delivery(id); err != nil {
+	r, err := e.store.Delivery(id)
+	if err != nil {
 		return err
 	}
 	return fmt.Errorf("delivery %s: %w: it is %s", id, ErrFinished, e.senderOf(r.Route).state(r.State))
@@ -86,20 +87,11 @@ type amendment struct {
 	reshape Reshape
 }
 
-// reshapes is whether the body of a delivery has to be made anew.
-func (a *amendment) reshapes(r *record.Delivery) bool {
-	return a.retry && (a.always || r.Flags&record.NoBody != 0)
-}
-
-// A target is a delivery that an amendment is meant for.
+// A target is a delivery that an amendment is meant for, as it was read, and
+// what its signal was shaped to, if that is needed.
 type target struct {
 	store.Found
-	shaped *shaped // nil: nothing was shaped for it
-}
-
-// A shaped is what a Reshape made of a delivery's signal.
-type shaped struct {
-	signal Signal
+	signal *Signal // nil: nothing was shaped
 	bodies [][]byte
 	err    error // of the expression
 }
@@ -121,273 +113,205 @@ func (e *engine) retry(always bool, reshape Reshape) amendment {
 	}
 }
 
-// shape makes the bodies of a delivery's signal anew, with nothing locked.
-func (e *engine) shape(t *target, reshape Reshape) (*shaped, error) {
-	if reshape == nil {
-		return nil, fmt.Errorf("delivery %s has no body and is not reshaped", t.ID)
-	}
-	s, err := e.store.Signal(t.Signal)
-	if err != nil {
-		return nil, err
-	}
-	out := &shaped{signal: Signal{ID: t.Signal, Type: s.Type, Traceparent: s.Traceparent, Body: s.Body}}
-	if out.bodies, out.err = reshape(out.signal, e.routeName(t.Route)); errors.Is(out.err, ErrUnavailable) {
-		return nil, out.err
-	}
-	return out, nil
-}
-
-// reshape makes the body of c what its signal was shaped to. What goes beyond
-// one body is returned as deliveries to be made.
-func (c *change) reshape(s *shaped) (more []Accepted) {
-	switch {
-	case s.err != nil:
-		c.now.Flags = c.now.Flags&^record.OwnBody | record.NoBody
-		c.die(Transform, s.err.Error())
-		return nil
-	case len(s.bodies) == 0:
-		c.die(Filtered, "")
-		return nil
-	}
-	c.now.Flags &^= record.NoBody | record.OwnBody
-	if !bytes.Equal(s.bodies[0], s.signal.Body) {
-		c.now.Flags |= record.OwnBody
-		c.body = s.bodies[0]
-	}
-	for _, b := range s.bodies[1:] {
-		more = append(more, Accepted{Signal: s.signal, Deliveries: []Made{{Route: c.sender.route.Name, Body: b}}})
-	}
-	return more
-}
-
 // amendAll amends all deliveries that match, newest first, some at a time.
-func (e *engine) amendAll(ctx context.Context, f Filter, dry bool, a amendment) (int, error) {
+func (e *engine) amendAll(ctx context.Context, f Filter, dry bool, a amendment) (n int, err error) {
 	// What matched when it was found and does not any more, when it is amended, is left.
 	of, now := a.of, Filter{State: f.State, Route: f.Route, Reason: f.Reason}
 	a.of = func(r *record.Delivery) bool {
 		ok, err := e.match(&now, r)
 		return ok && err == nil && of(r)
 	}
-	n := 0
 	f.After = ""
-	for {
-		if err := ctx.Err(); err != nil {
-			return n, stopped(n, err)
+	for more := true; more && err == nil; {
+		if err = ctx.Err(); err != nil {
+			break
 		}
-		var targets []target
-		next := ""
-		err := e.search(f, func(d store.Found) (bool, error) {
-			if !a.of(&d.Delivery) {
-				return true, nil
+		var ids []DeliveryID
+		more = false
+		err = e.search(f, func(d store.Found) (bool, error) {
+			if a.of(&d.Delivery) {
+				ids = append(ids, d.ID)
 			}
-			targets = append(targets, target{Found: d})
-			if len(targets) < amendItems {
-				return true, nil
-			}
-			next = d.ID.String()
-			return false, nil
-		}, func(last DeliveryID) { next = last.String() })
-		if err != nil {
-			return n, err
-		}
-		done := len(targets)
-		if !dry {
-			done, err = e.amend(ctx, targets, a)
-			if err != nil && ctx.Err() != nil {
-				err = stopped(n+done, err)
-			}
-			if err != nil {
-				return n + done, err
-			}
+			f.After, more = d.ID.String(), len(ids) == amendItems
+			return !more, nil
+		}, func(last DeliveryID) { f.After, more = last.String(), true })
+		done := 0
+		if err == nil && dry {
+			done = len(ids)
+		} else if err == nil {
+			done, err = e.amend(ctx, ids, a)
 		}
 		n += done
-		if next == "" {
-			return n, nil
-		}
-		f.After = next
 	}
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("stopped after %d deliveries: %w", n, err)
+	}
+	return n, err
 }
 
-func stopped(n int, err error) error {
-	return fmt.Errorf("stopped after %d deliveries: %w", n, err)
-}
-
-// amend amends the deliveries, in as few batches as memory allows, and returns
-// how many it was. Bodies are made before anything is locked: expressions can
-// be slow, and others amend too.
-func (e *engine) amend(ctx context.Context, targets []target, a amendment) (n int, err error) {
-	for len(targets) > 0 {
-		ready, rest, err := e.shapeSome(ctx, targets, &a)
+// amend amends the deliveries, as many at once as memory allows, and returns
+// how many it was. Bodies are made before anything is locked, one after the
+// other: expressions can be slow, and others amend too.
+func (e *engine) amend(ctx context.Context, ids []DeliveryID, a amendment) (int, error) {
+	var n atomic.Int64
+	memory := semaphore.NewWeighted(store.GroupBytes)
+	all, ctx := errgroup.WithContext(ctx)
+	for _, id := range ids {
+		t, err := e.target(id, &a)
+		if t == nil && err == nil {
+			continue
+		}
+		size := int64(store.GroupBytes / amendAtOnce)
+		if err == nil {
+			for _, b := range t.bodies {
+				size += int64(len(b))
+			}
+			size = min(size, store.GroupBytes)
+			err = memory.Acquire(ctx, size)
+		}
 		if err != nil {
-			return n, err
+			all.Go(func() error { return err })
+			break
 		}
-		done, again, err := e.amendNow(ready, a)
-		n += done
+		all.Go(func() (err error) {
+			defer memory.Release(size)
+			for done := false; t != nil && err == nil; {
+				if done, err = e.apply(t, &a); done {
+					n.Add(1)
+					return nil
+				}
+				if err == nil { // it has changed meanwhile
+					t, err = e.target(id, &a)
+				}
+			}
+			return err
+		})
+	}
+	err := all.Wait()
+	return int(n.Load()), err
+}
+
+// target reads a delivery that is to be amended, and makes its body anew if
+// that is to be. It is nil if the amendment does not apply, or no more.
+func (e *engine) target(id DeliveryID, a *amendment) (*target, error) {
+	r, err := e.store.Delivery(id)
+	if errors.Is(err, ErrNotFound) || err == nil && !a.of(&r) {
+		return nil, nil
+	}
+	t := &target{Found: store.Found{ID: id, Delivery: r}}
+	if err != nil || !a.retry || !a.always && r.Flags&record.NoBody == 0 {
+		return t, err
+	}
+	if a.reshape == nil {
+		return nil, fmt.Errorf("delivery %s has no body and is not reshaped", id)
+	}
+	s, err := e.store.Signal(r.Signal)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.signal = &Signal{ID: r.Signal, Type: s.Type, Traceparent: s.Traceparent, Body: s.Body}
+	if t.bodies, t.err = a.reshape(*t.signal, e.routeName(r.Route)); errors.Is(t.err, ErrUnavailable) {
+		return nil, t.err
+	}
+	return t, nil
+}
+
+// apply amends a delivery. It is not done if the delivery is being written just
+// now, or has changed since it was read. One whose attempt is under way is left to
+// it, but for a note that it was given up.
+func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
+	e.store.Finished.RLock()
+	defer e.store.Finished.RUnlock()
+	c := &change{sender: e.senderOf(t.Route), id: t.ID, due: t.Due, was: t.Delivery, now: t.Delivery}
+	if t.State != record.IsPending {
+		c.due = lane.Never
+	}
+	op := &amendOp{e: e, change: c, end: make(chan error, 1)}
+	switch c.sender.lease(c.place(), a.giveUp) {
+	case lane.LeaseBusy:
+		time.Sleep(time.Millisecond)
+		return false, nil
+	case lane.LeaseUnderWay:
+		if !a.giveUp {
+			return true, nil
+		}
+		c.giveUp = true
+		c.now.Flags |= record.GivenUp
+		return true, e.await(op)
+	}
+	// What was read before the lease was taken may be older than it.
+	if now, err := e.store.Delivery(t.ID); err != nil || now != t.Delivery {
 		if err != nil {
-			return n, err
+			now.Due = t.Due
 		}
-		targets = append(again, rest...)
-	}
-	return n, nil
-}
-
-// shapeSome shapes what a's change needs shaped, until that is as much as fits
-// a batch. A delivery that has expired meanwhile is dropped.
-func (e *engine) shapeSome(ctx context.Context, targets []target, a *amendment) (ready, rest []target, err error) {
-	if !a.retry {
-		return targets, nil, nil
-	}
-	size := 0
-	for i, t := range targets {
-		if a.of(&t.Delivery) && a.reshapes(&t.Delivery) {
-			if err := ctx.Err(); err != nil {
-				return nil, nil, err
-			}
-			t.shaped, err = e.shape(&t, a.reshape)
-			if errors.Is(err, ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return nil, nil, err
-			}
-			for _, b := range t.shaped.bodies {
-				size += len(b)
-			}
-		}
-		ready = append(ready, t)
-		if size >= store.GroupBytes {
-			return ready, targets[i+1:], nil
-		}
-	}
-	return ready, nil, nil
-}
-
-// amendNow amends the deliveries in one batch and returns how many it was. One
-// that is being written just now is waited for; what an attempt has changed
-// meanwhile, so that the amendment does not apply any more, is left. What lacks
-// the shaping that it has come to need is returned, to be amended again.
-func (e *engine) amendNow(targets []target, a amendment) (n int, again []target, err error) {
-	e.store.Finished.Lock()
-	defer e.store.Finished.Unlock()
-	op := &amendOp{e: e, end: make(chan error, 1)}
-	for _, t := range targets {
-		c, ok, err := e.prepare(&t, a)
+		c.sender.with(func(l *lane.Lane) { l.Settled(t.ID, 0, now.Due) })
 		if errors.Is(err, ErrNotFound) {
-			continue
+			err = nil
 		}
-		if err != nil {
-			for _, c := range op.changes {
-				c.Done(err)
-			}
-			return 0, nil, err
-		}
-		switch {
-		case !ok:
-			continue
-		case c == nil: // an attempt is under way
-			n++
-			continue
-		case c.giveUp:
-			op.changes = append(op.changes, c)
-			continue
-		case t.shaped == nil && a.reshapes(&c.was):
-			if c.was.State == record.IsPending {
-				c.sender.leave(c.due, c.id)
-			}
-			again = append(again, target{Found: store.Found{ID: t.ID, Delivery: c.was}})
-			continue
-		}
-		n++
-		op.changes = append(op.changes, c)
-		if a.change(c); t.shaped != nil {
-			for _, m := range c.reshape(t.shaped) {
-				op.more, op.ids = append(op.more, m), append(op.ids, e.q.NewSignalID().Delivery(1))
-			}
-		}
-		if c.entry != nil {
-			s, _ := e.store.Signal(c.was.Signal) // what is damaged can be given up all the same
-			c.entry.Type = s.Type
+		return false, err
+	}
+	if a.change(c); t.signal != nil {
+		op.more = c.reshape(t)
+		for range op.more {
+			op.ids = append(op.ids, e.q.NewSignalID().Delivery(1))
 		}
 	}
-	if len(op.changes) == 0 {
-		return n, again, nil
+	if c.entry != nil {
+		s, _ := e.store.Signal(c.was.Signal) // what is damaged can be given up all the same
+		c.entry.Type = s.Type
 	}
+	return true, e.await(op)
+}
+
+// await submits an amendment and waits until it is on disk.
+func (e *engine) await(op *amendOp) error {
 	e.store.Submit(op)
 	if err := e.store.Await(op.end); err != nil {
-		return 0, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	for _, c := range op.changes {
-		switch {
-		case c.missed:
-			again = append(again, target{Found: store.Found{ID: c.id, Delivery: c.was}})
-		case c.giveUp:
-			n++
-		}
-	}
-	return n, again, nil
+	return nil
 }
 
-// prepare takes hold of a delivery for a change, which is yet to be filled in.
-// Finished is held, so a finished delivery stays as it is; a pending one is
-// leased. ok is whether the amendment reaches the delivery: it may without a
-// change, when an attempt is under way, or with one that only notes that it was given up.
-func (e *engine) prepare(t *target, a amendment) (c *change, ok bool, err error) {
-	for {
-		r, err := e.store.Delivery(t.ID)
-		if err != nil {
-			return nil, false, err
-		}
-		if !a.of(&r) {
-			return nil, false, nil
-		}
-		c := &change{sender: e.senderOf(r.Route), id: t.ID, due: r.Due, was: r, now: r}
-		if r.State != record.IsPending {
-			return c, true, nil
-		}
-		switch c.sender.lease(c.place()) {
-		case lane.LeaseBusy:
-			time.Sleep(time.Millisecond)
-			continue
-		case lane.LeaseUnderWay:
-			if !a.giveUp {
-				return nil, true, nil
-			}
-			c.giveUp = true
-			c.now.Flags |= record.GivenUp
-			return c, true, nil
-		}
-		// What was read before the lease was taken may be older than it.
-		now, err := e.store.Delivery(t.ID)
-		if err == nil && now == r {
-			return c, true, nil
-		}
-		due := r.Due
-		if err == nil && now.State == record.IsPending {
-			due = min(due, now.Due) // or what skipped it meanwhile would not come by again
-		}
-		c.sender.leave(due, t.ID)
-		if err != nil {
-			return nil, false, err
-		}
+// reshape makes the body of c what its signal was shaped to. What goes beyond
+// one body is returned as deliveries to be made.
+func (c *change) reshape(t *target) (more []Accepted) {
+	switch {
+	case t.err != nil:
+		c.now.Flags = c.now.Flags&^record.OwnBody | record.NoBody
+		c.die(Transform, t.err.Error())
+		return nil
+	case len(t.bodies) == 0:
+		c.die(Filtered, "")
+		return nil
 	}
+	c.now.Flags &^= record.NoBody | record.OwnBody
+	if !bytes.Equal(t.bodies[0], t.signal.Body) {
+		c.now.Flags |= record.OwnBody
+		c.body = t.bodies[0]
+	}
+	for _, b := range t.bodies[1:] {
+		more = append(more, Accepted{Signal: *t.signal, Deliveries: []Made{{Route: c.sender.route.Name, Body: b}}})
+	}
+	return more
 }
 
-// amendOp writes the changes of an amendment and the deliveries it adds.
+// amendOp writes an amendment and the deliveries it adds.
 type amendOp struct {
-	e       *engine
-	changes []*change
-	more    []Accepted
-	ids     []DeliveryID // of more
-	made    []made       // of more
-	end     chan error
+	*change
+	e    *engine
+	more []Accepted
+	ids  []DeliveryID // of more
+	made []made       // of more
+	end  chan error
 }
 
 func (o *amendOp) Urgent() bool { return true }
 
 func (o *amendOp) Write(b *store.Batch) {
-	for _, c := range o.changes {
-		c.Write(b)
-	}
+	o.change.Write(b)
 	for i := range o.more {
 		s, id := &o.more[i], o.ids[i]
 		b.PutExtra(s.ID, id)
@@ -396,9 +320,7 @@ func (o *amendOp) Write(b *store.Batch) {
 }
 
 func (o *amendOp) Done(err error) {
-	for _, c := range o.changes {
-		c.Done(err)
-	}
+	o.change.Done(err)
 	for i, m := range o.made {
 		if err != nil {
 			m.sender.forget(o.ids[i])
@@ -410,12 +332,8 @@ func (o *amendOp) Done(err error) {
 }
 
 // endTooOld ends what has been pending since before.
-func (e *engine) endTooOld(ctx context.Context, found []store.Found, before record.Millis) error {
-	targets := make([]target, len(found))
-	for i, f := range found {
-		targets[i] = target{Found: f}
-	}
-	_, err := e.amend(ctx, targets, amendment{
+func (e *engine) endTooOld(ctx context.Context, found []DeliveryID, before record.Millis) error {
+	_, err := e.amend(ctx, found, amendment{
 		of:     func(r *record.Delivery) bool { return r.State == record.IsPending && r.Since < before },
 		change: func(c *change) { c.die(TooOld, "it waited longer than queue.max_age") },
 	})

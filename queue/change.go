@@ -7,8 +7,7 @@ import (
 )
 
 // A change moves one delivery from a state to a state, in one batch with its
-// log entry and what is due next. Whoever makes it holds the delivery: a lease
-// if it was pending, the store's Finished lock if it was finished.
+// log entry and what is due next. Whoever makes it has a lease of the delivery.
 type change struct {
 	sender *sender
 	id     DeliveryID
@@ -20,7 +19,6 @@ type change struct {
 	body   []byte       // not nil: the body made anew
 
 	giveUp bool // only note that the delivery is given up: an attempt is under way
-	missed bool // of giveUp: the attempt was recorded before
 }
 
 // Urgent is false: nobody waits for an attempt to be recorded. An amendment,
@@ -34,7 +32,7 @@ func (c *change) Write(b *store.Batch) {
 	if c.giveUp {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if c.missed = !s.lane.GiveUp(c.place()); !c.missed {
+		if s.lane.GivenUp(c.place()) { // or the attempt has been recorded, as the last
 			b.PutDelivery(c.id, &c.now)
 		}
 		return

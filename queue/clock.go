@@ -8,7 +8,6 @@ import (
 
 	"signalpost/queue/lane"
 	"signalpost/queue/record"
-	"signalpost/queue/store"
 )
 
 // clockSlack is how far the clock may be set without anyone noticing.
@@ -65,17 +64,15 @@ func (q *Queue) bringForward(ctx context.Context, e *engine) {
 		change: func(c *change) { c.now.Due = e.rightDue(&c.was) },
 	}
 	for _, s := range e.allSenders() {
-		var targets []target
+		var waits []DeliveryID
 		err := s.scanDue(lane.Place{Due: record.MillisOf(q.now()) + 1}, func(p lane.Place) bool {
-			targets = append(targets, target{Found: store.Found{ID: p.ID}})
+			waits = append(waits, p.ID)
 			return ctx.Err() == nil
 		})
-		for err == nil && len(targets) > 0 && ctx.Err() == nil {
-			n := min(len(targets), amendItems)
-			_, err = e.amend(ctx, targets[:n], late)
-			targets = targets[n:]
+		if err == nil {
+			_, err = e.amend(ctx, waits, late)
 		}
-		if err != nil && e.store.Err() == nil {
+		if err != nil && e.store.Err() == nil && ctx.Err() == nil {
 			q.log.Error("what waits cannot be tried again sooner", slog.String("route", s.route.Name), slog.Any("err", err))
 		}
 	}

@@ -80,8 +80,8 @@
 //  12. Files that go from under an open store are noticed within a second, and what
 //     was acknowledged is kept: TestFilesRemoved, TestLogRemovedWhileStopped.
 //
-// A finished delivery leaves its state only under the store's Finished lock, a
-// pending one only by whoever holds its lease.
+// A delivery leaves its state only by whoever holds its lease, a finished one
+// also by the sweeper, with the store's Finished lock.
 //
 // # Locks
 //

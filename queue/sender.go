@@ -112,11 +112,11 @@ func (s *sender) leave(due record.Millis, id DeliveryID) {
 	s.with(func(l *lane.Lane) { l.Leave(lane.Place{Due: due, ID: id}) })
 }
 
-// lease takes a pending delivery for a change that is no attempt.
-func (s *sender) lease(p lane.Place) lane.Leased {
+// lease takes a delivery for a change that is no attempt, or gives it up, if that is asked, while one is under way.
+func (s *sender) lease(p lane.Place, giveUp bool) lane.Leased {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lane.Lease(p)
+	return s.lane.Lease(p, giveUp)
 }
 
 // again has the lane look at the time anew.
@@ -218,14 +218,15 @@ func (s *sender) attempt(it lane.Item) {
 			return
 		}
 		if d.stored.Flags&record.GivenUp != 0 { // and the attempt came to nothing
-			s.e.store.Submit(s.discard(it, d))
+			s.lease(it.Place, true)
+			s.giveBack(it, d, nil)
 			return
 		}
 	}
 	d.Step = d.stored.Attempts - d.stored.Base + 1
 	out, err := s.e.q.o.Courier.Deliver(s.e.attempts, d.Delivery, d.stored.Attempts+1)
 	if err != nil {
-		s.giveBack(it, err)
+		s.giveBack(it, d, err)
 		return
 	}
 	s.e.store.Submit(s.judge(it, d, out))
@@ -245,7 +246,7 @@ func (s *sender) load(id DeliveryID) (*pendingDelivery, error) {
 		Delivery: Delivery{ID: id, Signal: r.Signal, Route: s.route.Name, Type: sig.Type, Traceparent: sig.Traceparent, Body: sig.Body},
 		stored:   r,
 	}
-	if r.Flags&record.OwnBody != 0 {
+	if r.Flags&record.OwnBody != 0 && r.Flags&record.GivenUp == 0 {
 		d.Body, err = s.e.store.Body(id)
 	}
 	return d, err
@@ -255,11 +256,23 @@ func (s *sender) load(id DeliveryID) (*pendingDelivery, error) {
 // so that what is wrong is not met in a tight loop.
 const giveBackPause = 100 * time.Millisecond
 
-// giveBack ends an attempt that did not come about: nothing is charged.
-func (s *sender) giveBack(it lane.Item, err error) {
+// giveBack ends an attempt that did not come about: nothing is charged. If the
+// delivery was given up meanwhile, it is dead now.
+func (s *sender) giveBack(it lane.Item, d *pendingDelivery, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lane.GiveBack(it, giveBackPause, time.Now())
+	givenUp := s.lane.GiveBack(it, giveBackPause, time.Now())
+	s.lack(err)
+	s.mu.Unlock()
+	if givenUp {
+		c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: d.stored}
+		c.die(Discarded, "")
+		c.entry.Type = d.Type
+		s.e.store.Submit(c)
+	}
+}
+
+// lack says what the attempt lacks, once until it is there. mu is held.
+func (s *sender) lack(err error) {
 	if errors.Is(err, ErrShortage) && !s.lacking {
 		s.lacking = true
 		s.e.q.log.Warn("attempts cannot be made; their deliveries stay due, uncharged, and are tried again", slog.String("route", s.route.Name), slog.Any("err", err))
@@ -277,18 +290,6 @@ func (s *sender) unreadable(it lane.Item, err error) {
 		s.e.q.log.Error("a delivery cannot be read; it stays pending and is tried again later: restore the store from a backup, or discard it",
 			slog.String("route", s.route.Name), slog.String("delivery", it.ID.String()), slog.Any("err", err))
 	}
-}
-
-// discard is the change that ends a delivery which was discarded while an
-// attempt was under way that was given back, or that a crash took with it.
-func (s *sender) discard(it lane.Item, d *pendingDelivery) *change {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lane.Discard(it)
-	c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: d.stored}
-	c.die(Discarded, "")
-	c.entry.Type = d.Type
-	return c
 }
 
 // judge draws the conclusions of an attempt: for the route, and as the change

@@ -13,7 +13,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"signalpost/queue/record"
-	"signalpost/queue/store"
 )
 
 // keysOf counts the keys with each of the prefixes.
@@ -308,7 +307,7 @@ func TestSentAgainIsNotTooOld(t *testing.T) {
 		time.Sleep(time.Second)
 		r.SetPaused("crm", true)
 		r.retry(id)
-		if err := r.engine.Load().endTooOld(t.Context(), []store.Found{{ID: id}}, seen); err != nil {
+		if err := r.engine.Load().endTooOld(t.Context(), []DeliveryID{id}, seen); err != nil {
 			t.Error(err)
 		}
 		r.wantState(id, StatePending, "")

@@ -73,7 +73,10 @@ func (p Place) before(o Place) bool {
 	return bytes.Compare(p.ID[:], o.ID[:]) < 0
 }
 
-var lastPlace = Place{Due: 1<<64 - 1}
+// Never is when what is finished is due.
+const Never = record.Millis(1<<64 - 1)
+
+var lastPlace = Place{Due: Never}
 
 // An Item is a delivery to be attempted. One without Load is read when its turn comes.
 type Item struct {
@@ -268,10 +271,8 @@ func (l *Lane) turn(now time.Time, wall record.Millis) (t Turn) {
 		l.ready = nil
 	}
 	l.free(&t.Item)
-	h := l.leases[t.Item.ID]
-	h.stage = underWay
-	l.leases[t.Item.ID] = h
-	t.Item.Due, t.Item.began, t.Item.probe = h.due, now, l.breaker.begin()
+	t.Item.Due = l.stage(t.Item.ID, underWay).due
+	t.Item.began, t.Item.probe = now, l.breaker.begin()
 	l.active++
 	return t
 }
@@ -281,20 +282,18 @@ func (l *Lane) Ended() { l.active-- }
 
 // GiveBack leaves an item that was not attempted after all: nothing is charged.
 // The lane rests for the pause, so that what is wrong is not met in a tight loop.
-func (l *Lane) GiveBack(it Item, pause time.Duration, now time.Time) {
+// An item that was given up meanwhile stays leased, for a change that ends it.
+func (l *Lane) GiveBack(it Item, pause time.Duration, now time.Time) (givenUp bool) {
 	l.breaker.unjudged(&it)
+	if h := l.leases[it.ID]; h.discard {
+		l.stage(it.ID, settling)
+		return true
+	}
 	if until := now.Add(pause); until.After(l.hold) {
 		l.hold = until
 	}
 	l.Leave(it.Place)
-}
-
-// Discard ends an attempt that is not to be made, since the delivery was given
-// up while one before was under way: it is leased for that change.
-func (l *Lane) Discard(it Item) {
-	l.breaker.unjudged(&it)
-	delete(l.unreadable, it.ID)
-	l.leases[it.ID] = lease{due: it.Due, stage: amended}
+	return false
 }
 
 // A Change is how an outcome changed the state of the route.
@@ -313,7 +312,7 @@ const (
 func (l *Lane) Judge(it Item, fault bool, hold time.Duration, now time.Time) Change {
 	delete(l.unreadable, it.ID)
 	h := l.leases[it.ID]
-	h.stage, h.outcome = judged, true
+	h.stage, h.outcome = settling, true
 	l.leases[it.ID] = h
 	if l.recorded > len(l.outcomes)/2 {
 		l.outcomes = l.outcomes[:copy(l.outcomes, l.outcomes[l.recorded:])]

@@ -258,23 +258,26 @@ func TestLeases(t *testing.T) {
 	c.offer(3)
 	items, _ := c.begin()
 	one, two := items[0].Place, at(c.wall(), 2)
-	if got := c.Lease(one); got != LeaseUnderWay {
+	if got := c.Lease(one, false); got != LeaseUnderWay || c.GivenUp(one) {
 		t.Errorf("one under way: %v", got)
 	}
-	if got := c.Lease(two); got != LeaseTaken || c.memory.Used() != 10 {
+	if got := c.Lease(two, true); got != LeaseTaken || c.memory.Used() != 10 {
 		t.Errorf("a ready one: %v, %d bytes wait", got, c.memory.Used())
 	}
-	if got := c.Lease(two); got != LeaseBusy {
+	if got := c.Lease(two, true); got != LeaseBusy {
 		t.Errorf("one leased before: %v", got)
 	}
-	if c.GiveUp(at(1, 1)) || !c.GiveUp(one) {
-		t.Error("given up is another, or not the one under way")
+	if got := c.Lease(at(1, 1), true); got != LeaseBusy || c.GivenUp(one) {
+		t.Errorf("one under way that was due before: %v", got)
+	}
+	if got := c.Lease(one, true); got != LeaseUnderWay || c.GivenUp(at(1, 1)) || !c.GivenUp(one) {
+		t.Errorf("one under way, given up: %v", got)
 	}
 	c.Judge(items[0], false, 0, c.now)
-	if got := c.Lease(one); got != LeaseBusy {
+	if got := c.Lease(one, false); got != LeaseBusy || !c.GivenUp(one) {
 		t.Errorf("one that has ended: %v", got)
 	}
-	if !c.Record(one.ID) || c.GiveUp(one) {
+	if !c.Record(one.ID) || c.GivenUp(one) {
 		t.Error("the wish is forgotten, or comes too late and counts")
 	}
 	c.Settled(one.ID, one.Due, 0)

@@ -20,8 +20,7 @@ const (
 	writing  stage = iota // written, not yet known to be on disk
 	ready                 // in Lane.ready
 	underWay              // an attempt is being made
-	judged                // the attempt has ended, and its change is on its way to the committer
-	amended               // a change that is no attempt is being made
+	settling              // a change of it is being made, or is on its way to the committer
 	aside                 // it cannot be read, and is tried again later
 )
 
@@ -89,15 +88,17 @@ type Leased byte
 // The results of Lease.
 const (
 	LeaseTaken    Leased = iota // it is the caller's until Settled or Leave
-	LeaseUnderWay               // an attempt is under way
-	LeaseBusy                   // it is being written: read it again
+	LeaseUnderWay               // an attempt is under way; it is the last if the caller gives it up
+	LeaseBusy                   // it is being written, or was: read it again
 )
 
-// Lease takes a pending delivery for a change that is no attempt.
-func (l *Lane) Lease(p Place) Leased {
+// Lease takes a delivery for a change that is no attempt. One that is finished is due Never.
+func (l *Lane) Lease(p Place, giveUp bool) Leased {
 	h, taken := l.leases[p.ID]
 	switch {
-	case taken && h.stage == underWay:
+	case taken && h.stage == underWay && h.due == p.Due:
+		h.discard = h.discard || giveUp
+		l.leases[p.ID] = h
 		return LeaseUnderWay
 	case taken && h.stage == aside:
 		delete(l.unreadable, p.ID)
@@ -108,29 +109,27 @@ func (l *Lane) Lease(p Place) Leased {
 		l.free(&l.ready[i])
 		l.ready = slices.Delete(l.ready, i, i+1)
 	}
-	l.leases[p.ID] = lease{due: p.Due, stage: amended}
+	l.leases[p.ID] = lease{due: p.Due, stage: settling}
 	return LeaseTaken
 }
 
-// GiveUp notes that the attempt under way is the last, and returns whether it
-// could: not if the outcome has been recorded.
-func (l *Lane) GiveUp(p Place) bool {
+// GivenUp is whether the delivery was given up while an attempt was under way that is yet to be recorded.
+func (l *Lane) GivenUp(p Place) bool {
 	h := l.leases[p.ID]
-	if h.due != p.Due || h.stage != underWay && h.stage != judged {
-		return false
-	}
-	h.discard = true
-	l.leases[p.ID] = h
-	return true
+	return h.discard && h.due == p.Due && h.stage != writing
 }
 
 // Record notes that the change for which a delivery is leased is being
 // written, and returns whether it was given up before.
 func (l *Lane) Record(id record.DeliveryID) (givenUp bool) {
+	return l.stage(id, writing).discard
+}
+
+func (l *Lane) stage(id record.DeliveryID, s stage) lease {
 	h := l.leases[id]
-	h.stage = writing
+	h.stage = s
 	l.leases[id] = h
-	return h.discard
+	return h
 }
 
 // Settled ends the lease of a delivery whose change is on disk, or failed. was

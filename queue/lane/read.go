@@ -67,7 +67,7 @@ func (l *Lane) Unreadable(it Item, now time.Time) (first bool) {
 	u.pause = min(max(2*u.pause, firstAside), lastAside)
 	u.until = now.Add(u.pause)
 	l.unreadable[it.ID] = u
-	l.leases[it.ID] = lease{due: it.Due, stage: aside}
+	l.stage(it.ID, aside)
 	if l.tryAgain.IsZero() || u.until.Before(l.tryAgain) {
 		l.tryAgain = u.until
 	}

@@ -58,7 +58,7 @@ type Options struct {
 	// Grown is called when new entries can be read.
 	Grown func()
 	// TooOld ends what has been pending since before, of those found.
-	TooOld func(ctx context.Context, found []Found, before record.Millis) error
+	TooOld func(ctx context.Context, found []record.DeliveryID, before record.Millis) error
 }
 
 // An Entry is an entry of the log and when it was made.
@@ -120,9 +120,9 @@ type Store struct {
 	dbClosed bool      // no further ones begin; guarded by readMu
 	unread   sync.Cond // readers is 0
 
-	// Finished is held while a finished delivery is taken out of its state, or
-	// looked at to be deleted.
-	Finished sync.Mutex
+	// Finished is held while finished deliveries are looked at to be deleted, and
+	// shared while one is taken out of its state.
+	Finished sync.RWMutex
 
 	stopTend  context.CancelFunc
 	tending   sync.WaitGroup // sweeper and disk watch

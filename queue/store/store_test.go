@@ -39,7 +39,7 @@ func tryOpen(fs vfs.FS, log Log) (*Store, error) {
 	s, err := Open(f, Options{
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, LowEvery: 2, Journal: log,
 		Low:    func(r *Route) record.Millis { return 0 },
-		TooOld: func(context.Context, []Found, record.Millis) error { return nil },
+		TooOld: func(context.Context, []record.DeliveryID, record.Millis) error { return nil },
 	})
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -160,10 +160,10 @@ type reaping struct {
 
 // A reaped says what reap or a step of it did.
 type reaped struct {
-	gone  int               // deliveries it deleted
-	first record.DeliveryID // none before was deleted
-	end   record.DeliveryID // where it ended
-	old   []Found           // a step's: pending deliveries it met that are too old
+	gone  int                 // deliveries it deleted
+	first record.DeliveryID   // none before was deleted
+	end   record.DeliveryID   // where it ended
+	old   []record.DeliveryID // a step's: pending deliveries it met that are too old
 }
 
 // reap deletes, from pos on, signals all of whose deliveries are expired, with
@@ -265,7 +265,7 @@ func (l *look) walk(pos record.DeliveryID) error {
 		l.seen++
 		l.members = append(l.members, Found{id, r})
 		if r.State == record.IsPending && max(record.MillisOf(id.Time()), r.Since) < l.tooOld {
-			l.done.old = append(l.done.old, Found{id, r})
+			l.done.old = append(l.done.old, id)
 		}
 		return true, nil
 	})
