@@ -175,12 +175,13 @@ func (e *engine) amend(ctx context.Context, ids []DeliveryID, a amendment) (int,
 		}
 		all.Go(func() (err error) {
 			defer memory.Release(size)
-			for done := false; t != nil && err == nil; {
-				if done, err = e.apply(t, &a); done {
+			for t != nil && err == nil {
+				var done bool
+				if done, err = e.apply(t, &a); done && err == nil {
 					n.Add(1)
 					return nil
 				}
-				if err == nil { // it has changed meanwhile
+				if err == nil { // it has changed since
 					t, err = e.target(id, &a)
 				}
 			}
@@ -220,7 +221,7 @@ func (e *engine) target(id DeliveryID, a *amendment) (*target, error) {
 }
 
 // apply amends a delivery. It is not done if the delivery is being written just
-// now, or has changed since it was read. One whose attempt is under way is left to
+// now, or has changed since it was read; then it has to be read again. One whose attempt is under way is left to
 // it, but for a note that it was given up.
 func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 	e.store.Finished.RLock()

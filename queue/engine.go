@@ -23,8 +23,7 @@ type engine struct {
 	store  *store.Store
 	memory lane.Memory
 
-	sendersMu sync.RWMutex
-	senders   map[record.RouteNum]*sender // never removed from; guarded by sendersMu
+	senders sync.Map // *sender by record.RouteNum; made when first asked for
 
 	putting sync.RWMutex // held shared by each Put, to its end
 	puts    sync.Pool    // of *putOp that have ended well: of any other it is not known whether it has
@@ -38,7 +37,7 @@ type engine struct {
 }
 
 func (q *Queue) newEngine() (*engine, error) {
-	e := &engine{q: q, memory: lane.Memory{Most: handoffBytes}, senders: map[record.RouteNum]*sender{}, workers: workers{jobs: make(chan job)}}
+	e := &engine{q: q, memory: lane.Memory{Most: handoffBytes}, workers: workers{jobs: make(chan job)}}
 	e.attempts, e.cancel = context.WithCancel(context.Background())
 	var err error
 	e.store, err = store.Open(q.folder, store.Options{
@@ -50,42 +49,29 @@ func (q *Queue) newEngine() (*engine, error) {
 		e.cancel()
 		return nil, err
 	}
-	for _, r := range e.store.Routes() {
-		e.sender(r)
-	}
 	return e, nil
 }
 
 // sender is that of a route.
 func (e *engine) sender(r *store.Route) *sender {
-	e.sendersMu.RLock()
-	s := e.senders[r.Num]
-	e.sendersMu.RUnlock()
-	if s != nil {
-		return s
+	s, ok := e.senders.Load(r.Num)
+	if !ok {
+		s, _ = e.senders.LoadOrStore(r.Num, newSender(e, r))
 	}
-	e.sendersMu.Lock()
-	defer e.sendersMu.Unlock()
-	if s = e.senders[r.Num]; s == nil {
-		s = newSender(e, r)
-		e.senders[r.Num] = s
-	}
-	return s
+	return s.(*sender)
 }
 
 // senderOf is that of the route of a stored delivery; nil if its number is none.
 func (e *engine) senderOf(n record.RouteNum) *sender {
-	e.sendersMu.RLock()
-	defer e.sendersMu.RUnlock()
-	return e.senders[n]
+	if r := e.store.RouteOf(n); r != nil {
+		return e.sender(r)
+	}
+	return nil
 }
 
-func (e *engine) allSenders() []*sender {
-	e.sendersMu.RLock()
-	defer e.sendersMu.RUnlock()
-	all := make([]*sender, 0, len(e.senders))
-	for _, s := range e.senders {
-		all = append(all, s)
+func (e *engine) allSenders() (all []*sender) {
+	for _, r := range e.store.Routes() {
+		all = append(all, e.sender(r))
 	}
 	return all
 }
