@@ -173,8 +173,9 @@ func (s *sender) read() {
 	defer s.mu.Unlock()
 	if err == nil {
 		s.lane.Found(found, end, full, next)
-	} else if s.lane.ReadFailed(time.Now()) && s.e.store.Err() == nil {
-		s.e.q.log.Error("what is due cannot be read; it is tried again later: restore the store from a backup", slog.String("route", s.route.Name), slog.Any("err", err))
+	} else {
+		s.lane.ReadFailed(time.Now())
+		s.e.store.ReportOnce("what is due cannot be read; it is tried again later: restore the store from a backup", err, slog.String("route", s.route.Name))
 	}
 	s.proceed()
 }
@@ -284,12 +285,9 @@ func (s *sender) lack(err error) {
 func (s *sender) unreadable(it lane.Item, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.e.attempts.Err() != nil || s.e.store.Err() != nil {
-		s.lane.GiveBack(it, 0, time.Now())
-	} else if s.lane.Unreadable(it, time.Now()) {
-		s.e.q.log.Error("a delivery cannot be read; it stays pending and is tried again later: restore the store from a backup, or discard it",
-			slog.String("route", s.route.Name), slog.String("delivery", it.ID.String()), slog.Any("err", err))
-	}
+	s.lane.Unreadable(it, time.Now())
+	s.e.store.ReportOnce("a delivery cannot be read; it stays pending and is tried again later: restore the store from a backup, or discard it",
+		err, slog.String("route", s.route.Name), slog.String("delivery", it.ID.String()))
 }
 
 // judge draws the conclusions of an attempt: for the route, and as the change

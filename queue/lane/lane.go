@@ -30,9 +30,8 @@ const (
 	// the machine is suspended and when its clock is set, due times do not.
 	longestSleep = time.Minute
 
-	maxAside   = 1 << 14 // deliveries that cannot be read, at most
-	firstAside = time.Second
-	lastAside  = 5 * time.Minute
+	readPause = 10 * time.Second // after which it is tried again to read what is due
+	asideFor  = 2 * time.Minute  // after which a delivery that could not be read is tried again
 )
 
 // Memory bounds the bodies that wait in memory, over all lanes that share it.
@@ -107,9 +106,8 @@ type Lane struct {
 	missed  Place          // while reading: the first place that was left on disk meanwhile
 	settled map[Place]bool // while reading: the places that were settled meanwhile
 
-	unreadable map[record.DeliveryID]unreadable
-	tryAgain   time.Time     // the first of them is due; zero: none is aside
-	failedRead time.Duration // the pause after what is due could not be read
+	aside    []Place   // cannot be read, and is tried again at tryAgain, unless its lease says otherwise
+	tryAgain time.Time // zero: nothing is aside
 
 	active   int
 	limiter  *rate.Limiter
@@ -310,7 +308,6 @@ const (
 // is to blame. hold is how long it asked that nothing be sent. The lease stays
 // until Settled.
 func (l *Lane) Judge(it Item, fault bool, hold time.Duration, now time.Time) Change {
-	delete(l.unreadable, it.ID)
 	h := l.leases[it.ID]
 	h.stage, h.outcome = settling, true
 	l.leases[it.ID] = h

@@ -286,16 +286,14 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-// What cannot be read is tried again after pauses that grow, and holds nobody up.
+// What cannot be read is tried again after a pause, each time, and holds nobody up.
 func TestUnreadable(t *testing.T) {
 	c := start(t, Route{Concurrency: 1})
 	c.offer(2)
 	items, _ := c.begin()
 	bad := items[0]
-	for i, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300} {
-		if first := c.Unreadable(bad, c.now); first != (i == 0) {
-			t.Errorf("time %d is the first: %v", i, first)
-		}
+	for i := range 5 {
+		c.Unreadable(bad, c.now)
 		c.Ended()
 		items, last := c.begin()
 		if i == 0 {
@@ -305,11 +303,10 @@ func TestUnreadable(t *testing.T) {
 			c.end(items[0], false, 0)
 			_, last = c.begin()
 		}
-		pause *= time.Second
-		if last.Wait != min(pause, longestSleep) {
-			t.Fatalf("time %d: it is tried again after %v, want %v", i, last.Wait, pause)
+		if last.Wait != min(asideFor, longestSleep) {
+			t.Fatalf("time %d: it is tried again after %v, want %v", i, last.Wait, asideFor)
 		}
-		c.now = c.now.Add(pause - 1)
+		c.now = c.now.Add(asideFor - 1)
 		if turn := c.Next(c.now, c.wall()); turn.Read || turn.Begin {
 			t.Fatalf("time %d: it is tried too soon", i)
 		}
@@ -323,9 +320,35 @@ func TestUnreadable(t *testing.T) {
 		}
 		bad = items[0]
 	}
-	c.end(bad, false, 0)
-	if n, _ := c.Sizes(); n != 0 || len(c.unreadable) != 0 {
-		t.Errorf("%d leases, %d unreadable are left", n, len(c.unreadable))
+	// One that is leased for a change meanwhile is left to it.
+	c.Unreadable(bad, c.now)
+	c.Ended()
+	if got := c.Lease(bad.Place, false); got != LeaseTaken {
+		t.Errorf("one that is aside: %v", got)
+	}
+	c.now = c.now.Add(asideFor)
+	if turn := c.Next(c.now, c.wall()); turn.Read || turn.Wait != 0 {
+		t.Errorf("then there is %+v", turn)
+	}
+	c.Settled(bad.ID, bad.Due, 0)
+	if n, _ := c.Sizes(); n != 0 || len(c.aside) != 0 {
+		t.Errorf("%d leases, %d unreadable are left", n, len(c.aside))
+	}
+}
+
+// However many cannot be read, what is in memory of them is bounded.
+func TestManyUnreadable(t *testing.T) {
+	c := start(t, Route{Concurrency: 2 * MaxReady})
+	c.aside = make([]Place, MaxReady)
+	c.offer(1)
+	items, _ := c.begin()
+	c.Unreadable(items[0], c.now)
+	c.Ended()
+	if n, _ := c.Sizes(); n != 0 || len(c.aside) != MaxReady {
+		t.Errorf("%d leases, %d aside", n, len(c.aside))
+	}
+	if items, last := c.begin(); len(items) != 0 || last.Wait != min(asideFor, longestSleep) {
+		t.Errorf("%d begin, then %+v", len(items), last)
 	}
 }
 

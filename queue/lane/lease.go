@@ -100,11 +100,9 @@ func (l *Lane) Lease(p Place, giveUp bool) Leased {
 		h.discard = h.discard || giveUp
 		l.leases[p.ID] = h
 		return LeaseUnderWay
-	case taken && h.stage == aside:
-		delete(l.unreadable, p.ID)
-	case taken && h.stage != ready:
+	case taken && h.stage != ready && h.stage != aside:
 		return LeaseBusy
-	case taken:
+	case taken && h.stage == ready:
 		i := slices.IndexFunc(l.ready, func(it Item) bool { return it.ID == p.ID })
 		l.free(&l.ready[i])
 		l.ready = slices.Delete(l.ready, i, i+1)

@@ -12,7 +12,7 @@ func (l *Lane) Cursor() Place { return l.cursor }
 // Found ends a reading: found is due, end was the last place looked at. next
 // is when the first behind is due, 0 if there is none; with more it is not known.
 func (l *Lane) Found(found []Place, end Place, more bool, next record.Millis) {
-	l.reading, l.failedRead = false, 0
+	l.reading = false
 	l.cursor, l.more, l.next = end, more, next
 	for _, p := range found {
 		// What was settled while this was read has no lease any more.
@@ -30,64 +30,42 @@ func (l *Lane) Found(found []Place, end Place, more bool, next record.Millis) {
 	}
 }
 
-// ReadFailed ends a reading that failed. It is tried again after a pause that
-// grows. first is whether the one before did not fail.
-func (l *Lane) ReadFailed(now time.Time) (first bool) {
+// ReadFailed ends a reading that failed. It is tried again after a pause.
+func (l *Lane) ReadFailed(now time.Time) {
 	l.reading, l.more = false, true
 	clear(l.settled)
 	if l.missed.before(l.cursor) {
 		l.cursor = l.missed
 	}
-	first = l.failedRead == 0
-	l.failedRead = min(max(2*l.failedRead, firstAside), lastAside)
-	l.hold = now.Add(l.failedRead)
-	return first
+	l.hold = now.Add(readPause)
 }
 
-// An unreadable delivery is tried again after pauses that grow.
-type unreadable struct {
-	pause time.Duration
-	until time.Time // zero: it is being tried
-}
-
-// Unreadable puts aside an item that cannot be read, longer each time, so that
-// it does not keep the others from being sent: what is damaged today may be
-// restored, or discarded. first is whether it could be read until now.
-func (l *Lane) Unreadable(it Item, now time.Time) (first bool) {
+// Unreadable puts aside an item that cannot be read, so that it does not keep
+// the others from being sent. It is tried again after a pause: what is damaged
+// today may be restored, or discarded.
+func (l *Lane) Unreadable(it Item, now time.Time) {
 	l.breaker.unjudged(&it)
-	u, known := l.unreadable[it.ID]
-	if !known && len(l.unreadable) >= maxAside { // memory is bounded: the lane has to wait with it
-		l.hold = now.Add(lastAside)
+	if len(l.aside) == MaxReady { // memory is bounded: the lane has to wait with it
+		l.hold = now.Add(asideFor)
 		l.Leave(it.Place)
-		return false
+		return
 	}
-	if l.unreadable == nil {
-		l.unreadable = map[record.DeliveryID]unreadable{}
-	}
-	u.pause = min(max(2*u.pause, firstAside), lastAside)
-	u.until = now.Add(u.pause)
-	l.unreadable[it.ID] = u
 	l.stage(it.ID, aside)
-	if l.tryAgain.IsZero() || u.until.Before(l.tryAgain) {
-		l.tryAgain = u.until
+	l.aside = append(l.aside, it.Place)
+	if l.tryAgain.IsZero() {
+		l.tryAgain = now.Add(asideFor)
 	}
-	return !known
 }
 
-// bringBack leaves what was put aside long enough ago.
+// bringBack leaves what was put aside, when its time has come.
 func (l *Lane) bringBack(now time.Time) {
 	if l.tryAgain.IsZero() || now.Before(l.tryAgain) {
 		return
 	}
-	l.tryAgain = time.Time{}
-	for id, u := range l.unreadable {
-		switch {
-		case u.until.IsZero():
-		case !u.until.After(now):
-			l.unreadable[id] = unreadable{pause: u.pause}
-			l.Leave(Place{l.leases[id].due, id})
-		case l.tryAgain.IsZero() || u.until.Before(l.tryAgain):
-			l.tryAgain = u.until
+	for _, p := range l.aside {
+		if l.leases[p.ID].stage == aside {
+			l.Leave(p)
 		}
 	}
+	l.aside, l.tryAgain = nil, time.Time{}
 }

@@ -30,7 +30,7 @@ const afterDamage = "restore the folder from a backup, or move it aside to begin
 func Open(f *disk.Folder, o Options) (*Store, error) {
 	s := &Store{
 		o: o, folder: f, log: o.Log,
-		ops: make(chan Operation, 1024), groups: make(chan *group, 1), failed: make(chan struct{}), room: newRoom(),
+		ops: make(chan Operation, 1024), groups: make(chan *group, 1), failed: make(chan struct{}), room: newRoom(), reported: map[string]bool{},
 	}
 	s.unread.L = &s.readMu
 	s.shield = disk.NewShield(f.FS, f.Path, s.Fail, func() bool { return s.Err() != nil })
@@ -294,15 +294,12 @@ func (s *Store) options(compactions *compactions) *pebble.Options {
 			CompactionEnd: func(i pebble.CompactionInfo) {
 				told.Store(&i.Err)
 				compactions.ended(i.Err)
-				if i.Err != nil && !errors.Is(i.Err, disk.ErrShielded) && s.Err() == nil {
-					s.reportOnce("a compaction failed; it is tried again", i.Err)
+				if i.Err != nil && !errors.Is(i.Err, disk.ErrShielded) {
+					s.ReportOnce("a compaction failed; it is tried again", i.Err)
 				}
 			},
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
-				if s.Err() != nil {
-					return // a failed store meets what it made half
-				}
-				s.reportOnce("a file of the store is damaged; what is in it cannot be read: stop signalpost and restore the folder from a backup, or discard the deliveries that cannot be read",
+				s.ReportOnce("a file of the store is damaged; what is in it cannot be read: stop signalpost and restore the folder from a backup, or discard the deliveries that cannot be read",
 					fmt.Errorf("%s: %w", i.Path, i.Details))
 			},
 		},

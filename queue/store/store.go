@@ -233,19 +233,19 @@ func (s *Store) Ready() error {
 	return nil
 }
 
-// reportOnce logs what Pebble meets again and again.
-func (s *Store) reportOnce(msg string, err error) {
+// ReportOnce logs what is met again and again, unless the store has failed.
+func (s *Store) ReportOnce(msg string, err error, attrs ...any) {
+	if s.Err() != nil {
+		return // it meets what it made half
+	}
 	s.reportMu.Lock()
 	defer s.reportMu.Unlock()
-	key := msg + err.Error()
+	key := fmt.Sprint(msg, err, attrs)
 	if s.reported[key] || len(s.reported) >= 100 {
 		return
 	}
-	if s.reported == nil {
-		s.reported = map[string]bool{}
-	}
 	s.reported[key] = true
-	s.log.Error(msg, slog.String("err", err.Error())) // without Pebble's stacks
+	s.log.Error(msg, append(attrs, slog.String("err", err.Error()))...) // without Pebble's stacks
 }
 
 // watch fails the store if the disk does not answer, so that nobody waits for
