@@ -35,7 +35,7 @@ func TestNoCompactionBeforeTheStoreIsOpen(t *testing.T) {
 		if db.began > 0 {
 			t.Error("a compaction began while the store was being opened")
 		}
-		s.begin()
+		s.next()
 		synctest.Wait()
 		if db.began != 1 {
 			t.Errorf("%d compactions began when the store was open, want 1", db.began)

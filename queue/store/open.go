@@ -86,7 +86,7 @@ func (s *Store) open() (err error) {
 	if err != nil {
 		return errors.Join(err, s.closeDB())
 	}
-	compactions.begin()
+	compactions.next()
 	return nil
 }
 
