@@ -559,7 +559,7 @@ func TestPlaceInString(t *testing.T) {
 		{`"""]"""`, "]", `"""`},
 		{`"é\u00e9]"`, "]", `"é\u00e9`},
 	} {
-		v := readTree([]byte("x = "+c.raw+"\n"), func(int, string, ...any) { t.Errorf("%s is no TOML", c.raw) }).get("x")
+		v := readTree([]byte("x = "+c.raw+"\n"), func(int, string, ...any) { t.Errorf("%s is no TOML", c.raw) }).root.keys["x"]
 		if got, want := v.offset(strings.Index(v.text, c.find)), len("x = "+c.before); got != want {
 			t.Errorf("%s: found at %d, want %d", c.raw, got, want)
 		}

@@ -28,16 +28,15 @@ type outside struct {
 // instead of ending at the first.
 type decoder struct {
 	outside
-	data []byte
+	*document
 	file string // as faults call it
 	dir  string // absolute; what relative paths are relative to
 
-	route    string       // the name of the route being read
-	shared   map[int]bool // offsets of [defaults]
-	partial  bool         // reading [defaults] by themselves: what needs the whole route waits
+	route    string // the name of the route being read
+	partial  bool   // reading [defaults] by themselves: what needs the whole route waits
 	faults   Faults
 	warnings Faults
-	homes    map[string]string // made when there is an unknown key
+	homes    func() map[string]string // made when there is an unknown key
 }
 
 // A field is a key of a table. key is the name that faults call it by.
@@ -70,7 +69,7 @@ func list[T any](dst *[]T, def []T, of string, parse parser[T]) field {
 		if v.kind != kindList {
 			shown := v.show()
 			if _, hide := any(dst).(*[]Secret); hide {
-				shown = v.kind.String()
+				shown = string(v.kind)
 			}
 			d.fault(v.at, "%s: expected a list of %s, not %s", key, of, shown)
 			return
@@ -126,15 +125,15 @@ func nested(keys schema, then func(d *decoder, key string, v *value)) field {
 // fault. prefix is the name of a nested table, with a dot.
 func (d *decoder) read(v *value, keys schema, prefix string) (bad map[string]bool) {
 	bad = map[string]bool{}
-	for _, e := range v.entries() {
+	for _, e := range v.sorted() {
 		before := len(d.faults)
 		if f, ok := keys[e.name]; ok {
-			f.read(d, prefix+e.name, e.val)
+			f.read(d, prefix+e.name, e)
 			if !f.jq {
-				d.warnDollar(e.val)
+				d.warnDollar(e)
 			}
 		} else {
-			d.fault(e.at, "unknown key %s%s", quote(prefix+e.name), d.hint(e.name, keys))
+			d.fault(e.key, "unknown key %s%s", quote(prefix+e.name), d.hint(e.name, keys))
 		}
 		if len(d.faults) > before {
 			bad[e.name] = true
@@ -156,7 +155,7 @@ func (d *decoder) warn(at int, format string, args ...any) {
 func (d *decoder) about(at int, format string, args []any) Fault {
 	msg := strings.Join(strings.FieldsFunc(fmt.Sprintf(format, args...), unicode.IsControl), " ") // one line
 	f := Fault{File: d.file, Route: d.route, Msg: msg, at: at}
-	if d.shared[at] {
+	if d.route != "" && d.shared(at) {
 		f.Route = ""
 	}
 	return f
@@ -173,29 +172,14 @@ func (d *decoder) expect(ok bool, key string, v *value, what string) bool {
 // own returns the first of the offsets that is not in [defaults]: a fault
 // between a route's key and one of [defaults] is the route's.
 func (d *decoder) own(ats ...int) int {
-	i := slices.IndexFunc(ats, func(at int) bool { return !d.shared[at] })
+	i := slices.IndexFunc(ats, func(at int) bool { return !d.shared(at) })
 	return ats[max(i, 0)]
-}
-
-// share notes the places of a table of [defaults].
-func (d *decoder) share(v *value) {
-	d.shared[v.at] = true
-	for _, element := range v.list {
-		d.share(element)
-	}
-	for _, e := range v.keys {
-		d.shared[e.at] = true
-		d.share(e.val)
-	}
 }
 
 // hint ends the sentence about a key that is not among the known ones.
 func (d *decoder) hint(name string, keys schema) string {
-	if d.homes == nil {
-		d.homes = homes()
-	}
 	known := slices.Sorted(maps.Keys(keys))
-	if home := d.homes[name]; home != "" && !slices.Contains(known, "env") {
+	if home := d.homes()[name]; home != "" && !slices.Contains(known, "env") {
 		return ": it belongs in " + home
 	}
 	if near := Nearest(name, known); near != "" {
@@ -253,9 +237,9 @@ func (v *value) show() string {
 	case kindString:
 		return quote(v.text)
 	case kindTable, kindList:
-		return v.kind.String()
+		return string(v.kind)
 	}
-	return v.kind.String() + " (" + strings.Trim(quote(v.text), `"`) + ")"
+	return string(v.kind) + " (" + strings.Trim(quote(v.text), `"`) + ")"
 }
 
 // abs returns a path of the file as an absolute one.

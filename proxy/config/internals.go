@@ -22,162 +22,149 @@ import (
 // A value is a TOML value and its place. However the tables of a document are
 // written, they become one tree of values.
 type value struct {
-	kind   kind
-	at     int    // offset of its first byte; of a table with a header, the header's name
-	raw    string // of a string: as written, with its quotes
-	text   string // of a string: what it says; of another scalar: as written
-	list   []*value
-	keys   map[string]*entry // of a table
-	header bool              // written with [x] or [[x]]
-	broken bool              // a syntax error hides some of its keys
+	name, raw string // of its key; and as written, with its quotes: a string, or else its key
+	key, at   int    // offsets of its key and of itself; of a table with a header, of the header's name
+	kind      kind
+	origin    origin
+	text      string // of a string: what it says; of another scalar: as written
+	list      []*value
+	keys      map[string]*value // of a table
+	broken    bool              // a syntax error hides some of its keys
 }
 
-// An entry is a key of a table and its value.
-type entry struct {
-	name string
-	at   int // offset of the key
-	val  *value
-}
-
-type kind int
+// A kind is what errors call it.
+type kind string
 
 const (
-	kindTable kind = iota
-	kindList
-	kindString
-	kindInteger
-	kindFloat
-	kindBoolean
-	kindTime
+	kindTable   kind = "a table"
+	kindList    kind = "a list"
+	kindString  kind = "a string"
+	kindInteger kind = "an integer"
+	kindFloat   kind = "a decimal number"
+	kindBoolean kind = "a boolean"
+	kindTime    kind = "a date or time"
 )
 
-// String returns the kind as errors call it.
-func (k kind) String() string {
-	return [...]string{"a table", "a list", "a string", "an integer", "a decimal number", "a boolean", "a date or time"}[k]
+var kinds = map[unstable.Kind]kind{unstable.String: kindString, unstable.Integer: kindInteger, unstable.Float: kindFloat,
+	unstable.Bool: kindBoolean, unstable.Array: kindList, unstable.InlineTable: kindTable}
+
+// An origin is how a value came to be, on which it depends whether the document may add to it.
+type origin int
+
+const (
+	complete origin = iota // where it stands
+	dotted                 // a table made by a.b = value: such keys may add to it
+	implied                // a table made by the header of a table in it
+	headed                 // by [header]
+	elements               // a list made by [[header]]
+)
+
+func newTable(name string, at int) *value {
+	return &value{name: name, key: at, at: at, kind: kindTable, keys: map[string]*value{}}
 }
 
-func newTable(at int) *value { return &value{kind: kindTable, at: at, keys: map[string]*entry{}} }
-
-// get returns the value of a key of a table, or nil.
-func (v *value) get(name string) *value {
-	if e := v.keys[name]; e != nil {
-		return e.val
-	}
-	return nil
-}
-
-// entries returns the keys of a table in the order of the file.
-func (v *value) entries() []*entry {
-	return slices.SortedFunc(maps.Values(v.keys), func(a, b *entry) int { return cmp.Compare(a.at, b.at) })
+// sorted returns the keys of a table in the order of the file.
+func (v *value) sorted() []*value {
+	return slices.SortedFunc(maps.Values(v.keys), func(a, b *value) int { return cmp.Compare(a.key, b.key) })
 }
 
 // A document is a config's text while it is read. Its tree is built leniently:
-// the first value of a key stands, tables of one name are one. Then go-toml
-// judges, and what it refuses becomes a fault.
+// the first value of a key stands, tables of one name are one.
 type document struct {
-	data        []byte
-	judged      []byte // data, in which faulty expressions are blanked out
-	fault       func(at int, format string, args ...any)
-	root        *value
-	current     *value // the table that `key = value` lines belong to
-	expressions []expression
+	data     []byte
+	fault    func(at int, format string, args ...any)
+	root     *value
+	current  *value // the table that `key = value` lines belong to
+	start    int    // of what the parser reads
+	sections []span
 }
 
-// An expression is a header or a `key = value`.
-type expression struct {
-	kind       unstable.Kind
-	start, end int    // of a header: of its name
-	again      part   // the last name in it that its table has already,
-	first      *entry // and what has it; nil: none
-}
-
-// A part is one name of a dotted key.
-type part struct {
-	name    string
-	at, end int
+// A span of a document begins with a header or a key of the root table, whose first name it has.
+type span struct {
+	start int
+	name  string
 }
 
 // sectionLine matches the header of a section, alone on its line.
 var sectionLine = regexp.MustCompile(`(?m)^[ \t]*(\[(server|queue|log|defaults)\]|\[\[route\]\])[ \t]*(#.*)?\r?$`)
 
-// readTree returns the root table of a document. It reports what breaks the
-// rules of TOML, and leaves out of the tree what could not be understood.
-// About syntax it quotes nothing: who knows what the text was meant to be.
+// readTree reads a document. It reports what breaks the rules of TOML, and
+// leaves out of the tree what could not be understood. About syntax it quotes
+// nothing: who knows what the text was meant to be.
 //
 // Behind a syntax error it goes on at the next section: the lines before that
 // could be the inside of a string that was not closed.
-func readTree(data []byte, fault func(at int, format string, args ...any)) *value {
-	d := &document{data: data, judged: bytes.Clone(data), fault: fault, root: newTable(0)}
+func readTree(data []byte, fault func(at int, format string, args ...any)) *document {
+	d := &document{data: data, fault: fault, root: newTable("", 0)}
 	d.current = d.root
-	for start := 0; start < len(data); {
-		end, broken := d.read(start)
+	for d.start < len(data) {
+		broken := d.read()
 		if broken < 0 {
 			break
 		}
 		d.current.broken = true
-		start = len(data)
-		if eol := bytes.IndexByte(data[broken:], '\n'); eol >= 0 {
-			if section := sectionLine.FindIndex(data[broken+eol+1:]); section != nil {
-				start = broken + eol + 1 + section[0]
-			}
-		}
-		d.blank(end, start)
-	}
-	d.judge()
-	return d.root
-}
-
-func (d *document) blank(from, to int) {
-	for i := from; i < to; i++ {
-		if d.judged[i] != '\n' {
-			d.judged[i] = ' '
+		d.start = d.nextLine(broken)
+		if next := sectionLine.FindIndex(data[d.start:]); next != nil {
+			d.start += next[0]
+		} else {
+			d.start = len(data)
 		}
 	}
+	return d
 }
 
-// read reads from start to the end or to a syntax error, which it reports. It
-// returns where the last good expression ended and where the error is, or -1.
-func (d *document) read(start int) (end, broken int) {
+// nextLine returns where the line after at begins.
+func (d *document) nextLine(at int) int {
+	if eol := bytes.IndexByte(d.data[at:], '\n'); eol >= 0 {
+		return at + eol + 1
+	}
+	return len(d.data)
+}
+
+// read reads to the end or to a syntax error, which it reports. It returns
+// where that is, or -1.
+func (d *document) read() (broken int) {
 	var p unstable.Parser
-	p.Reset(d.data[start:])
-	end = start
+	p.Reset(d.data[d.start:])
+	next := d.start // the line after the last good expression
 	for p.NextExpression() {
 		e := p.Expression()
-		parts := keyParts(e, start)
-		x := expression{kind: e.Kind, start: parts[0].at, end: parts[len(parts)-1].end}
-		if e.Kind == unstable.KeyValue {
-			x.end = start + int(e.Raw.Offset+e.Raw.Length)
-			if section := sectionLine.FindSubmatch(d.data[x.start:x.end]); section != nil && string(section[2]) != "log" { // [log] is jq
-				d.fault(x.start, "not TOML: a string that begins here goes on over sections of this file: its closing quotes are missing")
-				return end, x.start
-			}
+		names := d.names(e)
+		first, last := names[0], names[len(names)-1]
+		end := last.key + len(last.raw)
+		if e.Kind != unstable.KeyValue || d.current == d.root {
+			d.sections = append(d.sections, span{first.key, first.name})
 		}
-		d.expressions = append(d.expressions, x)
-		if e.Kind == unstable.KeyValue {
-			d.keyValue(d.current, e, start)
+		if e.Kind != unstable.KeyValue {
+			d.header(names, e.Kind == unstable.ArrayTable)
 		} else {
-			d.header(parts, e.Kind == unstable.ArrayTable)
+			end = d.at(e.Raw) + int(e.Raw.Length)
+			if section := sectionLine.FindSubmatch(d.data[first.key:end]); section != nil && string(section[2]) != "log" { // [log] is jq
+				d.fault(first.key, "not TOML: a string that begins here goes on over sections of this file: its closing quotes are missing")
+				return first.key
+			}
+			d.keyValue(d.current, e)
 		}
-		end = x.end
+		next = d.nextLine(end)
 	}
 	if p.Error() == nil {
-		return end, -1
+		return -1
 	}
-	broken, msg := end, p.Error().Error()
+	broken = next
 	if perr, ok := errors.AsType[*unstable.ParserError](p.Error()); ok {
-		broken = start + int(p.Range(perr.Highlight).Offset)
+		broken = d.start + int(p.Range(perr.Highlight).Offset)
 	}
+	msg := p.Error().Error()
 	for _, better := range syntaxWords {
 		if better.has.MatchString(msg) {
 			msg = better.say
 		}
 	}
-	msg = shownCharacter.ReplaceAllString(msg, "")
 	if msg == noEnd { // found at the end of the file, but made where the expression begins
-		broken = end + betweenExpressions.FindIndex(d.data[end:])[1]
+		broken = next + betweenExpressions.FindIndex(d.data[next:])[1]
 	}
-	d.fault(broken, "not TOML: %s", msg)
-	return end, broken
+	d.fault(broken, "not TOML: %s", shownCharacter.ReplaceAllString(msg, ""))
+	return broken
 }
 
 // shownCharacter is the part of a parser's message that shows a character of
@@ -201,183 +188,145 @@ var syntaxWords = []struct {
 	{regexp.MustCompile("terminated|incomplete"), noEnd},
 }
 
-// judge has go-toml read the document until it refuses nothing more. What it
-// refuses is blanked out: a header with its section, whose keys are in the tree.
-// Each refusal is a key or table that is there again, or a number or date that
-// no key takes.
+// judge has go-toml say the last word about a document in which nothing else is wrong.
 func (d *document) judge() {
-	for range 100 { // each a reading of the whole
-		refused, ok := errors.AsType[*toml.DecodeError](toml.Unmarshal(d.judged, new(map[string]any)))
-		if !ok {
-			return
+	if refused, ok := errors.AsType[*toml.DecodeError](toml.Unmarshal(d.data, new(map[string]any))); ok {
+		line, _ := refused.Position()
+		at := 0
+		for ; line > 1; line-- {
+			at = d.nextLine(at)
 		}
-		at := offsetOf(d.data, refused)
-		i := sort.Search(len(d.expressions), func(i int) bool { return d.expressions[i].start > at }) - 1
-		if i < 0 {
-			d.fault(at, "not TOML")
-			return
-		}
-		x, what := d.expressions[i], ""
-		if x.kind != unstable.KeyValue {
-			what = ": a table has one place in the file"
-			if x.kind == unstable.ArrayTable {
-				what = ", and not as a list of [[" + x.again.name + "]]"
-			}
-			x.start, x.end = d.lineStart(x.start), len(d.data)
-			if n := slices.IndexFunc(d.expressions[i+1:], func(x expression) bool { return x.kind != unstable.KeyValue }); n >= 0 {
-				x.end = d.lineStart(d.expressions[i+1+n].start)
-			}
-		}
-		if x.first != nil {
-			d.fault(x.again.at, "%s is already set on line %d%s", quote(x.again.name), lineOf(d.data, x.first.at), what)
-		}
-		d.blank(x.start, x.end)
+		d.fault(at, "not TOML: a key or a table on this line is already set")
 	}
 }
 
-func (d *document) lineStart(at int) int { return bytes.LastIndexByte(d.data[:at], '\n') + 1 }
+// shared reports whether an offset is in [defaults].
+func (d *document) shared(at int) bool {
+	i := sort.Search(len(d.sections), func(i int) bool { return d.sections[i].start > at })
+	return i > 0 && d.sections[i-1].name == "defaults"
+}
 
 func lineOf(data []byte, at int) int { return 1 + bytes.Count(data[:at], []byte("\n")) }
 
-// offsetOf returns the offset of an error of go-toml, which counts lines and bytes.
-func offsetOf(data []byte, e *toml.DecodeError) int {
-	line, column := e.Position()
-	at := 0
-	for ; line > 1; line-- {
-		at += bytes.IndexByte(data[at:], '\n') + 1
-	}
-	return at + column - 1
-}
+// at returns where in the data a range of the parser's begins.
+func (d *document) at(r unstable.Range) int { return d.start + int(r.Offset) }
 
-func keyParts(n *unstable.Node, start int) []part {
-	var parts []part
+// names returns a table for each name of a dotted key; raw is the name as written.
+func (d *document) names(n *unstable.Node) (names []*value) {
 	for it := n.Key(); it.Next(); {
-		k := it.Node()
-		at := start + int(k.Raw.Offset)
-		parts = append(parts, part{string(k.Data), at, at + int(k.Raw.Length)})
+		v := newTable(string(it.Node().Data), d.at(it.Node().Raw))
+		v.raw = string(d.data[v.at:][:it.Node().Raw.Length])
+		names = append(names, v)
 	}
-	return parts
+	return names
 }
 
-// set gives a table a value under a name, unless it has one: then it returns
-// that, and notes that the name is there again.
-func (d *document) set(table *value, p part, v *value) (has *value) {
-	e := table.keys[p.name]
-	if e == nil {
-		table.keys[p.name] = &entry{p.name, p.at, v}
-		return nil
+// add gives a table a key, and returns its value: the one that was there
+// first. Only one of certain origins may be there, or it is a fault, which what ends.
+func (d *document) add(table, v *value, what string, may ...origin) *value {
+	has := table.keys[v.name]
+	if has == nil {
+		table.keys[v.name] = v
+		return v
 	}
-	x := &d.expressions[len(d.expressions)-1]
-	x.again, x.first = p, e
-	return e.val
+	if !slices.Contains(may, has.origin) {
+		d.fault(v.key, "%s is already set on line %d%s", quote(v.name), lineOf(d.data, has.key), what)
+	}
+	return has
 }
 
 // enter returns the table that all but the last name of a dotted key lead to,
-// or one that is in no tree, and the last name.
-func (d *document) enter(table *value, parts []part) (*value, part) {
-	last := len(parts) - 1
-	for _, p := range parts[:last] {
-		v := newTable(p.at)
-		if has := d.set(table, p, v); has != nil {
-			v = has
+// or one that is in no tree, and the last name. New tables have an origin.
+func (d *document) enter(table *value, names []*value, origin origin, what string, may ...origin) (_, last *value) {
+	for _, name := range names[:len(names)-1] {
+		name.origin = origin
+		table = d.add(table, name, what, may...)
+		if table.kind == kindList && len(table.list) > 0 {
+			table = table.list[len(table.list)-1]
 		}
-		if v.kind == kindList && len(v.list) > 0 {
-			v = v.list[len(v.list)-1]
+		if table.kind != kindTable {
+			table = name
 		}
-		if v.kind != kindTable {
-			v = newTable(p.at)
-		}
-		table = v
 	}
-	return table, parts[last]
+	return table, names[len(names)-1]
 }
 
 // header makes the table of a [header], or a new one of a [[header]], the
 // current one.
-func (d *document) header(parts []part, element bool) {
-	table, last := d.enter(d.root, parts)
-	single := table == d.root && last.name == "route" && !element
-	if single {
-		d.fault(last.at, "a route is written with two brackets: [[route]]")
-		element = true
-	}
-	d.current = newTable(last.at)
-	d.current.header = true
-	v := d.current
+func (d *document) header(names []*value, element bool) {
+	what, may := ": a table has one place in the file", implied
 	if element {
-		v = &value{kind: kindList, at: last.at, header: true, list: []*value{d.current}}
+		what, may = ", and not as a list of [["+names[len(names)-1].name+"]]", elements
 	}
-	switch has := d.set(table, last, v); {
-	case has == nil || element != (has.kind == kindList): // new, or refused
-	case element && has.header:
+	table, v := d.enter(d.root, names, implied, what, dotted, implied, headed, elements)
+	if table == d.root && v.name == "route" && !element {
+		d.fault(v.at, "a route is written with two brackets: [[route]]")
+		element, may = true, elements
+	}
+	d.current, v.origin = v, headed
+	if element {
+		v = &value{name: v.name, key: v.key, at: v.at, kind: kindList, origin: elements, list: []*value{v}}
+	}
+	switch has := d.add(table, v, what, may); {
+	case has == v:
+	case element && has.origin == elements:
 		has.list = append(has.list, d.current)
-	case has.kind == kindTable:
-		d.current, has.header = has, true
-	}
-	if single {
-		d.expressions[len(d.expressions)-1].first = nil // it is reported
+	case !element && has.kind == kindTable:
+		d.current, has.origin = has, headed
 	}
 }
 
 // keyValue adds `a.b.c = value` to table.
-func (d *document) keyValue(table *value, n *unstable.Node, start int) {
-	table, last := d.enter(table, keyParts(n, start))
-	at := last.end + bytes.IndexByte(d.data[last.end:], '=') + 1
-	at += len(d.data[at:]) - len(bytes.TrimLeft(d.data[at:], " \t"))
-	d.set(table, last, d.value(n.Value(), start, at))
+func (d *document) keyValue(table *value, n *unstable.Node) {
+	table, last := d.enter(table, d.names(n), dotted, "", dotted)
+	end := last.key + len(last.raw)
+	v := d.value(n.Value(), end+bytes.IndexByte(d.data[end:], '['))
+	v.name, v.key = last.name, last.key
+	d.add(table, v, "")
 }
 
-var kinds = map[unstable.Kind]kind{unstable.String: kindString, unstable.Integer: kindInteger, unstable.Float: kindFloat,
-	unstable.Bool: kindBoolean, unstable.Array: kindList, unstable.InlineTable: kindTable}
-
-// value converts a parsed value that begins at offset at.
-func (d *document) value(n *unstable.Node, start, at int) *value {
-	k, ok := kinds[n.Kind]
-	if !ok {
-		k = kindTime
+// value converts a parsed value. list is where it begins if it is a list, which
+// the parser does not tell, or where the list does that it is in.
+func (d *document) value(n *unstable.Node, list int) *value {
+	v := &value{kind: kinds[n.Kind], at: list, text: string(n.Data)}
+	if n.Kind != unstable.Array {
+		v.at = d.at(n.Raw)
 	}
-	v := &value{kind: k, at: at, text: string(n.Data)}
-	switch k {
+	switch v.kind {
+	case "":
+		v.kind = kindTime
 	case kindString:
-		v.raw = string(d.data[start+int(n.Raw.Offset):][:n.Raw.Length])
+		v.raw = string(d.data[v.at:][:n.Raw.Length])
 	case kindList:
 		for it := n.Children(); it.Next(); {
-			c, at := it.Node(), at // the parser does not tell where a list in a list begins
-			if c.Kind != unstable.Array {
-				at = start + int(c.Raw.Offset)
-			}
-			v.list = append(v.list, d.value(c, start, at))
+			v.list = append(v.list, d.value(it.Node(), list))
 		}
 	case kindTable:
-		v.keys = map[string]*entry{}
+		v.keys = map[string]*value{}
 		for it := n.Children(); it.Next(); {
-			d.keyValue(v, it.Node(), start)
+			d.keyValue(v, it.Node())
 		}
 	}
 	return v
 }
 
 // offset returns where in the file the byte at index i of a string's text was
-// written. What a beginning of the string says, go-toml knows.
+// written: behind the longest beginning that says no more than i bytes.
 func (v *value) offset(i int) int {
 	quotes := v.raw[:1]
 	if three := strings.Repeat(quotes, 3); len(v.raw) >= 6 && strings.HasPrefix(v.raw, three) {
 		quotes = three
 	}
-	// says returns the length of the text that ends at end, or before it where
-	// an escape or a character would be cut.
-	says := func(end int) (from, n int) {
-		for ; ; end-- {
-			var s struct{ V string }
-			if toml.Unmarshal([]byte("V="+v.raw[:end]+quotes), &s) == nil {
-				return end, len(s.V)
-			}
+	place := len(quotes)
+	for end := place + i; end <= len(v.raw)-len(quotes); end++ { // nothing is shorter in the file than in the text
+		var s struct{ V string }
+		if toml.Unmarshal([]byte("V="+v.raw[:end]+quotes), &s) != nil {
+			continue // it cuts an escape or a character
 		}
+		if len(s.V) > i {
+			break
+		}
+		place = end
 	}
-	end := sort.Search(len(v.raw)-2*len(quotes), func(k int) bool {
-		_, n := says(len(quotes) + k + 1)
-		return n > i
-	})
-	from, _ := says(len(quotes) + end)
-	return v.at + from
+	return v.at + place
 }

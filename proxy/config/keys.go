@@ -117,8 +117,6 @@ var alternatives = [][]string{{"secret", "secrets"}, {"basic_auth", "bearer_toke
 
 // homes names the table that each key belongs in.
 func homes() map[string]string {
-	var c Config
-	var r Route
 	names := map[string]string{}
 	add := func(home string, keys schema) {
 		for key, f := range keys {
@@ -128,10 +126,10 @@ func homes() map[string]string {
 			}
 		}
 	}
-	add("[server]", serverKeys(&c.Server))
-	add("[queue]", queueKeys(&c.Queue))
-	add("[log]", logKeys(&c.Log))
-	add("[[route]]", identityKeys(&r))
-	add("[[route]] or [defaults]", routeKeys(&r))
+	add("[server]", serverKeys(new(Server)))
+	add("[queue]", queueKeys(new(Queue)))
+	add("[log]", logKeys(new(Log)))
+	add("[[route]]", identityKeys(new(Route)))
+	add("[[route]] or [defaults]", routeKeys(new(Route)))
 	return names
 }

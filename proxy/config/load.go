@@ -2,16 +2,19 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"signalpost/proxy/files"
@@ -58,10 +61,9 @@ func LoadServer(ctx context.Context, path string) (s Server, err error) {
 		return s, unread(path, nil, err)
 	}
 	d := newDecoder(path, data, outside{env: os.LookupEnv, readFile: read})
-	root := readTree(d.data, d.fault)
-	keys, t := serverKeys(&s), root.get("server")
+	keys, t := serverKeys(&s), d.root.keys["server"]
 	if t == nil {
-		t = root
+		t = d.root
 	} else if t.kind == kindTable && d.read(t, keys, "")["listen"] {
 		t.broken = true
 	}
@@ -113,6 +115,9 @@ func parse(path string, data []byte, out outside) (*Config, Faults) {
 	}
 	d := newDecoder(path, data, out)
 	c := d.config()
+	if len(d.faults) == 0 {
+		d.judge()
+	}
 	if len(d.faults) > 0 {
 		return nil, d.faults.placed(d.data)
 	}
@@ -122,38 +127,26 @@ func parse(path string, data []byte, out outside) (*Config, Faults) {
 	return c, nil
 }
 
+// newDecoder returns a decoder that has read the tree of a document.
 func newDecoder(path string, data []byte, out outside) *decoder {
-	return &decoder{
-		outside: out,
-		data:    bytes.TrimPrefix(data, []byte("\ufeff")),
-		file:    path,
-		dir:     filepath.Dir(absolute(path)),
-		shared:  map[int]bool{},
-	}
+	d := &decoder{outside: out, file: path, dir: filepath.Dir(absolute(path)), homes: sync.OnceValue(homes)}
+	d.document = readTree(bytes.TrimPrefix(data, []byte("\ufeff")), d.fault)
+	return d
 }
 
 func (d *decoder) config() *Config {
 	c := &Config{}
-	root := readTree(d.data, d.fault)
-	syntax := len(d.faults) > 0
-	defaults, routes := newTable(0), root.get("route")
-	bad := d.read(root, schema{
+	syntax, known := len(d.faults) > 0, routeKeys(new(Route))
+	bad := d.read(d.root, schema{
 		"server": section(serverKeys(&c.Server)),
 		"queue":  section(queueKeys(&c.Queue)),
 		"log":    section(logKeys(&c.Log)),
 		"defaults": {read: func(d *decoder, key string, v *value) {
-			known := routeKeys(new(Route))
-			d.share(v)
 			d.partial = true
 			section(known).read(d, key, v)
 			d.checkAlternatives(v)
 			d.partial = false
-			defaults.broken = v.broken
-			for name, e := range v.keys {
-				if _, ok := known[name]; ok {
-					defaults.keys[name] = e
-				}
-			}
+			maps.DeleteFunc(v.keys, func(name string, _ *value) bool { return known[name].read == nil })
 		}},
 		"route": {read: func(d *decoder, key string, v *value) {
 			if v.kind != kindList {
@@ -162,14 +155,14 @@ func (d *decoder) config() *Config {
 		}},
 	}, "")
 	c.Queue.Path = d.abs(c.Queue.Path)
-	if server := root.get("server"); !bad["server"] && server != nil && !server.broken {
+	if server := d.root.keys["server"]; !bad["server"] && server != nil && !server.broken {
 		d.checkServer(&c.Server, server)
 	}
-	switch {
+	switch routes := d.root.keys["route"]; {
 	case routes == nil && !syntax:
 		d.fault(0, "there is no route: add a [[route]] with a name and a url")
 	case routes != nil && routes.kind == kindList:
-		d.readRoutes(c, routes, defaults)
+		d.readRoutes(c, routes, cmp.Or(d.root.keys["defaults"], newTable("", 0)))
 	}
 	return c
 }
@@ -186,9 +179,9 @@ func (d *decoder) readRoutes(c *Config, routes, defaults *value) {
 		}
 		r := d.readRoute(t, defaults)
 		if other := taken[r.Name]; other != nil {
-			d.fault(t.get("name").at, "name: there is another route %s on line %d: each has its own name", quote(r.Name), lineOf(d.data, other.at))
+			d.fault(t.keys["name"].at, "name: there is another route %s on line %d: each has its own name", quote(r.Name), lineOf(d.data, other.at))
 		} else if r.Name != "" {
-			taken[r.Name] = t.get("name")
+			taken[r.Name] = t.keys["name"]
 		}
 		c.Routes = append(c.Routes, r)
 		d.route = ""
@@ -200,6 +193,6 @@ func (d *decoder) checkServer(s *Server, t *value) {
 		return
 	}
 	if host, _, _ := net.SplitHostPort(s.Listen); !isLoopback(host) {
-		d.fault(t.get("listen").at, "listen: %s can be reached from other machines: set server.token, or listen on 127.0.0.1", quote(s.Listen))
+		d.fault(t.keys["listen"].at, "listen: %s can be reached from other machines: set server.token, or listen on 127.0.0.1", quote(s.Listen))
 	}
 }

@@ -33,10 +33,10 @@ func merge(own, defaults *value, keys schema) *value {
 		chosen := keys != nil && slices.ContainsFunc(alternatives, func(names []string) bool {
 			return slices.Contains(names, e.name) && slices.ContainsFunc(names, func(name string) bool { return own.keys[name] != nil })
 		})
-		f, mine := keys[e.name], own.keys[e.name]
+		mine := own.keys[e.name]
 		switch {
-		case mine != nil && f.keys != nil && mine.val.kind == kindTable && e.val.kind == kindTable:
-			merged.keys[e.name] = &entry{mine.name, mine.at, merge(mine.val, e.val, nil)}
+		case mine != nil && keys[e.name].keys != nil && mine.kind == kindTable && e.kind == kindTable:
+			merged.keys[e.name] = merge(mine, e, nil)
 		case !chosen && !slices.ContainsFunc(slices.Collect(maps.Keys(own.keys)), same):
 			merged.keys[e.name] = e
 		}
@@ -49,7 +49,7 @@ func (d *decoder) checkAlternatives(t *value) {
 	for _, names := range alternatives {
 		a, b := t.keys[names[0]], t.keys[names[1]]
 		if a != nil && b != nil {
-			d.fault(max(a.at, b.at), "%s and %s cannot both be set: leave one out", names[0], names[1])
+			d.fault(max(a.key, b.key), "%s and %s cannot both be set: leave one out", names[0], names[1])
 		}
 	}
 }
@@ -60,7 +60,7 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 	keys := routeKeys(&r)
 	t = merge(t, defaults, keys)
 	d.route = ""
-	if name := t.get("name"); name != nil && name.kind == kindString && nameForm.MatchString(name.text) {
+	if name := t.keys["name"]; name != nil && name.kind == kindString && nameForm.MatchString(name.text) {
 		d.route = name.text
 	}
 	maps.Copy(keys, identityKeys(&r))
@@ -70,7 +70,7 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 		return r
 	}
 	for _, key := range []string{"name", "url"} {
-		if t.get(key) == nil {
+		if t.keys[key] == nil {
 			d.fault(t.at, "%s is missing: each [[route]] has a name and a url", key)
 		}
 	}
@@ -88,7 +88,7 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 		d.makeSigner(&r, t)
 	}
 	if r.Concurrency > 100 {
-		d.warn(t.get("concurrency").at, "concurrency: %d attempts at once are many for one endpoint", r.Concurrency)
+		d.warn(t.keys["concurrency"].at, "concurrency: %d attempts at once are many for one endpoint", r.Concurrency)
 	}
 	return r
 }
@@ -150,17 +150,17 @@ func isHost(text string) bool {
 
 func (d *decoder) checkURL(r *Route, t *value) {
 	u, _ := parseURL(r.URL.Reveal())
-	at := t.get("url").at
+	at := t.keys["url"].at
 	if u.Scheme == "http" && !r.AllowHTTP && !isLoopback(u.Hostname()) {
 		d.fault(at, "url: %s would send signals readable by anyone on the way: use https, or set allow_http = true", quote(r.Target))
 	}
 	if u.Scheme == "http" && r.TLS.Config != nil {
-		d.warn(t.get("tls").at, "tls: has no effect, since the url is http")
+		d.warn(t.keys["tls"].at, "tls: has no effect, since the url is http")
 	}
 	if !r.BlockPrivateNetworks {
 		return
 	}
-	at = t.get("block_private_networks").at
+	at = t.keys["block_private_networks"].at
 	if proxy, err := d.proxy(&http.Request{URL: u}); proxy != nil || err != nil {
 		d.fault(at, "block_private_networks cannot be kept behind a proxy, and the environment (HTTPS_PROXY, HTTP_PROXY) names one for %s: "+
 			"add the host to NO_PROXY, or unset one of the two", quote(r.Target))
@@ -188,7 +188,7 @@ func headers(dst *map[string]Secret) field {
 			return
 		}
 		kept := map[string]Secret{}
-		for _, e := range v.entries() {
+		for _, e := range v.sorted() {
 			name, problem := http.CanonicalHeaderKey(e.name), ""
 			_, twice := kept[name]
 			switch {
@@ -200,16 +200,16 @@ func headers(dst *map[string]Secret) field {
 				problem = "is there twice (upper and lower case are the same)"
 			}
 			if problem != "" {
-				d.fault(e.at, "%s: %s %s", key, quote(e.name), problem)
+				d.fault(e.key, "%s: %s %s", key, quote(e.name), problem)
 				continue
 			}
-			if _, isKey := routeKeys(new(Route))[e.name]; v.header && isKey {
-				d.warn(e.at, "%s: %s is sent as a header here; a key of the route stands before [route.headers]", key, quote(e.name))
+			if _, isKey := routeKeys(new(Route))[e.name]; v.origin == headed && isKey {
+				d.warn(e.key, "%s: %s is sent as a header here; a key of the route stands before [route.headers]", key, quote(e.name))
 			}
-			if text, ok := d.secret(key+"."+e.name, e.val, nil); ok {
+			if text, ok := d.secret(key+"."+e.name, e, nil); ok {
 				kept[name] = NewSecret(text)
 			}
-			d.warnDollar(e.val)
+			d.warnDollar(e)
 		}
 		*dst = kept
 	}}
@@ -217,22 +217,22 @@ func headers(dst *map[string]Secret) field {
 
 // checkHeaders reports headers that other keys of the route set too.
 func (d *decoder) checkHeaders(r *Route, t *value) {
-	table := t.get("headers")
+	table := t.keys["headers"]
 	if table == nil {
 		return
 	}
 	signed := sign.Headers(r.Signatures)
-	for _, e := range table.entries() {
+	for _, e := range table.sorted() {
 		name := http.CanonicalHeaderKey(e.name)
-		if s := t.get("signatures"); slices.Contains(signed, name) && s != nil {
-			d.fault(d.own(e.at, s.at), "headers: %s is set by the presets in signatures: leave one of them out", quote(e.name))
+		if s := t.keys["signatures"]; slices.Contains(signed, name) && s != nil {
+			d.fault(d.own(e.key, s.at), "headers: %s is set by the presets in signatures: leave one of them out", quote(e.name))
 		}
 		if name != "Authorization" {
 			continue
 		}
 		for _, key := range []string{"basic_auth", "bearer_token"} {
 			if auth := t.keys[key]; auth != nil {
-				d.fault(d.own(e.at, auth.at), "headers: %s is set by %s: leave one of them out", quote(e.name), key)
+				d.fault(d.own(e.key, auth.key), "headers: %s is set by %s: leave one of them out", quote(e.name), key)
 			}
 		}
 	}
@@ -243,7 +243,7 @@ func basicAuth(dst **BasicAuth) field {
 	var b BasicAuth
 	return nested(basicAuthKeys(&b), func(d *decoder, key string, v *value) {
 		for _, k := range []string{"username", "password"} {
-			if v.get(k) == nil {
+			if v.keys[k] == nil {
 				d.fault(v.at, "%s: %s is missing", key, k)
 			}
 		}
@@ -260,7 +260,7 @@ func gapsGrow(s *queue.Schedule) func(d *decoder, key string, v *value) {
 		}
 		ats := []int{}
 		for _, k := range []string{"window", "first", "attempts"} {
-			if e := v.get(k); e != nil {
+			if e := v.keys[k]; e != nil {
 				ats = append(ats, e.at)
 			}
 		}
@@ -273,7 +273,7 @@ func gapsGrow(s *queue.Schedule) func(d *decoder, key string, v *value) {
 func loadTLS(t *TLS) func(d *decoder, key string, v *value) {
 	return func(d *decoder, key string, v *value) {
 		config := &tls.Config{MinVersion: tls.VersionTLS12}
-		ca, cert, k := v.get("ca_file"), v.get("cert_file"), v.get("key_file")
+		ca, cert, k := v.keys["ca_file"], v.keys["cert_file"], v.keys["key_file"]
 		if ca != nil {
 			pool, err := x509.SystemCertPool()
 			if err != nil {

@@ -81,7 +81,7 @@ var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // secretText returns the text, and in words from where, if not from here.
 func (d *decoder) secretText(key string, v *value) (text, from string, ok bool) {
 	const expected = `a secret value (a string, { env = "NAME" } or { file = "path" })`
-	env, file := v.get("env"), v.get("file")
+	env, file := v.keys["env"], v.keys["file"]
 	switch {
 	case v.kind == kindString:
 		return v.text, "", true
@@ -132,9 +132,9 @@ func (d *decoder) warnDollar(v *value) {
 // makeSigner makes the route's signer from its secrets and presets.
 func (d *decoder) makeSigner(r *Route, t *value) {
 	var values []*value
-	if v := t.get("secret"); v != nil {
+	if v := t.keys["secret"]; v != nil {
 		values = []*value{v}
-	} else if v := t.get("secrets"); v != nil {
+	} else if v := t.keys["secrets"]; v != nil {
 		values = v.list
 	}
 	switch {
@@ -142,13 +142,13 @@ func (d *decoder) makeSigner(r *Route, t *value) {
 		return
 	case len(values) == 0:
 		at := t.at
-		if name := t.get("name"); name != nil {
+		if name := t.keys["name"]; name != nil {
 			at = name.at
 		}
 		d.warn(at, "no secret: receivers cannot tell these deliveries from anyone else's; set secret")
 		return
 	case len(r.Signatures) == 0:
-		d.warn(t.get("signatures").at, "signatures is empty: nothing is signed, though the route has a secret")
+		d.warn(t.keys["signatures"].at, "signatures is empty: nothing is signed, though the route has a secret")
 		return
 	}
 	var texts []string

@@ -209,9 +209,7 @@ func (d *decoder) within(v *value, line, column int) int {
 		_, size := utf8.DecodeRuneInString(v.text[i:])
 		i += size
 	}
-	at := v.offset(i)
-	d.shared[at] = d.shared[v.at]
-	return at
+	return v.offset(i)
 }
 
 func username(d *decoder, key string, v *value) (string, bool) {
