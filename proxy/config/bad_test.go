@@ -2,7 +2,6 @@ package config
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"net/http"
 	"net/url"
@@ -71,10 +70,9 @@ func TestBad(t *testing.T) {
 					t.Errorf("a secret is in\n%s", got)
 				}
 			}
-			for _, err := range faults.Unwrap() {
-				f, ok := errors.AsType[Fault](err)
-				if !ok || f.File != file || f.Line < 1 || f.Line > strings.Count(string(data), "\n")+1 || f.Column < 1 {
-					t.Errorf("place of %#v", err)
+			for _, f := range faults {
+				if f.File != file || f.Line < 1 || f.Line > strings.Count(string(data), "\n")+1 || f.Column < 1 {
+					t.Errorf("place of %#v", f)
 				}
 			}
 		})

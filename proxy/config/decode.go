@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,11 +30,10 @@ type outside struct {
 type decoder struct {
 	outside
 	*document
-	file string // as faults call it
-	dir  string // absolute; what relative paths are relative to
-
-	route    string // the name of the route being read
-	partial  bool   // reading [defaults] by themselves: what needs the whole route waits
+	file     string            // as faults call it
+	route    string            // the name of the route being read
+	named    map[string]*value // the routes so far
+	partial  bool              // reading [defaults] by themselves: what needs the whole route waits
 	faults   Faults
 	warnings Faults
 	homes    func() map[string]string // made when there is an unknown key
@@ -41,9 +41,10 @@ type decoder struct {
 
 // A field is a key of a table. key is the name that faults call it by.
 type field struct {
-	read func(d *decoder, key string, v *value)
-	keys schema // of a table within a route, which takes from [defaults] the keys it lacks; nil: the value is taken whole
-	jq   bool   // it is an expression, in which $name is a variable
+	read     func(d *decoder, key string, v *value)
+	keys     schema // of a table; such a table of a route takes from [defaults] the keys it lacks
+	jq       bool   // it is an expression, in which $name is a variable
+	required string // why it cannot be left out; "": it can
 }
 
 // A schema is the keys of a table.
@@ -52,8 +53,8 @@ type schema map[string]field
 // A parser returns what a value stands for, or reports what is wrong with it.
 type parser[T any] func(d *decoder, key string, v *value) (T, bool)
 
-// one is a field of a single value, which is def where the key is missing.
-func one[T any](dst *T, def T, parse parser[T]) field {
+// into is a field that goes where dst points, which has def without the key.
+func into[T any](dst *T, def T, parse parser[T]) field {
 	*dst = def
 	return field{read: func(d *decoder, key string, v *value) {
 		if x, ok := parse(d, key, v); ok {
@@ -62,32 +63,10 @@ func one[T any](dst *T, def T, parse parser[T]) field {
 	}}
 }
 
-// list is a field of a list of values. A string is in it once.
-func list[T any](dst *[]T, def []T, of string, parse parser[T]) field {
-	*dst = def
-	return field{read: func(d *decoder, key string, v *value) {
-		if v.kind != kindList {
-			shown := v.show()
-			if _, hide := any(dst).(*[]Secret); hide {
-				shown = string(v.kind)
-			}
-			d.fault(v.at, "%s: expected a list of %s, not %s", key, of, shown)
-			return
-		}
-		kept, seen := []T{}, map[string]bool{}
-		for _, element := range v.list {
-			x, ok := parse(d, key, element)
-			text, isText := any(x).(string)
-			switch {
-			case !ok:
-			case isText && seen[text]:
-				d.fault(element.at, "%s: %s is there twice", key, element.show())
-			default:
-				kept, seen[text] = append(kept, x), true
-			}
-		}
-		*dst = kept
-	}}
+// required is f for a key that cannot be left out, and why not.
+func required(why string, f field) field {
+	f.required = why
+	return f
 }
 
 // alone makes a list of a single value.
@@ -98,24 +77,40 @@ func alone[T any](parse parser[T]) parser[[]T] {
 	}
 }
 
-// section is a field whose value is a table of the file.
-func section(keys schema) field {
-	return field{read: func(d *decoder, key string, v *value) {
-		if v.kind != kindTable {
-			d.fault(v.at, "%s: expected a table, [%s], not %s", key, key, v.kind)
-			return
+// list parses a list of values. A string is in it once.
+func list[T any](of string, parse parser[T]) parser[[]T] {
+	return func(d *decoder, key string, v *value) ([]T, bool) {
+		kept, before := []T{}, len(d.faults)
+		if v.kind != kindList {
+			shown := v.show()
+			if _, hide := any(kept).([]Secret); hide {
+				shown = string(v.kind)
+			}
+			d.fault(v.at, "%s: expected a list of %s, not %s", key, of, shown)
 		}
-		d.read(v, keys, "")
-	}}
+		for _, element := range v.list {
+			x, ok := parse(d, key, element)
+			if _, text := any(x).(string); ok && text && slices.ContainsFunc(kept, func(k T) bool { return any(k) == any(x) }) {
+				d.fault(element.at, "%s: %s is there twice", key, element.show())
+			}
+			kept = append(kept, x)
+		}
+		return kept, len(d.faults) == before
+	}
 }
 
-// nested is a field whose value is a table within a route. then sees to what
+// table is a field whose value is a table: a section, or one within a route,
+// whose keys faults call by its name too. then, which may be nil, sees to what
 // needs the whole of it, if all its keys are sound.
-func nested(keys schema, then func(d *decoder, key string, v *value)) field {
+func table(keys schema, then func(d *decoder, key string, v *value)) field {
 	return field{keys: keys, read: func(d *decoder, key string, v *value) {
+		form, prefix := "{ … }", key+"."
+		if d.root.keys[key] == v {
+			form, prefix = "["+key+"]", ""
+		}
 		if v.kind != kindTable {
-			d.fault(v.at, "%s: expected a table, { … }, not %s", key, v.kind)
-		} else if bad := d.read(v, keys, key+"."); len(bad) == 0 && !v.broken && !d.partial {
+			d.fault(v.at, "%s: expected a table, %s, not %s", key, form, v.kind)
+		} else if bad := d.read(v, keys, prefix); len(bad) == 0 && then != nil && !v.broken && !d.partial {
 			then(d, key, v)
 		}
 	}}
@@ -133,10 +128,16 @@ func (d *decoder) read(v *value, keys schema, prefix string) (bad map[string]boo
 				d.warnDollar(e)
 			}
 		} else {
-			d.fault(e.key, "unknown key %s%s", quote(prefix+e.name), d.hint(e.name, keys))
+			bad[d.unknown(e, keys, prefix)] = true
 		}
 		if len(d.faults) > before {
 			bad[e.name] = true
+		}
+	}
+	for name, f := range keys {
+		if f.required != "" && v.keys[name] == nil && !bad[name] && !v.broken && !d.partial {
+			d.fault(v.at, "%s%s is missing: %s", strings.Replace(prefix, ".", ": ", 1), name, f.required)
+			bad[name] = true
 		}
 	}
 	return bad
@@ -176,16 +177,19 @@ func (d *decoder) own(ats ...int) int {
 	return ats[max(i, 0)]
 }
 
-// hint ends the sentence about a key that is not among the known ones.
-func (d *decoder) hint(name string, keys schema) string {
+// unknown reports a key that is not among the known ones, and returns the one
+// that it was probably meant to be, or "".
+func (d *decoder) unknown(e *value, keys schema, prefix string) (meant string) {
 	known := slices.Sorted(maps.Keys(keys))
-	if home := d.homes()[name]; home != "" && !slices.Contains(known, "env") {
-		return ": it belongs in " + home
+	hint := ": expected " + oneOf(known)
+	if meant = Nearest(e.name, known); meant != "" {
+		hint = ", did you mean " + quote(meant) + "?"
 	}
-	if near := Nearest(name, known); near != "" {
-		return ", did you mean " + quote(near) + "?"
+	if home := d.homes()[e.name]; home != "" && !slices.Contains(known, "env") {
+		meant, hint = "", ": it belongs in "+home
 	}
-	return ": expected " + oneOf(known)
+	d.fault(e.key, "unknown key %s%s", quote(prefix+e.name), hint)
+	return meant
 }
 
 // Nearest returns the option that a name was probably meant to be, or "".
@@ -211,17 +215,14 @@ func Nearest(name string, options []string) string {
 // oneOf lists options in a sentence.
 func oneOf(options []string) string {
 	last := len(options) - 1
-	if last == 0 {
-		return options[0]
-	}
-	return strings.Join(options[:last], ", ") + " or " + options[last]
+	return strings.TrimPrefix(strings.Join(options[:last], ", ")+" or "+options[last], " or ")
 }
 
 // quote shows text of the file that is no secret: its first line, since a
 // string whose closing quote is missing takes in keys that come after it.
 func quote(text string) string {
-	line, _, cut := strings.Cut(text, "\n")
 	const most = 60
+	line, _, cut := strings.Cut(text, "\n")
 	if r := []rune(line); len(r) > most {
 		line, cut = string(r[:most]), true
 	}
@@ -247,7 +248,7 @@ func (d *decoder) abs(path string) string {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path)
 	}
-	return filepath.Join(d.dir, path)
+	return filepath.Join(filepath.Dir(absolute(d.file)), path)
 }
 
 // contentOf reads a file that the config names, and reports one that cannot be read.
@@ -257,4 +258,17 @@ func (d *decoder) contentOf(key string, v *value) ([]byte, bool) {
 		d.fault(v.at, "%s: the file %s cannot be read: %s", key, quote(v.text), files.Problem(err))
 	}
 	return data, err == nil
+}
+
+// dollar matches what looks like the use of an environment variable: ${NAME},
+// or $NAME alone or in capitals.
+var dollar = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}|(?:^|[^A-Za-z0-9$])\$[A-Z_][A-Z0-9_]+\b|^\$[A-Za-z_][A-Za-z0-9_]*$`)
+
+func (d *decoder) warnDollar(v *value) {
+	for _, element := range v.list {
+		d.warnDollar(element)
+	}
+	if v.kind == kindString && dollar.MatchString(v.text) {
+		d.warn(v.at, `$ and the name after it are taken as written: an environment variable is read only as a whole secret value, { env = "NAME" }`)
+	}
 }

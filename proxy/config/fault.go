@@ -10,11 +10,9 @@ import (
 // A Fault is one thing wrong with a config, and where. It discloses no secret:
 // of a URL it shows the scheme and host at most.
 type Fault struct {
-	File string `json:"-"` // as given to Load
-	// Line and Column are where it begins, from 1. A column is one character.
-	// Both are 0 when the file could not be read.
-	Line   int    `json:"line"`
-	Column int    `json:"column"`
+	File   string `json:"-"`               // as given to Load
+	Line   int    `json:"line"`            // where it begins, from 1; 0 when the file could not be read
+	Column int    `json:"column"`          // likewise, in characters
 	Route  string `json:"route,omitempty"` // the route it is about; "" for none, one without a name, or [defaults]
 	Msg    string `json:"message"`         // what happened, to what, and what to do
 	Also   Faults `json:"also,omitempty"`  // of a warning: where else the same is, of which place and route are to be read
@@ -28,11 +26,10 @@ func (f Fault) Error() string {
 	if f.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", f.Line, f.Column)
 	}
-	b.WriteString(": ")
 	if f.Route != "" {
-		fmt.Fprintf(&b, "route %q: ", f.Route)
+		fmt.Fprintf(&b, ": route %q", f.Route)
 	}
-	b.WriteString(f.Msg)
+	b.WriteString(": " + f.Msg)
 	for i, also := range f.Also {
 		fmt.Fprintf(&b, "%s%d:%d", []string{"; also at ", ", "}[min(i, 1)], also.Line, also.Column)
 		if also.Route != "" {
@@ -60,23 +57,13 @@ type Faults []Fault
 // their number: it may become a line of the log.
 func (fs Faults) Error() string {
 	var lines []string
-	for i, f := range fs {
-		if i == 100 {
-			lines = append(lines, fmt.Sprintf("and %d more", len(fs)-i))
-			break
-		}
+	for _, f := range fs[:min(len(fs), 100)] {
 		lines = append(lines, f.Error())
 	}
-	return strings.Join(lines, "\n")
-}
-
-// Unwrap returns each fault as an error of type Fault.
-func (fs Faults) Unwrap() []error {
-	errs := make([]error, len(fs))
-	for i, f := range fs {
-		errs[i] = f
+	if more := len(fs) - len(lines); more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
-	return errs
+	return strings.Join(lines, "\n")
 }
 
 // placed gives the faults their line and column, sorts them by place, and

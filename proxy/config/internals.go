@@ -22,14 +22,15 @@ import (
 // A value is a TOML value and its place. However the tables of a document are
 // written, they become one tree of values.
 type value struct {
-	name, raw string // of its key; and as written, with its quotes: a string, or else its key
-	key, at   int    // offsets of its key and of itself; of a table with a header, of the header's name
-	kind      kind
-	origin    origin
-	text      string // of a string: what it says; of another scalar: as written
-	list      []*value
-	keys      map[string]*value // of a table
-	broken    bool              // a syntax error hides some of its keys
+	name    string // of its key
+	raw     string // as written: a string; a table's name
+	key, at int    // offsets of its key and itself; a table with a header is where the header's name is
+	kind    kind
+	origin  origin
+	text    string // of a string: what it says; of another scalar: as written
+	list    []*value
+	keys    map[string]*value // of a table
+	broken  bool              // a syntax error hides some of its keys
 }
 
 // A kind is what errors call it.
@@ -48,15 +49,15 @@ const (
 var kinds = map[unstable.Kind]kind{unstable.String: kindString, unstable.Integer: kindInteger, unstable.Float: kindFloat,
 	unstable.Bool: kindBoolean, unstable.Array: kindList, unstable.InlineTable: kindTable}
 
-// An origin is how a value came to be, on which it depends whether the document may add to it.
+// An origin is how a value came to be, on which it depends what may be added to it.
 type origin int
 
 const (
-	complete origin = iota // where it stands
-	dotted                 // a table made by a.b = value: such keys may add to it
-	implied                // a table made by the header of a table in it
-	headed                 // by [header]
-	elements               // a list made by [[header]]
+	complete origin = iota // where it stands: nothing
+	dotted                 // a table, by a.b = value: such keys, and tables in it
+	implied                // a table, by the header of a table in it: its own header, too
+	headed                 // a table, by its header: tables in it
+	elements               // a list, by [[header]]: another
 )
 
 func newTable(name string, at int) *value {
@@ -68,15 +69,15 @@ func (v *value) sorted() []*value {
 	return slices.SortedFunc(maps.Values(v.keys), func(a, b *value) int { return cmp.Compare(a.key, b.key) })
 }
 
-// A document is a config's text while it is read. Its tree is built leniently:
-// the first value of a key stands, tables of one name are one.
+// A document is a config's text while it is read into a tree: leniently, the
+// first value of a key stands, and tables of one name are one.
 type document struct {
-	data     []byte
-	fault    func(at int, format string, args ...any)
-	root     *value
-	current  *value // the table that `key = value` lines belong to
-	start    int    // of what the parser reads
-	sections []span
+	data    []byte
+	fault   func(at int, format string, args ...any)
+	root    *value
+	current *value // the table that `key = value` lines belong to
+	start   int    // of what the parser reads
+	spans   []span
 }
 
 // A span of a document begins with a header or a key of the root table, whose first name it has.
@@ -89,41 +90,18 @@ type span struct {
 var sectionLine = regexp.MustCompile(`(?m)^[ \t]*(\[(server|queue|log|defaults)\]|\[\[route\]\])[ \t]*(#.*)?\r?$`)
 
 // readTree reads a document. It reports what breaks the rules of TOML, and
-// leaves out of the tree what could not be understood. About syntax it quotes
-// nothing: who knows what the text was meant to be.
-//
-// Behind a syntax error it goes on at the next section: the lines before that
-// could be the inside of a string that was not closed.
+// leaves out of the tree what could not be understood.
 func readTree(data []byte, fault func(at int, format string, args ...any)) *document {
 	d := &document{data: data, fault: fault, root: newTable("", 0)}
-	d.current = d.root
-	for d.start < len(data) {
-		broken := d.read()
-		if broken < 0 {
-			break
-		}
-		d.current.broken = true
-		d.start = d.nextLine(broken)
-		if next := sectionLine.FindIndex(data[d.start:]); next != nil {
-			d.start += next[0]
-		} else {
-			d.start = len(data)
-		}
+	for d.current = d.root; d.start < len(data); {
+		d.start = d.read()
 	}
 	return d
 }
 
-// nextLine returns where the line after at begins.
-func (d *document) nextLine(at int) int {
-	if eol := bytes.IndexByte(d.data[at:], '\n'); eol >= 0 {
-		return at + eol + 1
-	}
-	return len(d.data)
-}
-
-// read reads to the end or to a syntax error, which it reports. It returns
-// where that is, or -1.
-func (d *document) read() (broken int) {
+// read reads to the end, or to a syntax error and what can be read behind it. It
+// returns where to go on.
+func (d *document) read() int {
 	var p unstable.Parser
 	p.Reset(d.data[d.start:])
 	next := d.start // the line after the last good expression
@@ -133,38 +111,48 @@ func (d *document) read() (broken int) {
 		first, last := names[0], names[len(names)-1]
 		end := last.key + len(last.raw)
 		if e.Kind != unstable.KeyValue || d.current == d.root {
-			d.sections = append(d.sections, span{first.key, first.name})
+			d.spans = append(d.spans, span{first.key, first.name})
 		}
 		if e.Kind != unstable.KeyValue {
 			d.header(names, e.Kind == unstable.ArrayTable)
 		} else {
 			end = d.at(e.Raw) + int(e.Raw.Length)
 			if section := sectionLine.FindSubmatch(d.data[first.key:end]); section != nil && string(section[2]) != "log" { // [log] is jq
-				d.fault(first.key, "not TOML: a string that begins here goes on over sections of this file: its closing quotes are missing")
-				return first.key
+				return d.syntax(first.key, "a string that begins here goes on over sections of this file: its closing quotes are missing")
 			}
 			d.keyValue(d.current, e)
 		}
 		next = d.nextLine(end)
 	}
 	if p.Error() == nil {
-		return -1
+		return len(d.data)
 	}
-	broken = next
+	at, msg := next, p.Error().Error()
 	if perr, ok := errors.AsType[*unstable.ParserError](p.Error()); ok {
-		broken = d.start + int(p.Range(perr.Highlight).Offset)
+		at = d.start + int(p.Range(perr.Highlight).Offset)
 	}
-	msg := p.Error().Error()
 	for _, better := range syntaxWords {
 		if better.has.MatchString(msg) {
 			msg = better.say
 		}
 	}
 	if msg == noEnd { // found at the end of the file, but made where the expression begins
-		broken = next + betweenExpressions.FindIndex(d.data[next:])[1]
+		at = next + betweenExpressions.FindIndex(d.data[next:])[1]
 	}
-	d.fault(broken, "not TOML: %s", shownCharacter.ReplaceAllString(msg, ""))
-	return broken
+	return d.syntax(at, shownCharacter.ReplaceAllString(msg, ""))
+}
+
+// syntax reports an error, without a quotation: who knows what the text was
+// meant to be. It returns where the next section begins: the lines before that
+// could be the inside of a string that was not closed.
+func (d *document) syntax(at int, msg string) int {
+	d.fault(at, "not TOML: %s", msg)
+	d.current.broken = true
+	at = d.nextLine(at)
+	if section := sectionLine.FindIndex(d.data[at:]); section != nil {
+		return at + section[0]
+	}
+	return len(d.data)
 }
 
 // shownCharacter is the part of a parser's message that shows a character of
@@ -188,25 +176,28 @@ var syntaxWords = []struct {
 	{regexp.MustCompile("terminated|incomplete"), noEnd},
 }
 
-// judge has go-toml say the last word about a document in which nothing else is wrong.
+// judge gives go-toml the last word about a document in which nothing was found wrong.
 func (d *document) judge() {
-	if refused, ok := errors.AsType[*toml.DecodeError](toml.Unmarshal(d.data, new(map[string]any))); ok {
-		line, _ := refused.Position()
-		at := 0
-		for ; line > 1; line-- {
-			at = d.nextLine(at)
-		}
-		d.fault(at, "not TOML: a key or a table on this line is already set")
+	if toml.Unmarshal(d.data, new(map[string]any)) != nil {
+		d.fault(0, "not TOML: a key or a table is there twice")
 	}
 }
 
 // shared reports whether an offset is in [defaults].
 func (d *document) shared(at int) bool {
-	i := sort.Search(len(d.sections), func(i int) bool { return d.sections[i].start > at })
-	return i > 0 && d.sections[i-1].name == "defaults"
+	i := sort.Search(len(d.spans), func(i int) bool { return d.spans[i].start > at })
+	return i > 0 && d.spans[i-1].name == "defaults"
 }
 
-func lineOf(data []byte, at int) int { return 1 + bytes.Count(data[:at], []byte("\n")) }
+// nextLine returns where the line after at begins.
+func (d *document) nextLine(at int) int {
+	if eol := bytes.IndexByte(d.data[at:], '\n'); eol >= 0 {
+		return at + eol + 1
+	}
+	return len(d.data)
+}
+
+func (d *document) line(at int) int { return 1 + bytes.Count(d.data[:at], []byte("\n")) }
 
 // at returns where in the data a range of the parser's begins.
 func (d *document) at(r unstable.Range) int { return d.start + int(r.Offset) }
@@ -221,26 +212,37 @@ func (d *document) names(n *unstable.Node) (names []*value) {
 	return names
 }
 
-// add gives a table a key, and returns its value: the one that was there
-// first. Only one of certain origins may be there, or it is a fault, which what ends.
-func (d *document) add(table, v *value, what string, may ...origin) *value {
+// add gives a table a key, and returns its value: the one that was there first.
+// It is a fault if nothing like v may be added to that.
+func (d *document) add(table, v *value) *value {
 	has := table.keys[v.name]
 	if has == nil {
 		table.keys[v.name] = v
 		return v
 	}
-	if !slices.Contains(may, has.origin) {
-		d.fault(v.key, "%s is already set on line %d%s", quote(v.name), lineOf(d.data, has.key), what)
+	ok, hint := false, ""
+	switch v.origin {
+	case dotted:
+		ok = has.origin == dotted
+	case implied:
+		ok, hint = has.origin != complete, ": a table has one place in the file"
+	case headed:
+		ok, hint = has.origin == implied, ": a table has one place in the file"
+	case elements:
+		ok, hint = has.origin == elements, ", and not as a list of [["+v.name+"]]"
+	}
+	if !ok {
+		d.fault(v.key, "%s is already set on line %d%s", quote(v.name), d.line(has.key), hint)
 	}
 	return has
 }
 
 // enter returns the table that all but the last name of a dotted key lead to,
-// or one that is in no tree, and the last name. New tables have an origin.
-func (d *document) enter(table *value, names []*value, origin origin, what string, may ...origin) (_, last *value) {
+// or one that is in no tree, and the last name. It makes tables of an origin.
+func (d *document) enter(table *value, names []*value, origin origin) (_, last *value) {
 	for _, name := range names[:len(names)-1] {
 		name.origin = origin
-		table = d.add(table, name, what, may...)
+		table = d.add(table, name)
 		if table.kind == kindList && len(table.list) > 0 {
 			table = table.list[len(table.list)-1]
 		}
@@ -254,20 +256,16 @@ func (d *document) enter(table *value, names []*value, origin origin, what strin
 // header makes the table of a [header], or a new one of a [[header]], the
 // current one.
 func (d *document) header(names []*value, element bool) {
-	what, may := ": a table has one place in the file", implied
-	if element {
-		what, may = ", and not as a list of [["+names[len(names)-1].name+"]]", elements
-	}
-	table, v := d.enter(d.root, names, implied, what, dotted, implied, headed, elements)
+	table, v := d.enter(d.root, names, implied)
 	if table == d.root && v.name == "route" && !element {
 		d.fault(v.at, "a route is written with two brackets: [[route]]")
-		element, may = true, elements
+		element = true
 	}
 	d.current, v.origin = v, headed
 	if element {
 		v = &value{name: v.name, key: v.key, at: v.at, kind: kindList, origin: elements, list: []*value{v}}
 	}
-	switch has := d.add(table, v, what, may); {
+	switch has := d.add(table, v); {
 	case has == v:
 	case element && has.origin == elements:
 		has.list = append(has.list, d.current)
@@ -278,33 +276,29 @@ func (d *document) header(names []*value, element bool) {
 
 // keyValue adds `a.b.c = value` to table.
 func (d *document) keyValue(table *value, n *unstable.Node) {
-	table, last := d.enter(table, d.names(n), dotted, "", dotted)
+	table, last := d.enter(table, d.names(n), dotted)
 	end := last.key + len(last.raw)
 	v := d.value(n.Value(), end+bytes.IndexByte(d.data[end:], '['))
 	v.name, v.key = last.name, last.key
-	d.add(table, v, "")
+	d.add(table, v)
 }
 
 // value converts a parsed value. list is where it begins if it is a list, which
-// the parser does not tell, or where the list does that it is in.
+// the parser does not tell, or else where the list does that it is in.
 func (d *document) value(n *unstable.Node, list int) *value {
-	v := &value{kind: kinds[n.Kind], at: list, text: string(n.Data)}
-	if n.Kind != unstable.Array {
+	v := &value{kind: cmp.Or(kinds[n.Kind], kindTime), at: list, text: string(n.Data)}
+	if v.kind != kindList {
 		v.at = d.at(n.Raw)
-	}
-	switch v.kind {
-	case "":
-		v.kind = kindTime
-	case kindString:
 		v.raw = string(d.data[v.at:][:n.Raw.Length])
-	case kindList:
-		for it := n.Children(); it.Next(); {
-			v.list = append(v.list, d.value(it.Node(), list))
-		}
-	case kindTable:
+	}
+	if v.kind == kindTable {
 		v.keys = map[string]*value{}
-		for it := n.Children(); it.Next(); {
+	}
+	for it := n.Children(); it.Next(); {
+		if v.kind == kindTable {
 			d.keyValue(v, it.Node())
+		} else {
+			v.list = append(v.list, d.value(it.Node(), list))
 		}
 	}
 	return v

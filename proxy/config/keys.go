@@ -25,89 +25,81 @@ const DefaultListen = "127.0.0.1:8787"
 
 func serverKeys(s *Server) schema {
 	return schema{
-		"listen":   one(&s.Listen, DefaultListen, listen),
-		"max_body": one(&s.MaxBody, 1*mib, size(1, 256*mib)),
-		"token":    one(&s.Token, Secret{}, secret(sendable)),
-		"hosts":    list(&s.Hosts, nil, "strings", hostName),
+		"listen":   into(&s.Listen, DefaultListen, listen),
+		"max_body": into(&s.MaxBody, 1*mib, size(1, 256*mib)),
+		"token":    into(&s.Token, Secret{}, secret(sendable)),
+		"hosts":    into(&s.Hosts, nil, list("strings", hostName)),
 	}
 }
 
 func queueKeys(q *Queue) schema {
+	const longest = 3650 * day
 	return schema{
-		"path":         one(&q.Path, "data", path),
-		"max_size":     one(&q.MaxSize, 10*gib, size(1, 1024*tib)),
-		"min_free":     one(&q.MinFree, 256*mib, size(0, 1024*tib)),
-		"max_age":      one(&q.MaxAge, 7*day, duration(time.Millisecond, 3650*day)),
-		"retention":    one(&q.Retention, 72*time.Hour, duration(time.Millisecond, 3650*day)),
-		"dedup_window": one(&q.DedupWindow, 24*time.Hour, duration(time.Millisecond, 3650*day)),
+		"path":         into(&q.Path, "data", path),
+		"max_size":     into(&q.MaxSize, 10*gib, size(1, 1024*tib)),
+		"min_free":     into(&q.MinFree, 256*mib, size(0, 1024*tib)),
+		"max_age":      into(&q.MaxAge, 7*day, duration(time.Millisecond, longest)),
+		"retention":    into(&q.Retention, 72*time.Hour, duration(time.Millisecond, longest)),
+		"dedup_window": into(&q.DedupWindow, 24*time.Hour, duration(time.Millisecond, longest)),
 	}
 }
-
-var (
-	levels  = []string{"debug", "info", "warn", "error"}
-	formats = []string{"auto", "json", "text"}
-)
 
 func logKeys(l *Log) schema {
 	return schema{
-		"level":  one(&l.Level, slog.LevelInfo, choice(levels, slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError)),
-		"format": one(&l.Format, "auto", choice(formats, formats...)),
+		"level":  into(&l.Level, slog.LevelInfo, choice([]string{"debug", "info", "warn", "error"}, slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError)),
+		"format": into(&l.Format, "auto", name("auto", "json", "text")),
 	}
 }
 
-// identityKeys are the keys of a route that [defaults] cannot have.
-func identityKeys(r *Route) schema {
-	return schema{
-		"name": one(&r.Name, "", routeName),
-		"url":  endpoint(r),
-	}
-}
-
-// routeKeys are the other keys of a route, which [defaults] has too.
+// routeKeys are the keys of a route. All but those that are required may be in [defaults].
 func routeKeys(r *Route) schema {
+	const both = "each [[route]] has a name and a url"
 	return schema{
-		"signal_types":           list(&r.SignalTypes, nil, "strings", glob),
+		"name":                   required(both, into(&r.Name, "", routeName)),
+		"url":                    required(both, into(&r.URL, Secret{}, endpoint)),
+		"signal_types":           into(&r.SignalTypes, nil, list("strings", glob)),
 		"where":                  program(&r.Where, &r.WhereSource, true),
 		"transform":              program(&r.Transform, &r.TransformSource, false),
-		"secret":                 one(&r.Secrets, nil, alone(secret(nil))),
-		"secrets":                list(&r.Secrets, nil, "secret values", secret(nil)),
-		"signatures":             list(&r.Signatures, []string{"beton", "standard"}, "strings", choice(sign.Presets(), sign.Presets()...)),
+		"secret":                 into(&r.Secrets, nil, alone(secret(nil))),
+		"secrets":                into(&r.Secrets, nil, list("secret values", secret(nil))),
+		"signatures":             into(&r.Signatures, []string{"beton", "standard"}, list("strings", name(sign.Presets()...))),
 		"headers":                headers(&r.Headers),
 		"basic_auth":             basicAuth(&r.BasicAuth),
-		"bearer_token":           one(&r.BearerToken, Secret{}, secret(sendable)),
-		"timeout":                one(&r.Timeout, 15*time.Second, duration(time.Millisecond, day)),
-		"retry":                  nested(retryKeys(&r.Retry), gapsGrow(&r.Retry)),
-		"give_up_on":             list(&r.GiveUpOn, []int{410}, "HTTP statuses such as [410]", status),
-		"concurrency":            one(&r.Concurrency, 8, integer(1, 1000)),
-		"rate":                   one(&r.Rate, 0, rate),
-		"paused":                 one(&r.Paused, false, boolean),
-		"tls":                    nested(tlsKeys(&r.TLS), loadTLS(&r.TLS)),
-		"block_private_networks": one(&r.BlockPrivateNetworks, false, boolean),
-		"allow_http":             one(&r.AllowHTTP, false, boolean),
+		"bearer_token":           into(&r.BearerToken, Secret{}, secret(sendable)),
+		"timeout":                into(&r.Timeout, 15*time.Second, duration(time.Millisecond, day)),
+		"retry":                  table(retryKeys(&r.Retry), gapsGrow(&r.Retry)),
+		"give_up_on":             into(&r.GiveUpOn, []int{410}, list("HTTP statuses such as [410]", status)),
+		"concurrency":            into(&r.Concurrency, 8, integer(1, 1000)),
+		"rate":                   into(&r.Rate, 0, rate),
+		"paused":                 into(&r.Paused, false, boolean),
+		"tls":                    table(tlsKeys(&r.TLS), loadTLS(&r.TLS)),
+		"block_private_networks": into(&r.BlockPrivateNetworks, false, boolean),
+		"allow_http":             into(&r.AllowHTTP, false, boolean),
 	}
 }
 
 func retryKeys(s *queue.Schedule) schema {
 	return schema{
-		"attempts": one(&s.Attempts, 10, integer(1, 1000)),
-		"first":    one(&s.First, 5*time.Second, duration(time.Millisecond, 365*day)),
-		"window":   one(&s.Window, 24*time.Hour, duration(time.Millisecond, 365*day)),
-		"jitter":   one(&s.Jitter, 0.1, fraction),
+		"attempts": into(&s.Attempts, 10, integer(1, 1000)),
+		"first":    into(&s.First, 5*time.Second, duration(time.Millisecond, 365*day)),
+		"window":   into(&s.Window, 24*time.Hour, duration(time.Millisecond, 365*day)),
+		"jitter":   into(&s.Jitter, 0.1, fraction),
 	}
 }
 
 func basicAuthKeys(b *BasicAuth) schema {
+	const both = "it takes a username and a password"
 	return schema{
-		"username": one(&b.Username, "", username),
-		"password": one(&b.Password, Secret{}, secret(nil)),
+		"username": required(both, into(&b.Username, "", username)),
+		"password": required(both, into(&b.Password, Secret{}, secret(nil))),
 	}
 }
 
 func tlsKeys(t *TLS) schema {
 	return schema{
-		"ca_file":   one(&t.CAFile, "", path),
-		"cert_file": one(&t.CertFile, "", path),
-		"key_file":  one(&t.KeyFile, "", path),
+		"ca_file":   into(&t.CAFile, "", path),
+		"cert_file": into(&t.CertFile, "", path),
+		"key_file":  into(&t.KeyFile, "", path),
 	}
 }
 
@@ -118,18 +110,19 @@ var alternatives = [][]string{{"secret", "secrets"}, {"basic_auth", "bearer_toke
 // homes names the table that each key belongs in.
 func homes() map[string]string {
 	names := map[string]string{}
-	add := func(home string, keys schema) {
-		for key, f := range keys {
-			names[key] = home
+	for _, home := range []struct {
+		name string
+		keys schema
+	}{{"[server]", serverKeys(new(Server))}, {"[queue]", queueKeys(new(Queue))}, {"[log]", logKeys(new(Log))}, {"[[route]] or [defaults]", routeKeys(new(Route))}} {
+		for key, f := range home.keys {
+			names[key] = home.name
+			if f.required != "" {
+				names[key] = "[[route]]"
+			}
 			for sub := range f.keys {
 				names[sub] = key + " = { … }"
 			}
 		}
 	}
-	add("[server]", serverKeys(new(Server)))
-	add("[queue]", queueKeys(new(Queue)))
-	add("[log]", logKeys(new(Log)))
-	add("[[route]]", identityKeys(new(Route)))
-	add("[[route]] or [defaults]", routeKeys(new(Route)))
 	return names
 }

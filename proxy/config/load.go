@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -31,21 +30,17 @@ const (
 // Load reads and checks the file at path and everything it names. It returns a
 // complete Config, or an error of type *LoadError. It waits for files until ctx
 // ends, and no longer than 10 s in all.
-func Load(ctx context.Context, path string) (*Config, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTime)
-	defer cancel()
+func Load(ctx context.Context, path string) (c *Config, err error) {
 	held := map[string]string{}
-	read := reader(ctx, held)
-	data, err := read(absolute(path))
-	if err != nil {
-		return nil, unread(path, held, err)
-	}
-	c, faults := parse(path, data, outside{os.LookupEnv, read, http.ProxyFromEnvironment})
-	if len(faults) > 0 {
-		return nil, &LoadError{faults, held, nil}
-	}
-	c.Held = held
-	return c, nil
+	err = open(ctx, path, held, func(data []byte, out outside) error {
+		var faults Faults
+		if c, faults = parse(path, data, out); len(faults) > 0 {
+			return &LoadError{faults, held, nil}
+		}
+		c.Held = held
+		return nil
+	})
+	return c, err
 }
 
 // LoadServer reads [server] of the file at path, and nothing else, so that a
@@ -53,45 +48,35 @@ func Load(ctx context.Context, path string) (*Config, error) {
 // zero if it cannot be read: a shell may lack what the sidecar has. An error says
 // why the file, or listen, cannot be read; it wraps that of reading.
 func LoadServer(ctx context.Context, path string) (s Server, err error) {
+	err = open(ctx, path, map[string]string{}, func(data []byte, out outside) error {
+		d := newDecoder(path, data, out)
+		keys, t := serverKeys(&s), cmp.Or(d.root.keys["server"], d.root)
+		if t.broken || t.kind != kindTable || t != d.root && d.read(t, keys, "")["listen"] {
+			return Fault{File: path, Msg: "[server] cannot be read: find out why with signalpost check"}
+		}
+		return nil
+	})
+	return s, err
+}
+
+// open hands then the content of the file at path, and what reads each file once,
+// until ctx ends, and notes in held what it read.
+func open(ctx context.Context, path string, held map[string]string, then func(data []byte, out outside) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	read := reader(ctx, map[string]string{})
-	data, err := read(absolute(path))
-	if err != nil {
-		return s, unread(path, nil, err)
-	}
-	d := newDecoder(path, data, outside{env: os.LookupEnv, readFile: read})
-	keys, t := serverKeys(&s), d.root.keys["server"]
-	if t == nil {
-		t = d.root
-	} else if t.kind == kindTable && d.read(t, keys, "")["listen"] {
-		t.broken = true
-	}
-	if t.broken || t.kind != kindTable {
-		return s, Fault{File: path, Msg: "[server] cannot be read: find out why with signalpost check"}
-	}
-	return s, nil
-}
-
-// reader returns a function that reads each file once, until ctx ends, and notes
-// in held what it read.
-func reader(ctx context.Context, held map[string]string) func(path string) ([]byte, error) {
-	type content struct {
-		data []byte
-		err  error
-	}
-	contents := map[string]content{}
-	return func(path string) ([]byte, error) {
-		c, ok := contents[path]
-		if !ok {
-			c.data, c.err = files.Read(ctx, path, MaxFile)
-			contents[path], held[path] = c, files.Digest(c.data, c.err)
+	reads := map[string]func() ([]byte, error){}
+	read := func(path string) ([]byte, error) {
+		if reads[path] == nil {
+			reads[path] = sync.OnceValues(func() ([]byte, error) { return files.Read(ctx, path, MaxFile) })
 		}
-		return c.data, c.err
+		data, err := reads[path]()
+		held[path] = files.Digest(data, err)
+		return data, err
 	}
-}
-
-func unread(path string, held map[string]string, err error) *LoadError {
+	data, err := read(absolute(path))
+	if err == nil {
+		return then(data, outside{os.LookupEnv, read, http.ProxyFromEnvironment})
+	}
 	msg := "cannot be read: " + files.Problem(err)
 	if errors.Is(err, fs.ErrNotExist) {
 		msg = "there is no such file: name the config with --config, or write one with signalpost init"
@@ -100,18 +85,15 @@ func unread(path string, held map[string]string, err error) *LoadError {
 }
 
 func absolute(path string) string {
-	abs, err := filepath.Abs(path)
-	if err != nil { // there is no working folder
-		return filepath.Clean(path)
-	}
-	return abs
+	abs, _ := filepath.Abs(path)
+	return cmp.Or(abs, path) // "": there is no working folder
 }
 
 // parse turns the content of the file at path into a Config without Held, or faults.
 func parse(path string, data []byte, out outside) (*Config, Faults) {
-	if utf16Text(data) {
+	if encoding := wide(data); encoding != "" {
 		return nil, Faults{{File: path, Line: 1, Column: 1,
-			Msg: "the file is UTF-16, as PowerShell's > writes it: store it as UTF-8, in PowerShell with Out-File -Encoding utf8"}}
+			Msg: "the file is " + encoding + ", as PowerShell's > writes it: store it as UTF-8, in PowerShell with Out-File -Encoding utf8"}}
 	}
 	d := newDecoder(path, data, out)
 	c := d.config()
@@ -129,70 +111,44 @@ func parse(path string, data []byte, out outside) (*Config, Faults) {
 
 // newDecoder returns a decoder that has read the tree of a document.
 func newDecoder(path string, data []byte, out outside) *decoder {
-	d := &decoder{outside: out, file: path, dir: filepath.Dir(absolute(path)), homes: sync.OnceValue(homes)}
+	d := &decoder{outside: out, file: path, homes: sync.OnceValue(homes), named: map[string]*value{}}
 	d.document = readTree(bytes.TrimPrefix(data, []byte("\ufeff")), d.fault)
 	return d
 }
 
 func (d *decoder) config() *Config {
 	c := &Config{}
-	syntax, known := len(d.faults) > 0, routeKeys(new(Route))
-	bad := d.read(d.root, schema{
-		"server": section(serverKeys(&c.Server)),
-		"queue":  section(queueKeys(&c.Queue)),
-		"log":    section(logKeys(&c.Log)),
-		"defaults": {read: func(d *decoder, key string, v *value) {
-			d.partial = true
-			section(known).read(d, key, v)
-			d.checkAlternatives(v)
-			d.partial = false
-			maps.DeleteFunc(v.keys, func(name string, _ *value) bool { return known[name].read == nil })
-		}},
+	syntax := len(d.faults) > 0
+	d.read(d.root, schema{
+		"server":   table(serverKeys(&c.Server), func(d *decoder, _ string, v *value) { d.checkServer(&c.Server, v) }),
+		"queue":    table(queueKeys(&c.Queue), nil),
+		"log":      table(logKeys(&c.Log), nil),
+		"defaults": {read: readDefaults},
 		"route": {read: func(d *decoder, key string, v *value) {
-			if v.kind != kindList {
-				d.fault(v.at, "route: expected [[route]] tables, not %s", v.kind)
+			for _, t := range append(v.list, v) {
+				if t.kind != kindTable && (t != v || v.kind != kindList) {
+					d.fault(t.at, "route: expected [[route]] tables, not %s", t.kind)
+				}
 			}
 		}},
 	}, "")
 	c.Queue.Path = d.abs(c.Queue.Path)
-	if server := d.root.keys["server"]; !bad["server"] && server != nil && !server.broken {
-		d.checkServer(&c.Server, server)
-	}
-	switch routes := d.root.keys["route"]; {
-	case routes == nil && !syntax:
-		d.fault(0, "there is no route: add a [[route]] with a name and a url")
-	case routes != nil && routes.kind == kindList:
-		d.readRoutes(c, routes, cmp.Or(d.root.keys["defaults"], newTable("", 0)))
+	routes, defaults := d.root.keys["route"], cmp.Or(d.root.keys["defaults"], newTable("", 0))
+	if routes == nil && !syntax || routes != nil && routes.kind == kindList && len(routes.list) == 0 {
+		d.fault(cmp.Or(routes, d.root).at, "there is no route: add a [[route]] with a name and a url")
+	} else if routes != nil {
+		for _, t := range routes.list {
+			if t.kind == kindTable {
+				c.Routes = append(c.Routes, d.readRoute(t, defaults))
+			}
+		}
 	}
 	return c
 }
 
-func (d *decoder) readRoutes(c *Config, routes, defaults *value) {
-	if len(routes.list) == 0 {
-		d.fault(routes.at, "there is no route: add a [[route]] with a name and a url")
-	}
-	taken := map[string]*value{}
-	for _, t := range routes.list {
-		if t.kind != kindTable {
-			d.fault(t.at, "route: expected [[route]] tables, not %s", t.kind)
-			continue
-		}
-		r := d.readRoute(t, defaults)
-		if other := taken[r.Name]; other != nil {
-			d.fault(t.keys["name"].at, "name: there is another route %s on line %d: each has its own name", quote(r.Name), lineOf(d.data, other.at))
-		} else if r.Name != "" {
-			taken[r.Name] = t.keys["name"]
-		}
-		c.Routes = append(c.Routes, r)
-		d.route = ""
-	}
-}
-
 func (d *decoder) checkServer(s *Server, t *value) {
-	if strings.HasPrefix(s.Listen, "unix:") || !s.Token.IsZero() {
-		return
-	}
-	if host, _, _ := net.SplitHostPort(s.Listen); !isLoopback(host) {
+	host, _, _ := net.SplitHostPort(s.Listen)
+	if s.Token.IsZero() && !strings.HasPrefix(s.Listen, "unix:") && !isLoopback(host) {
 		d.fault(t.keys["listen"].at, "listen: %s can be reached from other machines: set server.token, or listen on 127.0.0.1", quote(s.Listen))
 	}
 }

@@ -1,17 +1,18 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -29,19 +30,30 @@ func merge(own, defaults *value, keys schema) *value {
 	merged.keys = maps.Clone(own.keys)
 	merged.broken = own.broken || defaults.broken
 	for _, e := range defaults.keys {
-		same := func(name string) bool { return strings.EqualFold(name, e.name) } // as for headers
-		chosen := keys != nil && slices.ContainsFunc(alternatives, func(names []string) bool {
-			return slices.Contains(names, e.name) && slices.ContainsFunc(names, func(name string) bool { return own.keys[name] != nil })
-		})
-		mine := own.keys[e.name]
-		switch {
-		case mine != nil && keys[e.name].keys != nil && mine.kind == kindTable && e.kind == kindTable:
+		chosen := func(name string) bool { // also instead of e
+			return strings.EqualFold(name, e.name) || keys != nil && slices.ContainsFunc(alternatives, func(names []string) bool {
+				return slices.Contains(names, name) && slices.Contains(names, e.name)
+			})
+		}
+		if mine := own.keys[e.name]; mine != nil && keys[e.name].keys != nil && mine.kind == kindTable && e.kind == kindTable {
 			merged.keys[e.name] = merge(mine, e, nil)
-		case !chosen && !slices.ContainsFunc(slices.Collect(maps.Keys(own.keys)), same):
+		} else if !slices.ContainsFunc(slices.Collect(maps.Keys(own.keys)), chosen) {
 			merged.keys[e.name] = e
 		}
 	}
 	return &merged
+}
+
+// readDefaults reads [defaults] by itself, whether or not a route takes its
+// keys, and leaves in it those that can be taken.
+func readDefaults(d *decoder, key string, v *value) {
+	keys := routeKeys(new(Route))
+	maps.DeleteFunc(keys, func(_ string, f field) bool { return f.required != "" })
+	d.partial = true
+	table(keys, nil).read(d, key, v)
+	d.checkAlternatives(v)
+	d.partial = false
+	maps.DeleteFunc(v.keys, func(name string, _ *value) bool { return keys[name].read == nil })
 }
 
 // checkAlternatives reports both of two keys in one table.
@@ -63,25 +75,24 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 	if name := t.keys["name"]; name != nil && name.kind == kindString && nameForm.MatchString(name.text) {
 		d.route = name.text
 	}
-	maps.Copy(keys, identityKeys(&r))
 	bad := d.read(t, keys, "")
 	d.checkAlternatives(t)
+	if other := d.named[r.Name]; other != nil {
+		d.fault(t.keys["name"].at, "name: there is another route %s on line %d: each has its own name", quote(r.Name), d.line(other.at))
+	} else if r.Name != "" {
+		d.named[r.Name] = t.keys["name"]
+	}
 	if t.broken {
 		return r
-	}
-	for _, key := range []string{"name", "url"} {
-		if t.keys[key] == nil {
-			d.fault(t.at, "%s is missing: each [[route]] has a name and a url", key)
-		}
 	}
 	// From here on a key is looked at only if its own value is sound.
 	sound := func(keys ...string) bool {
 		return !slices.ContainsFunc(keys, func(key string) bool { return bad[key] })
 	}
-	if !r.URL.IsZero() && sound("allow_http", "block_private_networks", "tls") {
+	if sound("url", "allow_http", "block_private_networks", "tls") {
 		d.checkURL(&r, t)
 	}
-	if sound("headers", "signatures", "basic_auth", "bearer_token") {
+	if sound("headers", "signatures", "basic_auth", "bearer_token") && t.keys["headers"] != nil {
 		d.checkHeaders(&r, t)
 	}
 	if sound("secret", "secrets", "signatures") {
@@ -94,18 +105,13 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 }
 
 // endpoint is the URL of a route.
-func endpoint(r *Route) field {
-	return field{read: func(d *decoder, key string, v *value) {
-		var u *url.URL
-		text, ok := d.secret(key, v, func(text string) (problem string) {
-			u, problem = parseURL(text)
-			return problem
-		})
-		if ok {
-			r.URL, r.Target = NewSecret(text), u.Scheme+"://"+u.Host
-		}
-	}}
-}
+var endpoint = secret(func(text string) string {
+	_, problem := parseURL(text)
+	return problem
+})
+
+// urlHost matches host names of any script.
+var urlHost = regexp.MustCompile(`^[\pL\pM\p{Nd}_.-]{1,253}$`)
 
 // parseURL returns a URL that can be POSTed to, or what is wrong with the text
 // in words that show its scheme and host at most.
@@ -118,41 +124,32 @@ func parseURL(text string) (u *url.URL, problem string) {
 	if err != nil || u.Host == "" || u.Scheme == "" {
 		return nil, expected
 	}
-	host, target := u.Hostname(), u.Scheme+"://"+u.Host
+	_, noAddress := netip.ParseAddr(u.Hostname())
+	port, badPort := strconv.ParseUint(u.Port(), 10, 16)
+	target := quote(u.Scheme + "://" + u.Host)
 	switch {
-	case !isHost(host):
+	case noAddress != nil && !urlHost.MatchString(u.Hostname()):
 		return nil, expected + ", and this one has no host name or IP address"
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, expected + ", not " + quote(target)
+		return nil, expected + ", not " + target
 	case u.User != nil:
-		return nil, "the URL for " + quote(target) + " holds credentials: set basic_auth = { username = …, password = … } instead"
+		return nil, "the URL for " + target + " holds credentials: set basic_auth = { username = …, password = … } instead"
 	case strings.Contains(text, "#"):
-		return nil, "the URL for " + quote(target) + " has a fragment (#…), which is never sent: leave it out, or write # as %23"
-	}
-	if strings.HasSuffix(u.Host, ":") || u.Port() != "" {
-		if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
-			return nil, "the URL for " + quote(target) + " has a port that is not 1 to 65535"
-		}
+		return nil, "the URL for " + target + " has a fragment (#…), which is never sent: leave it out, or write # as %23"
+	case (u.Port() != "" || strings.HasSuffix(u.Host, ":")) && (badPort != nil || port == 0):
+		return nil, "the URL for " + target + " has a port that is not 1 to 65535"
 	}
 	return u, ""
 }
 
-// isHost reports whether text can be a host name, of any script, or an address.
-func isHost(text string) bool {
-	if strings.Contains(text, ":") {
-		_, err := netip.ParseAddr(text)
-		return err == nil
-	}
-	return text != "" && len(text) <= 253 && !strings.ContainsFunc(text, func(c rune) bool {
-		return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !unicode.IsMark(c) && !strings.ContainsRune("-_.", c)
-	})
-}
-
 func (d *decoder) checkURL(r *Route, t *value) {
 	u, _ := parseURL(r.URL.Reveal())
-	at := t.keys["url"].at
+	if u == nil {
+		return // there is none
+	}
+	r.Target = u.Scheme + "://" + u.Host
 	if u.Scheme == "http" && !r.AllowHTTP && !isLoopback(u.Hostname()) {
-		d.fault(at, "url: %s would send signals readable by anyone on the way: use https, or set allow_http = true", quote(r.Target))
+		d.fault(t.keys["url"].at, "url: %s would send signals readable by anyone on the way: use https, or set allow_http = true", quote(r.Target))
 	}
 	if u.Scheme == "http" && r.TLS.Config != nil {
 		d.warn(t.keys["tls"].at, "tls: has no effect, since the url is http")
@@ -160,7 +157,7 @@ func (d *decoder) checkURL(r *Route, t *value) {
 	if !r.BlockPrivateNetworks {
 		return
 	}
-	at = t.keys["block_private_networks"].at
+	at := t.keys["block_private_networks"].at
 	if proxy, err := d.proxy(&http.Request{URL: u}); proxy != nil || err != nil {
 		d.fault(at, "block_private_networks cannot be kept behind a proxy, and the environment (HTTPS_PROXY, HTTP_PROXY) names one for %s: "+
 			"add the host to NO_PROXY, or unset one of the two", quote(r.Target))
@@ -189,27 +186,22 @@ func headers(dst *map[string]Secret) field {
 		}
 		kept := map[string]Secret{}
 		for _, e := range v.sorted() {
-			name, problem := http.CanonicalHeaderKey(e.name), ""
+			name := http.CanonicalHeaderKey(e.name)
 			_, twice := kept[name]
 			switch {
 			case !httpguts.ValidHeaderFieldName(e.name):
-				problem = "is no name of a header: letters, digits and - only"
+				d.fault(e.key, "%s: %s is no name of a header: letters, digits and - only", key, quote(e.name))
 			case slices.Contains(ownHeaders, name), slices.ContainsFunc(ownHeaderPrefixes, func(p string) bool { return strings.HasPrefix(name, p) }):
-				problem = "is set by signalpost or belongs to the connection: leave it out"
+				d.fault(e.key, "%s: %s is set by signalpost or belongs to the connection: leave it out", key, quote(e.name))
 			case twice:
-				problem = "is there twice (upper and lower case are the same)"
+				d.fault(e.key, "%s: %s is there twice (upper and lower case are the same)", key, quote(e.name))
+			default:
+				kept[name], _ = secret(nil)(d, key+"."+e.name, e)
+				d.warnDollar(e)
+				if v.origin == headed && routeKeys(new(Route))[e.name].read != nil {
+					d.warn(e.key, "%s: %s is sent as a header here; a key of the route stands before [route.headers]", key, quote(e.name))
+				}
 			}
-			if problem != "" {
-				d.fault(e.key, "%s: %s %s", key, quote(e.name), problem)
-				continue
-			}
-			if _, isKey := routeKeys(new(Route))[e.name]; v.origin == headed && isKey {
-				d.warn(e.key, "%s: %s is sent as a header here; a key of the route stands before [route.headers]", key, quote(e.name))
-			}
-			if text, ok := d.secret(key+"."+e.name, e, nil); ok {
-				kept[name] = NewSecret(text)
-			}
-			d.warnDollar(e)
 		}
 		*dst = kept
 	}}
@@ -217,38 +209,23 @@ func headers(dst *map[string]Secret) field {
 
 // checkHeaders reports headers that other keys of the route set too.
 func (d *decoder) checkHeaders(r *Route, t *value) {
-	table := t.keys["headers"]
-	if table == nil {
-		return
-	}
 	signed := sign.Headers(r.Signatures)
-	for _, e := range table.sorted() {
+	for _, e := range t.keys["headers"].sorted() {
 		name := http.CanonicalHeaderKey(e.name)
-		if s := t.keys["signatures"]; slices.Contains(signed, name) && s != nil {
+		if s := t.keys["signatures"]; s != nil && slices.Contains(signed, name) {
 			d.fault(d.own(e.key, s.at), "headers: %s is set by the presets in signatures: leave one of them out", quote(e.name))
 		}
-		if name != "Authorization" {
-			continue
-		}
 		for _, key := range []string{"basic_auth", "bearer_token"} {
-			if auth := t.keys[key]; auth != nil {
+			if auth := t.keys[key]; auth != nil && name == "Authorization" {
 				d.fault(d.own(e.key, auth.key), "headers: %s is set by %s: leave one of them out", quote(e.name), key)
 			}
 		}
 	}
 }
 
-// basicAuth needs both of its keys, wherever they come from.
 func basicAuth(dst **BasicAuth) field {
 	var b BasicAuth
-	return nested(basicAuthKeys(&b), func(d *decoder, key string, v *value) {
-		for _, k := range []string{"username", "password"} {
-			if v.keys[k] == nil {
-				d.fault(v.at, "%s: %s is missing", key, k)
-			}
-		}
-		*dst = &b
-	})
+	return table(basicAuthKeys(&b), func(*decoder, string, *value) { *dst = &b })
 }
 
 // gapsGrow reports a schedule whose gaps would shrink.
@@ -258,7 +235,7 @@ func gapsGrow(s *queue.Schedule) func(d *decoder, key string, v *value) {
 		if gaps < 2 || s.First <= s.Window/time.Duration(gaps) {
 			return
 		}
-		ats := []int{}
+		var ats []int
 		for _, k := range []string{"window", "first", "attempts"} {
 			if e := v.keys[k]; e != nil {
 				ats = append(ats, e.at)
@@ -275,14 +252,13 @@ func loadTLS(t *TLS) func(d *decoder, key string, v *value) {
 		config := &tls.Config{MinVersion: tls.VersionTLS12}
 		ca, cert, k := v.keys["ca_file"], v.keys["cert_file"], v.keys["key_file"]
 		if ca != nil {
-			pool, err := x509.SystemCertPool()
-			if err != nil {
-				pool = x509.NewCertPool()
+			var err error
+			if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+				config.RootCAs = x509.NewCertPool()
 			}
-			if data, ok := d.contentOf(key+".ca_file", ca); ok && !pool.AppendCertsFromPEM(data) {
+			if data, ok := d.contentOf(key+".ca_file", ca); ok && !config.RootCAs.AppendCertsFromPEM(data) {
 				d.fault(ca.at, "%s.ca_file: %s holds no certificate in PEM form", key, quote(ca.text))
 			}
-			config.RootCAs = pool
 		}
 		switch {
 		case cert != nil && k == nil:
@@ -292,11 +268,8 @@ func loadTLS(t *TLS) func(d *decoder, key string, v *value) {
 		case cert != nil:
 			certPEM, ok1 := d.contentOf(key+".cert_file", cert)
 			keyPEM, ok2 := d.contentOf(key+".key_file", k)
-			if !ok1 || !ok2 {
-				break
-			}
 			pair, err := tls.X509KeyPair(certPEM, keyPEM)
-			if err != nil {
+			if err != nil && ok1 && ok2 {
 				d.fault(d.own(cert.at, k.at), "%s: cert_file and key_file are no certificate and its key: %v", key, err)
 			}
 			config.Certificates = []tls.Certificate{pair}
@@ -305,4 +278,38 @@ func loadTLS(t *TLS) func(d *decoder, key string, v *value) {
 			t.Config = config
 		}
 	}
+}
+
+// makeSigner makes the route's signer from its secrets and presets.
+func (d *decoder) makeSigner(r *Route, t *value) {
+	values := cmp.Or(t.keys["secrets"], new(value)).list
+	if v := t.keys["secret"]; v != nil {
+		values = []*value{v}
+	}
+	switch {
+	case len(values) != len(r.Secrets): // both keys: reported
+		return
+	case len(values) == 0:
+		d.warn(cmp.Or(t.keys["name"], t).at, "no secret: receivers cannot tell these deliveries from anyone else's; set secret")
+		return
+	case len(r.Signatures) == 0:
+		d.warn(t.keys["signatures"].at, "signatures is empty: nothing is signed, though the route has a secret")
+		return
+	}
+	var texts []string
+	for i, s := range r.Secrets {
+		texts = append(texts, s.Reveal())
+		_, err := sign.New(r.Signatures, texts[i:]) // one by one, to place the fault
+		switch {
+		case err != nil:
+			d.fault(values[i].at, "%v", err)
+		case strings.HasPrefix(texts[i], "v1,whsec_"):
+			d.warn(values[i].at, "the secret begins with v1,whsec_: v1, is the version of its signatures and hardly part of it: leave out v1,")
+		default:
+			for _, w := range sign.Warnings(r.Signatures, texts[i:]) {
+				d.warn(values[i].at, "%s", w)
+			}
+		}
+	}
+	r.Signer, _ = sign.New(r.Signatures, texts)
 }

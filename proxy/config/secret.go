@@ -1,10 +1,16 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"signalpost/proxy/units"
 )
 
 // redacted is what any attempt to print a Secret gives.
@@ -15,8 +21,7 @@ const redacted = "[secret]"
 // (a Secret in an unexported field of another type) it gives an address. The
 // zero Secret holds nothing.
 type Secret struct {
-	// A closure, because reflection can follow a pointer but not a closure.
-	reveal func() string
+	reveal func() string // reflection can follow a pointer but not a closure
 }
 
 // NewSecret returns a Secret that holds value. An empty value gives the zero
@@ -54,3 +59,108 @@ func (Secret) String() string { return redacted }
 
 // MarshalText returns "[secret]": so do JSON, TOML, XML and slog.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// secretFlaw returns what is wrong with any secret that is this text, without
+// showing it, or "": it comes from the way the value was written down, and every
+// signature or login with it is wrong.
+func secretFlaw(text string) string {
+	switch {
+	case text == "":
+		return "a secret value cannot be empty"
+	case strings.ContainsRune(text, '\ufeff'):
+		return "holds a byte order mark: store it without one, in PowerShell with -Encoding ascii"
+	case wide([]byte(text)) != "":
+		return "is " + wide([]byte(text)) + ": store it as UTF-8, in PowerShell with -Encoding ascii"
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return "holds a control character (a line end?)"
+	case strings.TrimSpace(text) != text:
+		return "begins or ends with white space, which would be part of it"
+	}
+	return ""
+}
+
+// wide returns UTF-16 or UTF-32 for what is text in that, with a byte order mark or without.
+func wide(data []byte) string {
+	switch n := len(data); {
+	case n >= 4 && n%4 == 0 && (data[0]|data[1] == 0) != (data[2]|data[3] == 0):
+		return "UTF-32"
+	case n >= 2 && (bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) || n%2 == 0 && (data[0] == 0) != (data[1] == 0)):
+		return "UTF-16"
+	}
+	return ""
+}
+
+// sendable returns what is wrong with a bearer token.
+func sendable(text string) string {
+	if strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return "a token is printable ASCII without spaces, and this one holds something else (a line end?)"
+	}
+	return ""
+}
+
+// secret parses a secret value: a string, { env = "NAME" } or { file = "path" },
+// of which check, if there is one, returns what else is wrong. No fault shows the
+// text of the string, or what was read.
+func secret(check func(text string) string) parser[Secret] {
+	return func(d *decoder, key string, v *value) (Secret, bool) {
+		text, from, ok := d.secretText(key, v)
+		if !ok {
+			return Secret{}, false
+		}
+		problem := secretFlaw(text)
+		if problem == "" && check != nil {
+			problem = check(text)
+		}
+		if problem != "" {
+			d.fault(v.at, "%s: %s%s", key, problem, from)
+		}
+		return NewSecret(text), problem == ""
+	}
+}
+
+// secretText returns the text, and in words from where, if not from here.
+func (d *decoder) secretText(key string, v *value) (text, from string, ok bool) {
+	const expected = `a secret value (a string, { env = "NAME" } or { file = "path" })`
+	switch {
+	case v.kind == kindString:
+		return v.text, "", true
+	case v.kind != kindTable:
+		d.fault(v.at, "%s: expected %s, not %s", key, expected, v.kind)
+	case len(v.keys) != 1:
+		d.fault(v.at, "%s: expected %s: one of env and file, not %d keys", key, expected, len(v.keys))
+	default:
+		bad := d.read(v, schema{"env": into(&text, "", fromEnv), "file": into(&text, "", fromFile)}, key+".")
+		from = " (environment variable " + v.sorted()[0].text + ")"
+		if file := v.keys["file"]; file != nil {
+			from = " (file " + quote(file.text) + ")"
+		}
+		return text, from, len(bad) == 0
+	}
+	return "", "", false
+}
+
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func fromEnv(d *decoder, key string, v *value) (text string, ok bool) {
+	if v.kind != kindString || !envName.MatchString(v.text) || strings.HasPrefix(v.text, "whsec_") {
+		d.fault(v.at, "%s: expected the name of an environment variable, in a string", key)
+	} else if text, ok = d.env(v.text); !ok {
+		d.fault(v.at, "%s: the environment variable %s is not set", key, v.text)
+	}
+	return text, ok
+}
+
+func fromFile(d *decoder, key string, v *value) (string, bool) {
+	if _, ok := path(d, key, v); !ok {
+		return "", false
+	}
+	data, ok := d.contentOf(key, v)
+	if ok && len(data) > maxSecret {
+		d.fault(v.at, "%s: the file %s is larger than a secret, of %s at most: is it the right one?", key, quote(v.text), units.FormatSize(maxSecret))
+	}
+	text, cut := strings.CutSuffix(string(data), "\n")
+	if cut {
+		text = strings.TrimSuffix(text, "\r")
+	}
+	return text, ok && len(data) <= maxSecret
+}

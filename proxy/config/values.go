@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+	"unicode"
 
 	"signalpost/proxy/units"
 	"signalpost/transform"
@@ -46,17 +46,18 @@ func size(least, most int64) parser[int64] {
 func choice[T any](names []string, values ...T) parser[T] {
 	return func(d *decoder, key string, v *value) (x T, ok bool) {
 		expected := oneOf(names)
-		if v.kind == kindString {
-			if i := slices.Index(names, v.text); i >= 0 {
-				return values[i], true
-			}
-			if meant := Nearest(v.text, names); meant != "" {
-				expected += " (did you mean " + quote(meant) + "?)"
-			}
+		if i := slices.Index(names, v.text); i >= 0 && v.kind == kindString {
+			return values[i], true
+		}
+		if meant := Nearest(v.text, names); meant != "" && v.kind == kindString {
+			expected += " (did you mean " + quote(meant) + "?)"
 		}
 		return x, d.expect(false, key, v, expected)
 	}
 }
+
+// name parses names, which stand for themselves.
+func name(names ...string) parser[string] { return choice(names, names...) }
 
 func boolean(d *decoder, key string, v *value) (bool, bool) {
 	return v.text == "true", d.expect(v.kind == kindBoolean, key, v, "true or false")
@@ -103,16 +104,14 @@ var routeName = text("1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"
 
 // path is a file or folder, kept as an absolute path.
 func path(d *decoder, key string, v *value) (string, bool) {
-	expected := "a path without NUL"
-	switch {
-	case v.kind != kindString || v.text == "":
+	expected, home := "a path without NUL", v.text == "~" || strings.HasPrefix(v.text, "~/")
+	if v.kind != kindString || v.text == "" {
 		expected = "a path"
-	case v.text == "~" || strings.HasPrefix(v.text, "~/"):
+	} else if home {
 		expected = "a path with the home folder in full, since ~ is not expanded"
-	case !strings.ContainsRune(v.text, 0):
-		return d.abs(v.text), true
 	}
-	return "", d.expect(false, key, v, expected)
+	ok := v.kind == kindString && v.text != "" && !home && !strings.ContainsRune(v.text, 0)
+	return d.abs(v.text), d.expect(ok, key, v, expected)
 }
 
 var hostForm = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
@@ -133,92 +132,67 @@ var glob = text("a signal type, 1 to 256 printable ASCII characters with no spac
 
 // listen is an address to listen on: HOST:PORT or unix:PATH.
 func listen(d *decoder, key string, v *value) (string, bool) {
-	const expected = `HOST:PORT such as "127.0.0.1:8787", or "unix:/path/to.sock"`
-	if socket, ok := strings.CutPrefix(v.text, "unix:"); ok && v.kind == kindString {
-		if !d.expect(socket != "" && !strings.ContainsRune(socket, 0), key, v, expected) {
-			return "", false
-		}
-		// What a socket address holds on Linux; some systems hold less.
-		if socket = d.abs(socket); len(socket) > 107 {
-			d.fault(v.at, "%s: the path of a socket has at most 107 bytes, and %s has %d: use a shorter one", key, quote(socket), len(socket))
-			return "", false
-		}
-		return "unix:" + socket, true
-	}
 	host, port, err := net.SplitHostPort(v.text)
 	n, portErr := strconv.ParseUint(port, 10, 16)
 	_, addrErr := netip.ParseAddr(host)
-	ok := v.kind == kindString && err == nil && portErr == nil && strconv.FormatUint(n, 10) == port &&
-		(host == "" || addrErr == nil || hostForm.MatchString(strings.ToLower(host)))
-	return v.text, d.expect(ok, key, v, expected)
+	ok := err == nil && portErr == nil && strconv.FormatUint(n, 10) == port && (host == "" || addrErr == nil || hostForm.MatchString(strings.ToLower(host)))
+	socket, isSocket := strings.CutPrefix(v.text, "unix:")
+	if isSocket {
+		ok = socket != "" && !strings.ContainsRune(socket, 0)
+	}
+	ok = d.expect(ok && v.kind == kindString, key, v, `HOST:PORT such as "127.0.0.1:8787", or "unix:/path/to.sock"`)
+	if !ok || !isSocket {
+		return v.text, ok
+	}
+	// What a socket address holds on Linux; some systems hold less.
+	if socket = d.abs(socket); len(socket) > 107 {
+		d.fault(v.at, "%s: the path of a socket has at most 107 bytes, and %s has %d: use a shorter one", key, quote(socket), len(socket))
+	}
+	return "unix:" + socket, len(socket) <= 107
 }
 
 // isLoopback reports whether a host name or address can only be this machine.
 func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
 	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
+	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
-// program is a jq expression; a filter decides which signals pass. One of nothing
-// but white space is none, so that a route can do without the one in [defaults].
-func program(dst **transform.Program, asWritten *string, filter bool) field {
-	return field{jq: true, read: func(d *decoder, key string, v *value) {
-		if !d.expect(v.kind == kindString, key, v, "a jq expression in a string") {
-			return
-		}
-		if strings.TrimSpace(v.text) == "" {
-			*dst, *asWritten = nil, ""
-			return
+// program is a jq expression, kept as written too; a filter decides which signals
+// pass. White space is none, so that a route can do without the one in [defaults].
+func program(dst **transform.Program, source *string, filter bool) field {
+	f := into(dst, nil, func(d *decoder, key string, v *value) (*transform.Program, bool) {
+		*source = ""
+		if !d.expect(v.kind == kindString, key, v, "a jq expression in a string") || strings.TrimSpace(v.text) == "" {
+			return nil, true
 		}
 		compiled, err := transform.Compile(v.text)
-		if err == nil {
-			*dst, *asWritten = compiled, v.text
+		wrong, _ := errors.AsType[*transform.CompileError](err)
+		switch {
+		case err == nil:
+			*source = v.text
 			for _, w := range compiled.Warnings(filter) {
-				d.warn(d.within(v, w.Line, w.Column), "%s: %s", key, w.Msg)
+				d.warn(v.offset(w.Offset), "%s: %s", key, w.Msg)
 			}
-			return
+		case keyLine.MatchString(v.text): // the compiler's words could show a secret of those lines
+			d.fault(v.at, "%s: is no jq expression: it goes on over lines that look like keys of this file; is its closing quote missing?", key)
+		default:
+			d.fault(v.offset(wrong.Offset), "%s: %s", key, wrong.Msg)
 		}
-		at, msg := v.at, err.Error()
-		if keyLine.MatchString(v.text) {
-			// The compiler's words could show a secret of those lines.
-			msg = "is no jq expression: it goes on over lines that look like keys of this file; is its closing quote missing?"
-		} else if cerr, ok := errors.AsType[*transform.CompileError](err); ok {
-			at, msg = d.within(v, cerr.Line, cerr.Column), cerr.Msg
-		}
-		d.fault(at, "%s: %s", key, msg)
-	}}
+		return compiled, err == nil
+	})
+	f.jq = true
+	return f
 }
 
 // keyLine matches a line such as `secret = "x"`, which no jq has.
 var keyLine = regexp.MustCompile(`\n[ \t]*[A-Za-z0-9_'"-][A-Za-z0-9_'".-]*[ \t]*=[ \t]*["'{\[0-9tf]`)
 
-// within returns the offset of a line and column, in characters and from 1,
-// of a string's text; of the string if line is 0.
-func (d *decoder) within(v *value, line, column int) int {
-	if line == 0 {
-		return v.at
-	}
-	i := 0
-	for ; line > 1; line-- {
-		i += strings.IndexByte(v.text[i:], '\n') + 1
-	}
-	for ; column > 1 && i < len(v.text); column-- {
-		_, size := utf8.DecodeRuneInString(v.text[i:])
-		i += size
-	}
-	return v.offset(i)
-}
-
 func username(d *decoder, key string, v *value) (string, bool) {
+	ok := v.kind == kindString && !strings.ContainsFunc(v.text, func(c rune) bool { return c == ':' || unicode.IsControl(c) })
 	if v.kind != kindString {
 		d.fault(v.at, "%s: expected a string, not %s", key, v.kind)
-	} else if strings.Contains(v.text, ":") || secretFlaw(v.text) == hasControl {
+	} else if !ok {
 		d.fault(v.at, "%s: HTTP Basic allows no colon and no control character in a user name", key)
-	} else {
-		return v.text, true
 	}
-	return "", false
+	return v.text, ok
 }
