@@ -9,6 +9,7 @@ import (
 
 // A CompileError says where an expression stops being one that can be run.
 type CompileError struct {
+	Offset int    // in bytes, of the offending text
 	Line   int    // from 1; 0 when the place is not known
 	Column int    // in characters, from 1; 0 when the place is not known
 	Token  string // the offending text; empty at the end of the expression

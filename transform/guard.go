@@ -60,10 +60,10 @@ func signature(name string, arity int) string { return name + "/" + strconv.Itoa
 //   - all that is not known not to need any of this does not compile.
 func check(src string) (*checked, error) {
 	if len(src) > maxSource {
-		return nil, &CompileError{1, 1, "", fmt.Sprintf("the expression is longer than %d KiB", maxSource>>10)}
+		return nil, &CompileError{0, 1, 1, "", fmt.Sprintf("the expression is longer than %d KiB", maxSource>>10)}
 	}
 	if !utf8.ValidString(src) {
-		return nil, &CompileError{1, 1, "", "the expression is not UTF-8"}
+		return nil, &CompileError{0, 1, 1, "", "the expression is not UTF-8"}
 	}
 	q, err := gojq.Parse(src)
 	if err != nil {
@@ -147,7 +147,7 @@ func (r *rewriter) fail(name, format string, args ...any) {
 // count counts a part of the expression.
 func (r *rewriter) count() {
 	if r.nodes++; r.nodes > maxNodes {
-		panic(&CompileError{1, 1, "", fmt.Sprintf("the expression has more than %d parts", maxNodes)})
+		panic(&CompileError{0, 1, 1, "", fmt.Sprintf("the expression has more than %d parts", maxNodes)})
 	}
 }
 
@@ -155,7 +155,7 @@ func (r *rewriter) count() {
 func (r *rewriter) enter() func() {
 	r.count()
 	if r.depth++; r.depth > maxTree {
-		panic(&CompileError{1, 1, "", fmt.Sprintf("the expression is nested more than %d deep", maxTree)})
+		panic(&CompileError{0, 1, 1, "", fmt.Sprintf("the expression is nested more than %d deep", maxTree)})
 	}
 	return func() { r.depth-- }
 }

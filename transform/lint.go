@@ -9,6 +9,7 @@ import (
 
 // A Warning is something legal in an expression that cannot be meant.
 type Warning struct {
+	Offset       int    // in bytes, of what is meant
 	Line, Column int    // from 1, of characters
 	Msg          string // what it is and what to write
 }
@@ -26,7 +27,7 @@ func (p *Program) Warnings(filter bool) []Warning {
 
 func warning(src string, offset int, msg string) Warning {
 	at := faultAt(src, offset, "", msg)
-	return Warning{at.Line, at.Column, at.Msg}
+	return Warning{at.Offset, at.Line, at.Column, at.Msg}
 }
 
 // regexpFunctions are those that take a regular expression first, and the place

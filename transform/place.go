@@ -13,7 +13,7 @@ import (
 func parseError(src string, err error) *CompileError {
 	pe, ok := err.(*gojq.ParseError)
 	if !ok {
-		return &CompileError{1, 1, "", budget.Clip(err.Error(), budget.MaxMessage)}
+		return &CompileError{0, 1, 1, "", budget.Clip(err.Error(), budget.MaxMessage)}
 	}
 	msg := pe.Error()
 	if pe.Token == "" && strings.Contains(msg, "EOF") {
@@ -26,7 +26,7 @@ func parseError(src string, err error) *CompileError {
 func faultAt(src string, offset int, token, msg string) *CompileError {
 	before := src[:min(offset, len(src))]
 	line := before[strings.LastIndexByte(before, '\n')+1:]
-	return &CompileError{strings.Count(before, "\n") + 1, utf8.RuneCountInString(line) + 1, token, msg}
+	return &CompileError{len(before), strings.Count(before, "\n") + 1, utf8.RuneCountInString(line) + 1, token, msg}
 }
 
 // find is the offset of the first place in src where name stands for itself: a

@@ -148,9 +148,7 @@ func (d *decoder) fault(at int, format string, args ...any) {
 }
 
 func (d *decoder) warn(at int, format string, args ...any) {
-	if !d.partial {
-		d.warnings = append(d.warnings, d.about(at, format, args))
-	}
+	d.warnings = append(d.warnings, d.about(at, format, args))
 }
 
 func (d *decoder) about(at int, format string, args []any) Fault {

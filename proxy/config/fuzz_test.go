@@ -115,6 +115,9 @@ func FuzzLoad(f *testing.F) {
 				}
 			}
 		}
+		if err == nil && strings.Contains(faults.Error(), "is already set on line") {
+			t.Fatalf("go-toml finds nothing there twice: %v", faults)
+		}
 		lines := strings.Split(strings.TrimPrefix(string(data), "\ufeff"), "\n")
 		for i, fault := range faults {
 			if fault.Line < 1 || fault.Line > len(lines) || fault.Column < 1 || fault.Column > utf8.RuneCountInString(lines[fault.Line-1])+1 ||

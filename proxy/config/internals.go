@@ -72,18 +72,12 @@ func (v *value) sorted() []*value {
 // A document is a config's text while it is read into a tree: leniently, the
 // first value of a key stands, and tables of one name are one.
 type document struct {
-	data    []byte
-	fault   func(at int, format string, args ...any)
-	root    *value
-	current *value // the table that `key = value` lines belong to
-	start   int    // of what the parser reads
-	spans   []span
-}
-
-// A span of a document begins with a header or a key of the root table, whose first name it has.
-type span struct {
-	start int
-	name  string
+	data     []byte
+	fault    func(at int, format string, args ...any)
+	root     *value
+	current  *value   // the table that `key = value` lines belong to
+	start    int      // of what the parser reads
+	sections []*value // the first names of headers and of keys of the root table
 }
 
 // sectionLine matches the header of a section, alone on its line.
@@ -111,7 +105,7 @@ func (d *document) read() int {
 		first, last := names[0], names[len(names)-1]
 		end := last.key + len(last.raw)
 		if e.Kind != unstable.KeyValue || d.current == d.root {
-			d.spans = append(d.spans, span{first.key, first.name})
+			d.sections = append(d.sections, first)
 		}
 		if e.Kind != unstable.KeyValue {
 			d.header(names, e.Kind == unstable.ArrayTable)
@@ -185,8 +179,8 @@ func (d *document) judge() {
 
 // shared reports whether an offset is in [defaults].
 func (d *document) shared(at int) bool {
-	i := sort.Search(len(d.spans), func(i int) bool { return d.spans[i].start > at })
-	return i > 0 && d.spans[i-1].name == "defaults"
+	i := sort.Search(len(d.sections), func(i int) bool { return d.sections[i].key > at })
+	return i > 0 && d.sections[i-1].name == "defaults"
 }
 
 // nextLine returns where the line after at begins.

@@ -2,6 +2,8 @@ package config
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"signalpost/proxy/sign"
@@ -22,6 +24,17 @@ const (
 
 // DefaultListen is where a sidecar listens whose config does not say where.
 const DefaultListen = "127.0.0.1:8787"
+
+// rootKeys are the tables of a config.
+func rootKeys(c *Config) schema {
+	return schema{
+		"server":   table(serverKeys(&c.Server), c.Server.mayListen),
+		"queue":    table(queueKeys(&c.Queue), nil),
+		"log":      table(logKeys(&c.Log), nil),
+		"defaults": {read: readDefaults},
+		"route":    {read: onlyTables, keys: routeKeys(new(Route))},
+	}
+}
 
 func serverKeys(s *Server) schema {
 	return schema{
@@ -67,12 +80,12 @@ func routeKeys(r *Route) schema {
 		"basic_auth":             basicAuth(&r.BasicAuth),
 		"bearer_token":           into(&r.BearerToken, Secret{}, secret(sendable)),
 		"timeout":                into(&r.Timeout, 15*time.Second, duration(time.Millisecond, day)),
-		"retry":                  table(retryKeys(&r.Retry), gapsGrow(&r.Retry)),
+		"retry":                  table(retryKeys(&r.Retry), r.gapsGrow),
 		"give_up_on":             into(&r.GiveUpOn, []int{410}, list("HTTP statuses such as [410]", status)),
 		"concurrency":            into(&r.Concurrency, 8, integer(1, 1000)),
 		"rate":                   into(&r.Rate, 0, rate),
 		"paused":                 into(&r.Paused, false, boolean),
-		"tls":                    table(tlsKeys(&r.TLS), loadTLS(&r.TLS)),
+		"tls":                    table(tlsKeys(&r.TLS), r.loadTLS),
 		"block_private_networks": into(&r.BlockPrivateNetworks, false, boolean),
 		"allow_http":             into(&r.AllowHTTP, false, boolean),
 	}
@@ -109,15 +122,12 @@ var alternatives = [][]string{{"secret", "secrets"}, {"basic_auth", "bearer_toke
 
 // homes names the table that each key belongs in.
 func homes() map[string]string {
-	names := map[string]string{}
-	for _, home := range []struct {
-		name string
-		keys schema
-	}{{"[server]", serverKeys(new(Server))}, {"[queue]", queueKeys(new(Queue))}, {"[log]", logKeys(new(Log))}, {"[[route]] or [defaults]", routeKeys(new(Route))}} {
-		for key, f := range home.keys {
-			names[key] = home.name
-			if f.required != "" {
-				names[key] = "[[route]]"
+	names, root := map[string]string{}, rootKeys(new(Config))
+	for _, table := range slices.Sorted(maps.Keys(root)) {
+		for key, f := range root[table].keys {
+			names[key] = "[" + table + "]"
+			if table == "route" {
+				names[key] = map[bool]string{true: "[[route]]", false: "[[route]] or [defaults]"}[f.required != ""]
 			}
 			for sub := range f.keys {
 				names[sub] = key + " = { … }"

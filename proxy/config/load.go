@@ -8,11 +8,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -119,36 +117,16 @@ func newDecoder(path string, data []byte, out outside) *decoder {
 func (d *decoder) config() *Config {
 	c := &Config{}
 	syntax := len(d.faults) > 0
-	d.read(d.root, schema{
-		"server":   table(serverKeys(&c.Server), func(d *decoder, _ string, v *value) { d.checkServer(&c.Server, v) }),
-		"queue":    table(queueKeys(&c.Queue), nil),
-		"log":      table(logKeys(&c.Log), nil),
-		"defaults": {read: readDefaults},
-		"route": {read: func(d *decoder, key string, v *value) {
-			for _, t := range append(v.list, v) {
-				if t.kind != kindTable && (t != v || v.kind != kindList) {
-					d.fault(t.at, "route: expected [[route]] tables, not %s", t.kind)
-				}
-			}
-		}},
-	}, "")
+	d.read(d.root, rootKeys(c), "")
 	c.Queue.Path = d.abs(c.Queue.Path)
-	routes, defaults := d.root.keys["route"], cmp.Or(d.root.keys["defaults"], newTable("", 0))
-	if routes == nil && !syntax || routes != nil && routes.kind == kindList && len(routes.list) == 0 {
-		d.fault(cmp.Or(routes, d.root).at, "there is no route: add a [[route]] with a name and a url")
-	} else if routes != nil {
-		for _, t := range routes.list {
-			if t.kind == kindTable {
-				c.Routes = append(c.Routes, d.readRoute(t, defaults))
-			}
+	routes, defaults := cmp.Or(d.root.keys["route"], newTable("", 0)), cmp.Or(d.root.keys["defaults"], newTable("", 0))
+	if len(routes.list) == 0 && (routes.kind == kindList || d.root.keys["route"] == nil && !syntax) {
+		d.fault(routes.at, "there is no route: add a [[route]] with a name and a url")
+	}
+	for _, t := range routes.list {
+		if t.kind == kindTable {
+			c.Routes = append(c.Routes, d.readRoute(t, defaults))
 		}
 	}
 	return c
-}
-
-func (d *decoder) checkServer(s *Server, t *value) {
-	host, _, _ := net.SplitHostPort(s.Listen)
-	if s.Token.IsZero() && !strings.HasPrefix(s.Listen, "unix:") && !isLoopback(host) {
-		d.fault(t.keys["listen"].at, "listen: %s can be reached from other machines: set server.token, or listen on 127.0.0.1", quote(s.Listen))
-	}
 }

@@ -18,7 +18,6 @@ import (
 
 	"signalpost/proxy/sign"
 	"signalpost/proxy/units"
-	"signalpost/queue"
 )
 
 // What holds between the keys of a route, and what takes more than a line to read.
@@ -42,6 +41,18 @@ func merge(own, defaults *value, keys schema) *value {
 		}
 	}
 	return &merged
+}
+
+// onlyTables reports what is no [[route]]. Routes are read when all else is.
+func onlyTables(d *decoder, key string, v *value) {
+	if v.kind != kindList {
+		d.fault(v.at, "%s: expected [[route]] tables, not %s", key, v.kind)
+	}
+	for _, t := range v.list {
+		if t.kind != kindTable {
+			d.fault(t.at, "%s: expected [[route]] tables, not %s", key, t.kind)
+		}
+	}
 }
 
 // readDefaults reads [defaults] by itself, whether or not a route takes its
@@ -90,13 +101,13 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 		return !slices.ContainsFunc(keys, func(key string) bool { return bad[key] })
 	}
 	if sound("url", "allow_http", "block_private_networks", "tls") {
-		d.checkURL(&r, t)
+		r.checkURL(d, t)
 	}
 	if sound("headers", "signatures", "basic_auth", "bearer_token") && t.keys["headers"] != nil {
-		d.checkHeaders(&r, t)
+		r.checkHeaders(d, t)
 	}
 	if sound("secret", "secrets", "signatures") {
-		d.makeSigner(&r, t)
+		r.makeSigner(d, t)
 	}
 	if r.Concurrency > 100 {
 		d.warn(t.keys["concurrency"].at, "concurrency: %d attempts at once are many for one endpoint", r.Concurrency)
@@ -142,7 +153,7 @@ func parseURL(text string) (u *url.URL, problem string) {
 	return u, ""
 }
 
-func (d *decoder) checkURL(r *Route, t *value) {
+func (r *Route) checkURL(d *decoder, t *value) {
 	u, _ := parseURL(r.URL.Reveal())
 	if u == nil {
 		return // there is none
@@ -208,7 +219,7 @@ func headers(dst *map[string]Secret) field {
 }
 
 // checkHeaders reports headers that other keys of the route set too.
-func (d *decoder) checkHeaders(r *Route, t *value) {
+func (r *Route) checkHeaders(d *decoder, t *value) {
 	signed := sign.Headers(r.Signatures)
 	for _, e := range t.keys["headers"].sorted() {
 		name := http.CanonicalHeaderKey(e.name)
@@ -229,59 +240,55 @@ func basicAuth(dst **BasicAuth) field {
 }
 
 // gapsGrow reports a schedule whose gaps would shrink.
-func gapsGrow(s *queue.Schedule) func(d *decoder, key string, v *value) {
-	return func(d *decoder, key string, v *value) {
-		gaps := s.Attempts - 1
-		if gaps < 2 || s.First <= s.Window/time.Duration(gaps) {
-			return
-		}
-		var ats []int
-		for _, k := range []string{"window", "first", "attempts"} {
-			if e := v.keys[k]; e != nil {
-				ats = append(ats, e.at)
-			}
-		}
-		d.fault(d.own(ats...), "%s: %d gaps of at least %s do not fit into a window of %s: gaps grow, never shrink; raise window, or lower attempts or first",
-			key, gaps, units.FormatDuration(s.First), units.FormatDuration(s.Window))
+func (r *Route) gapsGrow(d *decoder, key string, v *value) {
+	s, gaps := r.Retry, r.Retry.Attempts-1
+	if gaps < 2 || s.First <= s.Window/time.Duration(gaps) {
+		return
 	}
+	var ats []int
+	for _, k := range []string{"window", "first", "attempts"} {
+		if e := v.keys[k]; e != nil {
+			ats = append(ats, e.at)
+		}
+	}
+	d.fault(d.own(ats...), "%s: %d gaps of at least %s do not fit into a window of %s: gaps grow, never shrink; raise window, or lower attempts or first",
+		key, gaps, units.FormatDuration(s.First), units.FormatDuration(s.Window))
 }
 
 // loadTLS loads what the files hold.
-func loadTLS(t *TLS) func(d *decoder, key string, v *value) {
-	return func(d *decoder, key string, v *value) {
-		config := &tls.Config{MinVersion: tls.VersionTLS12}
-		ca, cert, k := v.keys["ca_file"], v.keys["cert_file"], v.keys["key_file"]
-		if ca != nil {
-			var err error
-			if config.RootCAs, err = x509.SystemCertPool(); err != nil {
-				config.RootCAs = x509.NewCertPool()
-			}
-			if data, ok := d.contentOf(key+".ca_file", ca); ok && !config.RootCAs.AppendCertsFromPEM(data) {
-				d.fault(ca.at, "%s.ca_file: %s holds no certificate in PEM form", key, quote(ca.text))
-			}
+func (r *Route) loadTLS(d *decoder, key string, v *value) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	ca, cert, k := v.keys["ca_file"], v.keys["cert_file"], v.keys["key_file"]
+	if ca != nil {
+		var err error
+		if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+			config.RootCAs = x509.NewCertPool()
 		}
-		switch {
-		case cert != nil && k == nil:
-			d.fault(cert.at, "%s: cert_file needs key_file, the key of that certificate", key)
-		case cert == nil && k != nil:
-			d.fault(k.at, "%s: key_file needs cert_file, the certificate of that key", key)
-		case cert != nil:
-			certPEM, ok1 := d.contentOf(key+".cert_file", cert)
-			keyPEM, ok2 := d.contentOf(key+".key_file", k)
-			pair, err := tls.X509KeyPair(certPEM, keyPEM)
-			if err != nil && ok1 && ok2 {
-				d.fault(d.own(cert.at, k.at), "%s: cert_file and key_file are no certificate and its key: %v", key, err)
-			}
-			config.Certificates = []tls.Certificate{pair}
+		if data, ok := d.contentOf(key+".ca_file", ca); ok && !config.RootCAs.AppendCertsFromPEM(data) {
+			d.fault(ca.at, "%s.ca_file: %s holds no certificate in PEM form", key, quote(ca.text))
 		}
-		if len(v.keys) > 0 {
-			t.Config = config
+	}
+	switch {
+	case cert != nil && k == nil:
+		d.fault(cert.at, "%s: cert_file needs key_file, the key of that certificate", key)
+	case cert == nil && k != nil:
+		d.fault(k.at, "%s: key_file needs cert_file, the certificate of that key", key)
+	case cert != nil:
+		certPEM, ok1 := d.contentOf(key+".cert_file", cert)
+		keyPEM, ok2 := d.contentOf(key+".key_file", k)
+		pair, err := tls.X509KeyPair(certPEM, keyPEM)
+		if err != nil && ok1 && ok2 {
+			d.fault(d.own(cert.at, k.at), "%s: cert_file and key_file are no certificate and its key: %v", key, err)
 		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	if len(v.keys) > 0 {
+		r.TLS.Config = config
 	}
 }
 
 // makeSigner makes the route's signer from its secrets and presets.
-func (d *decoder) makeSigner(r *Route, t *value) {
+func (r *Route) makeSigner(d *decoder, t *value) {
 	values := cmp.Or(t.keys["secrets"], new(value)).list
 	if v := t.keys["secret"]; v != nil {
 		values = []*value{v}

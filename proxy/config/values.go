@@ -151,6 +151,14 @@ func listen(d *decoder, key string, v *value) (string, bool) {
 	return "unix:" + socket, len(socket) <= 107
 }
 
+// mayListen reports an address to listen on that needs a token.
+func (s *Server) mayListen(d *decoder, _ string, v *value) {
+	host, _, _ := net.SplitHostPort(s.Listen)
+	if s.Token.IsZero() && !strings.HasPrefix(s.Listen, "unix:") && !isLoopback(host) {
+		d.fault(v.keys["listen"].at, "listen: %s can be reached from other machines: set server.token, or listen on 127.0.0.1", quote(s.Listen))
+	}
+}
+
 // isLoopback reports whether a host name or address can only be this machine.
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
