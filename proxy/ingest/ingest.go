@@ -172,10 +172,7 @@ func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, tr
 	if err := o.offerAll(); err != nil {
 		return nil, err
 	}
-	answer, err := answerTo(o.accepted, batch)
-	if err != nil {
-		return nil, err
-	}
+	answer := answerTo(o.accepted, batch)
 	if err := in.Queue.Put(o.accepted, claim, answer); err != nil {
 		return nil, err
 	}
@@ -300,18 +297,29 @@ func SignalType(body []byte) (string, error) {
 	return signals[0].Type, nil
 }
 
-// answerTo is the body of the 202.
-func answerTo(accepted []queue.Accepted, batch bool) ([]byte, error) {
-	signals := make([]api.Accepted, len(accepted))
-	for i := range accepted {
-		id := accepted[i].ID
-		signals[i] = api.Accepted{ID: id.String(), Deliveries: make([]api.Made, len(accepted[i].Deliveries))}
-		for j, d := range accepted[i].Deliveries {
-			signals[i].Deliveries[j] = api.Made{ID: id.Delivery(j + 1).String(), Route: d.Route}
+// answerTo is the body of the 202, an [api.Accepted] or an [api.AcceptedBatch]. It
+// is made for each signal, and no id, nor name of a route, has anything to escape.
+func answerTo(accepted []queue.Accepted, batch bool) []byte {
+	b := make([]byte, 0, 128*len(accepted))
+	if batch {
+		b = append(b, `{"signals":[`...)
+	}
+	for i, a := range accepted {
+		if i > 0 {
+			b = append(b, ',')
 		}
+		b = append(append(append(b, `{"id":"`...), a.ID.String()...), `","deliveries":[`...)
+		for j, d := range a.Deliveries {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = append(append(append(b, `{"id":"`...), a.ID.Delivery(j+1).String()...), `","route":"`...)
+			b = append(append(b, d.Route...), `"}`...)
+		}
+		b = append(b, "]}"...)
 	}
 	if batch {
-		return api.Marshal(api.AcceptedBatch{Signals: signals})
+		b = append(b, "]}"...)
 	}
-	return api.Marshal(signals[0])
+	return append(b, '\n')
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -160,6 +161,31 @@ type nothing struct{}
 func (nothing) Accepted([]queue.Made, bool) {}
 func (nothing) Replayed(int)                {}
 func (nothing) Took(time.Duration)          {}
+
+// The answer is what encoding/json makes of its shape.
+func TestAnswer(t *testing.T) {
+	for n := range 3 {
+		var accepted []queue.Accepted
+		shape := api.AcceptedBatch{}
+		for i := range max(n, 1) {
+			id := queue.SignalID{0: byte(i), 7: 77}
+			a := api.Accepted{ID: id.String(), Deliveries: []api.Made{}}
+			made := make([]queue.Made, n)
+			for j := range made {
+				made[j].Route = fmt.Sprint("route-", j)
+				a.Deliveries = append(a.Deliveries, api.Made{ID: id.Delivery(j + 1).String(), Route: made[j].Route})
+			}
+			accepted = append(accepted, queue.Accepted{Signal: queue.Signal{ID: id}, Deliveries: made})
+			shape.Signals = append(shape.Signals, a)
+		}
+		if want, err := api.Marshal(shape); err != nil || !bytes.Equal(answerTo(accepted, true), want) {
+			t.Errorf("%s, want %s, %v", answerTo(accepted, true), want, err)
+		}
+		if want, err := api.Marshal(shape.Signals[0]); err != nil || !bytes.Equal(answerTo(accepted[:1], false), want) {
+			t.Errorf("%s, want %s, %v", answerTo(accepted[:1], false), want, err)
+		}
+	}
+}
 
 // What is refused for lack of memory leaves no trace in the store and binds no
 // key, and what comes after it is accepted.

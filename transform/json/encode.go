@@ -62,6 +62,8 @@ func (e *encoder) value(v any, depth int) bool {
 		e.string(v)
 	case stdjson.Number:
 		e.text = append(e.text, v...)
+	case int:
+		e.text = strconv.AppendInt(e.text, int64(v), 10)
 	case float64:
 		if x := math.Abs(v); x == 0 || x >= 1e-6 && x < 1e21 {
 			e.text = strconv.AppendFloat(e.text, v, 'f', -1, 64)
