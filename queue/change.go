@@ -18,6 +18,8 @@ type change struct {
 	tried  store.Entry  // what entry is of an attempt: one piece of memory, not two
 	body   []byte       // not nil: the body made anew
 
+	fault bool // of an attempt: the endpoint is to blame
+
 	giveUp bool // only note that the delivery is given up: an attempt is under way
 }
 
@@ -56,8 +58,11 @@ func (c *change) Write(b *store.Batch) {
 	}
 	n.Add(&c.was, -1)
 	n.Add(&c.now, 1)
+	row := b.Row(s.route)
+	row.Move(&c.was, &c.now)
 	if c.entry == &c.tried {
-		n.Tried = record.MillisOf(b.Newest().Time())
+		n.Attempt(c.entry.At, &c.entry.Entry, c.fault)
+		row.Attempt(&c.entry.Entry)
 	}
 	if c.now.State == record.IsPending {
 		b.AddDue(s.route, c.now.Due, c.id)
@@ -101,9 +106,10 @@ func (c *change) die(why Reason, text string) {
 	c.entry = &store.Entry{Entry: record.Entry{Delivery: c.id, Signal: c.was.Signal, Verdict: Dead, Reason: why, Error: text}}
 }
 
-// entryOf is the log entry as readers see it.
-func entryOf(r *store.Entry) Entry {
-	e := Entry{
+// entryOf is the log entry as readers see it. What waits on a failing route is
+// not tried before the next probe.
+func (e *engine) entryOf(r *store.Entry) Entry {
+	out := Entry{
 		Time: r.At.Time(), Delivery: r.Delivery, Signal: r.Signal, Route: r.RouteName, Type: r.Type,
 		Attempt: r.Attempt, Verdict: r.Verdict, Reason: r.Reason,
 		Status: r.Status, DurationMS: float64(r.Duration.Microseconds()) / 1000,
@@ -111,11 +117,15 @@ func entryOf(r *store.Entry) Entry {
 		Trigger: r.Trigger, Class: r.Class, Config: r.ConfigHash, Peer: r.PeerAddress, Reused: r.Reused,
 	}
 	if r.Timing != (Timing{}) {
-		e.Timing = &r.Timing
+		t := r.Timing // r is the caller's
+		out.Timing = &t
 	}
 	if r.Next != 0 {
 		t := r.Next.Time()
-		e.NextAttempt = &t
+		if t.After(e.q.now()) {
+			t = e.senderOf(r.Route).when(t)
+		}
+		out.NextAttempt = &t
 	}
-	return e
+	return out
 }

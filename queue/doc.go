@@ -21,6 +21,9 @@
 //	m                               format
 //	r route[4]                      the route's name
 //	c route[4]                      made pending delivered dead expired paused[1] low-water-mark newest-attempt discarded
+//	                                made-before-statistics refusals last-success last-error-at fault refused paused held last-error
+//	n minute[4] route[4]            accepted delivered dead filtered discarded retries n (class[1] failed)*n (bucket attempts)*
+//	h hour[4] route[4]              the same, of minutes of more than two days ago; kept for 90 days
 //	t text[4]                       day text
 //	s signal[16]                    0[1] config type traceparent bytes-received
 //	d delivery[16]                  state[1] flags[1] reason[1] route [signal[16]] attempts base due newest-entry [since]
@@ -61,6 +64,8 @@
 //  4. Per route, made = pending + delivered + dead + expired, and the c key
 //     of a batch says so with it: TestSweepWhileSignalsComeIn, TestStatusCounts.
 //     Held is pending on a route that the config lacks.
+//     Of each route and hour, statistics count the attempts that the log has, and
+//     over all time what was made: TestStatistics, TestCheckProves, TestPowerCuts.
 //  5. Nothing pending is due before its route's low-water mark, so that a
 //     start need not walk over what was done before: lane's TestLowWaterMark,
 //     TestRestartFindsWhatIsDueBeforeARetry, TestSearchSkipsWhatWasDone.

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -80,9 +81,19 @@ func (e *engine) allSenders() (all []*sender) {
 func (e *engine) configure(limits Limits, routes []Route) error {
 	e.store.SetLimits(limits)
 	configured := make(map[*sender]bool, len(routes))
+	now := record.MillisOf(e.q.now())
 	err := e.store.Do(func(b *store.Batch) {
 		for i := range routes {
-			configured[e.sender(b.Route(routes[i].Name))] = true
+			r := b.Route(routes[i].Name)
+			configured[e.sender(r)] = true
+			c := b.Count(r)
+			c.HeldSince, c.PausedSince = 0, since(routes[i].Paused || c.Paused, c.PausedSince, now)
+		}
+		for _, s := range e.allSenders() {
+			if !configured[s] {
+				c := b.Count(s.route)
+				c.HeldSince = since(true, c.HeldSince, now)
+			}
 		}
 	})
 	if err != nil {
@@ -97,6 +108,14 @@ func (e *engine) configure(limits Limits, routes []Route) error {
 		}
 	}
 	return nil
+}
+
+// since is from when on something holds that did from was on, if ever before now.
+func since(holds bool, was, now record.Millis) record.Millis {
+	if !holds {
+		return 0
+	}
+	return cmp.Or(was, now)
 }
 
 // stopSending ends all senders: no attempt begins any more; those under way
@@ -143,7 +162,7 @@ func (e *engine) observe(entries []store.Entry) {
 	}
 	shown := make([]Entry, len(entries))
 	for i := range entries {
-		shown[i] = entryOf(&entries[i])
+		shown[i] = e.entryOf(&entries[i])
 	}
 	e.q.o.Observe(shown)
 }

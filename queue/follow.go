@@ -128,7 +128,7 @@ func (e *engine) logAfter(pos, newest record.Stamp) (page []Entry, last record.S
 		if err != nil {
 			return false, err
 		}
-		page, last = append(page, entryOf(&r)), r.At
+		page, last = append(page, e.entryOf(&r)), r.At
 		return len(page) < most, nil
 	})
 	return page, last, err

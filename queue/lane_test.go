@@ -636,7 +636,7 @@ func TestStatusTellsWhatIsDue(t *testing.T) {
 		time.Sleep(time.Second)
 		r.put("crm")
 		synctest.Wait()
-		if s := r.status("crm"); !s.OldestDue.IsZero() || s.LastSuccess != time.Now() {
+		if s := r.status("crm"); !s.OldestDue.IsZero() || !s.LastSuccess.Equal(time.Now()) {
 			t.Errorf("status is %+v", s)
 		}
 		if s := r.status("idle"); s.State != RouteOK || s.Pending != 0 || !s.OldestDue.IsZero() {

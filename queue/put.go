@@ -100,9 +100,7 @@ func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags
 		to.writing(r.Due, id)
 	}
 	b.PutDelivery(id, &r)
-	c := b.Count(route)
-	c.Made++
-	c.In[r.State]++
+	b.Made(route, &r)
 	return made{sender: to, due: r.Due, flags: r.Flags}
 }
 

@@ -100,7 +100,15 @@ func (q *Queue) SetPaused(route string, paused bool) error {
 	if r == nil || e.sender(r).state(record.IsPending) == StateHeld {
 		return fmt.Errorf("route %q: %w", route, ErrNotFound)
 	}
-	if err := e.store.Do(func(b *store.Batch) { b.Count(r).Paused = paused }); err != nil {
+	byConfig := e.sender(r).pausedByConfig()
+	err := e.store.Do(func(b *store.Batch) {
+		c := b.Count(r)
+		c.Paused, c.PausedSince = paused, since(paused || byConfig, c.PausedSince, record.MillisOf(q.now()))
+		if !paused {
+			c.FaultSince = 0
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	e.sender(r).with(func(l *lane.Lane) { l.Pause(r.Counts().Paused, time.Now()) }) // as the store says by now

@@ -40,7 +40,7 @@ func (q *Queue) Log(f LogFilter) ([]Entry, string, error) {
 			return false, err
 		}
 		at = r.At
-		if entry := entryOf(&r); f.match(&entry) {
+		if entry := e.entryOf(&r); f.match(&entry) {
 			page = append(page, entry)
 		}
 		return true, nil
@@ -67,7 +67,7 @@ func (e *engine) logOf(f LogFilter, lo, hi record.Stamp, page []Entry) ([]Entry,
 			return nil, "", err
 		}
 		err = e.history(r.Last, func(r *store.Entry) bool {
-			if entry := entryOf(r); r.At >= lo && r.At < hi && f.match(&entry) {
+			if entry := e.entryOf(r); r.At >= lo && r.At < hi && f.match(&entry) {
 				page = append(page, entry)
 			}
 			return true
@@ -310,12 +310,14 @@ func (e *engine) info(r store.Found) (Info, error) {
 		Created: r.ID.Time(), Attempts: r.Attempts,
 	}
 	if i.State == StatePending {
-		t := r.Due.Time()
+		t := e.senderOf(r.Route).when(r.Due.Time())
 		i.NextAttempt = &t
 	}
 	err := e.history(r.Last, func(r *store.Entry) bool {
-		entry := entryOf(r)
-		i.Last, i.Type = &entry, entry.Type
+		entry := e.entryOf(r)
+		if i.Last, i.Type = &entry, entry.Type; i.NextAttempt != nil && entry.NextAttempt != nil && i.NextAttempt.After(*entry.NextAttempt) {
+			entry.NextAttempt = i.NextAttempt
+		}
 		return false
 	})
 	if err != nil || i.Last != nil {
@@ -351,12 +353,14 @@ func (q *Queue) Delivery(id DeliveryID) (d Detail, err error) {
 	}
 	d.Log = []Entry{}
 	err = e.history(r.Last, func(r *store.Entry) bool {
-		if d.Log = append(d.Log, entryOf(r)); d.Sent.IsZero() && r.Started != 0 {
+		if d.Log = append(d.Log, e.entryOf(r)); d.Sent.IsZero() && r.Started != 0 {
 			d.Request, d.Sent = r.RequestText, r.Started.Time()
 		}
 		return true
 	})
-	slices.Reverse(d.Log)
+	if slices.Reverse(d.Log); len(d.Log) > 0 {
+		d.Log[len(d.Log)-1] = *d.Last
+	}
 	return d, err
 }
 

@@ -62,9 +62,7 @@ func (r *refusals) takeBack(e *engine) error {
 			b.Delete(k)
 		}
 		for _, d := range made {
-			c := b.Count(e.store.RouteOf(d.Route))
-			c.Made--
-			c.In[d.State]--
+			b.Unmade(e.store.RouteOf(d.Route), &d)
 		}
 	})
 	if err == nil {

@@ -25,10 +25,6 @@ type sender struct {
 	lane    *lane.Lane // guarded by mu, as all below
 	timer   *time.Timer
 	lacking bool // attempts cannot be made for want of something of our own, which has been said
-
-	lastSuccess time.Time
-	lastErrorAt time.Time
-	lastError   string
 }
 
 func newSender(e *engine, r *store.Route) *sender {
@@ -64,6 +60,12 @@ func (s *sender) end() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+}
+
+func (s *sender) pausedByConfig() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lane.PausedByConfig()
 }
 
 func (s *sender) low() record.Millis {
@@ -296,10 +298,10 @@ func (s *sender) judge(it lane.Item, d *pendingDelivery, out Outcome) *change {
 	end := s.e.q.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.note(it, out, end)
+	s.note(it, out)
 	now := d.stored
 	now.Attempts++
-	c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: now, tried: store.Entry{
+	c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: now, fault: out.Fault, tried: store.Entry{
 		Entry: record.Entry{
 			Delivery: it.ID, Signal: d.Signal, Type: d.Type,
 			Attempt: now.Attempts, Status: out.Status, Duration: out.Duration, Error: out.Error, Response: out.Response,
@@ -347,13 +349,8 @@ func classOf(out *Outcome) Class {
 }
 
 // note keeps what the outcome says of the endpoint. mu is held.
-func (s *sender) note(it lane.Item, out Outcome, end time.Time) {
+func (s *sender) note(it lane.Item, out Outcome) {
 	s.lacking = false
-	if out.Verdict == Delivered {
-		s.lastSuccess = end
-	} else {
-		s.lastErrorAt, s.lastError = end, out.Error
-	}
 	since := s.lane.FailingSince()
 	switch s.lane.Judge(it, out.Fault, out.Hold, time.Now()) {
 	case lane.Failing:

@@ -2,13 +2,21 @@ package queue
 
 import (
 	"cmp"
+	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"signalpost/queue/lane"
 	"signalpost/queue/record"
 )
 
-// Status describes the queue. It costs a seek for each route of which something is pending.
+// recentFor is what Status says of the time just past.
+const recentFor = 15 * time.Minute
+
+// Status describes the queue. It costs a seek for each route of which something
+// is pending, and reads the statistics of the last minutes.
 func (q *Queue) Status() Status {
 	e := q.engine.Load()
 	s := Status{Accepting: true, Routes: []RouteStatus{}}
@@ -16,11 +24,14 @@ func (q *Queue) Status() Status {
 	if err := q.Ready(); err != nil {
 		s.Accepting, s.Reason = false, err.Error()
 	}
+	recent := e.recent()
 	for _, from := range e.allSenders() {
-		r, known := from.status()
 		c := from.route.Counts()
+		r, known := from.status(&c)
 		s.Unaccounted += c.Unaccounted()
 		if known || c.In != [record.States]int64{} {
+			h := recent[from.route.Num]
+			r.Recent, r.Died, r.DiedSince = h.Recent, h.died, h.since
 			s.Routes = append(s.Routes, r)
 		}
 	}
@@ -28,34 +39,211 @@ func (q *Queue) Status() Status {
 	return s
 }
 
+type recent struct {
+	Recent
+	died  int64
+	since time.Time
+}
+
+// recent are the last minutes of each route; what cannot be read is left out.
+func (e *engine) recent() map[record.RouteNum]recent {
+	all := map[record.RouteNum]recent{}
+	now := e.q.now().UTC()
+	_ = e.store.Rows(record.MinutePrefix, now.Add(time.Minute-recentFor).Truncate(time.Minute), now.Add(time.Minute), func(at time.Time, n record.RouteNum, r *record.Row) error {
+		h := all[n]
+		h.Delivered += r.Delivered
+		h.Retry += r.Retry
+		h.Dead += r.Failures() - r.Retry
+		if h.died += r.Dead; r.Dead > 0 && h.since.IsZero() {
+			h.since = at
+		}
+		all[n] = h
+		return nil
+	})
+	return all
+}
+
 // status describes the route; what is due first is asked of the store.
-func (s *sender) status() (st RouteStatus, known bool) {
-	c := s.route.Counts()
+func (s *sender) status(c *record.Counts) (st RouteStatus, known bool) {
 	s.mu.Lock()
 	known = s.lane.Known()
 	st = RouteStatus{
 		Name: s.route.Name, State: RouteOK, PausedByAPI: c.Paused, Pending: c.In[record.IsPending],
 		Delivered: c.In[record.IsDelivered], Dead: c.In[record.IsDead] - c.Discarded, Discarded: c.Discarded,
-		LastSuccess: s.lastSuccess, LastError: s.lastError, LastErrorAt: s.lastErrorAt, FailingSince: s.lane.FailingSince(),
+		LastSuccess: instant(c.LastSuccess), LastError: c.LastError, LastErrorAt: instant(c.LastErrorAt), FailingSince: s.lane.FailingSince(),
+		Refusals: int(c.Refusals), RefusedSince: instant(c.RefusedSince),
+	}
+	if !st.FailingSince.IsZero() && c.FaultSince != 0 {
+		st.FailingSince = c.FaultSince.Time()
 	}
 	switch {
 	case !known:
-		st.State, st.Pending, st.Held = RouteGone, 0, st.Pending
+		st.State, st.Pending, st.Held, st.HeldSince = RouteGone, 0, st.Pending, instant(c.HeldSince)
 	case s.lane.Paused():
-		st.State = RoutePaused
+		st.State, st.PausedSince = RoutePaused, instant(c.PausedSince)
 	case !st.FailingSince.IsZero():
 		st.State = RouteFailing
 	}
-	low := s.lane.Low()
+	low, probe := s.lane.Low(), s.nextProbe()
 	s.mu.Unlock()
 	if st.Pending+st.Held > 0 {
 		now := record.MillisOf(s.e.q.now())
 		_ = s.scanDue(lane.Place{Due: low}, func(p lane.Place) bool {
+			due := p.Due.Time()
 			if p.Due <= now {
-				st.OldestDue = p.Due.Time()
+				st.OldestDue = due
+			}
+			if st.State == RouteFailing && !probe.IsZero() { // it is of what is due first
+				st.NextProbe = later(probe, due)
 			}
 			return false
 		})
 	}
 	return st, known
+}
+
+// instant is the time that was stored, zero if none was.
+func instant[T interface {
+	comparable
+	Time() time.Time
+}](at T) (t time.Time) {
+	if at != *new(T) {
+		t = at.Time()
+	}
+	return t
+}
+
+// nextProbe is when an attempt of a failing route may begin, on the clock on
+// the wall; zero if it is not failing, or one is being made. mu is held.
+func (s *sender) nextProbe() time.Time {
+	at := s.lane.NextProbe()
+	if at.IsZero() {
+		return at
+	}
+	return s.e.q.now().Add(max(time.Until(at), 0)).UTC()
+}
+
+// when is when what is due then can really be sent. s may be nil.
+func (s *sender) when(due time.Time) time.Time {
+	if s == nil {
+		return due
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return later(due, s.nextProbe())
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// mostPoints bounds what Stats makes of one route.
+const mostPoints = 10_000
+
+// A series is one being made: points are finished one after the other.
+type series struct {
+	Series
+	at  int        // of Points, the one that row is of
+	row record.Row // what has been added since
+}
+
+func (s *series) finish() {
+	if s.row == (record.Row{}) {
+		return
+	}
+	p := &s.Points[s.at]
+	p.Accepted += max(s.row.Accepted, 0)
+	p.Delivered += s.row.Delivered
+	p.Dead += s.row.Dead + s.row.Filtered
+	p.Failed = s.row.ByClass()
+	p.P50, p.P95, p.P99 = s.row.Latency.Quantile(0.5), s.row.Latency.Quantile(0.95), s.row.Latency.Quantile(0.99)
+	s.row = record.Row{}
+}
+
+// Stats returns the statistics of the routes that match and that the config has,
+// or of which something happened then, by name. They are exact, and kept for
+// 90 days, those of minutes for 48 hours. The error wraps ctx's if that ends.
+func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
+	e := q.engine.Load()
+	if f.Until.IsZero() {
+		f.Until = q.now()
+	}
+	begin, err := e.statsBegin()
+	if err != nil {
+		return nil, err
+	}
+	from := f.Since.UTC().Truncate(f.Step)
+	if first := begin.Truncate(f.Step); from.Before(first) {
+		from = first
+	}
+	n := 0
+	if d := f.Until.Sub(from); !begin.IsZero() && d > 0 {
+		n = int((d + f.Step - 1) / f.Step)
+	}
+	if n > mostPoints {
+		return nil, fmt.Errorf("%d points of %v are asked for, at most %d can be", n, f.Step, mostPoints)
+	}
+	all := map[record.RouteNum]*series{}
+	for _, s := range e.allSenders() {
+		if Glob(cmp.Or(f.Routes, "*"), s.route.Name) {
+			all[s.route.Num] = &series{Series: Series{Route: s.route.Name}}
+		}
+	}
+	add := func(at time.Time, num record.RouteNum, r *record.Row) error {
+		s := all[num]
+		if s == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if s.Points == nil {
+			s.Points = points(from, n, f.Step)
+		}
+		if i := int(at.Sub(from) / f.Step); i != s.at {
+			s.finish()
+			s.at = i
+		}
+		s.row.Add(r)
+		return nil
+	}
+	for _, prefix := range []byte{record.HourPrefix, record.MinutePrefix} {
+		if n == 0 {
+			break
+		}
+		if err := e.store.Rows(prefix, from, f.Until, add); err != nil {
+			return nil, err
+		}
+	}
+	out := []Series{}
+	for num, s := range all {
+		switch s.finish(); {
+		case s.Points != nil:
+		case e.senderOf(num).state(record.IsPending) == StatePending:
+			s.Points = points(from, n, f.Step)
+		default:
+			continue
+		}
+		out = append(out, s.Series)
+	}
+	slices.SortFunc(out, func(a, b Series) int { return cmp.Compare(a.Route, b.Route) })
+	return out, nil
+}
+
+func points(from time.Time, n int, step time.Duration) []Point {
+	p := make([]Point, n)
+	for i := range p {
+		p[i].Time = from.Add(time.Duration(i) * step)
+	}
+	return p
+}
+
+// statsBegin is the first minute that there are statistics of, zero if there are none.
+func (e *engine) statsBegin() (time.Time, error) {
+	hour, err := e.store.FirstRow(record.HourPrefix)
+	minute, err2 := e.store.FirstRow(record.MinutePrefix)
+	if hour.IsZero() || minute.Before(hour) && !minute.IsZero() {
+		hour = minute
+	}
+	return hour, errors.Join(err, err2)
 }

@@ -259,8 +259,46 @@ type RouteStatus struct {
 	Dead         int64     // without those that were discarded
 	Discarded    int64     // but by an older version, whose count as Dead
 	OldestDue    time.Time // zero if none is due
-	LastSuccess  time.Time // zero if none since the start
+	LastSuccess  time.Time // as all that follows of attempts, from before a restart as well
 	LastError    string
 	LastErrorAt  time.Time
-	FailingSince time.Time // zero unless failing
+	FailingSince time.Time // zero unless failing; from a restart on the first failure that no success followed, be it from before
+	NextProbe    time.Time // zero unless failing and something waits, and while a probe is under way
+	// Refusals are the attempts in a row that ended in 3xx, or in 4xx other than 408,
+	// 425 and 429, up to the newest; 0 when nothing is pending or dead.
+	Refusals     int
+	RefusedSince time.Time
+	// Died are the deliveries that died in the last 15 minutes, without those discarded or filtered.
+	Died        int64
+	DiedSince   time.Time // the minute of the first of them
+	PausedSince time.Time // zero unless paused
+	HeldSince   time.Time // zero unless gone
+	Recent      Recent
+}
+
+// Recent are the attempts of the last 15 minutes by verdict.
+type Recent struct{ Delivered, Retry, Dead int64 }
+
+// StatsFilter selects statistics.
+type StatsFilter struct {
+	Routes string        // glob of * and ?, "" for all
+	Since  time.Time     // cut to Step
+	Until  time.Time     // exclusive; zero: now
+	Step   time.Duration // of a point, in whole minutes; what is older than two days is known by the hour
+}
+
+// A Series is what happened on one route, a point each Step.
+type Series struct {
+	Route  string
+	Points []Point // from the first minute that there are statistics of any route
+}
+
+// A Point is what happened from Time on, for the length of a step. Accepted,
+// Delivered and Dead count deliveries, Failed attempts. Dead is without what was
+// discarded. The latency of attempts is known within 5 %, 0 if there was none.
+type Point struct {
+	Time                      time.Time
+	Accepted, Delivered, Dead int64
+	Failed                    map[Class]int64 // nil if there was none
+	P50, P95, P99             time.Duration
 }

@@ -114,7 +114,7 @@ func offerAtOnce(use *transform.Session, routes []*Route, in *input) (made []que
 
 // takes reports whether the route's signal_types let the type pass.
 func (r *Route) takes(signalType string) bool {
-	return len(r.SignalTypes) == 0 || slices.ContainsFunc(r.SignalTypes, func(g string) bool { return glob(g, signalType) })
+	return len(r.SignalTypes) == 0 || slices.ContainsFunc(r.SignalTypes, func(g string) bool { return queue.Glob(g, signalType) })
 }
 
 // offer appends to made what the route makes of a signal that it takes, and
@@ -170,31 +170,4 @@ func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
 	defer use.Close()
 	_, bodies, err := r.run(use, r.pair, in)
 	return bodies, err
-}
-
-// glob reports whether s is what the pattern describes: * is any run of bytes,
-// ? any one byte, all else itself.
-func glob(pattern, s string) bool {
-	// Where to go on from when a byte does not fit: the last * seen takes one more.
-	star, rest := -1, 0
-	p, i := 0, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, rest = p, i
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
-			p++
-			i++
-		case star >= 0:
-			rest++
-			p, i = star+1, rest
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
 }

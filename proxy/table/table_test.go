@@ -231,18 +231,18 @@ func TestGlob(t *testing.T) {
 	}
 	for _, test := range tests {
 		for _, s := range test.yes {
-			if !glob(test.pattern, s) {
+			if !queue.Glob(test.pattern, s) {
 				t.Errorf("%q does not match %q", test.pattern, s)
 			}
 		}
 		for _, s := range test.no {
-			if glob(test.pattern, s) {
+			if queue.Glob(test.pattern, s) {
 				t.Errorf("%q matches %q", test.pattern, s)
 			}
 		}
 	}
 	long := strings.Repeat("a", 256)
-	if glob(strings.Repeat("*a", 128)+"*b", long) { // comes back at all: the stars do not multiply
+	if queue.Glob(strings.Repeat("*a", 128)+"*b", long) { // comes back at all: the stars do not multiply
 		t.Error("a glob of many stars matches what does not end so")
 	}
 }

@@ -180,11 +180,24 @@ func (l *Lane) Clear(now time.Time) {
 // End has no attempt begin any more.
 func (l *Lane) End() { l.ended = true }
 
-// Known is whether the config has the route; Paused whether it is held;
-// FailingSince when its breaker opened, zero if it is closed.
+// Known is whether the config has the route; Paused whether it is held, and
+// PausedByConfig whether the config says so; FailingSince when its breaker opened, zero if it is closed.
 func (l *Lane) Known() bool             { return l.known }
 func (l *Lane) Paused() bool            { return l.route.Paused || l.paused }
+func (l *Lane) PausedByConfig() bool    { return l.route.Paused }
 func (l *Lane) FailingSince() time.Time { return l.breaker.opened }
+
+// NextProbe is when the endpoint is tried again; zero if the breaker is closed,
+// or a probe is under way.
+func (l *Lane) NextProbe() time.Time {
+	if !l.breaker.isOpen() || l.breaker.probing {
+		return time.Time{}
+	}
+	if l.hold.After(l.breaker.probeAt) {
+		return l.hold
+	}
+	return l.breaker.probeAt
+}
 
 // Sizes are the numbers of deliveries that have a lease, and of those that are ready.
 func (l *Lane) Sizes() (leases, ready int) { return len(l.leases), len(l.ready) }

@@ -36,6 +36,8 @@ const (
 	IdemPrefix     = 'k'
 	IdemTimePrefix = 'i'
 	TextPrefix     = 't'
+	MinutePrefix   = 'n'
+	HourPrefix     = 'h'
 )
 
 // A RouteNum stands for a route's name in keys. It is never given to another name.
@@ -90,6 +92,20 @@ func TextKey(b []byte, n TextNum) []byte {
 func ParseTextKey(k []byte) (TextNum, error) {
 	n, err := ParseRouteKey(k)
 	return TextNum(n), err
+}
+
+// RowKey leads to a route's [Row] of the minute, or hour, that begins then; the prefix says which.
+func RowKey(b []byte, prefix byte, at time.Time, n RouteNum) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, prefix), uint32(min(max(at.Unix(), 0), math.MaxUint32)))
+	return binary.BigEndian.AppendUint32(b, uint32(n))
+}
+
+// ParseRowKey takes a key of RowKey apart.
+func ParseRowKey(k []byte) (at time.Time, n RouteNum, err error) {
+	if len(k) != 9 {
+		return at, 0, fmt.Errorf("statistics key % x: %w", k, ErrDamaged)
+	}
+	return time.Unix(int64(binary.BigEndian.Uint32(k[1:])), 0).UTC(), RouteNum(binary.BigEndian.Uint32(k[5:])), nil
 }
 
 // ParseRouteKey takes a key of RouteKey or CountsKey apart.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -151,6 +152,64 @@ type Counts struct {
 	Tried   Millis // when the newest attempt ended; 0: none has, or an older version wrote it
 
 	Discarded int64 // of In[IsDead]: those that are Tallied
+
+	// Of a store of a format before 4, all below is zero, but Unkept.
+	Unkept       int64  // of Made: those that no row of statistics counts, or not any more
+	LastSuccess  Stamp  // the attempt that delivered last
+	LastErrorAt  Stamp  // the attempt that failed last
+	FaultSince   Millis // the first attempt that the endpoint was to blame for, since one that it was not
+	Refusals     int64  // attempts in a row that ended in 3xx, or in 4xx other than 408, 425 and 429
+	RefusedSince Millis // the first of them
+	PausedSince  Millis // whether by SetPaused or by the config
+	HeldSince    Millis // since when the config lacks the route
+	LastError    string // what the attempt that failed last failed of
+}
+
+// Attempt counts what an attempt that ended then says of the endpoint, which is
+// to blame if fault.
+func (c *Counts) Attempt(at Stamp, e *Entry, fault bool) {
+	ended := MillisOf(at.Time())
+	c.Tried = ended
+	if e.Verdict == Delivered {
+		c.LastSuccess, c.FaultSince = at, 0
+		c.clearRefusals()
+		return
+	}
+	c.LastErrorAt, c.LastError = at, Cut(e.Error)
+	switch {
+	case !fault:
+		c.FaultSince = 0
+	case c.FaultSince == 0:
+		c.FaultSince = ended
+	}
+	switch {
+	case e.Class != Class3xx && e.Class != Class4xx, e.Status == 408, e.Status == 425, e.Status == 429:
+		c.clearRefusals()
+	default:
+		if c.Refusals++; c.Refusals == 1 {
+			c.RefusedSince = ended
+		}
+	}
+}
+
+// Settle ends what is over when nothing of the route is pending or dead.
+func (c *Counts) Settle() {
+	if c.In[IsPending]+c.In[IsDead] == c.Discarded {
+		c.clearRefusals()
+	}
+}
+
+func (c *Counts) clearRefusals() { c.Refusals, c.RefusedSince = 0, 0 }
+
+// errorMost bounds an error's text where many are kept, in bytes.
+const errorMost = 512
+
+// Cut shortens an error's text to what is kept of it beside the log.
+func Cut(text string) string {
+	if len(text) > errorMost {
+		text = strings.ToValidUTF8(text[:errorMost-3], "") + "..."
+	}
+	return text
 }
 
 // Add adds n deliveries that are as r is.
@@ -178,7 +237,13 @@ func (c *Counts) Append(b []byte) []byte {
 	b = append(b, paused)
 	b = binary.AppendUvarint(b, uint64(c.Low))
 	b = binary.AppendUvarint(b, uint64(c.Tried))
-	return binary.AppendVarint(b, c.Discarded)
+	b = binary.AppendVarint(b, c.Discarded)
+	b = binary.AppendVarint(b, c.Unkept)
+	b = binary.AppendVarint(b, c.Refusals)
+	for _, t := range [...]uint64{uint64(c.LastSuccess), uint64(c.LastErrorAt), uint64(c.FaultSince), uint64(c.RefusedSince), uint64(c.PausedSince), uint64(c.HeldSince)} {
+		b = binary.AppendUvarint(b, t)
+	}
+	return append(b, c.LastError...)
 }
 
 // ParseCounts parses what Append, of this format or an earlier one, wrote.
@@ -195,8 +260,13 @@ func ParseCounts(v []byte) (c Counts, err error) {
 	if len(p.b) > 0 {
 		c.Discarded = p.varint()
 	}
-	if len(p.b) > 0 {
-		p.bad = true
+	if c.Unkept = c.Made; len(p.b) > 0 {
+		c.Unkept, c.Refusals = p.varint(), p.varint()
+		c.LastSuccess, c.LastErrorAt = Stamp(p.uvarint(math.MaxInt64)), Stamp(p.uvarint(math.MaxInt64))
+		for _, t := range [...]*Millis{&c.FaultSince, &c.RefusedSince, &c.PausedSince, &c.HeldSince} {
+			*t = Millis(p.uvarint(math.MaxInt64))
+		}
+		c.LastError = string(p.rest())
 	}
 	return c, p.err("counts")
 }

@@ -17,6 +17,7 @@ type Batch struct {
 	touched []*Route
 	tail    Tail
 	highest record.Stamp             // of all entries of the log
+	minute  time.Time                // that statistics go to: that of the newest entry, or of the batch
 	entries []Entry                  // of this batch
 	k, v    []byte                   // scratch
 	lowPut  record.SignalID          // lowest id put since the sweeper set it to maxSignal
@@ -164,6 +165,7 @@ func (b *Batch) stamp() record.Stamp {
 		at++
 	}
 	b.tail.Newest, b.highest = at, max(b.highest, at)
+	b.minute = at.Time().Truncate(time.Minute)
 	return at
 }
 
@@ -207,6 +209,8 @@ func (b *Batch) writeCounts(counts []routeCounts) []routeCounts {
 			r.sinceLow = 0
 			r.counts.Low = b.s.o.Low(r)
 		}
+		r.counts.Settle()
+		b.putRow(r)
 		b.k, b.v = record.CountsKey(b.k[:0], r.Num), r.counts.Append(b.v[:0])
 		b.Set(b.k, b.v)
 		counts = append(counts, routeCounts{r, r.counts})

@@ -20,6 +20,8 @@ func Check(path string, fs FS) (err error) {
 		Store:  &Store{db: db, folder: &disk.Folder{Path: path, FS: fs}},
 		names:  map[string]record.RouteNum{},
 		routes: map[record.RouteNum]*checkedRoute{},
+
+		attempts: map[routeHour]tallied{}, counted: map[routeHour]tallied{},
 	}
 	for _, of := range []struct {
 		prefix byte
@@ -27,7 +29,7 @@ func Check(path string, fs FS) (err error) {
 	}{
 		{record.RoutePrefix, c.route}, {record.CountsPrefix, c.counts}, {record.SignalPrefix, c.signal}, {record.LogPrefix, c.entry},
 		{record.DeliveryPrefix, c.delivery}, {record.BodyPrefix, c.body}, {record.ExtraPrefix, c.extra}, {record.DuePrefix, c.due},
-		{record.IdemPrefix, c.idem},
+		{record.IdemPrefix, c.idem}, {record.MinutePrefix, c.row}, {record.HourPrefix, c.row},
 	} {
 		err := c.Scan([]byte{of.prefix}, []byte{of.prefix + 1}, func(k, v []byte) (bool, error) {
 			if err := of.check(k, v); err != nil {
@@ -40,6 +42,7 @@ func Check(path string, fs FS) (err error) {
 	for _, r := range c.routes {
 		c.fault(r.check())
 	}
+	c.checkRows()
 	if c.more > 0 {
 		c.faults = append(c.faults, fmt.Errorf("and %d more", c.more))
 	}
@@ -52,6 +55,9 @@ type checker struct {
 	names  map[string]record.RouteNum
 	routes map[record.RouteNum]*checkedRoute
 	oldest record.Stamp // of the log
+
+	attempts, counted map[routeHour]tallied // by the log, and by statistics
+
 	faults []error
 	more   int
 }
@@ -59,6 +65,7 @@ type checker struct {
 type checkedRoute struct {
 	name         string
 	counts, seen record.Counts
+	accepted     int64 // by statistics
 }
 
 func (c *checker) fault(err error) {
@@ -108,6 +115,9 @@ func (r *checkedRoute) check() error {
 	if r.seen.In != r.counts.In || r.seen.Discarded != r.counts.Discarded {
 		return fmt.Errorf("route %q: has %v pending, delivered, dead, %d discarded; its counts say %v, %d", r.name, r.seen.In, r.seen.Discarded, r.counts.In, r.counts.Discarded)
 	}
+	if n := r.accepted + r.counts.Unkept; n != r.counts.Made {
+		return fmt.Errorf("route %q: made %d deliveries; statistics count %d, and %d more are known of", r.name, r.counts.Made, r.accepted, r.counts.Unkept)
+	}
 	return nil
 }
 
@@ -126,6 +136,7 @@ func (c *checker) entry(k, v []byte) error {
 	if c.oldest == 0 {
 		c.oldest = e.At
 	}
+	c.logged(&e)
 	if e.Prev == e.At {
 		return errors.New("it leads to itself")
 	}

@@ -14,7 +14,7 @@ import (
 // operations write, in order, many to a batch; another, the finisher, tells
 // them the end, in the same order.
 type Operation interface {
-	// Write adds the operation's keys. It cannot fail and reads nothing from the store.
+	// Write adds the operation's keys. It cannot fail and reads nothing of deliveries from the store.
 	Write(b *Batch)
 	// Done is called once: with nil when what was written can be read and is on
 	// disk, else with the reason it may not be.
@@ -173,7 +173,7 @@ func (s *Store) commit() {
 func (s *Store) build(b *Batch, first Operation, unsynced int) *group {
 	g := newGroup(s.db)
 	g.sync = unsynced >= GroupOps
-	b.entries = g.entries
+	b.entries, b.minute = g.entries, s.o.Now().UTC().Truncate(time.Minute)
 	for op := first; ; {
 		g.ops = append(g.ops, op)
 		g.sync = g.sync || op.Urgent()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"sync"
+	"time"
 
 	"signalpost/queue/record"
 )
@@ -11,9 +12,12 @@ type Route struct {
 	Num  record.RouteNum
 	Name string
 
-	counts   record.Counts // the committer's
-	touched  bool          // the committer's: counts go into its batch
-	sinceLow int           // the committer's: batches since counts.Low was moved up
+	counts     record.Counts // the committer's
+	touched    bool          // the committer's: counts go into its batch
+	minute     time.Time     // the committer's: whose row is row
+	row        record.Row    // the committer's
+	rowTouched bool          // the committer's: row goes into its batch
+	sinceLow   int           // the committer's: batches since counts.Low was moved up
 
 	mu    sync.Mutex
 	shown record.Counts // as of the last batch that can be read; guarded by mu

@@ -68,9 +68,7 @@ func (b *Batch) putOne(id record.SignalID, route string) {
 	b.Log(r, &e)
 	d.Last = e.At
 	b.PutDelivery(id.Delivery(1), &d)
-	c := b.Count(r)
-	c.Made++
-	c.In[d.State]++
+	b.Made(r, &d)
 }
 
 // content is all that the store holds, but for what is the view's own.
@@ -380,8 +378,15 @@ func TestCheckProves(t *testing.T) {
 		"no body":          func(b *Batch, _ *Route, waits, _ record.SignalID) { b.Delete(record.BodyKey(nil, waits.Delivery(1))) },
 		"a body too many":  func(b *Batch, _ *Route, waits, _ record.SignalID) { b.PutBody(waits.Delivery(2), nil) },
 		"an extra of none": func(b *Batch, _ *Route, waits, _ record.SignalID) { b.PutExtra(waits, waits.Delivery(2)) },
-		"counts":           func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).In[record.IsDead]++; b.Count(r).Made++ },
-		"unaccounted":      func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Made++ },
+		"counts":           func(b *Batch, r *Route, _, _ record.SignalID) { b.Made(r, &record.Delivery{State: record.IsDead}) },
+		"unaccounted":      func(b *Batch, r *Route, _, _ record.SignalID) {
+			b.Made(r, &record.Delivery{})
+			b.Count(r).In[record.IsPending]--
+		},
+		"accepted by statistics": func(b *Batch, r *Route, _, _ record.SignalID) { b.Row(r).Accepted++ },
+		"an attempt that statistics lack": func(b *Batch, r *Route, _, done record.SignalID) {
+			b.Log(r, &Entry{Entry: record.Entry{Delivery: done.Delivery(1), Signal: done, Verdict: record.Retry, Sent: record.Sent{Trigger: record.Scheduled}}})
+		},
 		"discarded":        func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Discarded++ },
 		"the low mark":     func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Low = at + 1 },
 		"another's entry": func(b *Batch, r *Route, waits, done record.SignalID) {
@@ -406,8 +411,7 @@ func TestCheckProves(t *testing.T) {
 			b.PutBody(waits.Delivery(1), []byte("1"))
 			b.AddDue(r, at, waits.Delivery(1))
 			b.PutDelivery(waits.Delivery(1), &d)
-			b.Count(r).Made++
-			b.Count(r).In[record.IsPending]++
+			b.Made(r, &d)
 		})
 		if err == nil && spoil != nil {
 			err = s.Do(func(b *Batch) { spoil(b, s.Route("a"), waits, done) })

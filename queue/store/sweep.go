@@ -81,6 +81,9 @@ func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.expireTexts(now.Add(-l.MaxAge - l.Retention - 2*day)); err != nil {
 		return err
 	}
+	if err := s.tendRows(now); err != nil {
+		return err
+	}
 	_, err := s.reap(ctx, record.DeliveryID{}, reaping{
 		until:   record.FirstID(now.Add(-min(l.Retention, l.MaxAge))),
 		goUntil: record.FirstID(now.Add(-l.Retention)),
