@@ -152,6 +152,7 @@ func (s *Store) clear() {
 	s.byName, s.byNum = map[string]*Route{}, map[record.RouteNum]*Route{}
 	s.lastNum, s.lastSignal, s.tail = 0, record.SignalID{}, Tail{}
 	s.texts.clear()
+	s.minute = time.Time{}
 }
 
 var errNoStore = errors.New("this is no store of Signalpost: name another folder in queue.path")
@@ -200,7 +201,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
-	if err := s.loadTexts(); err != nil {
+	if err := cmp.Or(s.loadTexts(), s.loadRows()); err != nil {
 		return err
 	}
 	err = s.ScanBack([]byte{record.LogPrefix}, []byte{record.LogPrefix + 1}, func(k, _ []byte) (_ bool, err error) {

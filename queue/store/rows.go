@@ -11,24 +11,46 @@ const (
 	hoursKept   = 90 * day
 )
 
-// Row is the route's statistics of the minute, to be changed; they go into this batch.
-// The row of a minute that goes on is kept by the committer, which reads once a
-// minute whether there is one from before a restart, or a clock that was set back.
+// Row is the route's statistics of this minute, to be changed; they go into this batch.
+// The committer holds the newest row of each route. It reads only when the clock
+// has been set back, whether a minute has a row that was left.
 func (b *Batch) Row(r *Route) *record.Row {
 	b.Count(r)
-	if !r.minute.Equal(b.minute) {
+	if s := b.s; !r.minute.Equal(b.minute) {
 		b.putRow(r)
 		r.minute, r.row = b.minute, record.Row{}
-		v, err := b.s.Get(record.RowKey(b.k[:0], record.MinutePrefix, r.minute, r.Num))
-		if err == nil && v != nil {
-			r.row, err = record.ParseRow(v)
+		if s.minuteBack = s.minuteBack || b.minute.Before(s.minute); s.minuteBack {
+			v, err := s.Get(record.RowKey(b.k[:0], record.MinutePrefix, b.minute, r.Num))
+			if err == nil && v != nil {
+				r.row, err = record.ParseRow(v)
+			}
+			if err != nil {
+				s.reportOnce("statistics cannot be read; those of a minute that the clock came back to begin anew", err)
+			}
 		}
-		if err != nil {
-			b.s.reportOnce("statistics of the last minute cannot be read; they begin anew", err)
+		if b.minute.After(s.minute) {
+			s.minute = b.minute
 		}
 	}
 	r.rowTouched = true
 	return &r.row
+}
+
+// loadRows reads the rows that may go on: those of the newest minute there is.
+func (s *Store) loadRows() error {
+	err := s.ScanBack([]byte{record.MinutePrefix}, []byte{record.MinutePrefix + 1}, func(k, _ []byte) (_ bool, err error) {
+		s.minute, _, err = record.ParseRowKey(k)
+		return false, err
+	})
+	if err != nil {
+		return err
+	}
+	return s.Rows(record.MinutePrefix, s.minute, s.minute.Add(time.Minute), func(at time.Time, n record.RouteNum, row *record.Row) error {
+		if r := s.RouteOf(n); r != nil {
+			r.minute, r.row = at, *row
+		}
+		return nil
+	})
 }
 
 // Made counts a new delivery.

@@ -92,7 +92,9 @@ type Store struct {
 	byNum    map[record.RouteNum]*Route // the same; guarded by routesMu
 	lastNum  record.RouteNum            // the committer's
 
-	texts texts
+	texts      texts
+	minute     time.Time // the committer's: the newest that there are statistics of
+	minuteBack bool      // the committer's: the clock was set back behind it
 
 	lastSignal record.SignalID // the newest when the store was opened
 
