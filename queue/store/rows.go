@@ -25,7 +25,7 @@ func (b *Batch) Row(r *Route) *record.Row {
 				r.row, err = record.ParseRow(v)
 			}
 			if err != nil {
-				s.reportOnce("statistics cannot be read; those of a minute that the clock came back to begin anew", err)
+				s.ReportOnce("statistics cannot be read; those of a minute that the clock came back to begin anew", err)
 			}
 		}
 		if b.minute.After(s.minute) {
