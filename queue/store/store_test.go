@@ -379,7 +379,7 @@ func TestCheckProves(t *testing.T) {
 		"a body too many":  func(b *Batch, _ *Route, waits, _ record.SignalID) { b.PutBody(waits.Delivery(2), nil) },
 		"an extra of none": func(b *Batch, _ *Route, waits, _ record.SignalID) { b.PutExtra(waits, waits.Delivery(2)) },
 		"counts":           func(b *Batch, r *Route, _, _ record.SignalID) { b.Made(r, &record.Delivery{State: record.IsDead}) },
-		"unaccounted":      func(b *Batch, r *Route, _, _ record.SignalID) {
+		"unaccounted": func(b *Batch, r *Route, _, _ record.SignalID) {
 			b.Made(r, &record.Delivery{})
 			b.Count(r).In[record.IsPending]--
 		},
@@ -387,8 +387,8 @@ func TestCheckProves(t *testing.T) {
 		"an attempt that statistics lack": func(b *Batch, r *Route, _, done record.SignalID) {
 			b.Log(r, &Entry{Entry: record.Entry{Delivery: done.Delivery(1), Signal: done, Verdict: record.Retry, Sent: record.Sent{Trigger: record.Scheduled}}})
 		},
-		"discarded":        func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Discarded++ },
-		"the low mark":     func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Low = at + 1 },
+		"discarded":    func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Discarded++ },
+		"the low mark": func(b *Batch, r *Route, _, _ record.SignalID) { b.Count(r).Low = at + 1 },
 		"another's entry": func(b *Batch, r *Route, waits, done record.SignalID) {
 			b.Log(r, &Entry{Entry: record.Entry{Delivery: waits.Delivery(1), Signal: waits, Verdict: record.Retry, Prev: b.Newest()}})
 		},
