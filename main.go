@@ -27,6 +27,7 @@ import (
 
 	"signalpost/proxy"
 	"signalpost/proxy/cli"
+	"signalpost/proxy/config"
 	"signalpost/proxy/term"
 )
 
@@ -79,7 +80,8 @@ func run(c *cobra.Command, _ []string) error {
 	// net/http tells the standard logger what receivers send unasked, unmasked.
 	stdlog.SetOutput(io.Discard)
 
-	cfg, err := cli.LoadConfig(c)
+	path, _ := cli.ConfigPath(c)
+	cfg, err := config.Load(c.Context(), path)
 	if err != nil {
 		return err
 	}

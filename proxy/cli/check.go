@@ -26,7 +26,7 @@ Nothing is sent, and the store is not touched.`,
 	ConfigFlag(c)
 	jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := LoadConfig(c)
+		cfg, err := loadConfig(c)
 		out := newOutput(c)
 		if err != nil && !out.json {
 			return err

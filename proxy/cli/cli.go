@@ -179,10 +179,10 @@ func ConfigPath(c *cobra.Command) (path string, named bool) {
 	return cmp.Or(path, "signalpost.toml"), path != ""
 }
 
-// LoadConfig reads the config file a command is about.
-func LoadConfig(c *cobra.Command) (*config.Config, error) {
+// loadConfig reads the config file a command is about, once; - is standard input.
+func loadConfig(c *cobra.Command) (*config.Config, error) {
 	path, _ := ConfigPath(c)
-	return config.Load(c.Context(), path)
+	return config.LoadOnce(c.Context(), path)
 }
 
 // oneOf completes a flag with a fixed set of values.

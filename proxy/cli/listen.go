@@ -95,7 +95,7 @@ config file.`,
 // about them. A file that nobody named need not be there, nor be right.
 func configSecrets(c *cobra.Command) (secrets []string, about string, err error) {
 	path, named := ConfigPath(c)
-	cfg, err := LoadConfig(c)
+	cfg, err := loadConfig(c)
 	switch _, missing := os.Stat(path); {
 	case err != nil && named:
 		return nil, "", fmt.Errorf("%w\nlisten verifies with its secrets; mend it, or name a secret with --secret", err)

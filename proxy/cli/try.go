@@ -33,7 +33,7 @@ expression does.`,
 	route := c.Flags().String("route", "", "try the route `NAME` alone")
 	headers := c.Flags().Bool("headers", false, "print the request's headers too")
 	c.RegisterFlagCompletionFunc("route", func(c *cobra.Command, _ []string, _ string) (names []string, _ cobra.ShellCompDirective) {
-		if cfg, err := LoadConfig(c); err == nil {
+		if cfg, err := loadConfig(c); err == nil {
 			for i := range cfg.Routes {
 				names = append(names, cfg.Routes[i].Name)
 			}
@@ -41,7 +41,7 @@ expression does.`,
 		return names, cobra.ShellCompDirectiveNoFileComp
 	})
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cfg, err := LoadConfig(c)
+		cfg, err := loadConfig(c)
 		if err != nil {
 			return err
 		}

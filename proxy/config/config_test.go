@@ -460,6 +460,10 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails("pipe", "cannot be read: it is a pipe")
+	go os.WriteFile(path, []byte(minimal+`secret = { file = "secret" }`), 0)
+	if c, err := LoadOnce(t.Context(), path); err != nil || c.Routes[0].Secrets[0].Reveal() != canary {
+		t.Errorf("a pipe, once: %v, %v", c, err)
+	}
 
 	path = dir
 	fails("folder", "cannot be read: it is a folder")

@@ -122,13 +122,16 @@ func (d *decoder) read(v *value, keys schema, prefix string) (bad map[string]boo
 	bad = map[string]bool{}
 	for _, e := range v.sorted() {
 		before := len(d.faults)
-		if f, ok := keys[e.name]; ok {
+		switch f, ok := keys[e.name]; {
+		case !ok:
+			bad[d.unknown(e, keys, prefix)] = true
+		case e.broken && e.kind == kindString: // reported
+			bad[e.name] = true
+		default:
 			f.read(d, prefix+e.name, e)
 			if !f.jq {
 				d.warnDollar(e)
 			}
-		} else {
-			bad[d.unknown(e, keys, prefix)] = true
 		}
 		if len(d.faults) > before {
 			bad[e.name] = true
@@ -245,6 +248,9 @@ func (v *value) show() string {
 func (d *decoder) abs(path string) string {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path)
+	}
+	if strings.HasPrefix(d.file, "/dev/") { // a pipe
+		return absolute(path)
 	}
 	return filepath.Join(filepath.Dir(absolute(d.file)), path)
 }

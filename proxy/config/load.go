@@ -28,9 +28,24 @@ const (
 // Load reads and checks the file at path and everything it names. It returns a
 // complete Config, or an error of type *LoadError. It waits for files until ctx
 // ends, and no longer than 10 s in all.
-func Load(ctx context.Context, path string) (c *Config, err error) {
+func Load(ctx context.Context, path string) (*Config, error) { return load(ctx, path, files.Read) }
+
+// LoadOnce is Load for a look at a config that is not loaded again: the file may
+// be a pipe, such as - for standard input. Paths in one under /dev are relative
+// to the working folder.
+func LoadOnce(ctx context.Context, path string) (*Config, error) {
+	if path == "-" {
+		path = "/dev/stdin"
+	}
+	return load(ctx, path, files.ReadOnce)
+}
+
+// A reader returns the content of a file of at most most bytes before ctx ends.
+type reader func(ctx context.Context, path string, most int64) ([]byte, error)
+
+func load(ctx context.Context, path string, file reader) (c *Config, err error) {
 	held := map[string]string{}
-	err = open(ctx, path, held, func(data []byte, out outside) error {
+	err = open(ctx, path, file, held, func(data []byte, out outside) error {
 		var faults Faults
 		if c, faults = parse(path, data, out); len(faults) > 0 {
 			return &LoadError{faults, held, nil}
@@ -46,7 +61,7 @@ func Load(ctx context.Context, path string) (c *Config, err error) {
 // zero if it cannot be read: a shell may lack what the sidecar has. An error says
 // why the file, or listen, cannot be read; it wraps that of reading.
 func LoadServer(ctx context.Context, path string) (s Server, err error) {
-	err = open(ctx, path, map[string]string{}, func(data []byte, out outside) error {
+	err = open(ctx, path, files.Read, map[string]string{}, func(data []byte, out outside) error {
 		d := newDecoder(path, data, out)
 		keys, t := serverKeys(&s), cmp.Or(d.root.keys["server"], d.root)
 		if t.broken || t.kind != kindTable || t != d.root && d.read(t, keys, "")["listen"] {
@@ -59,13 +74,13 @@ func LoadServer(ctx context.Context, path string) (s Server, err error) {
 
 // open hands then the content of the file at path, and what reads each file once,
 // until ctx ends, and notes in held what it read.
-func open(ctx context.Context, path string, held map[string]string, then func(data []byte, out outside) error) error {
+func open(ctx context.Context, path string, file reader, held map[string]string, then func(data []byte, out outside) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	reads := map[string]func() ([]byte, error){}
 	read := func(path string) ([]byte, error) {
 		if reads[path] == nil {
-			reads[path] = sync.OnceValues(func() ([]byte, error) { return files.Read(ctx, path, MaxFile) })
+			reads[path] = sync.OnceValues(func() ([]byte, error) { return file(ctx, path, MaxFile) })
 		}
 		data, err := reads[path]()
 		held[path] = files.Digest(data, err)
@@ -90,8 +105,10 @@ func absolute(path string) string {
 // parse turns the content of the file at path into a Config without Held, or faults.
 func parse(path string, data []byte, out outside) (*Config, Faults) {
 	if encoding := wide(data); encoding != "" {
-		return nil, Faults{{File: path, Line: 1, Column: 1,
-			Msg: "the file is " + encoding + ", as PowerShell's > writes it: store it as UTF-8, in PowerShell with Out-File -Encoding utf8"}}
+		if encoding == "UTF-16" {
+			encoding += ", as PowerShell's > writes it"
+		}
+		return nil, Faults{{File: path, Line: 1, Column: 1, Msg: "the file is " + encoding + ": store it as UTF-8, in PowerShell with Out-File -Encoding utf8"}}
 	}
 	d := newDecoder(path, data, out)
 	c := d.config()

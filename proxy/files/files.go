@@ -23,26 +23,45 @@ import (
 // Read returns the content of the regular file at path, at most most bytes. It
 // returns when ctx ends, even if the file system hangs.
 func Read(ctx context.Context, path string, most int64) ([]byte, error) {
-	return Interruptible(ctx, path, func() ([]byte, error) {
-		// To open a device or a socket may do something: look first.
-		if err := regular(os.Stat(path)); err != nil {
-			return nil, err
-		}
-		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		// The path may lead elsewhere by now: what counts is what was opened.
-		if err := regular(f.Stat()); err != nil {
-			return nil, err
-		}
-		data, err := io.ReadAll(io.LimitReader(f, most+1))
-		if err == nil && int64(len(data)) > most {
-			err = fmt.Errorf("it is larger than %s: name the right file, or shorten it", units.FormatSize(most))
-		}
-		return data, err
+	return Interruptible(ctx, path, func() ([]byte, error) { return read(path, most, syscall.O_NONBLOCK, regular) })
+}
+
+// ReadOnce is Read for a file that is not read again, and may therefore be a
+// pipe: its content is what comes until its writers close it.
+func ReadOnce(ctx context.Context, path string, most int64) ([]byte, error) {
+	data, err := Interruptible(ctx, path, func() ([]byte, error) {
+		return read(path, most, 0, func(info fs.FileInfo, err error) error {
+			if err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+				return nil
+			}
+			return regular(info, err)
+		})
 	})
+	if errors.Is(err, ErrHung) {
+		err = fmt.Errorf("it did not end in time: what writes to a pipe has to close it; of a file, %w", err)
+	}
+	return data, err
+}
+
+func read(path string, most int64, flag int, check func(fs.FileInfo, error) error) ([]byte, error) {
+	// To open a device or a socket may do something: look first.
+	if err := check(os.Stat(path)); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// The path may lead elsewhere by now: what counts is what was opened.
+	if err := check(f.Stat()); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("it is larger than %s: name the right file, or shorten it", units.FormatSize(most))
+	}
+	return data, err
 }
 
 // Digest stands for what a file was read to hold, or for why it could not be

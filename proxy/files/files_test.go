@@ -54,6 +54,44 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+// A pipe is read to its end by who may, however late its writer comes, and no longer than that may take.
+func TestReadOnce(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	write(t, dir, "file", "of a file")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{pipe: "of a pipe", filepath.Join(dir, "file"): "of a file"} {
+		go func() {
+			if path == pipe {
+				time.Sleep(20 * time.Millisecond)
+				os.WriteFile(pipe, []byte("of a pipe"), 0)
+			}
+		}()
+		if data, err := ReadOnce(t.Context(), path, 9); string(data) != want || err != nil {
+			t.Errorf("%s: %q, %v", path, data, err)
+		}
+	}
+	go os.WriteFile(pipe, []byte("more than nine"), 0)
+	if data, err := ReadOnce(t.Context(), pipe, 9); err == nil || !strings.Contains(err.Error(), "it is larger than 9B") {
+		t.Errorf("too much: %q, %v", data, err)
+	}
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := ReadOnce(ctx, pipe, 9); !errors.Is(err, ErrHung) || !strings.Contains(err.Error(), "what writes to a pipe has to close it") {
+		t.Errorf("no end: %v", err)
+	}
+	if _, err := ReadOnce(t.Context(), dir, 9); err == nil || !strings.Contains(err.Error(), "it is a folder: ") {
+		t.Errorf("a folder: %v", err)
+	}
+}
+
 // Whoever reads from a file system that hangs gets away, and leaves one
 // goroutine a path, which another attempt does not add to.
 func TestInterruptible(t *testing.T) {
