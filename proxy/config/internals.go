@@ -30,7 +30,7 @@ type value struct {
 	text    string // of a string: what it says; of another scalar: as written
 	list    []*value
 	keys    map[string]*value // of a table
-	broken  bool              // a syntax error hides some of its keys
+	broken  bool              // a syntax error hides some of its keys, or is in it
 }
 
 // A kind is what errors call it.
@@ -83,6 +83,9 @@ type document struct {
 // sectionLine matches the header of a section, alone on its line.
 var sectionLine = regexp.MustCompile(`(?m)^[ \t]*(\[(server|queue|log|defaults)\]|\[\[route\]\])[ \t]*(#.*)?\r?$`)
 
+// keyLine matches a line in a string such as `secret = "x"`, which no jq has.
+var keyLine = regexp.MustCompile(`\n[ \t]*[A-Za-z0-9_'"-][A-Za-z0-9_'".-]*[ \t]*=[ \t]*["'{\[0-9tf]`)
+
 // readTree reads a document. It reports what breaks the rules of TOML, and
 // leaves out of the tree what could not be understood.
 func readTree(data []byte, fault func(at int, format string, args ...any)) *document {
@@ -98,28 +101,34 @@ func readTree(data []byte, fault func(at int, format string, args ...any)) *docu
 func (d *document) read() int {
 	var p unstable.Parser
 	p.Reset(d.data[d.start:])
-	next := d.start // the line after the last good expression
+	next := d.start    // the line after the last good expression
+	last := new(value) // its value
 	for p.NextExpression() {
 		e := p.Expression()
 		names := d.names(e)
-		first, last := names[0], names[len(names)-1]
-		end := last.key + len(last.raw)
+		first, key := names[0], names[len(names)-1]
+		end := key.key + len(key.raw)
 		if e.Kind != unstable.KeyValue || d.current == d.root {
 			d.sections = append(d.sections, first)
 		}
 		if e.Kind != unstable.KeyValue {
+			last = key
 			d.header(names, e.Kind == unstable.ArrayTable)
 		} else {
 			end = d.at(e.Raw) + int(e.Raw.Length)
 			if section := sectionLine.FindSubmatch(d.data[first.key:end]); section != nil && string(section[2]) != "log" { // [log] is jq
 				return d.syntax(first.key, "a string that begins here goes on over sections of this file: its closing quotes are missing")
 			}
-			d.keyValue(d.current, e)
+			last = d.keyValue(d.current, e)
 		}
 		next = d.nextLine(end)
 	}
 	if p.Error() == nil {
 		return len(d.data)
+	}
+	if last.kind == kindString && keyLine.MatchString(last.raw) {
+		last.broken = true
+		return d.syntax(last.at, "a string that begins here goes on over lines that look like keys of this file: its closing quotes are missing")
 	}
 	at, msg := next, p.Error().Error()
 	if perr, ok := errors.AsType[*unstable.ParserError](p.Error()); ok {
@@ -268,13 +277,14 @@ func (d *document) header(names []*value, element bool) {
 	}
 }
 
-// keyValue adds `a.b.c = value` to table.
-func (d *document) keyValue(table *value, n *unstable.Node) {
+// keyValue adds `a.b.c = value` to table, and returns the value.
+func (d *document) keyValue(table *value, n *unstable.Node) *value {
 	table, last := d.enter(table, d.names(n), dotted)
 	end := last.key + len(last.raw)
 	v := d.value(n.Value(), end+bytes.IndexByte(d.data[end:], '['))
 	v.name, v.key = last.name, last.key
 	d.add(table, v)
+	return v
 }
 
 // value converts a parsed value. list is where it begins if it is a list, which

@@ -192,9 +192,6 @@ func program(dst **transform.Program, source *string, filter bool) field {
 	return f
 }
 
-// keyLine matches a line such as `secret = "x"`, which no jq has.
-var keyLine = regexp.MustCompile(`\n[ \t]*[A-Za-z0-9_'"-][A-Za-z0-9_'".-]*[ \t]*=[ \t]*["'{\[0-9tf]`)
-
 func username(d *decoder, key string, v *value) (string, bool) {
 	ok := v.kind == kindString && !strings.ContainsFunc(v.text, func(c rune) bool { return c == ':' || unicode.IsControl(c) })
 	if v.kind != kindString {
