@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"cmp"
+
 	"signalpost/queue/lane"
 	"signalpost/queue/record"
 	"signalpost/queue/store"
@@ -51,24 +53,36 @@ func (c *change) Write(b *store.Batch) {
 		b.Log(s.route, c.entry)
 		c.now.Last = c.entry.At
 	}
-	n := b.Count(s.route)
 	c.now.Flags &^= record.Tallied
 	if c.now.Reason == Discarded {
 		c.now.Flags |= record.Tallied
 	}
-	n.Add(&c.was, -1)
-	n.Add(&c.now, 1)
-	row := b.Row(s.route)
-	row.Move(&c.was, &c.now)
 	if c.entry == &c.tried {
-		n.Attempt(c.entry.At, &c.entry.Entry, c.fault)
-		row.Attempt(&c.entry.Entry)
+		b.Count(s.route).Attempt(c.entry.At, &c.entry.Entry, c.fault)
+		b.Row(s.route).Attempt(&c.entry.Entry)
 	}
+	if c.failed() {
+		c.now.Cause = b.Fail(s.route, c.id, causeOf(&c.entry.Entry))
+	}
+	if c.now.State == record.IsDelivered || c.now.Reason == Discarded || c.now.Reason == Filtered {
+		c.now.Cause = 0
+	}
+	b.Move(s.route, &c.was, &c.now)
 	if c.now.State == record.IsPending {
 		b.AddDue(s.route, c.now.Due, c.id)
 		s.writing(c.now.Due, c.id)
 	}
 	b.PutDelivery(c.id, &c.now)
+}
+
+// failed is whether an attempt failed, or the expression.
+func (c *change) failed() bool {
+	return c.entry == &c.tried && c.entry.Verdict != Delivered || c.entry != nil && c.now.Reason == Transform
+}
+
+// causeOf is what the attempt failed of; an expression fails on our side.
+func causeOf(e *record.Entry) record.Cause {
+	return record.Cause{Class: cmp.Or(e.Class, ClassLocal), Status: e.Status, Error: e.Error}
 }
 
 // writeEnd ends that the delivery is due; one that was given up makes no

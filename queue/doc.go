@@ -26,12 +26,14 @@
 //	h hour[4] route[4]              the same, of minutes of more than two days ago; kept for 90 days
 //	t text[4]                       day text
 //	s signal[16]                    0[1] config type traceparent bytes-received
-//	d delivery[16]                  state[1] flags[1] reason[1] route [signal[16]] attempts base due newest-entry [since]
+//	d delivery[16]                  state[1] flags[1] reason[1] route [signal[16]] attempts base due newest-entry [since] [cause[8]]
 //	b delivery[16]                  the body, if it is not the signal's bytes
 //	x signal[16] delivery[16]       a delivery that a reshaped retry added to the signal
 //	q route[4] due[8] delivery[16]  a pending delivery, at the milliseconds it is due
 //	l time[8]                       flags[1] verdict[1] reason[1] delivery[16] [signal[16]] route attempt status
 //	                                microseconds next-due entry-before [sent] type error response
+//	f hour[4] route[4] cause[8]     class[1] sample[16] status attempts first last error, kept for 30 days
+//	w route[4] cause[8]             pending dead: deliveries that name the cause, while there are any
 //	k key[16]                       time[8] digest[32] answer, by the hash of an Idempotency-Key
 //	i time[8] key[16]               when that was bound, in milliseconds
 //	p                               with a store.Log: up to where the view has it
@@ -41,6 +43,10 @@
 // again on each day that it is used; it goes when nothing can name it any more. sent is
 // class-and-trigger[1] parts[1], the microseconds of DNS, connect, TLS and first
 // byte, started as milliseconds after the delivery was made, config peer request: some 12 bytes.
+//
+// A cause is a hash of class, status and error, by which a delivery whose newest attempt
+// failed names it. The committer has all of w, and of the hour f, in memory: a route has
+// at most 256 of the one and 32 of the other, beside one for each class that gathers the rest.
 //
 // Signals, deliveries, bodies and log entries come in the order of their keys and go
 // in ranges from the old end. Of a signal accepted and delivered at the first
@@ -65,7 +71,8 @@
 //     of a batch says so with it: TestSweepWhileSignalsComeIn, TestStatusCounts.
 //     Held is pending on a route that the config lacks.
 //     Of each route and hour, statistics count the attempts that the log has, and
-//     over all time what was made: TestStatistics, TestCheckProves, TestPowerCuts.
+//     over all time what was made; each cause counts the deliveries that name it:
+//     TestStatistics, TestProblems, TestCheckProves, TestPowerCuts.
 //  5. Nothing pending is due before its route's low-water mark, so that a
 //     start need not walk over what was done before: lane's TestLowWaterMark,
 //     TestRestartFindsWhatIsDueBeforeARetry, TestSearchSkipsWhatWasDone.

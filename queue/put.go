@@ -88,7 +88,7 @@ func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags
 		r.Flags |= record.NoBody
 		died := store.Entry{Entry: record.Entry{Delivery: id, Signal: s.ID, Type: s.Type, Verdict: Dead, Reason: Transform, Error: m.Error}}
 		b.Log(route, &died)
-		r.Last = died.At
+		r.Last, r.Cause = died.At, b.Fail(route, id, causeOf(&died.Entry))
 	} else {
 		if m.Body != nil && !bytes.Equal(m.Body, s.Body) {
 			r.Flags |= record.OwnBody

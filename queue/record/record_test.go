@@ -62,7 +62,7 @@ func TestRecordsComeBack(t *testing.T) {
 	for _, want := range []Delivery{
 		{Signal: near},
 		{State: IsDead, Flags: OwnBody | OwnSignal, Route: math.MaxUint32, Signal: far, Attempts: 12, Base: 10, Reason: Discarded, Last: math.MaxInt64},
-		{State: IsPending, Flags: NoBody, Route: 1, Signal: near, Due: math.MaxInt64},
+		{State: IsPending, Flags: NoBody, Route: 1, Signal: near, Due: math.MaxInt64, Cause: math.MaxUint64},
 	} {
 		if got, err := ParseDelivery(own, want.Append(nil)); err != nil || got != want {
 			t.Errorf("%+v came back as %+v, %v", want, got, err)
@@ -134,7 +134,7 @@ func FuzzParseSignal(f *testing.F) {
 
 func FuzzParseDelivery(f *testing.F) {
 	id := DeliveryID(id16(0xa5))
-	r := Delivery{State: IsDead, Flags: OwnSignal, Route: 300, Signal: SignalID(id16(0xb0)), Attempts: 300, Base: 2, Due: 1 << 40, Reason: Transform, Last: 1 << 60}
+	r := Delivery{State: IsDead, Flags: OwnSignal, Route: 300, Signal: SignalID(id16(0xb0)), Attempts: 300, Base: 2, Due: 1 << 40, Reason: Transform, Last: 1 << 60, Cause: 1 << 63}
 	fuzzRecord(f, r.Append(nil), func(b []byte) (Delivery, error) { return ParseDelivery(id, b) },
 		func(r Delivery) []byte { return r.Append(nil) })
 }
@@ -146,8 +146,31 @@ func FuzzParseLog(f *testing.F) {
 }
 
 func FuzzParseCounts(f *testing.F) {
-	r := Counts{Made: 1000, In: [States]int64{1, 2, 3}, Expired: 994, Paused: true, Low: 1 << 40, Discarded: 3}
+	r := Counts{Made: 1000, In: [States]int64{1, 2, 3}, Expired: 994, Paused: true, Low: 1 << 40, Discarded: 3,
+		Unkept: 7, LastSuccess: 1 << 60, LastErrorAt: 1 << 59, FaultSince: 5, Refusals: 300, RefusedSince: 6, PausedSince: 7, HeldSince: 8, LastError: "503"}
 	fuzzRecord(f, r.Append(nil), ParseCounts, func(r Counts) []byte { return r.Append(nil) })
+}
+
+func FuzzParseRow(f *testing.F) {
+	r := Row{Accepted: -1, Delivered: 300, Dead: 1, Filtered: 2, Discarded: 3, Retry: 4}
+	r.Attempt(&Entry{Verdict: Retry, Sent: Sent{Class: ClassTLS}, Duration: time.Second})
+	r.Attempt(&Entry{Verdict: Delivered, Duration: 24 * time.Hour})
+	fuzzRecord(f, r.Append(nil), ParseRow, func(r Row) []byte { return r.Append(nil) })
+}
+
+func FuzzParseFailures(f *testing.F) {
+	r := Failures{Cause: Cause{Class: Class4xx, Status: 410, Error: "410 Gone"}, Count: 300, First: 1 << 60, Last: 1 << 61, Sample: DeliveryID(id16(1))}
+	fuzzRecord(f, r.Append(nil), ParseFailures, func(r Failures) []byte { return r.Append(nil) })
+}
+
+func FuzzParseSuffering(f *testing.F) {
+	r := Suffering{Pending: 300, Dead: 1}
+	fuzzRecord(f, r.Append(nil), ParseSuffering, func(r Suffering) []byte { return r.Append(nil) })
+}
+
+func FuzzParseText(f *testing.F) {
+	r := Text{Day: 20000, Text: "939ab1"}
+	fuzzRecord(f, r.Append(nil), ParseText, func(r Text) []byte { return r.Append(nil) })
 }
 
 func FuzzParseIdem(f *testing.F) {

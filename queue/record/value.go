@@ -87,6 +87,7 @@ const (
 	Revived               // it was sent again on request: its age counts from then
 	GivenUp               // it was discarded while an attempt was under way, which is the last
 	Tallied               // it is in Counts.Discarded; an older version did not count those
+	caused                // stored only: it has a cause
 )
 
 // A Delivery is the value of a delivery's key: all about it that changes.
@@ -101,11 +102,16 @@ type Delivery struct {
 	Reason   Reason   // dead only
 	Last     Stamp    // its newest log entry, 0 if there is none
 	Since    Millis   // when it was last sent again; stored only with Revived
+	Cause    CauseID  // pending or dead only: what its newest attempt failed of; 0 as well for what a format before 4 wrote
 }
 
 // Append appends the value to b.
 func (r *Delivery) Append(b []byte) []byte {
-	b = append(b, byte(r.State), r.Flags, index(reasons, r.Reason))
+	flags := r.Flags &^ caused
+	if r.Cause != 0 {
+		flags |= caused
+	}
+	b = append(b, byte(r.State), flags, index(reasons, r.Reason))
 	b = binary.AppendUvarint(b, uint64(r.Route))
 	if r.Flags&OwnSignal != 0 {
 		b = append(b, r.Signal[:]...)
@@ -116,6 +122,9 @@ func (r *Delivery) Append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(r.Last))
 	if r.Flags&Revived != 0 {
 		b = binary.AppendUvarint(b, uint64(r.Since))
+	}
+	if r.Cause != 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(r.Cause))
 	}
 	return b
 }
@@ -135,6 +144,12 @@ func ParseDelivery(id DeliveryID, v []byte) (r Delivery, err error) {
 	r.Last = Stamp(p.uvarint(math.MaxInt64))
 	if r.Flags&Revived != 0 {
 		r.Since = Millis(p.uvarint(math.MaxInt64))
+	}
+	if r.Flags&caused != 0 {
+		r.Flags &^= caused
+		if v := p.bytes(8); v != nil {
+			r.Cause = CauseID(binary.BigEndian.Uint64(v))
+		}
 	}
 	if r.State >= States || r.Base > r.Attempts || len(p.b) > 0 {
 		p.bad = true

@@ -211,6 +211,7 @@ func (b *Batch) writeCounts(counts []routeCounts) []routeCounts {
 		}
 		r.counts.Settle()
 		b.putRow(r)
+		b.putCauses(r)
 		b.k, b.v = record.CountsKey(b.k[:0], r.Num), r.counts.Append(b.v[:0])
 		b.Set(b.k, b.v)
 		counts = append(counts, routeCounts{r, r.counts})

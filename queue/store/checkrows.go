@@ -66,3 +66,33 @@ func (c *checker) checkRows() {
 		}
 	}
 }
+
+// suffering: it counts the deliveries that name the cause; all have been seen.
+func (c *checker) suffering(k, v []byte) error {
+	n, cause, err := record.ParseSufferingKey(k)
+	if err != nil {
+		return err
+	}
+	want, err := record.ParseSuffering(v)
+	if err != nil {
+		return err
+	}
+	r := c.routes[n]
+	if r == nil || r.suffering[cause] != want {
+		return fmt.Errorf("cause %x: says %+v, deliveries say otherwise", cause, want)
+	}
+	delete(r.suffering, cause)
+	return nil
+}
+
+func (c *checker) failures(k, v []byte) error {
+	n, cause, err := record.ParseFailuresKey(k)
+	if err != nil {
+		return err
+	}
+	f, err := record.ParseFailures(v)
+	if err == nil && (f.ID() != cause || c.routes[n] == nil || f.Count < 1) {
+		err = fmt.Errorf("failures %+v of another cause, or of no route", f)
+	}
+	return err
+}

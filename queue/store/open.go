@@ -201,7 +201,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
-	if err := cmp.Or(s.loadTexts(), s.loadRows()); err != nil {
+	if err := cmp.Or(s.loadTexts(), s.loadRows(), s.loadCauses()); err != nil {
 		return err
 	}
 	err = s.ScanBack([]byte{record.LogPrefix}, []byte{record.LogPrefix + 1}, func(k, _ []byte) (_ bool, err error) {

@@ -17,6 +17,7 @@ type Route struct {
 	minute     time.Time     // the committer's: whose row is row
 	row        record.Row    // the committer's
 	rowTouched bool          // the committer's: row goes into its batch
+	causes     causes        // the committer's
 	sinceLow   int           // the committer's: batches since counts.Low was moved up
 
 	mu    sync.Mutex
@@ -56,7 +57,9 @@ func (s *Store) Routes() []*Route {
 }
 
 func (s *Store) addRoute(name string, n record.RouteNum) *Route {
-	r := &Route{Num: n, Name: name}
+	r := &Route{Num: n, Name: name, causes: causes{
+		failures: map[record.CauseID]*record.Failures{}, suffer: map[record.CauseID]*record.Suffering{}, touched: map[record.CauseID]bool{},
+	}}
 	s.routesMu.Lock()
 	defer s.routesMu.Unlock()
 	s.byName[name], s.byNum[n] = r, r

@@ -57,7 +57,7 @@ func (s *Store) loadRows() error {
 func (b *Batch) Made(r *Route, d *record.Delivery) {
 	c, row := b.Count(r), b.Row(r)
 	c.Made++
-	c.Add(d, 1)
+	b.count(r, d, 1)
 	row.Accepted++
 	row.Move(&record.Delivery{}, d)
 }
@@ -66,7 +66,7 @@ func (b *Batch) Made(r *Route, d *record.Delivery) {
 func (b *Batch) Unmade(r *Route, d *record.Delivery) {
 	c, row := b.Count(r), b.Row(r)
 	c.Made--
-	c.Add(d, -1)
+	b.count(r, d, -1)
 	row.Accepted--
 	if d.State == record.IsDead {
 		row.Dead--
@@ -121,6 +121,9 @@ func (s *Store) tendRows(now time.Time) error {
 		if err := s.rollUp(hour); err != nil {
 			return err
 		}
+	}
+	if err := s.trim(record.FailuresPrefix, record.FailuresKey(nil, now.Add(-causesKept), 0, 0)); err != nil {
+		return err
 	}
 	before = now.Add(-hoursKept).Truncate(time.Hour)
 	gone := map[record.RouteNum]int64{}

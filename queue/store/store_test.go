@@ -383,6 +383,10 @@ func TestCheckProves(t *testing.T) {
 			b.Made(r, &record.Delivery{})
 			b.Count(r).In[record.IsPending]--
 		},
+		"a cause that nobody names": func(b *Batch, r *Route, _, _ record.SignalID) {
+			b.count(r, &record.Delivery{State: record.IsDead, Cause: 7}, 1)
+			b.Count(r).In[record.IsDead]--
+		},
 		"accepted by statistics": func(b *Batch, r *Route, _, _ record.SignalID) { b.Row(r).Accepted++ },
 		"an attempt that statistics lack": func(b *Batch, r *Route, _, done record.SignalID) {
 			b.Log(r, &Entry{Entry: record.Entry{Delivery: done.Delivery(1), Signal: done, Verdict: record.Retry, Sent: record.Sent{Trigger: record.Scheduled}}})

@@ -203,7 +203,7 @@ func (s *Store) reapSome(pos record.DeliveryID, rp *reaping) (reaped, error) {
 	if err := s.Do(func(b *Batch) { b.lowPut = maxSignal }); err != nil {
 		return reaped{}, err
 	}
-	l := look{s: s, reaping: rp, from: pos, tallies: map[*Route]*record.Counts{}}
+	l := look{s: s, reaping: rp, from: pos}
 	l.done.end = rp.until
 	l.extra = extras{s: s, to: pos.Signal(), until: rp.until, items: rp.items}
 	if err := l.walk(pos); err != nil {
@@ -231,13 +231,13 @@ func (s *Store) reapSome(pos record.DeliveryID, rp *reaping) (reaped, error) {
 // A look is what a step of a reaping sees, signal by signal.
 type look struct {
 	*reaping
-	s       *Store
-	extra   extras
-	done    reaped
-	runs    [][2]record.DeliveryID // to be deleted, from and before
-	from    record.DeliveryID      // of the run that goes on
-	tallies map[*Route]*record.Counts
-	keys    [][]byte // to be deleted with them
+	s     *Store
+	extra extras
+	done  reaped
+	runs  [][2]record.DeliveryID // to be deleted, from and before
+	from  record.DeliveryID      // of the run that goes on
+	all   []Found                // in the runs
+	keys  [][]byte               // to be deleted with them
 
 	signal  record.SignalID // whose deliveries these are:
 	members []Found
@@ -302,16 +302,12 @@ func (l *look) decide() error {
 		return nil
 	}
 	for _, m := range l.members {
-		r := l.s.RouteOf(m.Route)
-		if l.tallies[r] == nil {
-			l.tallies[r] = new(record.Counts)
-		}
-		l.tallies[r].Add(&m.Delivery, 1)
 		if m.Flags&record.OwnSignal != 0 {
 			l.keys = append(l.keys, record.ExtraKey(nil, m.Delivery.Signal, m.ID))
 		}
 	}
 	l.done.gone += len(l.members)
+	l.all = append(l.all, l.members...)
 	l.members = l.members[:0]
 	return nil
 }
@@ -334,13 +330,10 @@ func (l *look) delete(b *Batch, runs [][2]record.DeliveryID) {
 	for _, k := range l.keys {
 		b.Delete(k)
 	}
-	for r, t := range l.tallies {
-		c := b.Count(r)
-		for state, n := range t.In {
-			c.In[state] -= n
-			c.Expired += n
-		}
-		c.Discarded -= t.Discarded
+	for _, d := range l.all {
+		r := l.s.RouteOf(d.Route)
+		b.Count(r).Expired++
+		b.count(r, &d.Delivery, -1)
 	}
 }
 

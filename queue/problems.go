@@ -1,0 +1,77 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"signalpost/queue/record"
+)
+
+// A Problem is what attempts of one route failed of, or its expression.
+type Problem struct {
+	Route   string     `json:"route"`
+	Class   Class      `json:"class"`
+	Status  int        `json:"status"` // 0: there was no answer
+	Error   string     `json:"error"`
+	Count   int64      `json:"count"` // attempts that failed so
+	First   time.Time  `json:"first"`
+	Last    time.Time  `json:"last"`
+	Pending int64      `json:"pending"` // deliveries whose newest attempt, of whatever time, failed so
+	Dead    int64      `json:"dead"`    // the same, without those discarded
+	Sample  DeliveryID `json:"sample"`  // which failed so last
+}
+
+const (
+	mostCauses   = 10_000 // that Problems looks at; further ones are left out
+	mostProblems = 1000   // that it returns
+)
+
+// Problems returns the failures since a time, grouped by route and cause, the
+// most frequent first. They are kept for 30 days, by the hour: what failed
+// earlier in the hour of since counts too if it failed again. Of one
+// route 32 causes are told apart an hour, 256 of what is pending or dead; what goes beyond is grouped
+// by its class. The error wraps ctx's if that ends.
+func (q *Queue) Problems(ctx context.Context, since time.Time) ([]Problem, error) {
+	e := q.engine.Load()
+	type key struct {
+		route record.RouteNum
+		cause record.CauseID
+	}
+	all := map[key]*Problem{}
+	from := since.UTC().Truncate(time.Hour)
+	err := e.store.Failures(from, q.now().Add(24*time.Hour), func(n record.RouteNum, cause record.CauseID, f *record.Failures) error {
+		if err := ctx.Err(); err != nil || f.Last.Time().Before(since) {
+			return err
+		}
+		p := all[key{n, cause}]
+		switch {
+		case p != nil:
+		case len(all) >= mostCauses:
+			return nil
+		default:
+			p = &Problem{Route: e.routeName(n), Class: f.Class, Status: f.Status, Error: f.Error, First: f.First.Time()}
+			all[key{n, cause}] = p
+		}
+		p.Count += f.Count
+		p.Last, p.Sample = f.Last.Time(), f.Sample
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	found := make([]Problem, 0, len(all))
+	for k, p := range all {
+		n, err := e.store.Suffering(k.route, k.cause)
+		if err != nil {
+			return nil, err
+		}
+		p.Pending, p.Dead = n.Pending, n.Dead
+		found = append(found, *p)
+	}
+	slices.SortFunc(found, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), b.Last.Compare(a.Last), cmp.Compare(a.Route, b.Route), cmp.Compare(a.Error, b.Error))
+	})
+	return found[:min(len(found), mostProblems)], nil
+}
