@@ -46,6 +46,14 @@ func start(t testing.TB, text string, receiver http.Handler) *sidecar {
 	t.Cleanup(server.Close)
 	s := &sidecar{t: t, config: filepath.Join(t.TempDir(), "signalpost.toml")}
 	s.write(strings.ReplaceAll(text, "%s", server.URL))
+	s.run()
+	return s
+}
+
+// run runs a sidecar with the config file and the store that s has.
+func (s *sidecar) run() {
+	t := s.t
+	t.Helper()
 	cfg, err := config.Load(context.Background(), s.config)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +79,6 @@ func start(t testing.TB, text string, receiver http.Handler) *sidecar {
 	case err := <-served:
 		t.Fatalf("Serve: %v", err)
 	}
-	return s
 }
 
 // write writes the config file.

@@ -14,6 +14,7 @@ import (
 	"github.com/lmittmann/tint"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/health"
 	"signalpost/proxy/term"
 	"signalpost/queue"
 )
@@ -94,9 +95,11 @@ func output(log *slog.Logger) *logOutput {
 type lineWriter struct {
 	w       io.Writer
 	resumed func(dropped int64) // called when lines flow again after some were dropped
-	total   atomic.Int64        // lines dropped
 
 	mu      sync.Mutex
+	total   int64         // lines dropped; guarded by mu
+	since   time.Time     // the first of them that no long time was behind; guarded by mu
+	last    time.Time     // the last of them; guarded by mu
 	lines   []byte        // that wait; guarded by mu
 	spare   []byte        // what lines was before, to be used again; guarded by mu
 	told    int64         // of total; guarded by mu
@@ -111,7 +114,7 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.lines)+len(line) > maxLines {
-		w.total.Add(1)
+		w.drop(1)
 		return len(line), nil
 	}
 	w.lines = append(w.lines, line...)
@@ -133,8 +136,8 @@ func (w *lineWriter) write() {
 		w.mu.Lock()
 		w.spare = out
 		if err != nil {
-			w.total.Add(int64(bytes.Count(out[n:], []byte("\n"))))
-		} else if dropped := w.total.Load() - w.told; dropped > 0 {
+			w.drop(bytes.Count(out[n:], []byte("\n")))
+		} else if dropped := w.total - w.told; dropped > 0 {
 			w.told += dropped
 			w.mu.Unlock()
 			w.resumed(dropped)
@@ -144,6 +147,25 @@ func (w *lineWriter) write() {
 	close(w.writing)
 	w.writing = nil
 }
+
+// drop notes that lines are lost. mu is held.
+func (w *lineWriter) drop(lines int) {
+	now := time.Now()
+	if now.Sub(w.last) > health.Recently {
+		w.since = now
+	}
+	w.total, w.last = w.total+int64(lines), now
+}
+
+// drops returns how many lines were lost, and when: see health.Facts.
+func (w *lineWriter) drops() (total int64, since, last time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.total, w.since, w.last
+}
+
+// linesDropped is how many lines were lost.
+func (w *lineWriter) linesDropped() int64 { total, _, _ := w.drops(); return total }
 
 // flush waits until everything is written, but no longer than that takes a
 // reader who reads.

@@ -13,6 +13,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
+	"signalpost/proxy/health"
 	"signalpost/proxy/ingest"
 	"signalpost/proxy/table"
 	"signalpost/queue"
@@ -34,9 +35,11 @@ type Proxy struct {
 	queue    *queue.Queue
 	metrics  *metrics
 	table    atomic.Pointer[table.Table] // never nil
-	fault    atomic.Pointer[error]       // why the config was not reloaded the last time; nil if it was
+	fault    atomic.Pointer[fault]       // why the config was not reloaded the last time; nil if it was
 
 	reloading sync.Mutex // one Reload at a time
+	looking   sync.Mutex
+	health    api.Health // at the last look; guarded by looking
 }
 
 // New opens the store and begins to send what is due. log gets a line for each
@@ -83,6 +86,23 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 }
 
 func userAgent(version string) string { return "signalpost/" + version }
+
+// look returns what the queue says of itself, and the health that follows.
+func (p *Proxy) look() (queue.Status, api.Health) {
+	p.looking.Lock()
+	defer p.looking.Unlock()
+	t := p.table.Load()
+	facts := health.Facts{
+		Now: time.Now(), Queue: p.queue.Status(), Limits: t.Config.Queue.Limits,
+		PausedByConfig: func(route string) bool { r := t.Route(route); return r != nil && r.Paused },
+	}
+	_, facts.DroppedSince, facts.DroppedLast = output(p.log).drops()
+	if rejected := p.fault.Load(); rejected != nil {
+		facts.ConfigError, facts.ConfigSince = rejected.error, rejected.since
+	}
+	p.health = health.Decide(facts, p.health)
+	return facts.Queue, p.health
+}
 
 // Deliver makes one attempt, by the table of this moment: it is the queue's
 // Courier.

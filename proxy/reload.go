@@ -3,11 +3,22 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 	"signalpost/proxy/table"
 	"signalpost/proxy/term"
 )
+
+// maxReloads is how many reloads are remembered.
+const maxReloads = 20
+
+// A fault is why the config file is not the running config.
+type fault struct {
+	error
+	since time.Time // the first of the faults since it was
+}
 
 // Reload reads the config file again and applies it, or changes nothing and
 // returns why. It loses and repeats nothing: a signal or attempt under way ends with
@@ -19,10 +30,15 @@ func (p *Proxy) Reload(ctx context.Context) error {
 	t, err := p.load(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			p.fault.Store(&err)
+			rejected := &fault{err, time.Now()}
+			if before := p.fault.Load(); before != nil {
+				rejected.since = before.since
+			}
+			p.fault.Store(rejected)
 		}
 		return err
 	}
+	t.Reloads = append(old.Reloads[max(len(old.Reloads)-maxReloads+1, 0):len(old.Reloads):len(old.Reloads)], api.Reload{Time: t.Loaded.UTC(), Hash: t.Config.Hash})
 	// From here on nothing fails that would have to be undone.
 	p.fault.Store(nil)
 	p.table.Store(t)
@@ -62,7 +78,7 @@ func (p *Proxy) reload(ctx context.Context) {
 // the running config; nil if it is.
 func (p *Proxy) configError() error {
 	if fault := p.fault.Load(); fault != nil {
-		return *fault
+		return fault.error
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ const grace = 10 * time.Second
 // drainTimeout is how long a stop waits for signals that have been read, and later for clients.
 const drainTimeout = 2 * time.Second
 
+const lookAtHealth = 5 * time.Second
+
 // timeouts are what clients have, whatever they send or do not.
 type timeouts struct {
 	header   time.Duration // for the headers of a request
@@ -87,6 +89,15 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	defer stopWatching()
 	if ctx.Err() == nil {
 		tasks.Go(func() { p.watch(watching) })
+		tasks.Go(func() { // so that health knows since when, though nobody asks
+			for look := time.NewTicker(lookAtHealth); watching.Err() == nil; {
+				p.look()
+				select {
+				case <-watching.Done():
+				case <-look.C:
+				}
+			}
+		})
 	}
 	plain := h1.Listen(limitConns(l, p.conns), h1.Options{
 		Path: "/signals", Handler: handler, Log: p.log,
@@ -130,7 +141,8 @@ func (p *Proxy) front(in *ingest.Ingest) *front.Front {
 		Queue:        p.queue,
 		Table:        p.table.Load,
 		ConfigError:  p.configError,
-		LinesDropped: output(p.log).total.Load,
+		LinesDropped: output(p.log).linesDropped,
+		Look:         p.look,
 		Metrics:      p.metrics.handler(),
 		Log:          p.log,
 		Ingest:       in,

@@ -62,6 +62,31 @@ type Signal struct {
 	Deliveries []queue.Info    `json:"deliveries"`
 }
 
+// Stats is the answer to GET /stats.
+type Stats struct {
+	Step   string   `json:"step"` // from a point to the next: 1m, 6h, 1d
+	Series []Series `json:"series"`
+}
+
+// Series is how one route fared. What was before the first point nobody knows.
+type Series struct {
+	Route  string  `json:"route"`
+	Points []Point `json:"points"` // oldest first, without a gap
+}
+
+// Point is what happened in a step from Time on. Deliveries are counted but for
+// Failed, which counts attempts by class.
+type Point struct {
+	Time      time.Time             `json:"time"`
+	Accepted  int64                 `json:"accepted"`
+	Delivered int64                 `json:"delivered"`
+	Failed    map[queue.Class]int64 `json:"failed"`
+	Dead      int64                 `json:"dead"`   // without those that were discarded
+	P50       *float64              `json:"p50_ms"` // of the attempts' durations; nil if there was none, like the others
+	P95       *float64              `json:"p95_ms"`
+	P99       *float64              `json:"p99_ms"`
+}
+
 // RetryOne is the body of POST /deliveries/{id}/retry, which may be left out.
 type RetryOne struct {
 	Reshape bool `json:"reshape"` // make the body anew with today's signal_types, where and transform
@@ -109,14 +134,41 @@ type Trial struct {
 	Error   *string           `json:"error"`   // what is wrong with an expression, or went wrong in it
 }
 
+// Level is how bad something is. The zero value is none of them.
+type Level string
+
+// The levels.
+const (
+	OK   Level = "ok" // nothing needs anyone
+	Warn Level = "warn"
+	Bad  Level = "bad"
+)
+
+// Health is that of a route, or of the whole, which has the reasons of all routes, too.
+type Health struct {
+	Level   Level    `json:"level"`   // of the worst reason
+	Reasons []Reason `json:"reasons"` // worst first
+}
+
+// Reason is why something is not well: see package health.
+type Reason struct {
+	Route string    `json:"route"` // "": the sidecar itself
+	Code  string    `json:"code"`
+	Text  string    `json:"text"` // for people, with what to do
+	Since time.Time `json:"since"`
+}
+
 // Status is the answer to GET /status.
 type Status struct {
 	Version string        `json:"version"`
 	Uptime  string        `json:"uptime"` // as Go writes a duration, whole seconds
+	Host    string        `json:"host"`   // the name of the machine
+	Now     time.Time     `json:"now"`
 	Config  ConfigStatus  `json:"config"`
 	Store   StoreStatus   `json:"store"`
 	Dropped int64         `json:"log_lines_dropped"` // since the start: whoever reads the log was too slow, or away
-	Routes  []RouteStatus `json:"routes"`            // in the order of the config, those that have gone last
+	Health  Health        `json:"health"`
+	Routes  []RouteStatus `json:"routes"` // in the order of the config, those that have gone last
 }
 
 // ConfigStatus is the running config.
@@ -124,7 +176,14 @@ type ConfigStatus struct {
 	Path     string    `json:"path"`
 	Hash     string    `json:"hash"`
 	LoadedAt time.Time `json:"loaded_at"`
-	Error    *string   `json:"error"` // why the file as it is now is not the running config
+	Error    *string   `json:"error"`   // why the file as it is now is not the running config
+	Reloads  []Reload  `json:"reloads"` // the last of this process, oldest first
+}
+
+// Reload is when a config took over from another.
+type Reload struct {
+	Time time.Time `json:"time"`
+	Hash string    `json:"hash"`
 }
 
 // StoreStatus is how the store fares, in bytes.
@@ -133,6 +192,8 @@ type StoreStatus struct {
 	Free      int64   `json:"free"`
 	Accepting bool    `json:"accepting"`
 	Reason    *string `json:"reason"` // why not
+	MaxSize   int64   `json:"max_size"`
+	MinFree   int64   `json:"min_free"`
 }
 
 // RouteStatus is how one route fares. POST /routes/{name}/pause and /resume
@@ -140,6 +201,7 @@ type StoreStatus struct {
 type RouteStatus struct {
 	Name        string           `json:"name"`
 	State       queue.RouteState `json:"state"`
+	Health      Health           `json:"health"`
 	Pending     int64            `json:"pending"`
 	Held        int64            `json:"held"`
 	Dead        int64            `json:"dead"`      // without those that were discarded
@@ -147,5 +209,41 @@ type RouteStatus struct {
 	OldestDue   *time.Time       `json:"oldest_due"`
 	LastSuccess *time.Time       `json:"last_success"`
 	LastError   *string          `json:"last_error"`
-	Target      *string          `json:"target"` // scheme://host; nil when the route has gone
+	LastErrorAt *time.Time       `json:"last_error_at"`
+	PausedBy    []string         `json:"paused_by"` // config, api
+	Failing     *time.Time       `json:"failing_since"`
+	NextProbe   *time.Time       `json:"next_probe"`
+	Recent      Recent           `json:"recent"`
+
+	// As the running config has it; nil and [] when the route has gone.
+	Target      *string   `json:"target"`       // scheme://host
+	SignalTypes []string  `json:"signal_types"` // [] for all
+	Where       *string   `json:"where"`
+	Transform   *string   `json:"transform"`
+	Schedule    *Schedule `json:"schedule"`
+	Limits      *Limits   `json:"limits"`
+}
+
+// Recent counts the attempts of the last 15 minutes by verdict.
+type Recent struct {
+	Delivered int64 `json:"delivered"`
+	Retry     int64 `json:"retry"`
+	Dead      int64 `json:"dead"`
+}
+
+// Schedule is a route's retry. Durations are as the config writes them.
+type Schedule struct {
+	Attempts int      `json:"attempts"`
+	First    string   `json:"first"`
+	Window   string   `json:"window"`
+	Jitter   float64  `json:"jitter"`
+	Gaps     []string `json:"gaps"` // between the attempts, without jitter
+}
+
+// Limits are what bounds a route's attempts.
+type Limits struct {
+	Timeout     string  `json:"timeout"`
+	Concurrency int     `json:"concurrency"`
+	Rate        *string `json:"rate"` // nil for no limit
+	GiveUpOn    []int   `json:"give_up_on"`
 }

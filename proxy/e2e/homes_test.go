@@ -256,16 +256,12 @@ func TestReadmeRules(t *testing.T) {
 // hours later; in its second half all is well, and none fires.
 var ruleTests = func() string {
 	bad := map[string]string{
-		`up{job="signalpost"}`:                                  "1+0x10 0+0x150",
-		`signalpost_signals_total{result="refused"}`:            "0+0x10 0+3x150",
-		`signalpost_store_free_bytes`:                           "2e9+0x10 1e8+0x150",
-		`signalpost_unaccounted`:                                "0+0x10 1+0x150",
-		`signalpost_route_failing{route="crm"}`:                 "0+0x10 1+0x150",
-		`signalpost_oldest_due_seconds{route="crm"}`:            "0+0x10 1000+0x150",
-		`signalpost_deliveries_total{route="crm",state="dead"}`: "0+0x10 0+1x150",
-		`signalpost_held{route="crm"}`:                          "0+0x10 2+0x150",
-		`signalpost_config_last_reload_successful`:              "1+0x10 0+0x150",
-		`signalpost_history_evicted_total`:                      "0+0x10 0+5x150",
+		`up{job="signalpost"}`: "1+0x10 0+0x150",
+		`signalpost_signals_total{instance="b",result="refused"}`: "0+0x10 0+3x150",
+		`signalpost_unaccounted`:                                  "0+0x10 1+0x150",
+		`signalpost_health{route=""}`:                             "0+0x10 2+0x150",
+		`signalpost_health{route="crm"}`:                          "0+0x10 2+0x150",
+		`signalpost_health{route="erp"}`:                          "0+0x10 1+0x150",
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "rule_files: [rules.yml]\nevaluation_interval: 1m\ntests:\n")
@@ -283,7 +279,7 @@ var ruleTests = func() string {
 			continue
 		}
 		fmt.Fprintf(&b, "        exp_samples:\n")
-		for _, name := range []string{"Down", "Refuses", "DiskLow", "Unaccounted", "RouteFailing", "Late", "Dead", "Held", "ConfigNotReloaded", "HistoryEvicted"} {
+		for _, name := range []string{"Down", "Bad", "RefusesTheApp", "Unaccounted", "RouteBad", "Warns"} {
 			fmt.Fprintf(&b, "          - { labels: '{alertname=\"Signalpost%s\"}', value: 1 }\n", name)
 		}
 	}

@@ -38,7 +38,9 @@ type Options struct {
 	Queue   *queue.Queue
 	Table   func() *table.Table // the running one
 	// ConfigError is why the config file, as it is now, is not the running config; nil if it is.
-	ConfigError  func() error
+	ConfigError func() error
+	// Look returns how the queue fares, and the health of the whole.
+	Look         func() (queue.Status, api.Health)
 	LinesDropped func() int64 // of the log
 	Metrics      http.Handler
 	Log          *slog.Logger
@@ -55,7 +57,7 @@ type Front struct {
 	Options
 	mux      *http.ServeMux
 	others   *semaphore.Weighted // counts the requests but POST /signals
-	follows  *semaphore.Weighted // and those of them that follow the log
+	streams  *semaphore.Weighted // and those of them whose answer is a stream
 	tries    *memory.Budget      // and those that try
 	answers  *memory.Budget      // for answers that are not small
 	stopping context.Context
@@ -75,7 +77,7 @@ type handler func(w http.ResponseWriter, r *http.Request, q *query) error
 func New(o Options) *Front {
 	f := &Front{
 		Options: o, mux: http.NewServeMux(),
-		others: semaphore.NewWeighted(int64(o.Requests)), follows: semaphore.NewWeighted(min(maxFollowers, max(int64(o.Requests)/2, 1))),
+		others: semaphore.NewWeighted(int64(o.Requests)), streams: semaphore.NewWeighted(min(maxStreams, max(int64(o.Requests)/2, 1))),
 		answers: memory.New(answersBytes, memory.Wait), tries: memory.New(maxTries, memory.Wait),
 	}
 	f.stopping, f.stop = context.WithCancel(context.Background())

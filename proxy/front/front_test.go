@@ -44,8 +44,8 @@ func TestFollowerThatDoesNotRead(t *testing.T) {
 	l.conns <- server
 	ended := make(chan error, 1)
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		stream := &stream{w, http.NewResponseController(w), 50 * time.Millisecond}
-		err := stream.begin()
+		stream := &stream{ResponseWriter: w, control: http.NewResponseController(w), time: 50 * time.Millisecond}
+		var err error
 		for err == nil {
 			err = stream.send(make([]byte, 64<<10))
 		}

@@ -30,9 +30,10 @@ func (f *Front) setPaused(w http.ResponseWriter, name string, paused bool) error
 	if err != nil {
 		return err
 	}
-	for _, rs := range f.Queue.Status().Routes {
-		if rs.Name == name {
-			return api.Write(w, http.StatusOK, routeStatus(t, &rs))
+	q, whole := f.Look()
+	for i := range q.Routes {
+		if q.Routes[i].Name == name {
+			return api.Write(w, http.StatusOK, routeStatus(t, &q.Routes[i], whole))
 		}
 	}
 	return t.NoRoute(name)

@@ -3,12 +3,15 @@ package front
 import (
 	"cmp"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/health"
 	"signalpost/proxy/table"
+	"signalpost/proxy/units"
 	"signalpost/queue"
 )
 
@@ -20,13 +23,21 @@ func (f *Front) getStatus(w http.ResponseWriter, r *http.Request, _ *query) erro
 }
 
 func (f *Front) status() api.Status {
-	t, q := f.Table(), f.Queue.Status()
+	t := f.Table()
+	q, whole := f.Look()
+	host, _ := os.Hostname()
 	s := api.Status{
 		Version: f.Version,
 		Uptime:  time.Since(f.Started).Truncate(time.Second).String(),
-		Config:  api.ConfigStatus{Path: t.Config.Path, Hash: t.Config.Hash, LoadedAt: t.Loaded.UTC()},
-		Store:   api.StoreStatus{Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason)},
+		Host:    host,
+		Now:     time.Now().UTC(),
+		Config:  api.ConfigStatus{Path: t.Config.Path, Hash: t.Config.Hash, LoadedAt: t.Loaded.UTC(), Reloads: list(t.Reloads)},
+		Store: api.StoreStatus{
+			Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason),
+			MaxSize: t.Config.Queue.MaxSize, MinFree: t.Config.Queue.MinFree,
+		},
 		Dropped: f.LinesDropped(),
+		Health:  whole,
 		Routes:  make([]api.RouteStatus, 0, len(q.Routes)),
 	}
 	if err := f.ConfigError(); err != nil {
@@ -35,8 +46,8 @@ func (f *Front) status() api.Status {
 	if err := f.Ingest.Ready(); err != nil && s.Store.Accepting {
 		s.Store.Accepting, s.Store.Reason = false, text(err.Error())
 	}
-	for _, rs := range q.Routes {
-		s.Routes = append(s.Routes, routeStatus(t, &rs))
+	for i := range q.Routes {
+		s.Routes = append(s.Routes, routeStatus(t, &q.Routes[i], whole))
 	}
 	order := make(map[string]int, len(t.Routes)) // of the config, from the end: what has gone is 0 and last
 	for i, r := range t.Routes {
@@ -49,15 +60,40 @@ func (f *Front) status() api.Status {
 }
 
 // routeStatus is the queue's view of a route with what the table knows of it.
-func routeStatus(t *table.Table, q *queue.RouteStatus) api.RouteStatus {
+func routeStatus(t *table.Table, q *queue.RouteStatus, whole api.Health) api.RouteStatus {
 	s := api.RouteStatus{
-		Name: q.Name, State: q.State, Pending: q.Pending, Held: q.Held, Dead: q.Dead, Discarded: q.Discarded,
+		Name: q.Name, State: q.State, Health: health.Of(whole, q.Name),
+		Pending: q.Pending, Held: q.Held, Dead: q.Dead, Discarded: q.Discarded,
 		OldestDue:   instant(q.OldestDue),
 		LastSuccess: instant(q.LastSuccess),
-		LastError:   text(q.LastError),
+		LastError:   text(q.LastError), LastErrorAt: instant(q.LastErrorAt),
+		PausedBy: []string{},
+		Failing:  instant(q.FailingSince), NextProbe: instant(q.NextProbe),
+		Recent: api.Recent(q.Recent), SignalTypes: []string{},
 	}
-	if r := t.Route(q.Name); r != nil {
-		s.Target = text(r.Target)
+	r := t.Route(q.Name)
+	if r != nil {
+		if r.Paused {
+			s.PausedBy = append(s.PausedBy, "config")
+		}
+		s.Target, s.SignalTypes, s.Where, s.Transform = text(r.Target), list(r.SignalTypes), text(r.WhereSource), text(r.TransformSource)
+		s.Schedule = &api.Schedule{
+			Attempts: r.Retry.Attempts, First: units.FormatDuration(r.Retry.First), Window: units.FormatDuration(r.Retry.Window),
+			Jitter: r.Retry.Jitter, Gaps: []string{},
+		}
+		for _, gap := range r.Retry.Gaps() {
+			unit := time.Duration(1) // of three digits
+			for unit < time.Second && 1000*unit <= gap {
+				unit *= 10
+			}
+			s.Schedule.Gaps = append(s.Schedule.Gaps, units.FormatDuration(gap.Round(unit)))
+		}
+		s.Limits = &api.Limits{
+			Timeout: units.FormatDuration(r.Timeout), Concurrency: r.Concurrency, Rate: text(units.FormatRate(r.Rate)), GiveUpOn: list(r.GiveUpOn),
+		}
+	}
+	if q.PausedByAPI {
+		s.PausedBy = append(s.PausedBy, "api")
 	}
 	return s
 }

@@ -25,9 +25,12 @@ import (
 type Table struct {
 	Config *config.Config
 	Loaded time.Time
-	Routes []*Route // in the order of the config
-	Shapes bool     // some route has an expression, so that signals are decoded
-	byName map[string]*Route
+	// Reloads are the last of this process, oldest first, this one included. Whoever
+	// makes the table the running one sets them before.
+	Reloads []api.Reload
+	Routes  []*Route // in the order of the config
+	Shapes  bool     // some route has an expression, so that signals are decoded
+	byName  map[string]*Route
 }
 
 // A Route is a route of the config with the endpoint of its deliveries.

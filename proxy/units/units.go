@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -46,17 +47,33 @@ func ParseDuration(text string) (d time.Duration, ok bool) {
 	return d + rest, err == nil && rest <= math.MaxInt64-d
 }
 
-// FormatDuration writes a duration in the largest unit that it is a whole number of.
+// FormatDuration writes a duration as Go does, without parts of nothing, or in days if it is whole ones.
 func FormatDuration(d time.Duration) string {
-	switch {
-	case d >= 2*Day && d%Day == 0:
+	if d >= 2*Day && d%Day == 0 {
 		return fmt.Sprintf("%dd", d/Day)
-	case d >= time.Hour && d%time.Hour == 0:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	case d >= time.Minute && d%time.Minute == 0:
-		return fmt.Sprintf("%dm", d/time.Minute)
 	}
-	return d.String()
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// FormatRate writes a rate, in times a second, in the shortest unit of which it is
+// a whole number: 50/s, 90/m, 0.5/h. It is "" for 0.
+func FormatRate(perSecond float64) string {
+	switch {
+	case perSecond == 0:
+		return ""
+	case perSecond == math.Trunc(perSecond):
+		return fmt.Sprintf("%v/s", perSecond)
+	case math.Abs(60*perSecond-math.Round(60*perSecond)) < 1e-9:
+		return fmt.Sprintf("%v/m", math.Round(60*perSecond))
+	}
+	return fmt.Sprintf("%.6g/h", 3600*perSecond)
 }
 
 // ParseSize reads a whole number of bytes, KiB, MiB, GiB or TiB. ok is false if

@@ -1,0 +1,197 @@
+// Package health decides how the sidecar and its routes fare, from facts alone:
+// it keeps nothing, and asks nobody. GET /status, the metric signalpost_health
+// and all that shows either repeat what Decide says, and judge nothing
+// themselves. Green means that nothing needs anyone.
+//
+// A reason has a code, which programs go by, a sentence for people with what to
+// do, and the time since which it holds. One without a route is of the sidecar itself:
+//
+//	bad   not_accepting    new signals are refused
+//	      failing          the endpoint does not work: only probes are sent
+//	      refused          the receiver has refused so many attempts in a row
+//	warn  store_low        new signals will be refused soon
+//	      config_rejected  the config file is not what runs
+//	      dying            deliveries have died lately
+//	      behind           what is due waits, though nothing holds it
+//	      held             deliveries of a route that has gone wait for it
+//	      paused           for so long that somebody may have forgotten
+//	      log_dropped      lines of the sidecar's own log were lost lately
+package health
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/term"
+	"signalpost/queue"
+)
+
+// Recently is how far back deaths and dropped lines of the log count, and how long
+// what is due may wait.
+const Recently = 15 * time.Minute
+
+const (
+	refusals  = 5         // attempts in a row that make a route refused
+	pausedFor = time.Hour // that a pause may last
+	lowPart   = 10        // the store is low when less than one in so many parts of its room is left
+)
+
+// codes are all there are, worst first.
+var codes = []struct {
+	code  string
+	level api.Level
+}{
+	{"not_accepting", api.Bad}, {"failing", api.Bad}, {"refused", api.Bad},
+	{"store_low", api.Warn}, {"config_rejected", api.Warn}, {"dying", api.Warn}, {"behind", api.Warn},
+	{"held", api.Warn}, {"paused", api.Warn}, {"log_dropped", api.Warn},
+}
+
+// Facts are what Decide goes by. Times are zero where there is nothing to tell.
+type Facts struct {
+	Now            time.Time
+	Queue          queue.Status
+	Limits         queue.Limits // with its defaults
+	PausedByConfig func(route string) bool
+	ConfigError    error // why the config file is not what runs; nil if it is
+	ConfigSince    time.Time
+	DroppedSince   time.Time // lines of the log: the first of those that were dropped without a long time in between
+	DroppedLast    time.Time
+}
+
+// Decide returns the health of the whole, worst reason first. before is what it
+// said the last time: what has no time of its own holds since it was first said.
+func Decide(f Facts, before api.Health) api.Health {
+	h := api.Health{Reasons: []api.Reason{}}
+	add := func(route, code string, since time.Time, format string, args ...any) {
+		r := api.Reason{Route: route, Code: code, Text: fmt.Sprintf(format, args...), Since: cmp.Or(since, f.Now).UTC()}
+		if since.IsZero() {
+			for _, b := range before.Reasons {
+				if b.Route == route && b.Code == code {
+					r.Since = b.Since
+				}
+			}
+		}
+		h.Reasons = append(h.Reasons, r)
+	}
+	f.sidecar(add)
+	for i := range f.Queue.Routes {
+		f.route(&f.Queue.Routes[i], add)
+	}
+	rank := func(r api.Reason) int {
+		for i, c := range codes {
+			if c.code == r.Code {
+				return i
+			}
+		}
+		return len(codes)
+	}
+	slices.SortStableFunc(h.Reasons, func(a, b api.Reason) int {
+		return cmp.Or(rank(a)-rank(b), a.Since.Compare(b.Since), cmp.Compare(a.Route, b.Route))
+	})
+	return leveled(h)
+}
+
+// Of is the part of the health of the whole that is a route's, or the sidecar's own if route is "".
+func Of(h api.Health, route string) api.Health {
+	part := api.Health{Reasons: []api.Reason{}}
+	for _, r := range h.Reasons {
+		if r.Route == route {
+			part.Reasons = append(part.Reasons, r)
+		}
+	}
+	return leveled(part)
+}
+
+// leveled gives h the level of its first reason, the worst.
+func leveled(h api.Health) api.Health {
+	h.Level = api.OK
+	for _, c := range codes {
+		if len(h.Reasons) > 0 && c.code == h.Reasons[0].Code {
+			h.Level = c.level
+		}
+	}
+	return h
+}
+
+type adder func(route, code string, since time.Time, format string, args ...any)
+
+// sidecar adds what is of no route.
+func (f *Facts) sidecar(add adder) {
+	q := &f.Queue
+	history := int64(0)
+	for i := range q.Routes {
+		history += q.Routes[i].Delivered
+	}
+	left, above := f.Limits.MaxSize-q.Bytes, q.Free-f.Limits.MinFree
+	switch {
+	case !q.Accepting:
+		add("", "not_accepting", time.Time{}, "new signals are refused: %s", q.Reason)
+	case q.Free > 0 && above < (q.Bytes+above)/lowPart: // history does not go for it
+		add("", "store_low", time.Time{}, "the disk has %s left above queue.min_free, then new signals are refused: free some, or lower it", term.Size(above))
+	case left < f.Limits.MaxSize/lowPart && history == 0:
+		add("", "store_low", time.Time{}, "the store has %s left of queue.max_size, then new signals are refused, and no delivered history can go: mend the receivers of what is pending, give up what nobody wants (signalpost discard --route NAME --state dead), or raise it", term.Size(left))
+	}
+	if f.ConfigError != nil {
+		add("", "config_rejected", f.ConfigSince, "the config file is not what runs: %s; mend it (signalpost check shows every fault), it is read again by itself", f.ConfigError)
+	}
+	if !f.DroppedLast.IsZero() && f.Now.Sub(f.DroppedLast) <= Recently {
+		add("", "log_dropped", f.DroppedSince, "lines of the sidecar's own log are lost: see why nobody reads its output fast enough, or log less ([log] level)")
+	}
+}
+
+// route adds what is of one route.
+func (f *Facts) route(r *queue.RouteStatus, add adder) {
+	because := "" // as the receiver, or the way there, has it
+	if r.LastError != "" {
+		because = ": " + r.LastError
+	}
+	if r.State == queue.RouteFailing {
+		next := "one is under way, or comes when something is due"
+		if !r.NextProbe.IsZero() {
+			next = "the next at " + r.NextProbe.UTC().Format(time.RFC3339)
+		}
+		add(r.Name, "failing", r.FailingSince, "its endpoint does not work%s; only probes are sent, %s, and %s: it goes on by itself when the endpoint works, or at once with signalpost resume %s",
+			because, next, waits(r.Pending), r.Name)
+	}
+	if r.Refusals >= refusals {
+		state := "dead"
+		if r.Dead == 0 {
+			state = "pending"
+		}
+		add(r.Name, "refused", r.RefusedSince, "the last %d attempts were refused%s: mend the route or its receiver, then signalpost retry --route %s --state %s", r.Refusals, because, r.Name, state)
+	}
+	if r.Died > 0 {
+		add(r.Name, "dying", r.DiedSince, "%s died in the last 15 minutes%s: see signalpost log --route %s --verdict dead, mend the cause, then signalpost retry --route %s --state dead",
+			term.Count(int(r.Died), "delivery"), because, r.Name, r.Name)
+	}
+	if r.State == queue.RouteOK && !r.OldestDue.IsZero() && f.Now.Sub(r.OldestDue) >= Recently {
+		add(r.Name, "behind", r.OldestDue, "what is due waits for longer than 15 minutes, and %s: raise the route's concurrency or rate, or see why its receiver is slow (signalpost stats --route %s)", waits(r.Pending), r.Name)
+	}
+	if r.Held > 0 {
+		add(r.Name, "held", r.HeldSince, "%s for a route that is not in the config: put it back, or give them up with signalpost discard --route %s --state held", waits(r.Held), r.Name)
+	}
+	if r.State == queue.RoutePaused && !r.PausedSince.IsZero() && f.Now.Sub(r.PausedSince) > pausedFor {
+		resume := "signalpost resume " + r.Name
+		if f.PausedByConfig(r.Name) {
+			resume = "set paused = false in the config"
+			if r.PausedByAPI {
+				resume += ", then signalpost resume " + r.Name
+			}
+		}
+		add(r.Name, "paused", r.PausedSince, "it is paused for longer than an hour, and %s: when that is over, %s", waits(r.Pending), resume)
+	}
+}
+
+// waits says how many deliveries wait.
+func waits(n int64) string {
+	switch n {
+	case 0:
+		return "nothing waits"
+	case 1:
+		return "1 delivery waits"
+	}
+	return fmt.Sprintf("%d deliveries wait", n)
+}

@@ -1,0 +1,228 @@
+package proxy_test
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"signalpost/proxy/api"
+)
+
+// Who follows the log is told every few seconds that the sidecar lives.
+func TestFollowBeats(t *testing.T) {
+	s := start(t, held, nil)
+	resp, err := http.Get(s.base + "/log?follow=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got := resp.Header.Get("X-Accel-Buffering"); got != "no" {
+		t.Errorf("X-Accel-Buffering is %q", got)
+	}
+	began := time.Now()
+	line, err := bufio.NewReader(resp.Body).ReadString('\n')
+	if took := time.Since(began); err != nil || strings.TrimSpace(line) != "" || took < 3*time.Second || took > 20*time.Second {
+		t.Errorf("read %q, %v, after %s", line, err, took)
+	}
+}
+
+// status asks for it, and returns what its health says: the level, then a line a reason.
+func (s *sidecar) status() (st api.Status, health string) {
+	s.t.Helper()
+	s.get("/status", &st)
+	return st, says(st.Health)
+}
+
+func says(h api.Health) string {
+	text := string(h.Level)
+	for _, r := range h.Reasons {
+		text += fmt.Sprintf(" %s:%s", r.Route, r.Code)
+	}
+	return text
+}
+
+// healthy waits until the health is so.
+func (s *sidecar) healthy(want string) api.Status {
+	s.t.Helper()
+	var st api.Status
+	got := ""
+	defer func() {
+		if s.t.Failed() {
+			s.t.Logf("health is %q, want %q", got, want)
+		}
+	}()
+	s.until("health is "+want, func() bool {
+		st, got = s.status()
+		return got == want
+	})
+	return st
+}
+
+// answering is a receiver with one answer to all.
+type answering struct{ status atomic.Int32 }
+
+func (a *answering) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(int(a.status.Load()))
+}
+
+func (a *answering) now(status int) *answering {
+	a.status.Store(int32(status))
+	return a
+}
+
+const quick = "retry = { attempts = 10, first = \"1ms\", window = \"20ms\", jitter = 0 }\n"
+
+// What is refused each time is bad, though the endpoint answers, and after a restart still.
+func TestHealthRefused(t *testing.T) {
+	box := (&answering{}).now(401)
+	s := start(t, "[[route]]\nname = \"crm\"\nurl = \"%s\"\n"+quick, box)
+	s.healthy("ok")
+	s.post("/signals", `{"signal_type":"a"}`)
+	s.settled()
+	want := "bad crm:refused crm:dying"
+	st := s.healthy(want)
+	r := st.Routes[0]
+	if says(r.Health) != want || r.Dead != 1 || r.LastError == nil || r.LastErrorAt == nil || r.LastSuccess != nil || r.Recent.Retry != 9 || r.Recent.Dead != 1 {
+		t.Errorf("%+v", r)
+	}
+	for _, reason := range st.Health.Reasons {
+		if !strings.Contains(reason.Text, "401") || !strings.Contains(reason.Text, "signalpost retry --route crm --state dead") || time.Since(reason.Since) > time.Hour {
+			t.Errorf("%+v", reason)
+		}
+	}
+	if a := s.do("GET", "/metrics", ""); !strings.Contains(a.body, "signalpost_health{route=\"crm\"} 2\n") || !strings.Contains(a.body, "signalpost_health{route=\"\"} 0\n") {
+		t.Errorf("%s", a.body)
+	}
+	s.stop()
+	s.run()
+	again := s.healthy(want)
+	if now := again.Routes[0]; now.LastError == nil || *now.LastError != *r.LastError || !now.LastErrorAt.Equal(*r.LastErrorAt) || !again.Health.Reasons[0].Since.Equal(st.Health.Reasons[0].Since) || now.Recent != r.Recent {
+		t.Errorf("after a restart %+v", now)
+	}
+	box.now(200)
+	s.post("/retry", `{"route":"crm"}`)
+	s.settled()
+	if st := s.healthy("warn crm:dying"); st.Routes[0].LastSuccess == nil {
+		t.Errorf("%+v", st.Routes[0])
+	}
+}
+
+// Deliveries that die are told of, whatever their endpoint answers; what nobody wants is not.
+func TestHealthDying(t *testing.T) {
+	s := start(t, "[[route]]\nname = \"erp\"\nurl = \"%s\"\n", (&answering{}).now(410))
+	s.post("/signals", `[{"signal_type":"a"},{"signal_type":"a"}]`)
+	s.settled()
+	if st := s.healthy("warn erp:dying"); !strings.Contains(st.Health.Reasons[0].Text, "2 deliveries died") {
+		t.Errorf("%+v", st.Health)
+	}
+	s.post("/signals", `[{"signal_type":"a"},{"signal_type":"a"},{"signal_type":"a"}]`)
+	s.settled()
+	s.healthy("bad erp:refused erp:dying")
+	s.post("/discard", `{"state":"dead"}`) // which nobody needs to look at any more
+	s.healthy("warn erp:dying")
+}
+
+// Green means that nothing needs anyone.
+func TestHealthIsGreen(t *testing.T) {
+	box := (&answering{}).now(200)
+	s := start(t, `[[route]]
+name = "works"
+url = "%s"
+signal_types = ["a"]
+[[route]]
+name = "paused"
+url = "%s"
+signal_types = ["b"]
+paused = true
+[[route]]
+name = "picky"
+url = "%s"
+signal_types = ["c"]
+transform = "if .n then .n else error end"
+`, box)
+	s.post("/signals", `{"signal_type":"a"}`)
+	s.post("/signals", `{"signal_type":"b"}`)
+	s.until("a is delivered", func() bool {
+		st, _ := s.status()
+		return st.Routes[0].Recent.Delivered == 1
+	})
+	st := s.healthy("ok")
+	if st.Routes[1].State != "paused" || len(st.Routes[1].PausedBy) != 1 || st.Routes[1].PausedBy[0] != "config" || st.Routes[1].Pending != 1 {
+		t.Errorf("%+v", st.Routes[1])
+	}
+	s.post("/routes/paused/pause", "")
+	s.get("/status", &st)
+	if by := st.Routes[1].PausedBy; len(by) != 2 || by[1] != "api" {
+		t.Errorf("paused by %q", by)
+	}
+	if a := s.post("/discard", `{"route":"paused"}`); a.status != 202 {
+		t.Errorf("%s", a)
+	}
+	s.healthy("ok")
+	s.post("/signals", `{"signal_type":"c"}`)
+	s.healthy("warn picky:dying")
+}
+
+func TestHealthFailing(t *testing.T) {
+	box := (&answering{}).now(503)
+	s := start(t, "[[route]]\nname = \"crm\"\nurl = \"%s\"\nretry = { attempts = 10, first = \"1ms\", window = \"2s\" }\n", box)
+	s.post("/signals", "["+strings.Repeat(`{"signal_type":"a"},`, 20)+`{"signal_type":"a"}]`)
+	st := s.healthy("bad crm:failing")
+	s.until("there is a next probe", func() bool {
+		st, _ = s.status()
+		return st.Routes[0].NextProbe != nil
+	})
+	r := st.Routes[0]
+	if r.State != "failing" || r.Failing == nil || !r.Failing.Equal(st.Health.Reasons[0].Since) || r.NextProbe.Before(*r.Failing) {
+		t.Errorf("%+v", r)
+	}
+	box.now(200)
+	s.settled()
+	s.healthy("ok")
+}
+
+// The config that runs is told of, and why the file is not it.
+func TestStatusOfConfig(t *testing.T) {
+	const route = "[[route]]\nname = \"crm\"\nurl = \"https://crm.example.com/x?key=secret\"\nsignal_types = [\"a*\"]\nwhere = \".n > 1\"\ntransform = \"{n}\"\n" +
+		"retry = { attempts = 4, window = \"1d\" }\nrate = \"90/m\"\ngive_up_on = [404, 410]\npaused = true\n"
+	s := start(t, "[queue]\nmax_size = \"1GiB\"\nmin_free = \"1MiB\"\n"+route, nil)
+	st, _ := s.status()
+	host, _ := os.Hostname()
+	if st.Host != host || time.Since(st.Now).Abs() > time.Minute || st.Store.MaxSize != 1<<30 || st.Store.MinFree != 1<<20 || st.Config.Reloads == nil || len(st.Config.Reloads) != 0 {
+		t.Errorf("%+v", st)
+	}
+	r := st.Routes[0]
+	if got := strings.TrimSuffix(fmt.Sprintln(*r.Target, r.SignalTypes, *r.Where, *r.Transform, *r.Schedule, r.Limits.Timeout, r.Limits.Concurrency, *r.Limits.Rate, r.Limits.GiveUpOn), "\n"); got !=
+		"https://crm.example.com [a*] .n > 1 {n} {4 5s 24h 0.1 [5s 10m55s 23h49m]} 15s 8 90/m [404 410]" {
+		t.Errorf("%s", got)
+	}
+	s.post("/signals", `{"signal_type":"a","n":2}`)
+	s.write("nothing = 1\n" + route)
+	st = s.healthy("warn :config_rejected")
+	if st.Config.Error == nil || !strings.Contains(st.Health.Reasons[0].Text, *st.Config.Error) || !strings.Contains(st.Health.Reasons[0].Text, "signalpost check") {
+		t.Errorf("%+v %+v", st.Config, st.Health)
+	}
+	since := st.Health.Reasons[0].Since
+	s.write("more = 1\n" + route)
+	s.until("the error is another", func() bool { st, _ = s.status(); return strings.Contains(*st.Config.Error, "more") })
+	if !st.Health.Reasons[0].Since.Equal(since) {
+		t.Errorf("rejected since %s, and since %s", since, st.Health.Reasons[0].Since)
+	}
+	s.write("[[route]]\nname = \"other\"\nurl = \"https://x.example.com\"\n")
+	st = s.healthy("warn crm:held")
+	if len(st.Config.Reloads) != 1 || st.Config.Reloads[0].Hash != st.Config.Hash || !st.Config.Reloads[0].Time.Equal(st.Config.LoadedAt) || len(st.Routes) != 2 {
+		t.Fatalf("%+v", st)
+	}
+	gone, other := st.Routes[1], st.Routes[0]
+	if gone.State != "gone" || gone.Held != 1 || gone.Target != nil || gone.Where != nil || gone.Transform != nil || gone.Schedule != nil || gone.Limits != nil || gone.SignalTypes == nil || gone.PausedBy == nil {
+		t.Errorf("%+v", gone)
+	}
+	if other.Where != nil || other.Transform != nil || len(other.SignalTypes) != 0 || other.SignalTypes == nil || other.Limits.Rate != nil || len(other.Schedule.Gaps) != 9 || other.Schedule.Gaps[1] != "16.2s" {
+		t.Errorf("%+v %+v", other, other.Schedule)
+	}
+}
