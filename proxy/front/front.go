@@ -96,6 +96,7 @@ func New(o Options) *Front {
 		{"POST /retry", f.postRetry, nil},
 		{"POST /discard", f.postDiscard, nil},
 		{"POST /try", f.postTry, nil},
+		{"GET /stats", f.getStats, []string{"route", "since", "until", "step"}},
 		{"GET /status", f.getStatus, nil},
 		{"POST /routes/{name}/pause", f.postPause, nil},
 		{"POST /routes/{name}/resume", f.postResume, nil},

@@ -1,0 +1,90 @@
+package front
+
+import (
+	"net/http"
+	"time"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/units"
+	"signalpost/queue"
+)
+
+const (
+	statsBack  = 24 * time.Hour // that GET /stats and GET /problems look, if not told
+	minutesFor = 48 * time.Hour // that the queue counts minutes; hours beyond
+	maxPoints  = 1500           // of a series
+)
+
+var steps = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, units.Day}
+
+func (f *Front) getStats(w http.ResponseWriter, r *http.Request, q *query) error {
+	now := time.Now()
+	filter := queue.StatsFilter{Routes: q.values["route"], Since: q.time("since"), Until: q.time("until")}
+	if filter.Until.IsZero() {
+		filter.Until = now
+	}
+	if filter.Since.IsZero() {
+		filter.Since = filter.Until.Add(-statsBack)
+	}
+	if q.err == nil && !filter.Since.Before(filter.Until) {
+		q.fault("since", "a time before until")
+	}
+	filter.Step = q.step(filter.Until.Sub(filter.Since), now.Sub(filter.Since) > minutesFor)
+	if q.err != nil {
+		return q.err
+	}
+	return f.show(w, r, statusBytes, func() (any, error) {
+		found, err := f.Queue.Stats(r.Context(), filter)
+		answer := api.Stats{Step: units.FormatDuration(filter.Step), Series: []api.Series{}}
+		if filter.Step == units.Day {
+			answer.Step = "1d"
+		}
+		for _, s := range found {
+			points := make([]api.Point, len(s.Points))
+			for i, p := range s.Points {
+				points[i] = api.Point{
+					Time: p.Time.UTC(), Accepted: p.Accepted, Delivered: p.Delivered, Failed: p.Failed, Dead: p.Dead,
+					P50: milliseconds(p.P50), P95: milliseconds(p.P95), P99: milliseconds(p.P99),
+				}
+				if p.Failed == nil {
+					points[i].Failed = map[queue.Class]int64{}
+				}
+			}
+			answer.Series = append(answer.Series, api.Series{Route: s.Route, Points: points})
+		}
+		return answer, err
+	})
+}
+
+// step reads how long a point of statistics is, or chooses it for a range.
+func (q *query) step(span time.Duration, old bool) time.Duration {
+	v, given := q.values["step"]
+	if !given {
+		for _, step := range steps {
+			if span <= maxPoints*step && !(old && step < time.Hour) {
+				return step
+			}
+		}
+		q.fault("since", "a shorter time: there are at most 1500 days of it")
+		return units.Day
+	}
+	step, ok := units.ParseDuration(v)
+	switch {
+	case !ok || step < time.Minute || step%time.Minute != 0 || step > time.Hour && step%time.Hour != 0:
+		q.fault("step", "whole minutes up to an hour or whole hours, such as 1m, 15m, 1h or 1d")
+	case old && step%time.Hour != 0:
+		q.fault("step", "1h or more: minutes are kept for 48 hours, and since is before that")
+	case span > maxPoints*step:
+		q.fault("step", "a longer one: this makes more than 1500 points of the time from since to until")
+	}
+	return step
+}
+
+// milliseconds is nil for 0.
+func milliseconds(d time.Duration) *float64 {
+	if d == 0 {
+		return nil
+	}
+	ms := float64(d.Microseconds()) / 1000
+	return &ms
+}
