@@ -226,3 +226,62 @@ func TestStatusOfConfig(t *testing.T) {
 		t.Errorf("%+v %+v", other, other.Schedule)
 	}
 }
+
+type stats struct {
+	Step   string
+	Series []struct {
+		Route  string
+		Points []struct {
+			Time                      time.Time
+			Accepted, Delivered, Dead int
+			Failed                    map[string]int
+			P50                       *float64 `json:"p50_ms"`
+			P99                       *float64 `json:"p99_ms"`
+		}
+	}
+}
+
+func TestStats(t *testing.T) {
+	box := (&answering{}).now(410)
+	s := start(t, "[[route]]\nname = \"crm-eu\"\nurl = \"%s\"\nsignal_types = [\"a\"]\n[[route]]\nname = \"erp\"\nurl = \"%s\"\nsignal_types = [\"b\"]\n", box)
+	s.post("/signals", `[{"signal_type":"a"},{"signal_type":"a"}]`)
+	s.settled()
+	box.now(200)
+	s.post("/retry", `{"route":"crm-eu"}`)
+	s.settled()
+	var got stats
+	s.get("/stats?route=crm-*&since=1h", &got)
+	if got.Step != "1m" || len(got.Series) != 1 || got.Series[0].Route != "crm-eu" || len(got.Series[0].Points) == 0 || len(got.Series[0].Points) > 2 {
+		t.Fatalf("%+v", got)
+	}
+	accepted, delivered, dead, failed := 0, 0, 0, 0
+	for _, p := range got.Series[0].Points {
+		accepted, delivered, dead, failed = accepted+p.Accepted, delivered+p.Delivered, dead+p.Dead, failed+p.Failed["4xx"]
+		if n := p.Delivered + p.Failed["4xx"]; (n > 0) != (p.P50 != nil) || n > 0 && (*p.P50 <= 0 || *p.P99 < *p.P50) || p.Failed == nil || !p.Time.Equal(p.Time.Truncate(time.Minute)) {
+			t.Errorf("%+v", p)
+		}
+	}
+	if accepted != 2 || delivered != 2 || dead != 2 || failed != 2 {
+		t.Errorf("%d accepted, %d delivered, %d dead, %d failed", accepted, delivered, dead, failed)
+	}
+	for query, step := range map[string]string{
+		"": "1m", "?since=25h": "5m", "?since=47h": "5m", "?since=49h": "1h", "?since=60d": "1h", "?since=63d": "6h", "?since=2d&step=1m&until=25h": "1m",
+		"?since=90d&step=1d": "1d", "?since=1h&step=90m": "400", "?since=1h&step=30s": "400", "?since=1h&step=1.5m": "400", "?since=1h&step=x": "400",
+		"?since=49h&until=48h&step=1m": "400", "?since=49h&until=48h": "1h", "?since=26h&step=1m": "400", "?since=1h&until=2h": "400", "?since=2000d": "400", "?limit=1": "400",
+	} {
+		a := s.do("GET", "/stats"+query, "")
+		if step == "400" {
+			if p := a.problem(t); a.status != 400 || !strings.Contains(p.Detail, "parameter") {
+				t.Errorf("%s: %s", query, a)
+			}
+			continue
+		}
+		s.get("/stats"+query, &got)
+		if got.Step != step || len(got.Series) != 2 {
+			t.Errorf("%s: step %s, want %s; %s", query, got.Step, step, a)
+		}
+	}
+	if a := s.do("GET", "/stats?since=49h&until=48h&step=1m", ""); !strings.Contains(a.body, "48 hours") {
+		t.Errorf("%s", a)
+	}
+}

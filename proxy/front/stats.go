@@ -29,7 +29,7 @@ func (f *Front) getStats(w http.ResponseWriter, r *http.Request, q *query) error
 	if q.err == nil && !filter.Since.Before(filter.Until) {
 		q.fault("since", "a time before until")
 	}
-	filter.Step = q.step(filter.Until.Sub(filter.Since), now.Sub(filter.Since) > minutesFor)
+	filter.Step = q.step(filter.Since, filter.Until, now.Sub(filter.Since) > minutesFor)
 	if q.err != nil {
 		return q.err
 	}
@@ -56,12 +56,14 @@ func (f *Front) getStats(w http.ResponseWriter, r *http.Request, q *query) error
 	})
 }
 
-// step reads how long a point of statistics is, or chooses it for a range.
-func (q *query) step(span time.Duration, old bool) time.Duration {
+// step reads how long a point of statistics is, or chooses it for a range, which
+// begins before minutes were kept if it is old.
+func (q *query) step(since, until time.Time, old bool) time.Duration {
+	fits := func(step time.Duration) bool { return until.Sub(since.Truncate(step)) <= maxPoints*step }
 	v, given := q.values["step"]
 	if !given {
 		for _, step := range steps {
-			if span <= maxPoints*step && !(old && step < time.Hour) {
+			if fits(step) && !(old && step < time.Hour) {
 				return step
 			}
 		}
@@ -74,7 +76,7 @@ func (q *query) step(span time.Duration, old bool) time.Duration {
 		q.fault("step", "whole minutes up to an hour or whole hours, such as 1m, 15m, 1h or 1d")
 	case old && step%time.Hour != 0:
 		q.fault("step", "1h or more: minutes are kept for 48 hours, and since is before that")
-	case span > maxPoints*step:
+	case !fits(step):
 		q.fault("step", "a longer one: this makes more than 1500 points of the time from since to until")
 	}
 	return step
