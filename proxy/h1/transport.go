@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"slices"
 	"strconv"
@@ -132,7 +133,7 @@ func appendRequest(b []byte, req *http.Request, uri string) ([]byte, error) {
 	for name, values := range req.Header {
 		for _, v := range values {
 			b = append(append(b, name...), ": "...)
-			b = append(append(b, strings.Trim(v, " \t")...), "\r\n"...)
+			b = append(append(b, textproto.TrimString(v)...), "\r\n"...)
 		}
 	}
 	b = strconv.AppendInt(append(b, "Content-Length: "...), req.ContentLength, 10)
