@@ -71,7 +71,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
 			MaxIdleConns:           r.Concurrency,
 			MaxIdleConnsPerHost:    r.Concurrency,
-			IdleConnTimeout:        h1.MaxIdle,
+			IdleConnTimeout:        h1.MaxAge,
 			MaxResponseHeaderBytes: h1.MaxHead,
 			// Connections in use are as many as attempts, which the queue bounds.
 			// A bound here would make attempts wait for dials that others gave up on.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,11 +22,11 @@ import (
 // not, and closed, which gives it back.
 type conn struct {
 	net.Conn
-	owner  *Transport
-	fd     syscall.RawConn
-	reader *bufio.Reader // of the connection, within the bounds of answerReader
-	made   time.Time
-	since  time.Time // when it became idle; zero: it is new
+	generation *generation
+	owner      *Transport
+	fd         syscall.RawConn
+	reader     *bufio.Reader // of the connection, within the bounds of answerReader
+	used       bool          // for a request before
 
 	// Functions made once, not for each request.
 	abort   func() // ends what goes on, from another goroutine
@@ -53,12 +52,12 @@ type conn struct {
 	sized    sizedReader
 }
 
-func (t *Transport) newConn(nc net.Conn) (*conn, error) {
+func (t *Transport) newConn(g *generation, nc net.Conn) (*conn, error) {
 	fd, err := nc.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: nc, owner: t, fd: fd, made: time.Now()}
+	c := &conn{Conn: nc, generation: g, owner: t, fd: fd}
 	c.reader = bufio.NewReader((*answerReader)(c))
 	c.abort = func() { nc.SetDeadline(longAgo) }
 	var b [1]byte
@@ -109,8 +108,7 @@ func (c *conn) exchange(request []byte, req *http.Request, deadline time.Time) (
 		trace = new(httptrace.ClientTrace)
 	}
 	if trace.GotConn != nil {
-		reused := !c.since.IsZero()
-		trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: reused, WasIdle: reused})
+		trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: c.used, WasIdle: c.used})
 	}
 	resp, err := c.answer(request, req, trace)
 	if err != nil {
@@ -124,7 +122,7 @@ func (c *conn) exchange(request []byte, req *http.Request, deadline time.Time) (
 }
 
 func (c *conn) answer(request []byte, req *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
-	if c.since.IsZero() && !c.quiet() && c.peekErr == nil && c.peeked > 0 {
+	if !c.used && !c.quiet() && c.peekErr == nil && c.peeked > 0 {
 		return nil, ErrEarly
 	}
 	_, unsent := c.Conn.Write(request)
@@ -275,75 +273,4 @@ func (c *conn) Close() error {
 		return c.end()
 	}
 	return nil
-}
-
-func (c *conn) expired(now time.Time) bool {
-	return now.Sub(c.since) >= MaxIdle || now.Sub(c.made) >= MaxAge
-}
-
-// takeIdle returns the connection used last that is fit for use under ctx, or nil.
-func (t *Transport) takeIdle(ctx context.Context) *conn {
-	for {
-		t.mu.Lock()
-		n := len(t.idle) - 1
-		if n < 0 {
-			t.mu.Unlock()
-			return nil
-		}
-		c := t.idle[n]
-		t.idle = slices.Delete(t.idle, n, n+1)
-		t.mu.Unlock()
-		if !c.expired(time.Now()) && c.quiet() && c.watch(ctx) {
-			return c
-		}
-		c.end()
-	}
-}
-
-// keep makes a connection idle, unless there are enough or the Transport is closed.
-func (t *Transport) keep(c *conn) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed || len(t.idle) >= t.MaxIdle {
-		return false
-	}
-	c.since = time.Now()
-	t.idle = append(t.idle, c)
-	if t.sweep == nil {
-		t.sweep = time.AfterFunc(MaxIdle, t.closeExpired)
-	}
-	return true
-}
-
-// closeExpired closes what has been idle for too long, and comes again as long
-// as anything is left.
-func (t *Transport) closeExpired() {
-	now := time.Now()
-	t.closeIdle(func(c *conn) bool { return c.expired(now) })
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.sweep != nil {
-		t.sweep.Reset(MaxIdle / 8)
-	}
-}
-
-// closeIdle closes the idle connections that are gone.
-func (t *Transport) closeIdle(gone func(*conn) bool) {
-	t.mu.Lock()
-	var closing []*conn
-	t.idle = slices.DeleteFunc(t.idle, func(c *conn) bool {
-		if !gone(c) {
-			return false
-		}
-		closing = append(closing, c)
-		return true
-	})
-	if len(t.idle) == 0 && t.sweep != nil {
-		t.sweep.Stop()
-		t.sweep = nil
-	}
-	t.mu.Unlock()
-	for _, c := range closing {
-		c.end()
-	}
 }

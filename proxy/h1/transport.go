@@ -23,11 +23,9 @@ const (
 	// MaxHead is how many bytes the head of an answer may have, with those of
 	// interim answers.
 	MaxHead = 64 << 10
-	// MaxAge is the age of a connection after which no request begins on it, so
-	// that a name which leads elsewhere is followed.
+	// MaxAge is how long a connection is used, so that a name which leads
+	// elsewhere is followed, and how long one is kept without a request.
 	MaxAge = 2 * time.Minute
-	// MaxIdle is how long a connection is kept without a request.
-	MaxIdle = 90 * time.Second
 
 	maxPlainBody = 64 << 10 // a longer one may have to be answered before it is sent
 )
@@ -49,10 +47,10 @@ var (
 // a third of what net/http's transport costs; Next makes all others.
 //
 // A connection takes no new request once it is MaxAge old, or after an answer
-// of 429 or 5xx; when one timed out on it, nor does any other that was idle when
-// that request began. Requests under way are never disturbed. A request that was
-// sent on a connection which the other side then closed without a byte of an
-// answer is sent again on a new one: servers end idle connections just so.
+// of 429 or 5xx; when one timed out on it, nor does any other. Requests under way
+// are never disturbed. A request that was sent on a connection which the other
+// side then closed without a byte of an answer is sent again on a new one:
+// servers end idle connections just so.
 //
 // The context's httptrace.ClientTrace is told what goes on. With a plain request
 // GetConn is called only if a connection must be made.
@@ -74,21 +72,7 @@ type Transport struct {
 
 	mu     sync.Mutex
 	closed bool        // guarded by mu
-	idle   []*conn     // the one used last is at the end; guarded by mu
-	sweep  *time.Timer // closes what has been idle too long, nil if nothing is idle; guarded by mu
-	next   *generation // nil: not made, or to take no new request; guarded by mu
-}
-
-// Next is what a Transport needs of an http.Transport.
-type Next interface {
-	http.RoundTripper
-	CloseIdleConnections()
-}
-
-// A generation is one Next, which takes requests until it is MaxAge old or spent.
-type generation struct {
-	Next
-	made time.Time
+	takes  *generation // requests now; nil: not made; guarded by mu
 }
 
 // RoundTrip makes a request. The answer's body must be closed.
@@ -164,11 +148,12 @@ func (t *Transport) sendPlain(req *http.Request, uri string, now time.Time) (*ht
 		return nil, err
 	}
 	deadline := now.Add(t.Timeout)
-	if c := t.takeIdle(ctx); c != nil {
+	g := t.current()
+	if c := t.takeIdle(g, ctx); c != nil {
 		resp, err := c.exchange(request, req, deadline)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
-			t.closeIdle(func(c *conn) bool { return c.since.Before(now) })
+			t.retire(g)
 			return nil, err
 		case err == nil || c.answered || ctx.Err() != nil:
 			return resp, err
@@ -183,7 +168,7 @@ func (t *Transport) sendPlain(req *http.Request, uri string, now time.Time) (*ht
 	if err != nil {
 		return nil, timeoutOf(dialing, err)
 	}
-	c, err := t.newConn(nc)
+	c, err := t.newConn(g, nc)
 	if err != nil {
 		nc.Close()
 		return nil, err
@@ -238,61 +223,4 @@ func (b *nextBody) Close() error {
 		b.done = nil
 	}
 	return err
-}
-
-// current returns the generation that takes requests now.
-func (t *Transport) current() *generation {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.next != nil && time.Since(t.next.made) >= MaxAge {
-		t.next.end()
-		t.next = nil
-	}
-	if t.next == nil {
-		t.next = &generation{t.Next(), time.Now()}
-	}
-	return t.next
-}
-
-// release ends one use of a generation, which takes no new request if it is
-// spent. Of one that takes none, connections end with the last to use them.
-func (t *Transport) release(g *generation, spent bool) {
-	t.mu.Lock()
-	if t.next == g && (spent || t.closed) {
-		t.next = nil
-	}
-	retired := t.next != g
-	t.mu.Unlock()
-	if retired {
-		g.end()
-	}
-}
-
-// end closes the connections of a generation that nobody uses. net/http may take
-// a moment to see that one over HTTP/2 is idle.
-func (g *generation) end() {
-	g.CloseIdleConnections()
-	time.AfterFunc(time.Second, g.CloseIdleConnections)
-}
-
-// CloseIdle closes the connections that no request is using, and those of Next
-// that are in use when their requests end.
-func (t *Transport) CloseIdle() {
-	t.closeIdle(func(*conn) bool { return true })
-	t.mu.Lock()
-	g := t.next
-	t.next = nil
-	t.mu.Unlock()
-	if g != nil {
-		g.end()
-	}
-}
-
-// Close closes all connections that are idle, and those in use when their
-// requests end. Requests may still be made.
-func (t *Transport) Close() {
-	t.mu.Lock()
-	t.closed = true
-	t.mu.Unlock()
-	t.CloseIdle()
 }

@@ -135,11 +135,17 @@ func authority(t testing.TB, protocols ...string) (*tls.Config, *x509.CertPool) 
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: protocols}, pool
 }
 
-func (t *Transport) idleCount() int {
+func (t *Transport) idle() []*conn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.idle)
+	if t.takes == nil {
+		return nil
+	}
+	return t.takes.idle
 }
+
+// grow has the connections be as old as they may.
+func (t *Transport) grow() { t.takes.timer.Reset(0) }
 
 // An answer that nothing asked for is never the answer to the next request:
 // each has the answer with its own number.
@@ -185,7 +191,7 @@ func TestStrayAnswer(t *testing.T) {
 				}
 				if n == 1 {
 					later <- true
-					for slices.Contains([]string{"later", "half", "closed"}, how) && tr.idle[0].quiet() {
+					for slices.Contains([]string{"later", "half", "closed"}, how) && tr.idle()[0].quiet() {
 						time.Sleep(time.Millisecond) // until it is here
 					}
 				}
@@ -205,7 +211,7 @@ func TestStrayAnswer(t *testing.T) {
 		tr.Dial = func(ctx context.Context) (net.Conn, error) {
 			c, err := dial(ctx)
 			if err == nil {
-				probe, _ := tr.newConn(c)
+				probe, _ := tr.newConn(nil, c)
 				for probe.quiet() {
 					time.Sleep(time.Millisecond)
 				}
@@ -218,8 +224,7 @@ func TestStrayAnswer(t *testing.T) {
 	})
 }
 
-// The connections of a Transport: as many idle as it may keep, no longer than
-// they may be, and none once it is closed.
+// The connections of a Transport: as many idle as it may keep, no longer than MaxAge, and none once it is closed.
 func TestIdleConnections(t *testing.T) {
 	const n = 5
 	var gate sync.WaitGroup
@@ -265,29 +270,17 @@ func TestIdleConnections(t *testing.T) {
 	wantOpen(3)
 	burst(3)
 	wantOpen(3)
-	tr.closeExpired()
-	if wantOpen(3); !tr.sweep.Stop() {
-		t.Error("nothing will close them")
-	}
-	tr.idle[0].since = time.Now().Add(-MaxIdle)
-	tr.idle[1].made = time.Now().Add(-MaxAge)
-	tr.closeExpired()
-	wantOpen(1)
-	for _, age := range []func(c *conn){
-		func(c *conn) { c.since = time.Now().Add(-MaxIdle) },
-		func(c *conn) { c.made = time.Now().Add(-MaxAge) },
-	} {
-		before := made.Load()
-		age(tr.idle[0])
-		burst(1)
-		if wantOpen(1); made.Load() != before+1 {
-			t.Error("a connection was used that is too old")
-		}
+	before := made.Load()
+	tr.grow()
+	wantOpen(0)
+	burst(1)
+	if wantOpen(1); made.Load() != before+1 {
+		t.Error("not one new connection")
 	}
 	tr.Close()
 	wantOpen(0)
 	burst(1)
-	if wantOpen(0); tr.sweep != nil || tr.idleCount() != 0 {
+	if wantOpen(0); tr.takes != nil {
 		t.Error("it is closed, and has connections")
 	}
 }
@@ -321,11 +314,11 @@ func TestEndedRequestKeepsItsConnection(t *testing.T) {
 			}
 			text, _ := io.ReadAll(resp.Body)
 			resp.Body.Close()
-			if string(text) != body[0] || tr.idleCount() != 0 {
-				t.Errorf("response %q, %d idle connections", text, tr.idleCount())
+			if string(text) != body[0] || len(tr.idle()) != 0 {
+				t.Errorf("response %q, %d idle connections", text, len(tr.idle()))
 			}
-			if status, _, err := send(t, tr, request(t, t.Context(), "http", address, "{}", 1)); status != 200 || tr.idleCount() != 1 {
-				t.Errorf("%d, %v, %d idle connections", status, err, tr.idleCount())
+			if status, _, err := send(t, tr, request(t, t.Context(), "http", address, "{}", 1)); status != 200 || len(tr.idle()) != 1 {
+				t.Errorf("%d, %v, %d idle connections", status, err, len(tr.idle()))
 			}
 		})
 	}
@@ -347,11 +340,12 @@ func (recording) SyscallConn() (syscall.RawConn, error) { return nil, nil }
 
 // replay makes a request on a connection that was used before.
 func (t *Transport) replay(ctx context.Context, r recording) (*http.Response, error) {
-	c, err := t.newConn(r)
+	t.Next = func() Next { return new(http.Transport) }
+	c, err := t.newConn(t.current(), r)
 	if err != nil {
 		return nil, err
 	}
-	c.since = time.Now()
+	c.used = true
 	c.watch(ctx)
 	return c.exchange(nil, post, time.Now().Add(time.Minute))
 }
@@ -380,7 +374,7 @@ func TestAnswerToHalfARequest(t *testing.T) {
 			status = resp.StatusCode
 			resp.Body.Close()
 		}
-		if kept := tr.idleCount() == 1; status != tc.status || err != tc.want || kept != (tc.unsent == nil && tc.want == nil) {
+		if kept := len(tr.idle()) == 1; status != tc.status || err != tc.want || kept != (tc.unsent == nil && tc.want == nil) {
 			t.Errorf("%v, %q: status %d, %v, kept: %t", tc.unsent, tc.answer, status, err, kept)
 		}
 	}
@@ -420,7 +414,7 @@ func FuzzAnswer(f *testing.F) {
 			body, _ = io.ReadAll(resp.Body)
 			resp.Body.Close()
 		}
-		kept := tr.idleCount() == 1
+		kept := len(tr.idle()) == 1
 
 		again := bytes.NewReader(answer)
 		whole := bufio.NewReader(again)
