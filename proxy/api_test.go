@@ -1523,7 +1523,7 @@ url = "%s"
 	}
 	a, got := try(`{"signal":{"signal_type":"a","n":3.0}}`)
 	if len(got) != 2 || !got[0].Matches || len(got[0].Bodies) != 2 || string(got[0].Bodies[1]) != `{"more":3.0}` ||
-		!strings.HasPrefix(string(got[0].Bodies[0]), `{"id":"sig_`) || got[0].Request == nil || got[0].Request.Headers["Webhook-Signature"] != "[secret]" || got[0].Error != nil {
+		!strings.HasPrefix(string(got[0].Bodies[0]), `{"id":"sig_`) || got[0].Request == nil || got[0].Request.Headers["Webhook-Signature"] != "[signature]" || got[0].Error != nil {
 		t.Errorf("%s", a)
 	}
 	if string(got[1].Bodies[0]) != `{"signal_type":"a","n":3.0}` {

@@ -110,6 +110,7 @@ func (p *Proxy) Deliver(ctx context.Context, d queue.Delivery, attempt int) (que
 	t := p.table.Load()
 	if r := t.Route(d.Route); r != nil {
 		o, err := r.Endpoint.Attempt(ctx, d, attempt)
+		o.Config = t.Config.Hash
 		if errors.Is(err, queue.ErrShortage) {
 			t.CloseIdle() // one route's kept connections are not to starve another
 		}

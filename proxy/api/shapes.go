@@ -39,18 +39,20 @@ type DeliveryPage struct {
 // Delivery is the answer to GET /deliveries/{id}.
 type Delivery struct {
 	queue.Info
-	Request    *Request        `json:"request"`     // nil if its route has gone or there is no body
+	Request    *Request        `json:"request"`     // as sent last, or as it would be; nil if neither can be said
 	Body       json.RawMessage `json:"body"`        // null if the expression failed
 	SignalBody json.RawMessage `json:"signal_body"` // as received
 	Log        []queue.Entry   `json:"log"`         // every attempt, oldest first
 }
 
 // Request is what a route sends for a delivery, as people may see it: no path
-// or query of the URL, secret headers redacted.
+// or query of the URL, secret headers and signatures redacted.
 type Request struct {
 	Method  string            `json:"method"`
 	Target  string            `json:"target"` // scheme://host
 	Headers map[string]string `json:"headers"`
+	Sent    bool              `json:"sent"`           // or as it would be
+	Time    *time.Time        `json:"time,omitempty"` // that was signed, if it was sent
 }
 
 // Signal is the answer to GET /signals/{id}.

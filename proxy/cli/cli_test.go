@@ -347,7 +347,7 @@ func TestCommandsOnASidecar(t *testing.T) {
 		if out, code, err = run(t, `{"signal_type":"t"}`, "try", "-", "--route", "nope"); code != 1 {
 			t.Errorf("exit %d, %v, %s", code, err, out)
 		}
-		if out, code, err = run(t, "", "try", "--headers", "--route", "good"); code != 0 || !strings.Contains(out, "Webhook-Signature: [secret]\n") || !strings.Contains(out, "X-Beton-Signature: [secret]\n") {
+		if out, code, err = run(t, "", "try", "--headers", "--route", "good"); code != 0 || !strings.Contains(out, "Webhook-Signature: [signature]\n") || !strings.Contains(out, "X-Beton-Signature: [signature]\n") {
 			t.Errorf("exit %d, %v, %s", code, err, out)
 		}
 	})

@@ -17,6 +17,7 @@ import (
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/h1"
+	"signalpost/queue"
 )
 
 const (
@@ -55,7 +56,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 			return err
 		}
 		if at, err := netip.ParseAddrPort(address); r.BlockPrivateNetworks && (err != nil || !globallyReachable(at.Addr())) {
-			return refusal(fmt.Sprintf("address %s of %s is not public and the route has block_private_networks", at.Addr(), u.Host))
+			return refusal{queue.ClassLocal, fmt.Sprintf("address %s of %s is not public and the route has block_private_networks", at.Addr(), u.Host)}
 		}
 		return nil
 	}
@@ -121,19 +122,28 @@ func tlsConfig(r *config.Route) *tls.Config {
 	c.ClientSessionCache = tls.NewLRUClientSessionCache(r.Concurrency)
 	certificates := c.Certificates
 	c.GetClientCertificate = func(wanted *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		return attemptOf(wanted.Context()).trace.clientCertificate(wanted, certificates), nil
+		attemptOf(wanted.Context()).trace.asked()
+		for i := range certificates {
+			if wanted.SupportsCertificate(&certificates[i]) == nil {
+				return &certificates[i], nil
+			}
+		}
+		return new(tls.Certificate), nil
 	}
 	return c
 }
 
 // A refusal is an error that is told as it is.
-type refusal string
+type refusal struct {
+	class queue.Class
+	text  string
+}
 
-func (r refusal) Error() string { return string(r) }
+func (r refusal) Error() string { return r.text }
 
 func checkProxy(_ context.Context, _ *url.URL, connect *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	return refusal("answered " + statusName(resp.StatusCode) + " when asked to connect to " + connect.Host)
+	return refusal{queue.ClassConnect, "answered " + statusName(resp.StatusCode) + " when asked to connect to " + connect.Host}
 }

@@ -24,12 +24,13 @@ import (
 // but for its connections, and safe for concurrent use. It prints as the scheme
 // and host of its URL, with every verb: the rest is secret.
 type Endpoint struct {
-	route   *config.Route
-	request http.Request // what all requests have in common, but for headers
-	fixed   http.Header  // headers that all requests share; names without values are not sent
-	secret  []string     // names of headers whose values are not for people
-	proxy   string       // scheme and host of the proxy that requests go through; "": none
-	mask    *mask
+	route    *config.Route
+	request  http.Request // what all requests have in common, but for headers
+	fixed    http.Header  // headers that all requests share; names without values are not sent
+	signed   []string     // names of headers whose values are signatures
+	template string       // of the request, for people
+	proxy    string       // scheme and host of the proxy that requests go through; "": none
+	mask     *mask
 
 	transport *h1.Transport
 	client    *retryablehttp.Client
@@ -127,6 +128,7 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 		a = e.newAttempt(ctx)
 	}
 	a.delivery, a.number, a.start = d, number, time.Now()
+	a.trace.reset()
 	a.call.Body, a.call.ContentLength = nil, int64(len(d.Body))
 	if len(d.Body) > 0 {
 		a.body.Reset(d.Body)
@@ -136,6 +138,11 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 	o, lack := a.outcome, a.err
 	if lack == nil {
 		o.Duration = time.Since(a.start)
+		s := a.trace.look()
+		o.Peer, o.Reused, o.Timing = s.peer, s.reused, s.timing
+		if s.phase == waiting {
+			o.Started, o.Request = a.start, e.template
+		}
 		switch {
 		case o.Verdict != queue.Retry:
 		case d.Step >= e.route.Retry.Attempts:
@@ -144,10 +151,10 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 			o.Gap = e.client.Backoff(e.client.RetryWaitMin, e.client.RetryWaitMax, d.Step, resp)
 		}
 		if err == nil {
-			o.Response = e.read(resp)
+			o.Response = e.read(a, resp)
 		}
 	}
-	if !a.trace.dialed && ctx.Err() == nil {
+	if !a.trace.held && ctx.Err() == nil {
 		a.call.Header, a.location, a.outcome, a.err = e.request.Header, "", queue.Outcome{}, nil
 		a.delivery = queue.Delivery{}
 		e.attempts.Put(a)

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -43,8 +44,7 @@ const resolverRefresh = 6 * time.Second
 // shortage returns err as queue.ErrShortage if it is for a lack of the
 // machine's that there was no answer, else nil.
 func shortage(err error) error {
-	var dns *net.DNSError
-	inDNS := errors.As(err, &dns)
+	dns, inDNS := errors.AsType[*net.DNSError](err)
 	for _, s := range shortages {
 		if errors.Is(err, s.errno) && !(s.errno == syscall.EADDRNOTAVAIL && unusable(err)) || inDNS && hides(dns, s.errno) {
 			now := time.Now()
@@ -62,8 +62,8 @@ func shortage(err error) error {
 // that nobody can connect to from here, whatever ports are left: IPv6 without
 // any, for one. Nothing is sent.
 func unusable(err error) bool {
-	var op *net.OpError
-	if !errors.As(err, &op) || op.Addr == nil {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Addr == nil {
 		return false
 	}
 	c, err := net.Dial("udp", op.Addr.String())
@@ -73,108 +73,108 @@ func unusable(err error) bool {
 	return errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
-// explain says in a few words why there was no answer, and whether the endpoint
-// is to blame. The text may hold what the other side sent, but no part of our
-// URL beyond scheme and host.
-func (e *Endpoint) explain(a *attempt, err error) (text string, fault bool) {
-	var u *url.Error
-	if errors.As(err, &u) { // its text is the whole URL
+// explain says in the outcome why there was no answer, in class and a few words,
+// and whether the endpoint is to blame. The text may hold what the other side
+// sent, but no part of our URL beyond scheme and host.
+func (e *Endpoint) explain(a *attempt, err error) {
+	if u, ok := errors.AsType[*url.Error](err); ok { // its text is the whole URL
 		err = u.Err
 	}
-	if errors.Is(err, h1.ErrHeader) {
-		return "not sent: " + err.Error(), false
+	o, s := &a.outcome, a.trace.look()
+	o.Class, o.Error = e.reason(s, err)
+	o.Fault = !errors.Is(err, h1.ErrHeader)
+	if e.proxy != "" && s.phase <= connecting && o.Class != queue.ClassTimeout {
+		o.Error = "proxy " + e.proxy + ": " + o.Error
 	}
+}
+
+func (e *Endpoint) reason(s seen, err error) (queue.Class, string) {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		return e.timeoutText(a), true
+		return queue.ClassTimeout, e.timeoutText(s)
 	}
-	text = e.reason(a, err)
-	if phase, _ := a.trace.state(); e.proxy != "" && (phase == resolving || phase == connecting) {
-		text = "proxy " + e.proxy + ": " + text
+	if told, ok := errors.AsType[refusal](err); ok {
+		return told.class, told.text
 	}
-	return text, true
-}
-
-func (e *Endpoint) timeoutText(a *attempt) string {
-	host := e.request.URL.Host
-	switch phase, _ := a.trace.state(); {
-	case phase == waiting:
-		return fmt.Sprintf("timeout: connected, but no answer within %s", e.route.Timeout)
-	case phase == handshaking:
-		return fmt.Sprintf("timeout: TLS handshake with %s not done within %s", host, e.route.Timeout)
-	case e.proxy != "":
-		return fmt.Sprintf("timeout: no connection to %s through the proxy %s within %s", host, e.proxy, e.route.Timeout)
-	case phase == resolving:
-		return fmt.Sprintf("timeout: DNS gave no answer for %s within %s", host, e.route.Timeout)
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		text := fmt.Sprintf("DNS look-up of %s failed: %s", dns.Name, dns.Err)
+		switch {
+		case dns.IsNotFound:
+			text = fmt.Sprintf("host %s not found in DNS", dns.Name)
+		case dns.IsTimeout:
+			text = "timeout: DNS gave no answer for " + dns.Name
+		}
+		return queue.ClassDNS, text
 	}
-	return fmt.Sprintf("timeout: no connection to %s within %s", host, e.route.Timeout)
-}
-
-func (e *Endpoint) reason(a *attempt, err error) string {
-	var (
-		told    refusal
-		dns     *net.DNSError
-		op      *net.OpError
-		timeout net.Error
-	)
-	switch {
-	case errors.As(err, &told):
-		return told.Error()
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return fmt.Sprintf("host %s not found in DNS", dns.Name)
-	case errors.As(err, &dns) && dns.IsTimeout:
-		return fmt.Sprintf("timeout: DNS gave no answer for %s", dns.Name)
-	case errors.As(err, &dns):
-		return fmt.Sprintf("DNS look-up of %s failed: %s", dns.Name, dns.Err)
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return e.timeoutText(a)
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return queue.ClassTimeout, e.timeoutText(s)
 	}
-	if text := e.tlsReason(a, err); text != "" {
-		return text
+	if text := e.tlsReason(s, err); text != "" {
+		return queue.ClassTLS, text
 	}
 	for _, f := range failures {
-		if errors.Is(err, f.err) {
-			if errors.As(err, &op) && op.Addr != nil && op.Op == "dial" {
-				return f.text + " (" + op.Addr.String() + ")"
-			}
-			return f.text
+		if !errors.Is(err, f.err) {
+			continue
 		}
+		text := cmp.Or(f.text, err.Error())
+		if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil && op.Op == "dial" {
+			text += " (" + op.Addr.String() + ")"
+		}
+		return f.class, text
 	}
-	return err.Error()
+	return queue.ClassConnect, err.Error()
 }
 
-// What an error is called, in this order.
+func (e *Endpoint) timeoutText(s seen) string {
+	host, timeout := e.request.URL.Host, e.route.Timeout
+	switch {
+	case s.phase == waiting:
+		return fmt.Sprintf("timeout: connected, but no answer within %s", timeout)
+	case s.phase == handshaking:
+		return fmt.Sprintf("timeout: TLS handshake with %s not done within %s", host, timeout)
+	case e.proxy != "":
+		return fmt.Sprintf("timeout: no connection to %s through the proxy %s within %s", host, e.proxy, timeout)
+	case s.phase == resolving:
+		return fmt.Sprintf("timeout: DNS gave no answer for %s within %s", host, timeout)
+	}
+	return fmt.Sprintf("timeout: no connection to %s within %s", host, timeout)
+}
+
+// What an error is called, in this order. An empty text is the error's own.
 var failures = []struct {
-	err  error
-	text string
+	err   error
+	class queue.Class
+	text  string
 }{
-	{syscall.ECONNREFUSED, "connection refused"},
-	{syscall.ECONNRESET, "connection reset before an answer"},
-	{syscall.EPIPE, "connection reset before an answer"},
-	{syscall.ENETUNREACH, "no route to the host"},
-	{syscall.EHOSTUNREACH, "no route to the host"},
-	{h1.ErrCut, h1.ErrCut.Error()},
-	{h1.ErrClosed, h1.ErrClosed.Error()},
-	{io.EOF, h1.ErrClosed.Error()},
-	{h1.ErrLongHead, fmt.Sprintf("malformed answer: more than %d KiB of headers", h1.MaxHead>>10)},
-	{h1.ErrEarly, "malformed answer: it came before the request"},
-	{h1.ErrTLS, h1.ErrTLS.Error() + ": the url should begin with https"},
+	{h1.ErrHeader, queue.ClassLocal, ""},
+	{syscall.ECONNREFUSED, queue.ClassConnect, "connection refused"},
+	{syscall.ECONNRESET, queue.ClassConnect, "connection reset before an answer"},
+	{syscall.EPIPE, queue.ClassConnect, "connection reset before an answer"},
+	{syscall.ENETUNREACH, queue.ClassConnect, "no route to the host"},
+	{syscall.EHOSTUNREACH, queue.ClassConnect, "no route to the host"},
+	{h1.ErrCut, queue.ClassConnect, h1.ErrCut.Error()},
+	{h1.ErrClosed, queue.ClassConnect, h1.ErrClosed.Error()},
+	{io.EOF, queue.ClassConnect, h1.ErrClosed.Error()},
+	{h1.ErrLongHead, queue.ClassMalformed, fmt.Sprintf("malformed answer: more than %d KiB of headers", h1.MaxHead>>10)},
+	{h1.ErrEarly, queue.ClassMalformed, "malformed answer: it came before the request"},
+	{h1.ErrTLS, queue.ClassMalformed, h1.ErrTLS.Error() + ": the url should begin with https"},
+	{h1.ErrMalformed, queue.ClassMalformed, ""},
 }
 
 // tlsReason returns "" if the error is not one of TLS.
-func (e *Endpoint) tlsReason(a *attempt, err error) string {
+func (e *Endpoint) tlsReason(s seen, err error) string {
 	var (
 		host       = e.request.URL.Host
 		unknown    x509.UnknownAuthorityError
 		unverified *tls.CertificateVerificationError
 		noTLS      tls.RecordHeaderError
-		reason     = alertOf(err)
+		alert      = alertOf(err)
+		reason     = alert
 	)
 	// The end of the connection may overtake the alert.
 	closed := func(end error) bool { return errors.Is(err, end) }
 	if reason == "" && slices.ContainsFunc([]error{io.EOF, h1.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}, closed) {
 		reason = "connection closed"
 	}
-	phase, certificate := a.trace.state()
 	switch {
 	case errors.As(err, &unknown):
 		return fmt.Sprintf("TLS certificate of %s is from an unknown authority: if that is yours, set tls.ca_file", host)
@@ -182,11 +182,11 @@ func (e *Endpoint) tlsReason(a *attempt, err error) string {
 		return fmt.Sprintf("TLS certificate of %s is not acceptable: %s", host, strings.TrimPrefix(unverified.Err.Error(), "x509: "))
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS):
 		return fmt.Sprintf("%s does not speak TLS on this port", host)
-	case certificate && reason != "":
+	case s.certificate && reason != "":
 		return fmt.Sprintf("%s wants a TLS client certificate that it accepts (tls.cert_file and tls.key_file): %s", host, reason)
-	case alertOf(err) != "":
+	case alert != "":
 		return fmt.Sprintf("%s refused the TLS handshake: %s", host, reason)
-	case phase == handshaking:
+	case s.phase == handshaking:
 		return fmt.Sprintf("TLS handshake with %s failed: %v", host, err)
 	}
 	return ""

@@ -16,8 +16,8 @@ func hides(err *net.DNSError, errno syscall.Errno) bool {
 // alertOf returns what a TLS alert of the other side says, "" if err is none.
 // crypto/tls exports no type for it; TestTLS notices a change.
 func alertOf(err error) string {
-	var op *net.OpError
-	if !errors.As(err, &op) || op.Op != "remote error" {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Op != "remote error" {
 		return ""
 	}
 	return strings.TrimPrefix(op.Err.Error(), "tls: ")

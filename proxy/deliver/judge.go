@@ -39,17 +39,17 @@ func (e *Endpoint) checkRetry(ctx context.Context, resp *http.Response, err erro
 	default:
 		a.err = shortage(err)
 		a.outcome.Verdict = queue.Retry
-		a.outcome.Error, a.outcome.Fault = e.explain(a, err)
+		e.explain(a, err)
 	}
-	a.outcome.Error = e.plain(a.outcome.Error)
+	a.outcome.Error = e.plain(a)
 	return a.outcome.Verdict == queue.Retry, nil
 }
 
 // judge gives the verdict on an answer, by its status alone.
 func (e *Endpoint) judge(a *attempt, resp *http.Response) {
 	o, status := &a.outcome, resp.StatusCode
-	o.Status = status
-	if status >= 200 && status <= 299 {
+	o.Status, o.Class = status, classOf(status)
+	if o.Class == queue.Class2xx {
 		o.Verdict = queue.Delivered
 		return
 	}
@@ -68,6 +68,14 @@ func (e *Endpoint) judge(a *attempt, resp *http.Response) {
 	case status >= 500 && status <= 599:
 		o.Fault = true
 	}
+}
+
+// classOf is the class of an answer by its status. One that HTTP does not know is malformed.
+func classOf(status int) queue.Class {
+	if status < 200 || status > 599 {
+		return queue.ClassMalformed
+	}
+	return [...]queue.Class{queue.Class2xx, queue.Class3xx, queue.Class4xx, queue.Class5xx}[status/100-2]
 }
 
 // backoff is the time from the end of an attempt to the next, by the schedule
@@ -108,7 +116,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 
 // read reads what it may of the response's body, so that the connection can
 // be used again if that was all, and returns its beginning for the log.
-func (e *Endpoint) read(resp *http.Response) string {
+func (e *Endpoint) read(a *attempt, resp *http.Response) string {
 	defer resp.Body.Close()
 	if resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols {
 		return ""
@@ -127,23 +135,23 @@ func (e *Endpoint) read(resp *http.Response) string {
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return "[a body with a Content-Encoding]" // secrets in it could not be found
 	}
-	return cut(e.mask.clean(string(buf[:n]), err == io.EOF), maxResponseLog)
+	return cut(e.mask.clean(string(buf[:n]), err == io.EOF, e.signatures(a)...), maxResponseLog)
 }
 
 var responses = sync.Pool{New: func() any { return new([keptResponse]byte) }}
 
-// plain makes an error text fit for people: no secret that the other side may
-// have echoed, no control characters, not too long.
-func (e *Endpoint) plain(text string) string {
-	if text == "" {
+// plain makes the error text of an attempt fit for people: no secret that the
+// other side may have echoed, no control characters, not too long.
+func (e *Endpoint) plain(a *attempt) string {
+	if a.outcome.Error == "" {
 		return ""
 	}
-	text = strings.Map(func(r rune) rune {
+	text := strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, e.mask.clean(text, true))
+	}, e.mask.clean(a.outcome.Error, true, e.signatures(a)...))
 	return cut(text, maxErrorText)
 }
 

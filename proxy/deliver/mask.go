@@ -54,8 +54,12 @@ func newMask(r *config.Route, urls ...*url.URL) *mask {
 		}
 	}
 
-	// The forms in which a receiver may echo them.
-	var needles []string
+	needles := echoes(known)
+	return &mask{func() []string { return needles }}
+}
+
+// echoes are the forms in which a receiver may echo secrets.
+func echoes(known []string) (needles []string) {
 	for _, s := range known {
 		needles = append(needles, s, url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s))
 		if b, err := json.Marshal(s); err == nil {
@@ -65,8 +69,7 @@ func newMask(r *config.Route, urls ...*url.URL) *mask {
 		}
 	}
 	slices.Sort(needles)
-	needles = slices.Compact(needles)
-	return &mask{func() []string { return needles }}
+	return slices.Compact(needles)
 }
 
 // credential reports whether a segment of a path looks like one: long, or with
@@ -75,11 +78,11 @@ func credential(segment string) bool {
 	return len(segment) >= 20 || len(segment) >= 6 && strings.ContainsAny(segment, "0123456789")
 }
 
-// clean returns text with every known secret replaced. If the text is not
-// whole, the beginning of a secret at its end goes too.
-func (m *mask) clean(text string, whole bool) string {
+// clean returns text with every known secret replaced, and every one of further
+// needles. If the text is not whole, the beginning of a secret at its end goes too.
+func (m *mask) clean(text string, whole bool, further ...string) string {
 	var hidden []bool
-	for _, needle := range m.needles() {
+	for _, needle := range slices.Concat(m.needles(), further) {
 		for from := 0; ; from++ {
 			i := strings.IndexByte(text[from:], needle[0])
 			if i < 0 {

@@ -50,18 +50,21 @@ func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) e
 		// closed under it before a byte of the answer. Receivers know repetitions by webhook-id.
 		"Idempotency-Key": nil,
 	}
+	shown := maps.Clone(e.fixed)
+	hide := func(name, scheme, value string) {
+		e.fixed[name], shown[name] = []string{scheme + value}, []string{scheme + redacted}
+	}
 	switch {
 	case r.BasicAuth != nil:
-		e.fixed["Authorization"] = []string{"Basic " + basicCredentials(r.BasicAuth)}
+		hide("Authorization", "Basic ", basicCredentials(r.BasicAuth))
 	case !r.BearerToken.IsZero():
-		e.fixed["Authorization"] = []string{"Bearer " + r.BearerToken.Reveal()}
+		hide("Authorization", "Bearer ", r.BearerToken.Reveal())
 	}
 	for name, value := range r.Headers {
-		name = http.CanonicalHeaderKey(name)
-		e.fixed[name] = []string{strings.Trim(value.Reveal(), " \t")}
-		e.secret = append(e.secret, name)
+		hide(http.CanonicalHeaderKey(name), "", strings.Trim(value.Reveal(), " \t"))
 	}
-	e.secret = append(e.secret, sign.SignatureHeaders(r.Signatures)...)
+	e.signed = sign.SignatureHeaders(r.Signatures)
+	e.makeTemplate(shown)
 	return nil
 }
 
@@ -83,22 +86,30 @@ func escape(s string) string {
 	})
 }
 
-// sign makes h the headers of one request, signed as of now. h is a clone of e.fixed, or was that of another.
-func (e *Endpoint) sign(h http.Header, d *queue.Delivery, attempt int, now time.Time) {
+// fillHeader makes h, a clone of e.fixed or the headers of another request, those of
+// one that is not signed yet.
+func fillHeader(h http.Header, id, timestamp, signal, kind, attempt, trace string) {
 	set := func(name, value string) { h[name] = append(h[name][:0], value) }
-	id := d.ID.String()
 	set(webhookID, id)
-	set(webhookTimestamp, strconv.FormatInt(now.Unix(), 10))
-	set(signalID, d.Signal.String())
-	set(signalType, d.Type)
-	set(attemptNumber, strconv.Itoa(attempt))
-	if d.Traceparent != "" {
-		set(traceparent, d.Traceparent)
+	set(webhookTimestamp, timestamp)
+	set(signalID, signal)
+	set(signalType, kind)
+	set(attemptNumber, attempt)
+	if trace != "" {
+		set(traceparent, trace)
 	} else {
 		h[traceparent] = h[traceparent][:0]
 	}
+}
+
+// sign makes h, as of fillHeader, the headers of one request, signed as of now.
+func (e *Endpoint) sign(h http.Header, d *queue.Delivery, attempt int, now time.Time) {
+	id := d.ID.String()
+	fillHeader(h, id, unix(now), d.Signal.String(), d.Type, strconv.Itoa(attempt), d.Traceparent)
 	e.route.Signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body})
 }
+
+func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
 
 // signing gives a request its headers and sends it: it is the transport of an
 // endpoint's client. It has no CloseIdleConnections, which go-retryablehttp
@@ -115,27 +126,26 @@ func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if location := resp.Header["Location"]; location != nil {
-		a.location = location[0]
-		delete(resp.Header, "Location")
-	}
+	a.location = resp.Header.Get("Location")
+	delete(resp.Header, "Location")
 	return resp, nil
 }
 
-// Describe returns a request for people: where it goes by scheme and host, and
-// its headers, with [secret] for secret values and signatures.
-func (e *Endpoint) Describe(d queue.Delivery, attempt int) (method, target string, h http.Header) {
-	h = maps.Clone(e.fixed)
-	e.sign(h, &d, attempt, time.Now())
-	if a := h["Authorization"]; len(a) > 0 {
-		scheme, _, _ := strings.Cut(a[0], " ")
-		h["Authorization"] = []string{scheme + " " + redacted}
-	}
-	for _, name := range e.secret {
-		if h[name] != nil {
-			h[name] = []string{redacted}
+// signatures are what the attempt was signed with, in the forms in which a
+// receiver may echo it: whoever has the signature of a body can send that body.
+func (e *Endpoint) signatures(a *attempt) []string {
+	var known []string
+	for _, name := range e.signed {
+		for _, value := range a.header[name] {
+			for _, part := range strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ',' || r == '=' }) {
+				if len(part) >= minSignature {
+					known = append(known, part)
+				}
+			}
 		}
 	}
-	maps.DeleteFunc(h, func(_ string, values []string) bool { return len(values) == 0 })
-	return e.request.Method, e.route.Target, h
+	return echoes(known)
 }
+
+// minSignature is less than the length of any digest in hex or base64.
+const minSignature = 40

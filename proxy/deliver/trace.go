@@ -4,57 +4,97 @@ import (
 	"crypto/tls"
 	"net/http/httptrace"
 	"sync"
+	"time"
+
+	"signalpost/queue"
 )
 
-// How far an attempt has got. One that goes over a connection which is there
-// already begins with waiting.
+// How far an attempt has got.
+type phase int
+
 const (
-	waiting = iota // sending the request, then waiting for the answer
-	resolving
+	resolving phase = iota
 	connecting
 	handshaking
+	waiting // sending the request, then waiting for the answer
 )
 
-// A trace is what is seen of an attempt's way to the receiver.
+// A trace is what is seen of an attempt's way to the receiver. net/http goes on
+// with a dial, and tells of it, when the attempt has got another connection.
 type trace struct {
-	dialed bool // a connection was asked of the network, or of net/http
+	held bool // net/http may hold the attempt: a connection was asked of it, or of the network
 
-	mu          sync.Mutex // net/http goes on with a dial when the attempt has another connection
-	phase       int        // guarded by mu
-	certificate bool       // the receiver has asked for one of ours; guarded by mu
+	mu sync.Mutex
+	seen
+	started [4]time.Time // each phase; guarded by mu
 }
 
-// hooks fill the trace, also of what it is used for next.
+// What a trace has seen.
+type seen struct {
+	phase       phase
+	certificate bool // the receiver has asked for one of ours
+	peer        string
+	reused      bool
+	timing      queue.Timing
+}
+
+// hooks fill the trace, also for the attempts after this one.
 func (t *trace) hooks() *httptrace.ClientTrace {
-	reached := func(phase int) {
+	locked := func(f func()) {
 		t.mu.Lock()
-		t.phase = phase
-		t.mu.Unlock()
+		defer t.mu.Unlock()
+		f()
 	}
+	begin := func(p phase) { locked(func() { t.phase, t.started[p] = p, time.Now() }) }
+	end := func(p phase, took *time.Duration) { locked(func() { *took = time.Since(t.started[p]) }) }
 	return &httptrace.ClientTrace{
-		GetConn:           func(string) { t.dialed = true; reached(resolving) },
-		ConnectStart:      func(string, string) { reached(connecting) },
-		TLSHandshakeStart: func() { reached(handshaking) },
-		GotConn:           func(httptrace.GotConnInfo) { reached(waiting) },
+		GetConn:  func(string) { t.held = true; begin(resolving) },
+		DNSStart: func(httptrace.DNSStartInfo) { begin(resolving) },
+		DNSDone:  func(httptrace.DNSDoneInfo) { end(resolving, &t.timing.DNS) },
+		ConnectStart: func(string, string) {
+			locked(func() {
+				if t.phase < connecting { // to the first of several addresses
+					t.phase, t.started[connecting] = connecting, time.Now()
+				}
+			})
+		},
+		ConnectDone: func(_, _ string, err error) {
+			if err == nil {
+				end(connecting, &t.timing.Connect)
+			}
+		},
+		TLSHandshakeStart: func() { begin(handshaking) },
+		TLSHandshakeDone:  func(tls.ConnectionState, error) { end(handshaking, &t.timing.TLS) },
+		GotConn: func(c httptrace.GotConnInfo) {
+			locked(func() {
+				t.phase, t.reused, t.peer = waiting, c.Reused, c.Conn.RemoteAddr().String()
+				if c.Reused {
+					t.timing = queue.Timing{}
+				}
+			})
+		},
+		WroteRequest:         func(httptrace.WroteRequestInfo) { begin(waiting) },
+		GotFirstResponseByte: func() { end(waiting, &t.timing.FirstByte) },
 	}
 }
 
-// clientCertificate chooses the certificate that the receiver has asked for.
-func (t *trace) clientCertificate(wanted *tls.CertificateRequestInfo, ours []tls.Certificate) *tls.Certificate {
+// reset forgets what was seen.
+func (t *trace) reset() {
+	t.mu.Lock()
+	t.seen = seen{}
+	t.mu.Unlock()
+}
+
+// look returns what has been seen.
+func (t *trace) look() seen {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.seen
+}
+
+// asked notes that the receiver wants a certificate.
+func (t *trace) asked() {
 	t.mu.Lock()
 	t.certificate = true
 	t.mu.Unlock()
-	for i := range ours {
-		if wanted.SupportsCertificate(&ours[i]) == nil {
-			return &ours[i]
-		}
-	}
-	return new(tls.Certificate)
-}
-
-// state returns how far the attempt has got, and whether a certificate was asked of us.
-func (t *trace) state() (phase int, certificate bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.phase, t.certificate
 }

@@ -303,42 +303,8 @@ func TestNoConnection(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		wantFailure(t, testEndpoint(t, testRoute(t, "http://"+nobody+"/x")).try(t), "connection refused ("+nobody+")")
 	})
-	// A DNS server that answers with the code, or not at all.
 	dns := func(t *testing.T, code byte) func(*network) {
-		server, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			buf := make([]byte, 1500)
-			for {
-				n, from, err := server.ReadFrom(buf)
-				if err != nil {
-					return
-				}
-				if code == 0 || n < 12 {
-					continue
-				}
-				end := 12 // of the question, which is all that is kept
-				for end < n && buf[end] != 0 {
-					end += int(buf[end]) + 1
-				}
-				buf[2], buf[3] = buf[2]|0x80, 0x80|code
-				for i := 6; i < 12; i++ {
-					buf[i] = 0
-				}
-				server.WriteTo(buf[:end+5], from)
-			}
-		}()
-		t.Cleanup(func() { server.Close(); <-done })
-		return func(o *network) {
-			o.resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				var d net.Dialer
-				return d.DialContext(ctx, "udp", server.LocalAddr().String())
-			}}
-		}
+		return func(o *network) { o.resolver = dnsFailing(t, code) }
 	}
 	t.Run("no such host", func(t *testing.T) {
 		r := testRoute(t, "https://crm.example.test./x")
@@ -732,6 +698,43 @@ func TestShortage(t *testing.T) {
 	if err := shortage(lost); err != nil {
 		t.Errorf("some seconds later: %v", err)
 	}
+}
+
+// dnsFailing is a DNS server that answers with the code, or not at all.
+func dnsFailing(t *testing.T, code byte) *net.Resolver {
+	t.Helper()
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 1500)
+		for {
+			n, from, err := server.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if code == 0 || n < 12 {
+				continue
+			}
+			end := 12 // of the question, which is all that is kept
+			for end < n && buf[end] != 0 {
+				end += int(buf[end]) + 1
+			}
+			buf[2], buf[3] = buf[2]|0x80, 0x80|code
+			for i := 6; i < 12; i++ {
+				buf[i] = 0
+			}
+			server.WriteTo(buf[:end+5], from)
+		}
+	}()
+	t.Cleanup(func() { server.Close(); <-done })
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
 }
 
 // dnsOf is a resolver that knows all names, by one IPv4 address.

@@ -114,16 +114,6 @@ func (f *Front) getDelivery(w http.ResponseWriter, r *http.Request, _ *query) er
 	}
 	return f.show(w, r, f.detailBytes(), func() (any, error) {
 		d, err := f.Queue.Delivery(id)
-		var request *api.Request
-		if d.Body != nil {
-			attempt := max(d.Attempts, 1)
-			if d.State == queue.StatePending && d.Attempts > 0 {
-				attempt++ // the next one
-			}
-			request = f.Table().Request(&queue.Delivery{
-				ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent, Body: d.Body,
-			}, attempt)
-		}
-		return api.Delivery{Info: d.Info, Request: request, Body: d.Body, SignalBody: d.SignalBody, Log: list(d.Log)}, err
+		return api.Delivery{Info: d.Info, Request: f.Table().Request(&d), Body: d.Body, SignalBody: d.SignalBody, Log: list(d.Log)}, err
 	})
 }

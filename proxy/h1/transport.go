@@ -39,7 +39,7 @@ var (
 	ErrEarly     = errors.New("an answer before the request")
 	ErrTLS       = errors.New("the port speaks TLS")
 	ErrMalformed = errors.New("malformed answer") // wrapped with what is wrong with it
-	ErrHeader    = errors.New("invalid header")   // the request's; wrapped with its name
+	ErrHeader    = errors.New("not sent: invalid header") // the request's; wrapped with its name
 )
 
 // A Transport is an http.RoundTripper for requests to one origin. It makes those

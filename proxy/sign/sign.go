@@ -236,6 +236,20 @@ func (s *Signer) Sign(h http.Header, m Message) {
 	}
 }
 
+// Shape sets the headers that Sign sets, of these texts, with signature in place
+// of each signature.
+func (s *Signer) Shape(h http.Header, id, kind, time, signature string) {
+	if s == nil {
+		return
+	}
+	for _, p := range s.presets {
+		h[p.header] = []string{signature}
+		for i, name := range p.extra {
+			h[name] = []string{p.values(i, id, kind, time)}
+		}
+	}
+}
+
 // scratch is what one Sign needs. Its hashes carry their keys: Reset brings
 // them back to the state after the key, without hashing it again.
 type scratch struct {

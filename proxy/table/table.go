@@ -104,17 +104,34 @@ func (t *Table) Queue() (queue.Limits, []queue.Route) {
 	return t.Config.Queue.Limits, routes
 }
 
-// Request is the request an attempt of the delivery makes under this table, as
-// people may see it; nil if its route has gone.
-func (t *Table) Request(d *queue.Delivery, attempt int) *api.Request {
-	r := t.Route(d.Route)
-	if r == nil {
-		return nil
+// Request is the request of a delivery, as people may see it: as it was sent the
+// last time, or as it would be now; nil if there is none.
+func (t *Table) Request(d *queue.Detail) *api.Request {
+	made := &queue.Delivery{ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent}
+	if d.Request != "" {
+		attempt := 1
+		for _, e := range d.Log {
+			if e.Peer != "" {
+				attempt = e.Attempt
+			}
+		}
+		return shown(d.Request, made, attempt, d.Sent)
 	}
-	method, target, header := r.Endpoint.Describe(*d, attempt)
-	headers := make(map[string]string, len(header))
-	for name, values := range header {
-		headers[name] = strings.Join(values, ", ")
+	if r := t.Route(d.Route); r != nil && d.Body != nil {
+		return shown(r.Endpoint.Template(), made, d.Attempts+1, time.Time{})
 	}
-	return &api.Request{Method: method, Target: target, Headers: headers}
+	return nil
+}
+
+// shown fills the template of a request; sent is zero if it was not.
+func shown(template string, d *queue.Delivery, attempt int, sent time.Time) *api.Request {
+	method, target, headers, err := deliver.Describe(template, d, attempt, sent)
+	if err != nil {
+		return nil // of a newer version
+	}
+	r := &api.Request{Method: method, Target: target, Headers: headers, Sent: !sent.IsZero()}
+	if r.Sent {
+		r.Time = &sent
+	}
+	return r
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"signalpost/proxy/api"
 	"signalpost/queue"
@@ -54,9 +55,8 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 			return nil, err
 		}
 		if len(tried.Bodies) > 0 {
-			tried.Request = t.Request(&queue.Delivery{
-				ID: s.ID.Delivery(1), Signal: s.ID, Route: r.Name, Type: s.Type, Body: tried.Bodies[0],
-			}, 1)
+			tried.Request = shown(r.Endpoint.Template(), &queue.Delivery{ID: s.ID.Delivery(1), Signal: s.ID, Type: s.Type}, 1, time.Now())
+			tried.Request.Sent, tried.Request.Time = false, nil
 		}
 		trials = append(trials, tried)
 	}
