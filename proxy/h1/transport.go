@@ -38,7 +38,7 @@ var (
 	ErrLongHead  = errors.New("headers exceeded the limit")
 	ErrEarly     = errors.New("an answer before the request")
 	ErrTLS       = errors.New("the port speaks TLS")
-	ErrMalformed = errors.New("malformed answer") // wrapped with what is wrong with it
+	ErrMalformed = errors.New("malformed answer")         // wrapped with what is wrong with it
 	ErrHeader    = errors.New("not sent: invalid header") // the request's; wrapped with its name
 )
 
