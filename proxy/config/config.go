@@ -3,9 +3,12 @@ package config
 import (
 	"crypto/tls"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"signalpost/proxy/sign"
+	"signalpost/proxy/units"
 	"signalpost/queue"
 	"signalpost/transform"
 )
@@ -90,4 +93,130 @@ type TLS struct {
 	// Config holds what was loaded from the files; nil when there are none. It
 	// is shared: clone it before changing it.
 	Config *tls.Config `json:"-"`
+}
+
+// Every key of a config: its name, where it goes, its default, and how it is
+// read. A key is one line here; a new kind of value is a parser in values.go;
+// what holds between keys of a route is in route.go.
+
+const (
+	day = units.Day
+	mib = 1 << 20
+	gib = 1 << 30
+	tib = 1 << 40
+)
+
+// DefaultListen is where a sidecar listens whose config does not say where.
+const DefaultListen = "127.0.0.1:8787"
+
+// rootKeys are the tables of a config.
+func rootKeys(c *Config) schema {
+	return schema{
+		"server":   table(serverKeys(&c.Server), c.Server.mayListen),
+		"queue":    table(queueKeys(&c.Queue), nil),
+		"log":      table(logKeys(&c.Log), nil),
+		"defaults": {read: readDefaults},
+		"route":    {read: func(*decoder, string, *value) {}, keys: routeKeys(new(Route))}, // when all else is read
+	}
+}
+
+func serverKeys(s *Server) schema {
+	return schema{
+		"listen":   into(&s.Listen, DefaultListen, listen),
+		"max_body": into(&s.MaxBody, 1*mib, size(1, 256*mib)),
+		"token":    into(&s.Token, Secret{}, secret(sendable)),
+		"hosts":    into(&s.Hosts, nil, list("strings", hostName)),
+	}
+}
+
+func queueKeys(q *Queue) schema {
+	const longest = 3650 * day
+	return schema{
+		"path":         into(&q.Path, "data", path),
+		"max_size":     into(&q.MaxSize, 10*gib, size(1, 1024*tib)),
+		"min_free":     into(&q.MinFree, 256*mib, size(0, 1024*tib)),
+		"max_age":      into(&q.MaxAge, 7*day, duration(time.Millisecond, longest)),
+		"retention":    into(&q.Retention, 72*time.Hour, duration(time.Millisecond, longest)),
+		"dedup_window": into(&q.DedupWindow, 24*time.Hour, duration(time.Millisecond, longest)),
+	}
+}
+
+func logKeys(l *Log) schema {
+	return schema{
+		"level":  into(&l.Level, slog.LevelInfo, choice([]string{"debug", "info", "warn", "error"}, slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError)),
+		"format": into(&l.Format, "auto", name("auto", "json", "text")),
+	}
+}
+
+// routeKeys are the keys of a route. All but those that are required may be in [defaults].
+func routeKeys(r *Route) schema {
+	const both = "each [[route]] has a name and a url"
+	return schema{
+		"name":                   required(both, into(&r.Name, "", routeName)),
+		"url":                    required(both, into(&r.URL, Secret{}, endpoint)),
+		"signal_types":           into(&r.SignalTypes, nil, list("strings", glob)),
+		"where":                  program(&r.Where, &r.WhereSource, true),
+		"transform":              program(&r.Transform, &r.TransformSource, false),
+		"secret":                 into(&r.Secrets, nil, alone(secret(nil))),
+		"secrets":                into(&r.Secrets, nil, list("secret values", secret(nil))),
+		"signatures":             into(&r.Signatures, []string{"beton", "standard"}, list("strings", name(sign.Presets()...))),
+		"headers":                headers(&r.Headers),
+		"basic_auth":             basicAuth(&r.BasicAuth),
+		"bearer_token":           into(&r.BearerToken, Secret{}, secret(sendable)),
+		"timeout":                into(&r.Timeout, 15*time.Second, duration(time.Millisecond, day)),
+		"retry":                  table(retryKeys(&r.Retry), r.gapsGrow),
+		"give_up_on":             into(&r.GiveUpOn, []int{410}, list("HTTP statuses such as [410]", status)),
+		"concurrency":            into(&r.Concurrency, 8, integer(1, 1000)),
+		"rate":                   into(&r.Rate, 0, rate),
+		"paused":                 into(&r.Paused, false, boolean),
+		"tls":                    table(tlsKeys(&r.TLS), r.loadTLS),
+		"block_private_networks": into(&r.BlockPrivateNetworks, false, boolean),
+		"allow_http":             into(&r.AllowHTTP, false, boolean),
+	}
+}
+
+func retryKeys(s *queue.Schedule) schema {
+	return schema{
+		"attempts": into(&s.Attempts, 10, integer(1, 1000)),
+		"first":    into(&s.First, 5*time.Second, duration(time.Millisecond, 365*day)),
+		"window":   into(&s.Window, 24*time.Hour, duration(time.Millisecond, 365*day)),
+		"jitter":   into(&s.Jitter, 0.1, fraction),
+	}
+}
+
+func basicAuthKeys(b *BasicAuth) schema {
+	const both = "it takes a username and a password"
+	return schema{
+		"username": required(both, into(&b.Username, "", username)),
+		"password": required(both, into(&b.Password, Secret{}, secret(nil))),
+	}
+}
+
+func tlsKeys(t *TLS) schema {
+	return schema{
+		"ca_file":   into(&t.CAFile, "", path),
+		"cert_file": into(&t.CertFile, "", path),
+		"key_file":  into(&t.KeyFile, "", path),
+	}
+}
+
+// alternatives are keys of which a route has one. Its own choice stands, also
+// against the other one in [defaults].
+var alternatives = [][]string{{"secret", "secrets"}, {"basic_auth", "bearer_token"}}
+
+// homes names the table that each key belongs in.
+func homes() map[string]string {
+	names, root := map[string]string{}, rootKeys(new(Config))
+	for _, table := range slices.Sorted(maps.Keys(root)) {
+		for key, f := range root[table].keys {
+			names[key] = "[" + table + "]"
+			if table == "route" {
+				names[key] = map[bool]string{true: "[[route]]", false: "[[route]] or [defaults]"}[f.required != ""]
+			}
+			for sub := range f.keys {
+				names[sub] = key + " = { … }"
+			}
+		}
+	}
+	return names
 }

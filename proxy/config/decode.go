@@ -193,12 +193,14 @@ func (d *decoder) unknown(e *value, keys schema, prefix string) (meant string) {
 	return meant
 }
 
+// plain spells a name as the keys here are spelt.
+var plain = strings.NewReplacer("-", "_", " ", "_")
+
 // Nearest returns the option that a name was probably meant to be, or "".
 func Nearest(name string, options []string) string {
 	if len(name) > 64 {
 		return ""
 	}
-	plain := strings.NewReplacer("-", "_", " ", "_")
 	name = plain.Replace(strings.ToLower(name))
 	length := utf8.RuneCountInString(name)
 	best, least := "", max(min(length-1, 2), length/3)+1
@@ -249,7 +251,7 @@ func (d *decoder) abs(path string) string {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path)
 	}
-	if strings.HasPrefix(d.file, "/dev/") { // a pipe
+	if d.file == "/dev/stdin" || strings.HasPrefix(d.file, "/dev/fd/") {
 		return absolute(path)
 	}
 	return filepath.Join(filepath.Dir(absolute(d.file)), path)

@@ -20,7 +20,7 @@
 // both; of a syntax error the place alone, since it cannot be known what the
 // text was meant to be.
 //
-// To add a key, add a field to a struct of config.go, a line to keys.go and an
-// entry to config.example.toml; what it may be is a parser in values.go, what
-// holds between it and others is in route.go.
+// To add a key, add a field and a line to config.go and an entry to
+// config.example.toml; what it may be is a parser in values.go, what holds between
+// it and others is in route.go.
 package config

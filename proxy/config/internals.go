@@ -16,8 +16,9 @@ import (
 
 // All that leans on go-toml beyond its promises is here: places come from its
 // package unstable, and some words of its errors give way to better ones.
-// TestBad and TestPlaceInString fail when either changes. What is TOML, and
-// which keys and tables are there twice, go-toml decides.
+// TestBad and TestPlaceInString fail when either changes. What is TOML go-toml
+// decides: its parser first, and in the end all of it. FuzzLoad sees that nothing
+// is called a duplicate here that is none for go-toml.
 
 // A value is a TOML value and its place. However the tables of a document are
 // written, they become one tree of values.
@@ -25,6 +26,7 @@ type value struct {
 	name    string // of its key
 	raw     string // as written: a string; a table's name
 	key, at int    // offsets of its key and itself; a table with a header is where the header's name is
+	line    int    // of its key
 	kind    kind
 	origin  origin
 	text    string // of a string: what it says; of another scalar: as written
@@ -60,10 +62,6 @@ const (
 	elements               // a list, by [[header]]: another
 )
 
-func newTable(name string, at int) *value {
-	return &value{name: name, key: at, at: at, kind: kindTable, keys: map[string]*value{}}
-}
-
 // sorted returns the keys of a table in the order of the file.
 func (v *value) sorted() []*value {
 	return slices.SortedFunc(maps.Values(v.keys), func(a, b *value) int { return cmp.Compare(a.key, b.key) })
@@ -77,6 +75,8 @@ type document struct {
 	root     *value
 	current  *value   // the table that `key = value` lines belong to
 	start    int      // of what the parser reads
+	counted  int      // up to where, and
+	lines    int      // how many lines end there
 	sections []*value // the first names of headers and of keys of the root table
 }
 
@@ -89,7 +89,7 @@ var keyLine = regexp.MustCompile(`\n[ \t]*[A-Za-z0-9_'"-][A-Za-z0-9_'".-]*[ \t]*
 // readTree reads a document. It reports what breaks the rules of TOML, and
 // leaves out of the tree what could not be understood.
 func readTree(data []byte, fault func(at int, format string, args ...any)) *document {
-	d := &document{data: data, fault: fault, root: newTable("", 0)}
+	d := &document{data: data, fault: fault, root: &value{kind: kindTable}}
 	for d.current = d.root; d.start < len(data); {
 		d.start = d.read()
 	}
@@ -119,7 +119,7 @@ func (d *document) read() int {
 			if section := sectionLine.FindSubmatch(d.data[first.key:end]); section != nil && string(section[2]) != "log" { // [log] is jq
 				return d.syntax(first.key, "a string that begins here goes on over sections of this file: its closing quotes are missing")
 			}
-			last = d.keyValue(d.current, e)
+			last = d.keyValue(d.current, names, e.Value())
 		}
 		next = d.nextLine(end)
 	}
@@ -200,17 +200,17 @@ func (d *document) nextLine(at int) int {
 	return len(d.data)
 }
 
-func (d *document) line(at int) int { return 1 + bytes.Count(d.data[:at], []byte("\n")) }
-
 // at returns where in the data a range of the parser's begins.
 func (d *document) at(r unstable.Range) int { return d.start + int(r.Offset) }
 
 // names returns a table for each name of a dotted key; raw is the name as written.
 func (d *document) names(n *unstable.Node) (names []*value) {
 	for it := n.Key(); it.Next(); {
-		v := newTable(string(it.Node().Data), d.at(it.Node().Raw))
-		v.raw = string(d.data[v.at:][:it.Node().Raw.Length])
-		names = append(names, v)
+		n, at := it.Node(), d.at(it.Node().Raw)
+		d.lines += bytes.Count(d.data[d.counted:at], []byte("\n"))
+		d.counted = at
+		raw := string(d.data[at:][:n.Raw.Length])
+		names = append(names, &value{name: string(n.Data), raw: raw, key: at, at: at, line: d.lines + 1, kind: kindTable})
 	}
 	return names
 }
@@ -220,6 +220,9 @@ func (d *document) names(n *unstable.Node) (names []*value) {
 func (d *document) add(table, v *value) *value {
 	has := table.keys[v.name]
 	if has == nil {
+		if table.keys == nil {
+			table.keys = map[string]*value{}
+		}
 		table.keys[v.name] = v
 		return v
 	}
@@ -235,7 +238,7 @@ func (d *document) add(table, v *value) *value {
 		ok, hint = has.origin == elements, ", and not as a list of [["+v.name+"]]"
 	}
 	if !ok {
-		d.fault(v.key, "%s is already set on line %d%s", quote(v.name), d.line(has.key), hint)
+		d.fault(v.key, "%s is already set on line %d%s", quote(v.name), has.line, hint)
 	}
 	return has
 }
@@ -266,7 +269,7 @@ func (d *document) header(names []*value, element bool) {
 	}
 	d.current, v.origin = v, headed
 	if element {
-		v = &value{name: v.name, key: v.key, at: v.at, kind: kindList, origin: elements, list: []*value{v}}
+		v = &value{name: v.name, key: v.key, line: v.line, at: v.at, kind: kindList, origin: elements, list: []*value{v}}
 	}
 	switch has := d.add(table, v); {
 	case has == v:
@@ -278,11 +281,11 @@ func (d *document) header(names []*value, element bool) {
 }
 
 // keyValue adds `a.b.c = value` to table, and returns the value.
-func (d *document) keyValue(table *value, n *unstable.Node) *value {
-	table, last := d.enter(table, d.names(n), dotted)
+func (d *document) keyValue(table *value, names []*value, n *unstable.Node) *value {
+	table, last := d.enter(table, names, dotted)
 	end := last.key + len(last.raw)
-	v := d.value(n.Value(), end+bytes.IndexByte(d.data[end:], '['))
-	v.name, v.key = last.name, last.key
+	v := d.value(n, end+bytes.IndexByte(d.data[end:], '['))
+	v.name, v.key, v.line = last.name, last.key, last.line
 	d.add(table, v)
 	return v
 }
@@ -295,12 +298,9 @@ func (d *document) value(n *unstable.Node, list int) *value {
 		v.at = d.at(n.Raw)
 		v.raw = string(d.data[v.at:][:n.Raw.Length])
 	}
-	if v.kind == kindTable {
-		v.keys = map[string]*value{}
-	}
 	for it := n.Children(); it.Next(); {
 		if v.kind == kindTable {
-			d.keyValue(v, it.Node())
+			d.keyValue(v, d.names(it.Node()), it.Node().Value())
 		} else {
 			v.list = append(v.list, d.value(it.Node(), list))
 		}
@@ -309,22 +309,26 @@ func (d *document) value(n *unstable.Node, list int) *value {
 }
 
 // offset returns where in the file the byte at index i of a string's text was
-// written: behind the longest beginning that says no more than i bytes.
+// written. What a beginning of the string says, go-toml knows.
 func (v *value) offset(i int) int {
 	quotes := v.raw[:1]
 	if three := strings.Repeat(quotes, 3); len(v.raw) >= 6 && strings.HasPrefix(v.raw, three) {
 		quotes = three
 	}
-	place := len(quotes)
-	for end := place + i; end <= len(v.raw)-len(quotes); end++ { // nothing is shorter in the file than in the text
-		var s struct{ V string }
-		if toml.Unmarshal([]byte("V="+v.raw[:end]+quotes), &s) != nil {
-			continue // it cuts an escape or a character
+	// says returns the length of the text that ends at end, or before it where
+	// an escape or a character would be cut.
+	says := func(end int) (from, n int) {
+		for ; ; end-- {
+			var s struct{ V string }
+			if toml.Unmarshal([]byte("V="+v.raw[:end]+quotes), &s) == nil {
+				return end, len(s.V)
+			}
 		}
-		if len(s.V) > i {
-			break
-		}
-		place = end
 	}
-	return v.at + place
+	end := sort.Search(len(v.raw)-2*len(quotes), func(k int) bool {
+		_, n := says(len(quotes) + k + 1)
+		return n > i
+	})
+	from, _ := says(len(quotes) + end)
+	return v.at + from
 }

@@ -17,12 +17,12 @@ import (
 	"signalpost/proxy/files"
 )
 
-// The most bytes that a file may hold, and the longest that Load waits for all
-// the files of a config.
+// MaxFile is the most bytes that a config, and each file it names, may hold.
+const MaxFile = 1 << 20
+
 const (
-	MaxFile   = 1 << 20
 	maxSecret = 64 << 10
-	readTime  = 10 * time.Second
+	readTime  = 10 * time.Second // that Load waits for all the files of a config
 )
 
 // Load reads and checks the file at path and everything it names. It returns a
@@ -31,8 +31,8 @@ const (
 func Load(ctx context.Context, path string) (*Config, error) { return load(ctx, path, files.Read) }
 
 // LoadOnce is Load for a look at a config that is not loaded again: the file may
-// be a pipe, such as - for standard input. Paths in one under /dev are relative
-// to the working folder.
+// be a pipe, or - for standard input, whose relative paths are the working
+// folder's, like those of /dev/fd. Held then says nothing of use.
 func LoadOnce(ctx context.Context, path string) (*Config, error) {
 	if path == "-" {
 		path = "/dev/stdin"
@@ -136,13 +136,20 @@ func (d *decoder) config() *Config {
 	syntax := len(d.faults) > 0
 	d.read(d.root, rootKeys(c), "")
 	c.Queue.Path = d.abs(c.Queue.Path)
-	routes, defaults := cmp.Or(d.root.keys["route"], newTable("", 0)), cmp.Or(d.root.keys["defaults"], newTable("", 0))
-	if len(routes.list) == 0 && (routes.kind == kindList || d.root.keys["route"] == nil && !syntax) {
-		d.fault(routes.at, "there is no route: add a [[route]] with a name and a url")
+	defaults, routes := cmp.Or(d.root.keys["defaults"], new(value)), d.root.keys["route"]
+	switch {
+	case routes == nil && syntax: // it may be hidden
+	case routes == nil || routes.kind == kindList && len(routes.list) == 0:
+		d.fault(cmp.Or(routes, d.root).at, "there is no route: add a [[route]] with a name and a url")
+	case routes.kind != kindList:
+		d.fault(routes.at, "route: expected [[route]] tables, not %s", routes.kind)
 	}
-	for _, t := range routes.list {
+	for _, t := range cmp.Or(routes, d.root).list {
+		d.route = ""
 		if t.kind == kindTable {
 			c.Routes = append(c.Routes, d.readRoute(t, defaults))
+		} else {
+			d.fault(t.at, "route: expected [[route]] tables, not %s", t.kind)
 		}
 	}
 	return c

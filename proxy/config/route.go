@@ -26,7 +26,8 @@ import (
 // that it lacks, and of the tables both have the keys that its own lacks.
 func merge(own, defaults *value, keys schema) *value {
 	merged := *own
-	merged.keys = maps.Clone(own.keys)
+	merged.keys = map[string]*value{}
+	maps.Copy(merged.keys, own.keys)
 	merged.broken = own.broken || defaults.broken
 	for _, e := range defaults.keys {
 		chosen := func(name string) bool { // also instead of e
@@ -41,18 +42,6 @@ func merge(own, defaults *value, keys schema) *value {
 		}
 	}
 	return &merged
-}
-
-// onlyTables reports what is no [[route]]. Routes are read when all else is.
-func onlyTables(d *decoder, key string, v *value) {
-	if v.kind != kindList {
-		d.fault(v.at, "%s: expected [[route]] tables, not %s", key, v.kind)
-	}
-	for _, t := range v.list {
-		if t.kind != kindTable {
-			d.fault(t.at, "%s: expected [[route]] tables, not %s", key, t.kind)
-		}
-	}
 }
 
 // readDefaults reads [defaults] by itself, whether or not a route takes its
@@ -82,14 +71,13 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 	var r Route
 	keys := routeKeys(&r)
 	t = merge(t, defaults, keys)
-	d.route = ""
 	if name := t.keys["name"]; name != nil && name.kind == kindString && nameForm.MatchString(name.text) {
 		d.route = name.text
 	}
 	bad := d.read(t, keys, "")
 	d.checkAlternatives(t)
 	if other := d.named[r.Name]; other != nil {
-		d.fault(t.keys["name"].at, "name: there is another route %s on line %d: each has its own name", quote(r.Name), d.line(other.at))
+		d.fault(t.keys["name"].at, "name: there is another route %s on line %d: each has its own name", quote(r.Name), other.line)
 	} else if r.Name != "" {
 		d.named[r.Name] = t.keys["name"]
 	}

@@ -103,8 +103,21 @@ func sendable(text string) string {
 // text of the string, or what was read.
 func secret(check func(text string) string) parser[Secret] {
 	return func(d *decoder, key string, v *value) (Secret, bool) {
-		text, from, ok := d.secretText(key, v)
-		if !ok {
+		text, from := v.text, ""
+		if v.kind == kindTable && len(v.keys) == 1 {
+			if bad := d.read(v, schema{"env": into(&text, "", fromEnv), "file": into(&text, "", fromFile)}, key+"."); len(bad) > 0 {
+				return Secret{}, false
+			}
+			from = " (environment variable " + v.sorted()[0].text + ")"
+			if file := v.keys["file"]; file != nil {
+				from = " (file " + quote(file.text) + ")"
+			}
+		} else if v.kind != kindString {
+			shown := ", not " + string(v.kind)
+			if v.kind == kindTable {
+				shown = fmt.Sprintf(": one of env and file, not %d keys", len(v.keys))
+			}
+			d.fault(v.at, `%s: expected a secret value (a string, { env = "NAME" } or { file = "path" })%s`, key, shown)
 			return Secret{}, false
 		}
 		problem := secretFlaw(text)
@@ -116,27 +129,6 @@ func secret(check func(text string) string) parser[Secret] {
 		}
 		return NewSecret(text), problem == ""
 	}
-}
-
-// secretText returns the text, and in words from where, if not from here.
-func (d *decoder) secretText(key string, v *value) (text, from string, ok bool) {
-	const expected = `a secret value (a string, { env = "NAME" } or { file = "path" })`
-	switch {
-	case v.kind == kindString:
-		return v.text, "", true
-	case v.kind != kindTable:
-		d.fault(v.at, "%s: expected %s, not %s", key, expected, v.kind)
-	case len(v.keys) != 1:
-		d.fault(v.at, "%s: expected %s: one of env and file, not %d keys", key, expected, len(v.keys))
-	default:
-		bad := d.read(v, schema{"env": into(&text, "", fromEnv), "file": into(&text, "", fromFile)}, key+".")
-		from = " (environment variable " + v.sorted()[0].text + ")"
-		if file := v.keys["file"]; file != nil {
-			from = " (file " + quote(file.text) + ")"
-		}
-		return text, from, len(bad) == 0
-	}
-	return "", "", false
 }
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
