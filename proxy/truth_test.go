@@ -285,3 +285,62 @@ func TestStats(t *testing.T) {
 		t.Errorf("%s", a)
 	}
 }
+
+func TestProblems(t *testing.T) {
+	box := (&answering{}).now(410)
+	s := start(t, "[[route]]\nname = \"crm\"\nurl = \"%s\"\nretry = { attempts = 2, first = \"1ms\" }\n", box)
+	s.post("/signals", `[{"signal_type":"a"},{"signal_type":"a"},{"signal_type":"a"}]`)
+	s.settled()
+	box.now(503)
+	s.post("/signals", `{"signal_type":"b"}`)
+	s.settled()
+	var got api.Problems
+	s.get("/problems", &got)
+	if len(got.Problems) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	gone, down := got.Problems[0], got.Problems[1]
+	if gone.Route != "crm" || gone.Class != "4xx" || gone.Status != 410 || gone.Count != 3 || gone.Dead != 3 || gone.Pending != 0 || down.Count != 2 || down.Dead != 1 || down.Status != 503 || !strings.Contains(down.Error, "503") {
+		t.Errorf("%+v", got)
+	}
+	var sample delivery
+	if s.get("/deliveries/"+gone.Sample.String(), &sample); sample.Reason != "gone" {
+		t.Errorf("%+v", sample)
+	}
+	for query, want := range map[string]int{"?since=720h": 200, "?since=tomorrow": 400, "?route=crm": 400} {
+		if a := s.do("GET", "/problems"+query, ""); a.status != want {
+			t.Errorf("%s: %s", query, a)
+		}
+	}
+}
+
+// Who has seen a delivery as it is is told so, and no more.
+func TestDeliveryTag(t *testing.T) {
+	box := (&answering{}).now(503)
+	s := start(t, "[[route]]\nname = \"crm\"\nurl = \"%s\"\nretry = { attempts = 10, first = \"1ms\", window = \"1h\" }\n", box)
+	s.post("/signals", "["+strings.Repeat(`{"signal_type":"a"},`, 99)+`{"signal_type":"a"}]`)
+	s.healthy("bad crm:failing")
+	var page deliveries
+	s.until("some wait for a probe", func() bool {
+		s.get("/deliveries?limit=1", &page)
+		return page.Deliveries[0].Attempts == 0 && page.Deliveries[0].NextAttempt.After(time.Now())
+	})
+	path := "/deliveries/" + page.Deliveries[0].ID // the newest
+	first := s.do("GET", path, "")
+	tag := first.header.Get("ETag")
+	for _, have := range []string{tag, `"other", ` + tag, "W/" + tag, "*"} {
+		if a := s.do("GET", path, "", "If-None-Match", have); a.status != 304 || a.body != "" || a.header.Get("ETag") != tag {
+			t.Errorf("%s: %s %v; first %s, now %s", have, a, a.header, first, s.do("GET", path, ""))
+		}
+	}
+	if a := s.do("GET", path, "", "If-None-Match", `"other"`); a.status != 200 || a.body != first.body {
+		t.Errorf("%s", a)
+	}
+	if strings.Contains(first.body, `"sent":true`) {
+		t.Errorf("%s", first)
+	}
+	s.post(path+"/discard", "")
+	if a := s.do("GET", path, "", "If-None-Match", tag); a.status != 200 || a.header.Get("ETag") == tag {
+		t.Errorf("%s", a)
+	}
+}

@@ -120,7 +120,9 @@ func (s *sender) nextProbe() time.Time {
 	if at.IsZero() {
 		return at
 	}
-	return s.e.q.now().Add(max(time.Until(at), 0)).UTC()
+	// Not finer than what two clocks read one after the other can tell: who asks twice is told the same.
+	const fine = 100 * time.Millisecond
+	return s.e.q.now().Add(max(time.Until(at), 0)).UTC().Truncate(fine).Add(fine)
 }
 
 // when is when what is due then can really be sent. s may be nil.

@@ -89,6 +89,11 @@ type Point struct {
 	P99       *float64              `json:"p99_ms"`
 }
 
+// Problems is the answer to GET /problems, worst first.
+type Problems struct {
+	Problems []queue.Problem `json:"problems"`
+}
+
 // RetryOne is the body of POST /deliveries/{id}/retry, which may be left out.
 type RetryOne struct {
 	Reshape bool `json:"reshape"` // make the body anew with today's signal_types, where and transform

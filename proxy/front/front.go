@@ -97,6 +97,7 @@ func New(o Options) *Front {
 		{"POST /discard", f.postDiscard, nil},
 		{"POST /try", f.postTry, nil},
 		{"GET /stats", f.getStats, []string{"route", "since", "until", "step"}},
+		{"GET /problems", f.getProblems, []string{"since"}},
 		{"GET /status", f.getStatus, nil},
 		{"POST /routes/{name}/pause", f.postPause, nil},
 		{"POST /routes/{name}/resume", f.postResume, nil},

@@ -1,7 +1,10 @@
 package front
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"net/http"
+	"strings"
 
 	"signalpost/proxy/api"
 	"signalpost/queue"
@@ -23,6 +26,12 @@ var (
 // is on the account of answers: who asks for much and reads nothing has others
 // wait, and then refused.
 func (f *Front) show(w http.ResponseWriter, r *http.Request, most int64, look func() (any, error)) error {
+	return f.showTagged(w, r, most, false, look)
+}
+
+// showTagged is show for an answer that gets an ETag if it is tagged, and need
+// not be sent to who has it.
+func (f *Front) showTagged(w http.ResponseWriter, r *http.Request, most int64, tagged bool, look func() (any, error)) error {
 	held, err := f.answers.Take(r.Context(), most)
 	defer func() { f.answers.Give(held) }()
 	if err != nil {
@@ -35,6 +44,14 @@ func (f *Front) show(w http.ResponseWriter, r *http.Request, most int64, look fu
 	b, err := api.Marshal(v)
 	if err != nil {
 		return err
+	}
+	if tagged {
+		tag := fmt.Sprintf("\"%x\"", sha256.Sum256(b))
+		w.Header().Set("ETag", tag)
+		if has := r.Header.Get("If-None-Match"); has == "*" || strings.Contains(has, tag) {
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
 	}
 	if left := held - int64(len(b)); left > 0 {
 		f.answers.Give(left)
@@ -112,7 +129,7 @@ func (f *Front) getDelivery(w http.ResponseWriter, r *http.Request, _ *query) er
 	if err != nil {
 		return err
 	}
-	return f.show(w, r, f.detailBytes(), func() (any, error) {
+	return f.showTagged(w, r, f.detailBytes(), true, func() (any, error) {
 		d, err := f.Queue.Delivery(id)
 		return api.Delivery{Info: d.Info, Request: f.Table().Request(&d), Body: d.Body, SignalBody: d.SignalBody, Log: list(d.Log)}, err
 	})

@@ -90,3 +90,17 @@ func milliseconds(d time.Duration) *float64 {
 	ms := float64(d.Microseconds()) / 1000
 	return &ms
 }
+
+func (f *Front) getProblems(w http.ResponseWriter, r *http.Request, q *query) error {
+	since := q.time("since")
+	if q.err != nil {
+		return q.err
+	}
+	if since.IsZero() {
+		since = time.Now().Add(-statsBack)
+	}
+	return f.show(w, r, statusBytes, func() (any, error) {
+		found, err := f.Queue.Problems(r.Context(), since)
+		return api.Problems{Problems: list(found)}, err
+	})
+}

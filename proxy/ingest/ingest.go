@@ -167,7 +167,7 @@ func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, tr
 	for i, s := range signals {
 		// The queue keeps the bytes, and the request's buffer is used again.
 		o.docs[i] = s.Doc
-		o.accepted[i].Signal = queue.Signal{ID: in.Queue.NewSignalID(), Type: s.Type, Traceparent: traceparent, Body: bytes.Clone(s.Raw)}
+		o.accepted[i].Signal = queue.Signal{ID: in.Queue.NewSignalID(), Type: s.Type, Config: t.Config.Hash, Traceparent: traceparent, Body: bytes.Clone(s.Raw)}
 	}
 	if err := o.offerAll(); err != nil {
 		return nil, err
