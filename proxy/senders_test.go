@@ -170,7 +170,8 @@ func TestHostileSenders(t *testing.T) {
 	if healthy == 0 {
 		t.Error("nothing was sent meanwhile")
 	}
-	list, _, err := r.queue.Deliveries(queue.Filter{Limit: healthy + 1})
+	page, err := r.queue.Deliveries(t.Context(), queue.Filter{Limit: healthy + 1})
+	list := page.Deliveries
 	if err != nil || len(list) != healthy {
 		t.Errorf("the store has %d deliveries, %v; want %d", len(list), err, healthy)
 	}

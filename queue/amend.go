@@ -128,7 +128,7 @@ func (e *engine) amendAll(ctx context.Context, f Filter, dry bool, a amendment) 
 		}
 		var ids []DeliveryID
 		more = false
-		err = e.search(f, func(d store.Found) (bool, error) {
+		err = e.search(ctx, f, func(d store.Found) (bool, error) {
 			if a.of(&d.Delivery) {
 				ids = append(ids, d.ID)
 			}

@@ -372,7 +372,8 @@ func (m *model) compare(q *Queue, c cut, now time.Time, adopt bool) error {
 	defer m.mu.Unlock()
 	var log []Entry
 	for f := (LogFilter{Limit: 1000}); ; {
-		page, next, err := q.Log(f)
+		found, err := q.Log(context.Background(), f)
+		page, next := found.Entries, found.Next
 		if err != nil {
 			return err
 		}

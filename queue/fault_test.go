@@ -189,8 +189,8 @@ func faultScenario(t *testing.T, f *fault) {
 		})
 	}
 	look := func() {
-		_, _, _ = w.q.Deliveries(Filter{Limit: 10})
-		_, _, _ = w.q.Log(LogFilter{Limit: 10})
+		_, _ = w.q.Deliveries(context.Background(), Filter{Limit: 10})
+		_, _ = w.q.Log(context.Background(), LogFilter{Limit: 10})
 		_ = w.q.Status()
 	}
 	reopen()

@@ -74,12 +74,15 @@ func (q *Queue) yieldLast(ctx context.Context, f LogFilter, pos record.Stamp, yi
 	f.After = ""
 	for len(page) < want {
 		f.Limit = want - len(page)
-		some, next, err := q.Log(f)
+		some, err := q.Log(ctx, f)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		page = append(page, some...)
-		if f.After = next; next == "" || ctx.Err() != nil {
+		page = append(page, some.Entries...)
+		if f.After = some.Next; f.After == "" {
 			break
 		}
 	}

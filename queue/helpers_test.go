@@ -288,7 +288,8 @@ func (r *rig) all(f Filter) []Info {
 	var all []Info
 	f.Limit = max(f.Limit, 1)
 	for {
-		page, next, err := r.Deliveries(f)
+		found, err := r.Deliveries(context.Background(), f)
+		page, next := found.Deliveries, found.Next
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -308,7 +309,8 @@ func (r *rig) entries(f LogFilter) []Entry {
 	var all []Entry
 	f.Limit = max(f.Limit, 1)
 	for {
-		page, next, err := r.Log(f)
+		found, err := r.Log(context.Background(), f)
+		page, next := found.Entries, found.Next
 		if err != nil {
 			r.t.Fatal(err)
 		}

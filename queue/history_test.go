@@ -99,8 +99,8 @@ func TestDeliveriesFilter(t *testing.T) {
 				}
 			}
 			// Their number is known: no page promises another that is empty.
-			if page, next, err := r.Deliveries(test.f); err != nil || next != "" || len(page) != len(want) {
-				t.Errorf("%s: one page has %d, next %q, %v", test.name, len(page), next, err)
+			if page, err := r.Deliveries(context.Background(), test.f); err != nil || page.Next != "" || len(page.Deliveries) != len(want) {
+				t.Errorf("%s: one page has %d, next %q, %v", test.name, len(page.Deliveries), page.Next, err)
 			}
 		}
 		for _, f := range []Filter{
@@ -113,7 +113,7 @@ func TestDeliveriesFilter(t *testing.T) {
 			}
 		}
 		for _, after := range []string{"x", "dlv_", mid.Signal.String()} {
-			if _, _, err := r.Deliveries(Filter{Limit: 1, After: after}); err == nil {
+			if _, err := r.Deliveries(context.Background(), Filter{Limit: 1, After: after}); err == nil {
 				t.Errorf("the cursor %q is taken", after)
 			}
 		}
@@ -154,12 +154,12 @@ func TestLogFilter(t *testing.T) {
 			{"type", LogFilter{Type: "lead"}, func(e Entry) bool { return e.Type == "lead" }},
 			{"signal", LogFilter{Signal: mid.Signal}, func(e Entry) bool { return e.Signal == mid.Signal }},
 			{"delivery", LogFilter{Delivery: mid.Delivery}, func(e Entry) bool { return e.Delivery == mid.Delivery }},
-			{"verdict", LogFilter{Verdict: Dead}, func(e Entry) bool { return e.Verdict == Dead }},
-			{"status", LogFilter{Status: 503}, func(e Entry) bool { return e.Status == 503 }},
+			{"verdict", LogFilter{Verdicts: []Verdict{Dead}}, func(e Entry) bool { return e.Verdict == Dead }},
+			{"status", LogFilter{Statuses: []StatusRange{{503, 503}}}, func(e Entry) bool { return e.Status == 503 }},
 			{"since, inclusive", LogFilter{Since: mid.Time}, func(e Entry) bool { return !e.Time.Before(mid.Time) }},
 			{"until, exclusive", LogFilter{Until: mid.Time}, func(e Entry) bool { return e.Time.Before(mid.Time) }},
 			{"signal since", LogFilter{Signal: mid.Signal, Since: mid.Time}, func(e Entry) bool { return e.Signal == mid.Signal && !e.Time.Before(mid.Time) }},
-			{"several", LogFilter{Route: "crm", Verdict: Retry, Status: 404}, func(e Entry) bool {
+			{"several", LogFilter{Route: "crm", Verdicts: []Verdict{Retry}, Statuses: []StatusRange{{404, 404}}}, func(e Entry) bool {
 				return e.Route == "crm" && e.Verdict == Retry && e.Status == 404
 			}},
 		}
@@ -190,7 +190,7 @@ func TestLogFilter(t *testing.T) {
 			}
 		}
 		for _, after := range []string{"x", "00", "0011223344556677ff"} {
-			if _, _, err := r.Log(LogFilter{Limit: 1, After: after}); err == nil {
+			if _, err := r.Log(context.Background(), LogFilter{Limit: 1, After: after}); err == nil {
 				t.Errorf("the cursor %q is taken", after)
 			}
 		}
@@ -216,11 +216,13 @@ func TestPagesWhileMoreComesIn(t *testing.T) {
 		var gotLog []Entry
 		var got []DeliveryID
 		for f, g := (LogFilter{Limit: 7}), (Filter{Limit: 7}); ; {
-			page, next, err := r.Log(f)
+			found, err := r.Log(context.Background(), f)
+			page, next := found.Entries, found.Next
 			if err != nil {
 				t.Fatal(err)
 			}
-			infos, more, err := r.Deliveries(g)
+			listed, err := r.Deliveries(context.Background(), g)
+			infos, more := listed.Deliveries, listed.Next
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -422,7 +424,7 @@ func TestObserveSeesEachEntryOnce(t *testing.T) {
 		var got []Entry
 		r.options.Observe = func(batch []Entry) {
 			for _, e := range batch {
-				if p, _, err := r.Log(LogFilter{Limit: 1, Since: e.Time, Until: e.Time.Add(1)}); err != nil || len(p) != 1 {
+				if p, err := r.Log(context.Background(), LogFilter{Limit: 1, Since: e.Time, Until: e.Time.Add(1)}); err != nil || len(p.Entries) != 1 {
 					t.Errorf("an entry was observed that cannot be read: %v", err)
 				}
 			}
@@ -442,6 +444,160 @@ func TestObserveSeesEachEntryOnce(t *testing.T) {
 		slices.Reverse(want)
 		if len(want) < 4*len(ids) || !slices.EqualFunc(got, want, sameEntry) {
 			t.Errorf("%d entries were observed, want %d", len(got), len(want))
+		}
+	})
+}
+
+// TestFilters: globs, lists, ranges and texts select what they say, and a page
+// whose search has walked far says how far.
+func TestFilters(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, route("crm-eu"), route("crm-us"), route("erp"))
+		r.set(0, func(s shot) (Outcome, error) {
+			switch {
+			case s.Route == "erp":
+				return Outcome{Verdict: Dead, Reason: Gone, Status: 410, Error: "410 Gone", Response: `{"why":"ACME closed"}`}, nil
+			case s.Type == "lead.b":
+				return Outcome{Verdict: Retry, Class: ClassConnect, Error: "Connection refused", Gap: time.Hour}, nil
+			}
+			return ok200, nil
+		})
+		body := `{"account":"Acme"}`
+		for _, kind := range []string{"lead.a", "lead.b", "churn"} {
+			r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: kind, Config: "c1", Body: []byte(`{"signal_type":"` + kind + `"}`)},
+				Deliveries: []Made{{Route: "crm-eu"}, {Route: "crm-us", Body: []byte(body)}, {Route: "erp"}}})
+		}
+		time.Sleep(time.Second)
+		for want, filters := range map[int][]LogFilter{
+			9: {{Route: "*"}, {Type: "*"}, {Verdicts: []Verdict{Delivered, Retry, Dead}}},
+			6: {{Route: "crm-*"}, {Type: "lead.?"}, {Route: "crm-??", Limit: 2}},
+			4: {{Statuses: []StatusRange{{200, 299}}}, {Route: "crm-*", Verdicts: []Verdict{Delivered}}},
+			5: {{Statuses: []StatusRange{{500, 599}, {410, 410}, {0, 0}}}, {Verdicts: []Verdict{Retry, Dead}}},
+			3: {{Text: "acme"}, {Text: "gone"}, {Text: "410 GONE"}},
+			2: {{Text: "connection"}, {Statuses: []StatusRange{{0, 0}}}},
+			0: {{Route: "crm"}, {Route: "crm-?"}, {Type: "lead"}, {Text: "nothing"}, {Statuses: []StatusRange{{201, 299}}}},
+		} {
+			for _, f := range filters {
+				if got := r.entries(f); len(got) != want {
+					t.Errorf("%+v selects %d entries, want %d", f, len(got), want)
+				}
+				var followed int
+				f.Limit = 100
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(time.Second, cancel)
+				if err := r.Follow(ctx, f, nil, func(Entry) error { followed++; return nil }); err != nil || followed != want {
+					t.Errorf("%+v follows %d entries, want %d: %v", f, followed, want, err)
+				}
+			}
+		}
+		for want, filters := range map[int][]Filter{
+			6: {{Route: "crm-*"}, {Type: "lead.*"}},
+			3: {{Body: "Acme"}, {Body: `"signal_type":"churn"`}, {Route: "*us", Body: "signal_type"}},
+			1: {{Route: "crm-us", Type: "churn", Body: "Acme"}},
+			0: {{Route: "crm"}, {Body: "acme"}},
+		} {
+			for _, f := range filters {
+				if got := r.all(f); len(got) != want {
+					t.Errorf("%+v selects %d deliveries, want %d", f, len(got), want)
+				}
+			}
+		}
+	})
+}
+
+// TestSearchesAreBounded: a search that finds nothing ends with a cursor, tells
+// how far it came, goes on from there, and ends with its context.
+func TestSearchesAreBounded(t *testing.T) {
+	bulk(t)
+	r := newRig(t, route("crm"))
+	r.putMany("crm", scanMost+1000)
+	r.idle("crm")
+	page, err := r.Log(t.Context(), LogFilter{Text: "nothing", Limit: 10})
+	if err != nil || len(page.Entries) != 0 || page.Next == "" || page.SearchedTo.IsZero() {
+		t.Errorf("%+v, %v", page, err)
+	}
+	page, err = r.Log(t.Context(), LogFilter{Text: "nothing", Limit: 10, After: page.Next})
+	if err != nil || page.Next != "" || !page.SearchedTo.IsZero() {
+		t.Errorf("the next: %+v, %v", page, err)
+	}
+	n := 0
+	for f := (Filter{Body: "nothing", Limit: 10}); ; n++ {
+		page, err := r.Deliveries(t.Context(), f)
+		if err != nil || len(page.Deliveries) != 0 || (page.Next == "") != page.SearchedTo.IsZero() {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		if f.After = page.Next; f.After == "" {
+			break
+		}
+	}
+	if n < 5 {
+		t.Errorf("a search in bodies read 100,000 of them in %d pages", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err1 := r.Log(ctx, LogFilter{Text: "nothing", Limit: 10})
+	_, err2 := r.Deliveries(ctx, Filter{Body: "nothing", Limit: 10})
+	_, _, err3 := r.Signals(ctx, SignalFilter{Type: "nothing", Limit: 10})
+	err4 := r.EachSignal(ctx, SignalFilter{}, func(SignalInfo) error { return nil })
+	for _, err := range []error{err1, err2, err3, err4} {
+		mustBe(t, err, context.Canceled)
+	}
+}
+
+// TestSignals: in pages newest first, and all of them oldest first.
+func TestSignals(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		var ids []SignalID
+		for i := range 600 {
+			a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: fmt.Sprint("lead.", i%2), Config: "c1", Body: []byte(`{"n":1}`)}}
+			if i%3 == 0 {
+				a.Deliveries = []Made{{Route: "crm"}}
+			}
+			r.putAll(a)
+			ids = append(ids, a.ID)
+			time.Sleep(time.Second)
+		}
+		var paged, streamed []SignalID
+		for f := (SignalFilter{Limit: 100}); ; {
+			page, next, err := r.Signals(t.Context(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range page {
+				if s.Config != "c1" || string(s.Body) != `{"n":1}` || s.Type == "" {
+					t.Fatalf("%+v", s)
+				}
+				paged = append(paged, s.ID)
+			}
+			if f.After = next; next == "" {
+				break
+			}
+		}
+		each := func(f SignalFilter) (got []SignalID) {
+			err := r.EachSignal(t.Context(), f, func(s SignalInfo) error { got = append(got, s.ID); return nil })
+			if err != nil {
+				t.Error(err)
+			}
+			return got
+		}
+		streamed = each(SignalFilter{})
+		if !slices.Equal(streamed, ids) {
+			t.Errorf("%d signals are streamed of %d", len(streamed), len(ids))
+		}
+		slices.Reverse(paged)
+		if !slices.Equal(paged, ids) {
+			t.Errorf("%d signals are in pages of %d", len(paged), len(ids))
+		}
+		if got := each(SignalFilter{Type: "*.1", Since: ids[100].Time(), Until: ids[200].Time()}); len(got) != 50 || got[0] != ids[101] {
+			t.Errorf("%d of a type and time", len(got))
+		}
+		if page, next, err := r.Signals(t.Context(), SignalFilter{Type: "*.1", Since: ids[100].Time(), Until: ids[200].Time(), Limit: 50}); len(page) != 50 || next != "" || err != nil || page[0].ID != ids[199] {
+			t.Errorf("a page of %d, next %q, %v", len(page), next, err)
+		}
+		told := errors.New("told")
+		if err := r.EachSignal(t.Context(), SignalFilter{}, func(SignalInfo) error { return told }); err != told {
+			t.Errorf("an error of the reader's is %v", err)
 		}
 	})
 }

@@ -148,7 +148,7 @@ func TestPutRefuses(t *testing.T) {
 		mustBe(t, r.Configure(Limits{}, nil), ErrClosed)
 		_, _, err := r.Claim(context.Background(), "k", [32]byte{})
 		mustBe(t, err, ErrClosed)
-		_, _, err = r.Deliveries(Filter{Limit: 1})
+		_, err = r.Deliveries(context.Background(), Filter{Limit: 1})
 		mustBe(t, err, ErrClosed)
 		mustBe(t, r.Retry(a.ID.Delivery(1), false, nil), ErrClosed)
 		_, err = r.DiscardAll(context.Background(), Filter{}, false)

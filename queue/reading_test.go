@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -19,7 +20,7 @@ func listing(q *Queue, f func()) {
 				case <-stop:
 					return
 				default:
-					_, _, _ = q.Deliveries(Filter{Type: "other", Limit: 10})
+					_, _ = q.Deliveries(context.Background(), Filter{Type: "other", Limit: 10})
 				}
 			}
 		})

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 
@@ -43,7 +44,7 @@ func (r *refusals) takeBack(e *engine) error {
 	var made []record.Delivery
 	for _, s := range r.signals {
 		var found []store.Found
-		err := e.search(Filter{Signal: s}, func(d store.Found) (bool, error) { found = append(found, d); return true, nil }, nil)
+		err := e.search(context.Background(), Filter{Signal: s}, func(d store.Found) (bool, error) { found = append(found, d); return true, nil }, nil)
 		if failed := e.store.Err(); failed != nil {
 			return failed
 		}

@@ -194,23 +194,61 @@ type Detail struct {
 
 // LogFilter selects entries of the delivery log. Zero fields select all.
 type LogFilter struct {
-	Route    string
-	Type     string
+	Route    string // glob of * and ?, as Glob has it
+	Type     string // the same
 	Signal   SignalID
 	Delivery DeliveryID
-	Verdict  Verdict
-	Status   int
-	Since    time.Time // inclusive
-	Until    time.Time // exclusive
-	Limit    int       // entries of a page, at least 1
-	After    string    // a page's next
+	Verdicts []Verdict     // one of them
+	Statuses []StatusRange // in one of them
+	Text     string        // in error or response, whatever the case of letters
+	Since    time.Time     // inclusive
+	Until    time.Time     // exclusive
+	Limit    int           // entries of a page, at least 1
+	After    string        // a page's next
+}
+
+// A StatusRange is of HTTP statuses, both inclusive. 0 is that of no answer.
+type StatusRange struct{ From, To int }
+
+// A LogPage is what Log found.
+type LogPage struct {
+	Entries []Entry
+	Next    string // the cursor of the next page, "" on the last
+	// SearchedTo, unless zero, is how far back the search came that ended since
+	// it had looked at much.
+	SearchedTo time.Time
+}
+
+// A DeliveryPage is what Deliveries found.
+type DeliveryPage struct {
+	Deliveries []Info
+	Next       string    // as of a LogPage
+	SearchedTo time.Time // of creation, as of a LogPage
+}
+
+// SignalFilter selects signals. Zero fields select all.
+type SignalFilter struct {
+	Type  string    // glob of * and ?
+	Since time.Time // inclusive
+	Until time.Time // exclusive
+	Limit int       // signals of a page, at least 1
+	After string    // a page's next
+}
+
+// SignalInfo is a stored signal. When it came is ID.Time.
+type SignalInfo struct {
+	ID     SignalID
+	Type   string
+	Config string // hash of the config that it met
+	Body   []byte // as received
 }
 
 // Filter selects deliveries. Zero fields select all.
 type Filter struct {
 	State  State
-	Route  string
-	Type   string
+	Route  string // glob of * and ?
+	Type   string // the same
+	Body   string // the signal or the body has it
 	Signal SignalID
 	Reason Reason
 	Since  time.Time // of creation, inclusive

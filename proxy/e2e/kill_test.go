@@ -515,7 +515,8 @@ func (k *kills) resting() error {
 	}
 	defer q.Close(context.Background())
 	for f := (queue.Filter{State: queue.StateHeld, Limit: 1000}); ; {
-		page, next, err := q.Deliveries(f)
+		found, err := q.Deliveries(context.Background(), f)
+		page, next := found.Deliveries, found.Next
 		if err != nil {
 			return err
 		}
@@ -642,7 +643,8 @@ func (k *kills) judge() {
 	defer q.Close(context.Background())
 	logged := map[attempt]bool{}
 	for f := (queue.LogFilter{Limit: 1000}); ; {
-		page, next, err := q.Log(f)
+		found, err := q.Log(context.Background(), f)
+		page, next := found.Entries, found.Next
 		if err != nil {
 			t.Fatal(err)
 		}

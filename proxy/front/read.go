@@ -75,8 +75,13 @@ func (f *Front) getLog(w http.ResponseWriter, r *http.Request, q *query) error {
 	}
 	filter := queue.LogFilter{
 		Route: q.values["route"], Type: q.values["signal_type"], Since: q.time("since"), Until: q.time("until"),
-		Verdict: oneOf(q, "verdict", queue.Delivered, queue.Retry, queue.Dead), Status: q.number("status", 0, 100, 999),
 		Limit: q.number("limit", defaultPage, least, maxPage), After: q.values["after"],
+	}
+	if v := oneOf(q, "verdict", queue.Delivered, queue.Retry, queue.Dead); v != "" {
+		filter.Verdicts = []queue.Verdict{v}
+	}
+	if n := q.number("status", 0, 100, 999); n != 0 {
+		filter.Statuses = []queue.StatusRange{{From: n, To: n}}
 	}
 	q.id("signal", &filter.Signal)
 	q.id("delivery", &filter.Delivery)
@@ -87,8 +92,8 @@ func (f *Front) getLog(w http.ResponseWriter, r *http.Request, q *query) error {
 		return f.follow(w, r, q, filter)
 	}
 	return f.show(w, r, int64(filter.Limit+1)*entryBytes, func() (any, error) {
-		entries, next, err := f.Queue.Log(filter)
-		return api.LogPage{Entries: list(entries), Next: next}, q.cursor(err)
+		page, err := f.Queue.Log(r.Context(), filter)
+		return api.LogPage{Entries: list(page.Entries), Next: page.Next}, q.cursor(err)
 	})
 }
 
@@ -102,8 +107,8 @@ func (f *Front) getDeliveries(w http.ResponseWriter, r *http.Request, q *query) 
 		return q.err
 	}
 	return f.show(w, r, int64(filter.Limit+1)*entryBytes, func() (any, error) {
-		found, next, err := f.Queue.Deliveries(filter)
-		return api.DeliveryPage{Deliveries: list(found), Next: next}, q.cursor(err)
+		page, err := f.Queue.Deliveries(r.Context(), filter)
+		return api.DeliveryPage{Deliveries: list(page.Deliveries), Next: page.Next}, q.cursor(err)
 	})
 }
 

@@ -222,8 +222,8 @@ func TestBusy(t *testing.T) {
 					t.Errorf("%v", err)
 				}
 			}
-			if list, _, err := in.Queue.Deliveries(queue.Filter{Limit: 10}); len(list) != 0 || err != nil || m.accepted != 0 {
-				t.Errorf("%d deliveries, %v, %d signals counted", len(list), err, m.accepted)
+			if list, err := in.Queue.Deliveries(context.Background(), queue.Filter{Limit: 10}); len(list.Deliveries) != 0 || err != nil || m.accepted != 0 {
+				t.Errorf("%d deliveries, %v, %d signals counted", len(list.Deliveries), err, m.accepted)
 			}
 			// A small signal waits for none of it.
 			if _, err := post(t, in, `{"signal_type":"another body"}`, "Idempotency-Key", "k"); err != nil {
@@ -257,8 +257,8 @@ func TestManyDeliveries(t *testing.T) {
 	if no, ok := errors.AsType[*api.Problem](err); !ok || no.Status != http.StatusRequestEntityTooLarge {
 		t.Errorf("%v", err)
 	}
-	if list, _, err := in.Queue.Deliveries(queue.Filter{Limit: 1}); len(list) != 0 || err != nil {
-		t.Errorf("%d deliveries, %v", len(list), err)
+	if list, err := in.Queue.Deliveries(context.Background(), queue.Filter{Limit: 1}); len(list.Deliveries) != 0 || err != nil {
+		t.Errorf("%d deliveries, %v", len(list.Deliveries), err)
 	}
 	if _, err := post(t, in, batch(most), "Content-Type", "application/x-ndjson"); err != nil || m.deliveries != most*40 {
 		t.Errorf("%d deliveries, %v", m.deliveries, err)
@@ -283,8 +283,8 @@ func TestBusyExpressions(t *testing.T) {
 	if _, err := post(t, in, `{"signal_type":"a"}`, "Idempotency-Key", "k"); !errors.Is(err, queue.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
-	if list, _, err := in.Queue.Deliveries(queue.Filter{Limit: 10}); len(list) != 0 || err != nil || m.accepted != 0 {
-		t.Errorf("%d deliveries, %v, %d signals counted", len(list), err, m.accepted)
+	if list, err := in.Queue.Deliveries(context.Background(), queue.Filter{Limit: 10}); len(list.Deliveries) != 0 || err != nil || m.accepted != 0 {
+		t.Errorf("%d deliveries, %v, %d signals counted", len(list.Deliveries), err, m.accepted)
 	}
 	others.Close()
 	if _, err := post(t, in, `{"signal_type":"b"}`, "Idempotency-Key", "k"); err != nil || m.deliveries != 5 {

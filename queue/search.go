@@ -1,0 +1,387 @@
+package queue
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"signalpost/queue/record"
+	"signalpost/queue/store"
+)
+
+const (
+	// scanMost bounds how many records one page looks at: a filter that finds
+	// little gives short pages, each with a cursor, instead of one long wait.
+	scanMost = 100_000
+
+	bodyCost  = 10   // of reading a body, in records
+	bytesCost = 1024 // and how many bytes of it count as one more
+	pageBytes = 4 << 20
+)
+
+// A walk bounds a search, and ends it with its context.
+type walk struct {
+	ctx  context.Context
+	seen int
+}
+
+// tired is whether the page has to end here.
+func (w *walk) tired() bool { return w.seen >= scanMost }
+
+// step counts a record that has been looked at.
+func (w *walk) step() error {
+	if w.seen++; w.seen%256 == 0 {
+		return w.ctx.Err()
+	}
+	return nil
+}
+
+// Log returns a page of the delivery log, newest first. A page can be short
+// though more follow. The error wraps ctx's if that ends.
+func (q *Queue) Log(ctx context.Context, f LogFilter) (page LogPage, err error) {
+	e := q.engine.Load()
+	lo, hi, err := f.bounds()
+	if err != nil {
+		return page, err
+	}
+	page.Entries = make([]Entry, 0, min(f.Limit, 128))
+	if f.Delivery != (DeliveryID{}) || f.Signal != (SignalID{}) {
+		return page, e.logOf(ctx, f, lo, hi, &page)
+	}
+	w, at := walk{ctx: ctx}, record.Stamp(0)
+	err = e.store.ScanBack(record.LogKey(nil, lo), record.LogKey(nil, hi), func(k, v []byte) (bool, error) {
+		if len(page.Entries) >= f.Limit || w.tired() {
+			if page.Next = cursor(at); w.tired() {
+				page.SearchedTo = at.Time()
+			}
+			return false, nil
+		}
+		r, err := e.store.ParseEntry(k, v)
+		if err != nil {
+			return false, err
+		}
+		at = r.At
+		if entry := e.entryOf(&r); f.match(&entry) {
+			page.Entries = append(page.Entries, entry)
+		}
+		return true, w.step()
+	})
+	return page, err
+}
+
+// logOf is Log for one delivery or one signal: it follows the entries of each
+// delivery from the newest back.
+func (e *engine) logOf(ctx context.Context, f LogFilter, lo, hi record.Stamp, page *LogPage) error {
+	ids := []DeliveryID{f.Delivery}
+	if f.Delivery == (DeliveryID{}) {
+		var err error
+		if ids, err = e.deliveriesOf(f.Signal); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		r, err := e.store.Delivery(id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			err = e.history(r.Last, func(r *store.Entry) bool {
+				if entry := e.entryOf(r); r.At >= lo && r.At < hi && f.match(&entry) {
+					page.Entries = append(page.Entries, entry)
+				}
+				return ctx.Err() == nil
+			})
+		}
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(page.Entries, func(a, b Entry) int { return b.Time.Compare(a.Time) })
+	if len(page.Entries) > f.Limit {
+		page.Entries = page.Entries[:f.Limit]
+		page.Next = cursor(record.StampOf(page.Entries[f.Limit-1].Time))
+	}
+	return nil
+}
+
+// bounds are the stamps from lo to before hi that the filter's times and cursor leave.
+func (f *LogFilter) bounds() (lo, hi record.Stamp, err error) {
+	hi = math.MaxInt64
+	if !f.Since.IsZero() {
+		lo = record.StampOf(f.Since)
+	}
+	if !f.Until.IsZero() {
+		hi = record.StampOf(f.Until)
+	}
+	if f.After != "" {
+		b, err := hex.DecodeString(f.After)
+		if err != nil || len(b) != 8 {
+			return 0, 0, fmt.Errorf("%w %q: not one that this log gave", ErrCursor, f.After)
+		}
+		at, _ := record.ParseLogKey(append([]byte{record.LogPrefix}, b...))
+		hi = min(hi, at)
+	}
+	return lo, max(lo, hi), nil
+}
+
+func cursor(at record.Stamp) string { return hex.EncodeToString(record.LogKey(nil, at)[1:]) }
+
+func (f *LogFilter) match(e *Entry) bool {
+	return passes(f.Route, e.Route) && passes(f.Type, e.Type) &&
+		(f.Signal == SignalID{} || f.Signal == e.Signal) &&
+		(f.Delivery == DeliveryID{} || f.Delivery == e.Delivery) &&
+		(len(f.Verdicts) == 0 || slices.Contains(f.Verdicts, e.Verdict)) &&
+		(len(f.Statuses) == 0 || slices.ContainsFunc(f.Statuses, func(s StatusRange) bool { return s.From <= e.Status && e.Status <= s.To })) &&
+		(f.Text == "" || holds(e.Error, f.Text) || holds(e.Response, f.Text))
+}
+
+// passes is whether the filter's glob lets s pass.
+func passes(glob, s string) bool { return glob == "" || Glob(glob, s) }
+
+// holds is whether s has the part, whatever the case of letters.
+func holds(s, part string) bool {
+	return strings.Contains(strings.ToLower(s), strings.ToLower(part))
+}
+
+// Deliveries returns a page of deliveries, newest first. A page can be short
+// though more follow. The error wraps ctx's if that ends.
+func (q *Queue) Deliveries(ctx context.Context, f Filter) (page DeliveryPage, err error) {
+	e := q.engine.Load()
+	var ids []DeliveryID
+	err = e.search(ctx, f, func(d store.Found) (bool, error) {
+		if len(ids) >= f.Limit {
+			page.Next = ids[len(ids)-1].String()
+			return false, nil
+		}
+		ids = append(ids, d.ID)
+		return true, nil
+	}, func(last DeliveryID) { page.Next, page.SearchedTo = last.String(), last.Time() })
+	if err != nil {
+		return page, err
+	}
+	page.Deliveries, err = e.infos(ids)
+	return page, err
+}
+
+// search calls found with the deliveries that match, newest first, until it
+// says stop; when it has looked at much it calls tired with the last it saw.
+func (e *engine) search(ctx context.Context, f Filter, found func(store.Found) (bool, error), tired func(DeliveryID)) error {
+	lo, hi, err := f.bounds()
+	if err != nil {
+		return err
+	}
+	w := walk{ctx: ctx}
+	try := func(id DeliveryID, r record.Delivery) (bool, error) {
+		ok, err := e.match(&f, &r)
+		if ok && err == nil && f.Body != "" {
+			ok, err = e.bodyHolds(&w, id, &r, []byte(f.Body))
+		}
+		if err != nil || !ok {
+			return true, err
+		}
+		return found(store.Found{ID: id, Delivery: r})
+	}
+	if f.Signal != (SignalID{}) {
+		return e.searchSignal(f.Signal, lo, hi, try)
+	}
+	return e.store.ScanBack(lo, hi, func(k, v []byte) (bool, error) {
+		id, err := record.ParseID(k)
+		if err != nil {
+			return false, err
+		}
+		r, err := record.ParseDelivery(id, v)
+		if err != nil {
+			return false, err
+		}
+		if more, err := try(id, r); err != nil || !more {
+			return false, err
+		}
+		if err := w.step(); err != nil || w.tired() {
+			tired(id)
+			return false, err
+		}
+		return true, nil
+	})
+}
+
+// bodyHolds is whether the signal, or the delivery's own body, has the text.
+func (e *engine) bodyHolds(w *walk, id DeliveryID, r *record.Delivery, text []byte) (bool, error) {
+	s, err := e.store.Signal(r.Signal)
+	body := s.Body
+	if err == nil && r.Flags&record.OwnBody != 0 && !bytes.Contains(body, text) {
+		body, err = e.store.Body(id)
+	}
+	w.seen += bodyCost + (len(s.Body)+len(body))/bytesCost
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return bytes.Contains(body, text), cmp.Or(err, w.ctx.Err())
+}
+
+// searchSignal calls try with the deliveries of one signal, newest first.
+func (e *engine) searchSignal(s SignalID, lo, hi []byte, try func(DeliveryID, record.Delivery) (bool, error)) error {
+	ids, err := e.deliveriesOf(s)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(ids, func(a, b DeliveryID) int { return bytes.Compare(b[:], a[:]) })
+	for _, id := range ids {
+		k := record.DeliveryKey(nil, id)
+		if bytes.Compare(k, lo) < 0 || bytes.Compare(k, hi) >= 0 {
+			continue
+		}
+		r, err := e.store.Delivery(id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if more, err := try(id, r); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// bounds are the delivery keys from lo to before hi that the filter's times and cursor leave.
+func (f *Filter) bounds() (lo, hi []byte, err error) {
+	lo, hi = []byte{record.DeliveryPrefix}, []byte{record.DeliveryPrefix + 1}
+	if !f.Since.IsZero() {
+		lo = record.DeliveryKey(nil, record.FirstID(f.Since))
+	}
+	if !f.Until.IsZero() {
+		hi = record.DeliveryKey(nil, record.FirstID(f.Until))
+	}
+	if f.After != "" {
+		id, err := ParseDeliveryID(f.After)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrCursor, err)
+		}
+		if k := record.DeliveryKey(nil, id); bytes.Compare(k, hi) < 0 {
+			hi = k
+		}
+	}
+	if bytes.Compare(lo, hi) > 0 {
+		lo = hi
+	}
+	return lo, hi, nil
+}
+
+// match reads the signal only if the filter asks for its type.
+func (e *engine) match(f *Filter, r *record.Delivery) (bool, error) {
+	if f.Route != "" && !Glob(f.Route, e.routeName(r.Route)) ||
+		f.State != "" && f.State != e.senderOf(r.Route).state(r.State) ||
+		f.Reason != "" && f.Reason != r.Reason {
+		return false, nil
+	}
+	if f.Type == "" {
+		return true, nil
+	}
+	s, err := e.store.Signal(r.Signal)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return Glob(f.Type, s.Type), err
+}
+
+// Signals returns a page of the stored signals, newest first, and the cursor of
+// the next page, "" on the last. A page can be short, or empty, though more
+// follow. The error wraps ctx's if that ends.
+func (q *Queue) Signals(ctx context.Context, f SignalFilter) (page []SignalInfo, next string, err error) {
+	e := q.engine.Load()
+	lo, hi, err := f.bounds()
+	if err != nil {
+		return nil, "", err
+	}
+	w, size, last := walk{ctx: ctx}, 0, SignalID{}
+	err = e.store.ScanBack(lo, hi, func(k, v []byte) (bool, error) {
+		s, err := e.signalInfo(k, v)
+		if err != nil {
+			return false, err
+		}
+		if w.tired() || passes(f.Type, s.Type) && (len(page) >= f.Limit || size >= pageBytes) {
+			next = last.String()
+			return false, nil
+		}
+		if passes(f.Type, s.Type) {
+			page, size = append(page, s), size+len(s.Body)
+		}
+		last = s.ID
+		w.seen += len(v) / bytesCost
+		return true, w.step()
+	})
+	return page, next, err
+}
+
+// EachSignal calls yield with the stored signals that match, oldest first, until
+// it fails, whose error it returns, or ctx ends. Limit and After are ignored.
+// A few of them are in memory at a time, and nothing is held up while yield is slow.
+func (q *Queue) EachSignal(ctx context.Context, f SignalFilter, yield func(SignalInfo) error) error {
+	e := q.engine.Load()
+	f.After = ""
+	lo, hi, err := f.bounds()
+	for more := true; more && err == nil; {
+		var some []SignalInfo
+		w, size := walk{ctx: ctx}, 0
+		more = false
+		err = e.store.Scan(lo, hi, func(k, v []byte) (bool, error) {
+			s, err := e.signalInfo(k, v)
+			if err != nil {
+				return false, err
+			}
+			if passes(f.Type, s.Type) {
+				some, size = append(some, s), size+len(s.Body)
+			}
+			lo = append(slices.Clone(k), 0)
+			err = w.step()
+			more = len(some) >= 256 || size >= pageBytes/4 || w.tired()
+			return !more, err
+		})
+		for _, s := range some {
+			if err = cmp.Or(err, ctx.Err()); err == nil {
+				err = yield(s)
+			}
+		}
+	}
+	return err
+}
+
+func (e *engine) signalInfo(k, v []byte) (SignalInfo, error) {
+	id, err := record.ParseID(k)
+	if err != nil {
+		return SignalInfo{}, err
+	}
+	s, err := record.ParseSignal(v)
+	return SignalInfo{ID: SignalID(id), Type: s.Type, Config: e.store.Text(s.Config), Body: s.Body}, err
+}
+
+// bounds are the signal keys from lo to before hi that the filter's times and cursor leave.
+func (f *SignalFilter) bounds() (lo, hi []byte, err error) {
+	lo, hi = []byte{record.SignalPrefix}, []byte{record.SignalPrefix + 1}
+	if !f.Since.IsZero() {
+		lo = record.SignalKey(nil, SignalID(record.FirstID(f.Since)))
+	}
+	if !f.Until.IsZero() {
+		hi = record.SignalKey(nil, SignalID(record.FirstID(f.Until)))
+	}
+	if f.After != "" {
+		id, err := ParseSignalID(f.After)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrCursor, err)
+		}
+		if k := record.SignalKey(nil, id); bytes.Compare(k, hi) < 0 {
+			hi = k
+		}
+	}
+	if bytes.Compare(lo, hi) > 0 {
+		lo = hi
+	}
+	return lo, hi, nil
+}
