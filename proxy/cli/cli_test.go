@@ -322,6 +322,20 @@ func TestCommandsOnASidecar(t *testing.T) {
 			t.Errorf("%v, exit %d, %s", e, code, out)
 		}
 	})
+	t.Run("a config through a pipe", func(t *testing.T) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		go func() {
+			io.WriteString(w, "[[route]]\nname = \"piped\"\nurl = \"https://x.example.com/\"\n")
+			w.Close()
+		}()
+		if out, code, err := run(t, "", "check", "--config", fmt.Sprintf("/dev/fd/%d", r.Fd())); code != 0 || !strings.Contains(out, "piped") {
+			t.Errorf("%v %s", err, out)
+		}
+	})
 	t.Run("check", func(t *testing.T) {
 		t.Setenv("TZ", "Europe/Brelin")
 		if out, _, _ := run(t, "", "check"); !strings.Contains(out, "warning: TZ=Europe/Brelin names no time zone") {
