@@ -23,38 +23,32 @@ func (s *Store) evict(ctx context.Context) error {
 	var pos record.DeliveryID // all before stays
 	for ctx.Err() == nil && s.excess() > 0 {
 		until, err := s.beyondAll()
+		if err != nil || pos == until {
+			return err
+		}
+		shed, err := s.reap(pos, &reaping{
+			until:   until,
+			goUntil: until,
+			expired: func(r *record.Delivery) bool { return r.State == record.IsDelivered },
+			items:   s.evictItems(),
+		})
 		if err != nil {
 			return err
 		}
-		var before record.Stamp // log entries older than all that goes, go too
-		shed, err := s.reap(ctx, pos, reaping{
-			until:   until,
-			goUntil: until,
-			expired: func(r *record.Delivery) bool {
-				if r.State != record.IsDelivered {
-					return false
-				}
-				if before == 0 || r.Last < before {
-					before = r.Last
-				}
-				return true
-			},
-			some:  true,
-			items: s.evictItems(),
-		})
-		if err != nil || shed.gone == 0 {
-			return err
+		if pos = shed.end; shed.gone == 0 {
+			continue
 		}
 		s.room.evicted.Add(int64(shed.gone))
 		s.sayShed()
-		if err := s.trim(record.LogPrefix, record.LogKey(nil, before)); err != nil {
+		// Log entries older than all that goes, go too.
+		if err := s.trim(record.LogPrefix, record.LogKey(nil, shed.oldest)); err != nil {
 			return err
 		}
 		// Room comes when what was deleted is compacted, and that alone.
 		for _, r := range [][2][]byte{
 			{record.BodyKey(nil, shed.first), record.BodyKey(nil, shed.end)},
 			{record.DeliveryKey(nil, shed.first), record.DeliveryKey(nil, shed.end)},
-			{{record.LogPrefix}, record.LogKey(nil, max(before, 1))},
+			{{record.LogPrefix}, record.LogKey(nil, max(shed.oldest, 1))},
 			{record.SignalKey(nil, record.SignalID(shed.first)), record.SignalKey(nil, record.SignalID(shed.end))},
 		} {
 			err := s.Read(func(db *pebble.DB) error { return db.Compact(ctx, r[0], r[1], false) })
@@ -62,7 +56,6 @@ func (s *Store) evict(ctx context.Context) error {
 				return err
 			}
 		}
-		pos = shed.end
 		s.lookAtDisk()
 	}
 	return nil

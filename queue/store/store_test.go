@@ -271,7 +271,7 @@ func TestSweepMeetsNothingItHasNotSeen(t *testing.T) {
 	put := false
 	reap := func() reaped {
 		t.Helper()
-		done, err := s.reap(t.Context(), record.DeliveryID{}, reaping{
+		done, err := s.reap(record.DeliveryID{}, &reaping{
 			until: until, goUntil: until, items: sweepItems,
 			expired: func(r *record.Delivery) bool {
 				if !put {

@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"signalpost/queue/record"
 )
 
@@ -84,27 +82,39 @@ func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.tendRows(now); err != nil {
 		return err
 	}
-	_, err := s.reap(ctx, record.DeliveryID{}, reaping{
+	rp := reaping{
 		until:   record.FirstID(now.Add(-min(l.Retention, l.MaxAge))),
 		goUntil: record.FirstID(now.Add(-l.Retention)),
 		expired: func(r *record.Delivery) bool { return r.State != record.IsPending && r.Last < old },
 		tooOld:  record.MillisOf(now.Add(-l.MaxAge)),
 		items:   sweepItems,
-	})
-	return err
+	}
+	for pos := (record.DeliveryID{}); pos != rp.until && ctx.Err() == nil; {
+		done, err := s.reap(pos, &rp)
+		if err == nil && len(done.old) > 0 {
+			err = s.o.TooOld(ctx, done.old, rp.tooOld)
+		}
+		if err != nil {
+			return err
+		}
+		pos = done.end
+	}
+	return nil
 }
 
 // trim deletes all keys with the prefix below end, if there are any.
 func (s *Store) trim(prefix byte, end []byte) error {
-	some := false
-	err := s.Scan([]byte{prefix}, end, func(_, _ []byte) (bool, error) {
-		some = true
-		return false, nil
-	})
+	some, err := s.some([]byte{prefix}, end)
 	if err != nil || !some {
 		return err
 	}
 	return s.Do(func(b *Batch) { b.DeleteRange([]byte{prefix}, end) })
+}
+
+// some tells whether there is a key from lo to before hi.
+func (s *Store) some(lo, hi []byte) (some bool, err error) {
+	err = s.Scan(lo, hi, func(_, _ []byte) (bool, error) { some = true; return false, nil })
+	return some, err
 }
 
 // expireKeys forgets the idempotency keys bound before the time.
@@ -157,246 +167,143 @@ type reaping struct {
 	goUntil record.DeliveryID // and only those made before can go, with signals that made none
 	expired func(r *record.Delivery) bool
 	tooOld  record.Millis // pending ones made, or last sent again, before become dead, too_old
-	some    bool          // stop when some have gone
-	items   int           // deliveries looked at for one batch
+	items   int           // deliveries looked at at a time
 }
 
-// A reaped says what reap or a step of it did.
+// A reaped says what reap did.
 type reaped struct {
-	gone  int                 // deliveries it deleted
-	first record.DeliveryID   // none before was deleted
-	end   record.DeliveryID   // where it ended
-	old   []record.DeliveryID // a step's: pending deliveries it met that are too old
+	gone   int                 // deliveries it deleted
+	first  record.DeliveryID   // none before was deleted
+	end    record.DeliveryID   // where it ended
+	oldest record.Stamp        // of the newest log entries of those deleted
+	old    []record.DeliveryID // pending deliveries it met that are too old
 }
 
-// reap deletes, from pos on, signals all of whose deliveries are expired, with
-// these, in ranges, and ends pending ones that are too old.
-func (s *Store) reap(ctx context.Context, pos record.DeliveryID, rp reaping) (reaped, error) {
-	all := reaped{first: rp.until, end: pos}
-	for ctx.Err() == nil {
-		some, err := s.reapSome(all.end, &rp)
-		if err != nil {
-			return all, err
-		}
-		if all.gone == 0 {
-			all.first = some.first
-		}
-		all.gone += some.gone
-		all.end = some.end
-		if len(some.old) > 0 {
-			if err := s.o.TooOld(ctx, some.old, rp.tooOld); err != nil {
-				return all, err
-			}
-		}
-		if all.end == rp.until || rp.some && all.gone > 0 {
-			break
-		}
-	}
-	return all, nil
-}
-
-// reapSome reaps from pos on, as much as fits one batch.
-func (s *Store) reapSome(pos record.DeliveryID, rp *reaping) (reaped, error) {
+// reap deletes, from pos on and as much as fits one batch, signals all of whose
+// deliveries are expired, with these, in ranges.
+func (s *Store) reap(pos record.DeliveryID, rp *reaping) (reaped, error) {
 	// Finished deliveries must not be retried between the look and the deletion.
 	s.Finished.Lock()
 	defer s.Finished.Unlock()
 	if err := s.Do(func(b *Batch) { b.lowPut = maxSignal }); err != nil {
 		return reaped{}, err
 	}
-	l := look{s: s, reaping: rp, from: pos}
-	l.done.end = rp.until
-	l.extra = extras{s: s, to: pos.Signal(), until: rp.until, items: rp.items}
-	if err := l.walk(pos); err != nil {
-		return reaped{}, err
+	found, done, err := s.look(pos, rp)
+	if err != nil {
+		return done, err
 	}
-	runs, err := s.nonEmpty(l.runs)
-	if err != nil || len(runs) == 0 {
-		l.done.gone = 0
-		return l.done, err
+	var goes []Found
+	var runs [][2]record.DeliveryID // of ids that go
+	from := pos                     // of the run that goes on
+	for n := 0; len(found) > 0; found = found[n:] {
+		signal := found[0].ID.Signal()
+		for n = 1; n < len(found) && found[n].ID.Signal() == signal; n++ {
+		}
+		switch all, err := s.allGo(found[:n], rp); {
+		case err != nil:
+			return done, err
+		case all:
+			goes = append(goes, found[:n]...)
+			continue
+		}
+		if runs, err = s.addRun(runs, from, signal.Delivery(0), rp); err != nil {
+			return done, err
+		}
+		from = signal.After()
 	}
-	l.done.first = runs[0][0]
+	if runs, err = s.addRun(runs, from, done.end, rp); err != nil || len(runs) == 0 {
+		return done, err
+	}
 	raced := false
 	err = s.Do(func(b *Batch) {
 		// A signal put since the look, with an id from long ago, must not be met.
-		if raced = bytes.Compare(b.lowPut[:], l.done.end[:]) < 0; !raced {
-			l.delete(b, runs)
+		if raced = bytes.Compare(b.lowPut[:], done.end[:]) < 0; !raced {
+			b.reap(goes, runs)
 		}
 	})
-	if err != nil || raced {
-		l.done.gone = 0
+	if err == nil && !raced {
+		done.first, done.gone = runs[0][0], len(goes)
+		for i := range goes {
+			if last := goes[i].Last; i == 0 || last < done.oldest {
+				done.oldest = last
+			}
+		}
 	}
-	return l.done, err
+	return done, err
 }
 
-// A look is what a step of a reaping sees, signal by signal.
-type look struct {
-	*reaping
-	s     *Store
-	extra extras
-	done  reaped
-	runs  [][2]record.DeliveryID // to be deleted, from and before
-	from  record.DeliveryID      // of the run that goes on
-	all   []Found                // in the runs
-	keys  [][]byte               // to be deleted with them
-
-	signal  record.SignalID // whose deliveries these are:
-	members []Found
-	seen    int
-}
-
-// walk looks at deliveries from pos on, until there are no more or enough for a batch.
-func (l *look) walk(pos record.DeliveryID) error {
-	err := l.s.Scan(record.DeliveryKey(nil, pos), record.DeliveryKey(nil, l.until), func(k, v []byte) (bool, error) {
+// look reads the deliveries from pos on, until there are no more or enough for
+// a batch: of each signal all.
+func (s *Store) look(pos record.DeliveryID, rp *reaping) (found []Found, done reaped, err error) {
+	done.end = rp.until
+	err = s.Scan(record.DeliveryKey(nil, pos), record.DeliveryKey(nil, rp.until), func(k, v []byte) (bool, error) {
 		id, err := record.ParseID(k)
 		if err != nil {
 			return false, err
 		}
+		if n := len(found); n >= rp.items && found[n-1].ID.Signal() != id.Signal() {
+			done.end = id.Signal().Delivery(0)
+			return false, nil
+		}
 		r, err := record.ParseDelivery(id, v)
-		if err != nil {
-			return false, err
+		found = append(found, Found{id, r})
+		if r.State == record.IsPending && max(record.MillisOf(id.Time()), r.Since) < rp.tooOld {
+			done.old = append(done.old, id)
 		}
-		if next := id.Signal(); next != l.signal {
-			if err := l.decide(); err != nil {
-				return false, err
-			}
-			if l.seen >= l.items {
-				l.done.end = next.Delivery(0)
-				return false, nil
-			}
-			l.signal = next
-		}
-		l.seen++
-		l.members = append(l.members, Found{id, r})
-		if r.State == record.IsPending && max(record.MillisOf(id.Time()), r.Since) < l.tooOld {
-			l.done.old = append(l.done.old, id)
-		}
-		return true, nil
+		return true, err
 	})
-	if err != nil {
-		return err
-	}
-	if err := l.decide(); err != nil {
-		return err
-	}
-	l.closeRun(l.done.end)
-	return nil
+	return found, done, err
 }
 
-// decide has the signal go whose deliveries have all been seen, or ends the run before it.
-func (l *look) decide() error {
-	if len(l.members) == 0 {
-		return nil
+// allGo tells whether a signal goes whose deliveries these are.
+func (s *Store) allGo(all []Found, rp *reaping) (bool, error) {
+	signal := all[0].ID.Signal()
+	if bytes.Compare(signal[:], rp.goUntil[:]) >= 0 {
+		return false, nil
 	}
-	stays, err := l.extra.has(l.signal)
-	if err != nil {
-		return err
-	}
-	goes := !stays && bytes.Compare(l.signal[:], l.goUntil[:]) < 0
-	for i := range l.members {
-		goes = goes && l.expired(&l.members[i].Delivery)
-	}
-	if !goes {
-		l.closeRun(l.signal.Delivery(0))
-		l.from = l.signal.After()
-		l.members = l.members[:0]
-		return nil
-	}
-	for _, m := range l.members {
-		if m.Flags&record.OwnSignal != 0 {
-			l.keys = append(l.keys, record.ExtraKey(nil, m.Delivery.Signal, m.ID))
+	for i := range all {
+		if !rp.expired(&all[i].Delivery) {
+			return false, nil
 		}
 	}
-	l.done.gone += len(l.members)
-	l.all = append(l.all, l.members...)
-	l.members = l.members[:0]
-	return nil
+	// What a retry has added to it keeps it.
+	more, err := s.some(record.ExtraKey(nil, signal, record.DeliveryID{}), record.ExtraKey(nil, record.SignalID(signal.After()), record.DeliveryID{}))
+	return !more, err
 }
 
-func (l *look) closeRun(before record.DeliveryID) {
-	if bytes.Compare(before[:], l.goUntil[:]) > 0 {
-		before = l.goUntil
+// addRun appends a run of ids, if there is anything in it: deliveries, or signals that made none.
+func (s *Store) addRun(runs [][2]record.DeliveryID, from, before record.DeliveryID, rp *reaping) ([][2]record.DeliveryID, error) {
+	if bytes.Compare(before[:], rp.goUntil[:]) > 0 {
+		before = rp.goUntil
 	}
-	if bytes.Compare(l.from[:], before[:]) < 0 {
-		l.runs = append(l.runs, [2]record.DeliveryID{l.from, before})
+	if bytes.Compare(from[:], before[:]) >= 0 {
+		return runs, nil
 	}
+	some, err := s.some(record.DeliveryKey(nil, from), record.DeliveryKey(nil, before))
+	if err == nil && !some {
+		some, err = s.some(record.SignalKey(nil, record.SignalID(from)), record.SignalKey(nil, record.SignalID(before)))
+	}
+	if some {
+		runs = append(runs, [2]record.DeliveryID{from, before})
+	}
+	return runs, err
 }
 
-func (l *look) delete(b *Batch, runs [][2]record.DeliveryID) {
+// reap deletes the deliveries with all else in the runs of ids.
+func (b *Batch) reap(goes []Found, runs [][2]record.DeliveryID) {
 	for _, r := range runs {
 		for _, prefix := range []byte{record.SignalPrefix, record.DeliveryPrefix, record.BodyPrefix} {
 			b.DeleteRange(append([]byte{prefix}, r[0][:]...), append([]byte{prefix}, r[1][:]...))
 		}
 	}
-	for _, k := range l.keys {
-		b.Delete(k)
-	}
-	for _, d := range l.all {
-		r := l.s.RouteOf(d.Route)
+	for _, d := range goes {
+		if d.Flags&record.OwnSignal != 0 {
+			b.Delete(record.ExtraKey(nil, d.Signal, d.ID))
+		}
+		r := b.s.RouteOf(d.Route)
 		b.Count(r).Expired++
 		b.count(r, &d.Delivery, -1)
 	}
-}
-
-// extras knows which signals have deliveries that were added later, which
-// keep them. It is asked of signals in order, and reads ahead by so many items.
-type extras struct {
-	s     *Store
-	known map[record.SignalID]bool // of those before to
-	to    record.SignalID
-	until record.DeliveryID
-	items int
-}
-
-func (e *extras) has(s record.SignalID) (bool, error) {
-	for bytes.Compare(e.to[:], s[:]) <= 0 {
-		lo := append([]byte{record.ExtraPrefix}, e.to[:]...)
-		hi := append([]byte{record.ExtraPrefix}, e.until[:]...)
-		e.known, e.to = map[record.SignalID]bool{}, record.SignalID(e.until)
-		err := e.s.Scan(lo, hi, func(k, _ []byte) (bool, error) {
-			x, _, err := record.ParseExtraKey(k)
-			if len(e.known) == e.items && !e.known[x] {
-				e.to = x
-				return false, err
-			}
-			e.known[x] = true
-			return true, err
-		})
-		if err != nil {
-			return false, err
-		}
-		if e.to == record.SignalID(e.until) {
-			break
-		}
-	}
-	return e.known[s], nil
-}
-
-// nonEmpty are the runs, which are in order, in which there is a signal or a delivery.
-func (s *Store) nonEmpty(runs [][2]record.DeliveryID) (kept [][2]record.DeliveryID, err error) {
-	some := make([]bool, len(runs))
-	for _, prefix := range []byte{record.SignalPrefix, record.DeliveryPrefix} {
-		err := s.Read(func(db *pebble.DB) error {
-			it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
-			if err != nil {
-				return err
-			}
-			k := []byte{prefix}
-			for i, r := range runs {
-				k = append(k[:1], r[0][:]...)
-				some[i] = some[i] || it.SeekGE(k) && bytes.Compare(it.Key()[1:], r[1][:]) < 0
-			}
-			return it.Close() // with what it met
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	for i, r := range runs {
-		if some[i] {
-			kept = append(kept, r)
-		}
-	}
-	return kept, nil
 }
 
 var maxSignal = func() (s record.SignalID) {
