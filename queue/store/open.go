@@ -282,7 +282,7 @@ func (s *Store) options(compactions *compactions) *pebble.Options {
 				// Flushes and compactions are told below, and here a second time with a
 				// lock held. What remains are the statistics of a table that cannot be
 				// read: Pebble would try again at once, for ever.
-				if last := told.Load(); last == nil || !same(*last, err) {
+				if last := told.Load(); last == nil || !errors.Is(*last, err) {
 					time.Sleep(backgroundPause)
 				}
 			},
@@ -313,12 +313,6 @@ func (s *Store) options(compactions *compactions) *pebble.Options {
 }
 
 const backgroundPause = 250 * time.Millisecond
-
-// same tells whether two errors are one.
-func same(a, b error) (yes bool) {
-	defer func() { _ = recover() }() // they may not be comparable
-	return a == b
-}
 
 // pebbleLog passes Pebble's words on. Fatalf must not end the process: it
 // marks the store as failed and returns. Behind a shield nothing is known to call it.
