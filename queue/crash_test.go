@@ -851,7 +851,7 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 func TestQuietKillRepeatsNothing(t *testing.T) {
 	bubble(t, "quiet", func(t *testing.T) {
 		mem := vfs.NewCrashableMem()
-		r := newRigOn(t, mem, Limits{}, route("a"), route("b"))
+		r := newRigOn(t, mem, Limits{}, route("a"), route("b")).lazily()
 		r.set(0, func(s shot) (Outcome, error) {
 			if s.Route == "b" && s.attempt == 1 {
 				return no404, nil
@@ -888,7 +888,7 @@ func TestBusyKillRepeatsLittle(t *testing.T) {
 		mem := vfs.NewCrashableMem()
 		one := route("a")
 		one.Concurrency = 1
-		r := newRigOn(t, mem, Limits{}, one)
+		r := newRigOn(t, mem, Limits{}, one).lazily()
 		r.set(time.Millisecond, nil)
 		r.putMany("a", 100)
 		for range 10 {
@@ -970,7 +970,7 @@ func TestAcknowledgedChangesSurvive(t *testing.T) {
 func TestNothingWrittenSyncsNothing(t *testing.T) {
 	bubble(t, "reload", func(t *testing.T) {
 		mem := vfs.NewCrashableMem()
-		r := newRigOn(t, mem, Limits{}, route("a"))
+		r := newRigOn(t, mem, Limits{}, route("a")).lazily()
 		r.putMany("a", 50)
 		synctest.Wait() // all are delivered and recorded, and no time has passed
 		r.configure(r.routes...)

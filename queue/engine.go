@@ -42,7 +42,7 @@ func (q *Queue) newEngine() (*engine, error) {
 	e.attempts, e.cancel = context.WithCancel(context.Background())
 	var err error
 	e.store, err = store.Open(q.folder, store.Options{
-		Log: q.log, Now: q.now, LowEvery: lowEvery,
+		Log: q.log, Now: q.now, LowEvery: lowEvery, Prompt: q.o.prompt,
 		Low:    func(r *store.Route) record.Millis { return e.sender(r).low() },
 		Logged: e.observe, Grown: e.wakeFollowers, TooOld: e.endTooOld,
 	})

@@ -172,7 +172,7 @@ func newRig(t testing.TB, routes ...Route) *rig {
 func newRigOn(t testing.TB, fs vfs.FS, l Limits, routes ...Route) *rig {
 	t.Helper()
 	r := &rig{t: t, fs: fs, endpoint: &endpoint{}, limits: l, routes: routes}
-	r.options = Options{Path: storePath, Courier: r.endpoint, Limits: l}
+	r.options = Options{Path: storePath, Courier: r.endpoint, Limits: l, prompt: time.Now().Year() == 2000} // in a bubble no time passes until an outcome is there
 	r.open()
 	t.Cleanup(r.close)
 	return r
@@ -186,6 +186,13 @@ func (r *rig) open() {
 	}
 	r.Queue = q
 	r.configure(r.routes...)
+}
+
+// lazily has outcomes wait to share an fsync, as they do outside of tests.
+func (r *rig) lazily() *rig {
+	r.options.prompt = false
+	r.restart()
+	return r
 }
 
 // configure makes the routes those of the config.

@@ -44,7 +44,8 @@ type Options struct {
 	// Limits hold until the first Configure.
 	Limits Limits
 
-	clock func(time.Time) time.Time // what the clock on the wall shows then; nil: that. Tests set it
+	clock  func(time.Time) time.Time // what the clock on the wall shows then; nil: that. Tests set it
+	prompt bool                      // outcomes do not wait to share an fsync. Tests set it
 }
 
 // Limits bound what the store keeps. A field of zero means its default in the

@@ -19,12 +19,12 @@ type Operation interface {
 	// Done is called once: with nil when what was written can be read and is on
 	// disk, else with the reason it may not be.
 	Done(err error)
-	// Urgent asks for an fsync of what it writes at once. Others are on disk within LazySync.
+	// Urgent asks that it is written at once. Others wait for more to come, for LazySync at most.
 	Urgent() bool
 }
 
 const (
-	// LazySync is the longest time that an operation which is not urgent waits for an fsync to begin.
+	// LazySync is the longest time that an operation which is not urgent waits for others.
 	LazySync = 5 * time.Millisecond
 
 	// GroupBytes is after how many bytes a batch takes no further operation.
@@ -42,7 +42,6 @@ type group struct {
 	counts  []routeCounts
 	tail    Tail
 	empty   bool // nothing was written
-	sync    bool // all before it is on disk, too, when it is
 	err     error
 }
 
@@ -63,19 +62,12 @@ func newGroup(db *pebble.DB) *group {
 // free gives back what a group holds. One that failed is left to the garbage
 // collector: Pebble may still hold its batch.
 func (g *group) free() {
-	g.closeBatch()
+	_ = g.batch.Close()
 	clear(g.ops)
 	clear(g.entries)
 	clear(g.counts)
 	*g = group{ops: g.ops[:0], entries: g.entries[:0], counts: g.counts[:0]}
 	groups.Put(g)
-}
-
-func (g *group) closeBatch() {
-	if g.batch != nil {
-		_ = g.batch.Close()
-		g.batch = nil
-	}
 }
 
 // Submit hands the operation to the committer, and waits while that is behind,
@@ -138,79 +130,52 @@ func (s *Store) commit() {
 	defer close(s.groups)
 	b := &Batch{s: s, tail: s.tail, highest: s.tail.Newest}
 	defer b.close()
-	unsynced := 0             // operations that can be read and are not synced
-	var lazy <-chan time.Time // set while a batch that can be read is not synced
-	for {
-		var first Operation
-		select {
-		case op, ok := <-s.ops:
-			if !ok {
-				if lazy != nil {
-					s.groups <- s.syncGroup(b)
-				}
-				return
-			}
-			first = op
-		case <-lazy:
-			lazy, unsynced = nil, 0
-			s.groups <- s.syncGroup(b)
-			continue
-		}
-		g := s.build(b, first, unsynced)
-		unsynced += len(g.ops)
-		switch {
-		case g.sync:
-			lazy, unsynced = nil, 0
-		case lazy == nil && !g.empty:
-			lazy = time.After(LazySync)
-		}
-		s.groups <- g
+	for op := range s.ops {
+		s.groups <- s.build(b, op)
 	}
 }
 
-// build makes one batch of first and what else waits. It is synced if one of
-// them asks for it, or too many before it have not been.
-func (s *Store) build(b *Batch, first Operation, unsynced int) *group {
+// build makes one batch of first and what else waits, and of what comes until
+// one of them is urgent or first has waited for long enough.
+func (s *Store) build(b *Batch, first Operation) *group {
 	g := newGroup(s.db)
-	g.sync = unsynced >= GroupOps
 	b.entries, b.minute = g.entries, s.o.Now().UTC().Truncate(time.Minute)
-	for op := first; ; {
+	var late <-chan time.Time
+	urgent := s.o.Prompt
+	for op, more := first, true; more; {
 		g.ops = append(g.ops, op)
-		g.sync = g.sync || op.Urgent()
 		op.Write(b)
+		urgent = urgent || op.Urgent()
 		if len(g.ops) >= GroupOps || b.size >= GroupBytes {
 			break
 		}
-		var ok bool
-		select {
-		case op, ok = <-s.ops:
-		default:
+		if urgent {
+			select {
+			case op, more = <-s.ops:
+			default:
+				more = false
+			}
+			continue
 		}
-		if !ok {
-			break
+		if late == nil {
+			late = time.After(LazySync)
+		}
+		select {
+		case op, more = <-s.ops:
+		case <-late:
+			more = false
 		}
 	}
 	g.counts = b.writeCounts(g.counts)
 	b.gather(g.batch)
 	g.entries, b.entries, g.tail = b.entries, nil, b.tail
 	g.empty = g.batch.Empty()
-	g.sync = (g.sync || s.o.Journal != nil) && !g.empty // Pebble makes none of an empty batch
 	s.room.grown(g.batch.Len())
-	if !g.empty {
-		g.err = s.guarded(func() error { return s.write(g.batch, g.sync) })
+	if !g.empty { // Pebble makes no fsync of an empty batch
+		g.err = s.guarded(func() error { return s.write(g.batch) })
 	}
 	if s.o.Journal == nil {
 		s.publish(g)
-	}
-	return g
-}
-
-// syncGroup is a group of no operation that brings all before it to disk.
-func (s *Store) syncGroup(b *Batch) *group {
-	g := newGroup(s.db)
-	g.sync, g.tail = true, b.tail
-	if g.err = g.batch.LogData(nil, nil); g.err == nil {
-		g.err = s.guarded(func() error { return s.write(g.batch, true) })
 	}
 	return g
 }
@@ -239,11 +204,10 @@ func (s *Store) guarded(write func() error) (err error) {
 
 // finish waits for the disk and tells the operations, until the committer ends.
 func (s *Store) finish() {
-	var waiting []*group // those whose operations are yet to be told, in order
 	for g := range s.groups {
 		if g.err == nil && !g.empty {
 			s.syncs.Begin()
-			if err := s.end(g.batch, g.sync); err != nil {
+			if err := s.end(g.batch); err != nil {
 				g.err = fmt.Errorf("store: sync: %w", err)
 				s.Fail(g.err)
 			}
@@ -255,16 +219,16 @@ func (s *Store) finish() {
 		if s.o.Journal != nil {
 			s.publish(g)
 		}
-		waiting = append(waiting, g)
-		if g.err == nil && !g.sync && (!g.empty || len(waiting) > 1) {
-			g.closeBatch()
-			continue // until the next that syncs
+		for _, op := range g.ops {
+			op.Done(g.err)
 		}
-		s.tell(waiting, g.err)
-		clear(waiting)
-		waiting = waiting[:0]
+		if g.err == nil {
+			if len(g.entries) > 0 && s.o.Logged != nil {
+				s.o.Logged(g.entries)
+			}
+			g.free()
+		}
 	}
-	s.tell(waiting, s.Err())
 }
 
 // publish shows the counts to readers, once what they say is there to be found.
@@ -283,20 +247,5 @@ func (s *Store) publish(g *group) {
 	s.tailMu.Unlock()
 	if len(g.entries) > 0 && s.o.Grown != nil {
 		s.o.Grown()
-	}
-}
-
-// tell ends the operations of the groups.
-func (s *Store) tell(groups []*group, err error) {
-	for _, g := range groups {
-		for _, op := range g.ops {
-			op.Done(err)
-		}
-		if err == nil {
-			if len(g.entries) > 0 && s.o.Logged != nil {
-				s.o.Logged(g.entries)
-			}
-			g.free()
-		}
 	}
 }

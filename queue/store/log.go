@@ -30,30 +30,24 @@ var positionKey = []byte{'p'}
 
 // write takes the first step of making a batch readable and durable; the
 // committer calls it for each batch in turn. Pebble's own log does both at once.
-func (s *Store) write(b *pebble.Batch, sync bool) error {
-	switch {
-	case s.o.Journal != nil:
+func (s *Store) write(b *pebble.Batch) error {
+	if s.o.Journal != nil {
 		return nil
-	case sync:
-		return s.db.ApplyNoSyncWait(b, pebble.Sync)
 	}
-	return s.db.Apply(b, pebble.NoSync)
+	return s.db.ApplyNoSyncWait(b, pebble.Sync)
 }
 
-// end takes the last; the finisher calls it for each batch in turn. With sync
-// the batch, and all before it, is durable then.
-func (s *Store) end(b *pebble.Batch, sync bool) error {
-	switch {
-	case s.o.Journal != nil:
-		position, err := s.o.Journal.Append(b.Repr())
-		if err != nil {
-			return err
-		}
-		return s.apply(b, position)
-	case sync:
+// end takes the last; the finisher calls it for each batch in turn. The batch,
+// and all before it, is durable then.
+func (s *Store) end(b *pebble.Batch) error {
+	if s.o.Journal == nil {
 		return b.SyncWait()
 	}
-	return nil
+	position, err := s.o.Journal.Append(b.Repr())
+	if err != nil {
+		return err
+	}
+	return s.apply(b, position)
 }
 
 // apply brings a record of the log into the view.

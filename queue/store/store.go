@@ -49,6 +49,7 @@ type Options struct {
 	Now      func() time.Time // the clock on the wall; it may be set
 	LowEvery int              // batches after which a route's low-water mark is moved up
 	Journal  Log              // nil: Pebble's own
+	Prompt   bool             // every operation is urgent
 
 	// Low is a time before which nothing pending of the route is due.
 	Low func(r *Route) record.Millis
