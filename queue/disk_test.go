@@ -300,7 +300,25 @@ func TestFolderMoved(t *testing.T) {
 	r.until("the first is delivered", func() bool { return r.detail(first).State == StateDelivered })
 }
 
-// TestFilesRemoved: files removed inside the folder are noticed within a
+// TestNewStoreIsSaid: a start that finds no store says so, once.
+func TestNewStoreIsSaid(t *testing.T) {
+	fs := vfs.NewMem()
+	for _, fresh := range []bool{true, false} {
+		said := &lines{}
+		q, err := open(Options{Path: storePath, Courier: refuser{}, Log: slog.New(slog.NewTextHandler(said, nil))}, fs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(strings.Join(said.text, ""), "new store begun in "+storePath) != fresh {
+			t.Errorf("fresh %v: it says %q", fresh, said.text)
+		}
+	}
+}
+
+// TestFilesRemoved: files removed inside the folder, or cut, are noticed within a
 // second. Nothing is accepted any more, and what was acknowledged is kept.
 func TestFilesRemoved(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -308,6 +326,7 @@ func TestFilesRemoved(t *testing.T) {
 		says   string
 	}{
 		"logs":   {"*.log", "restart signalpost"},
+		"cut":    {"*.log", "restart signalpost"},
 		"lock":   {"LOCK", "another process may have it open"},
 		"both":   {"*[Kg]", "restart signalpost"}, // LOCK and *.log
 		"marker": {"marker.manifest.*", "marker.manifest"},
@@ -326,6 +345,9 @@ func TestFilesRemoved(t *testing.T) {
 			r := &rig{t: t, endpoint: p, Queue: q}
 			r.configure(paused)
 			ids := r.putMany("a", 100)
+			if name == "cut" {
+				time.Sleep(1500 * time.Millisecond) // until they have been looked at
+			}
 			gone := map[string][]byte{}
 			matches, err := filepath.Glob(filepath.Join(path, test.remove))
 			if err != nil || len(matches) == 0 {
@@ -335,7 +357,12 @@ func TestFilesRemoved(t *testing.T) {
 				if gone[m], err = os.ReadFile(m); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.Remove(m); err != nil {
+				if name == "cut" {
+					err = os.Truncate(m, 0)
+				} else {
+					err = os.Remove(m)
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}

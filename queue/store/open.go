@@ -77,7 +77,6 @@ func (s *Store) open() (err error) {
 		err = errors.Join(broken, err)
 	}
 	if err != nil {
-		s.shield.End()
 		return cannotOpen(oneLine(f.Path, err))
 	}
 	if err = s.begin(fresh); err == nil && s.Err() != nil {
@@ -85,6 +84,9 @@ func (s *Store) open() (err error) {
 	}
 	if err != nil {
 		return errors.Join(err, s.closeDB())
+	}
+	if fresh {
+		s.log.Info(fmt.Sprintf("new store begun in %s, where there was none", f.Path))
 	}
 	compactions.next()
 	return nil

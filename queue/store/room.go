@@ -179,15 +179,15 @@ func (s *Store) filesLack() string {
 	}
 	for _, name := range gone {
 		if !strings.HasSuffix(name, ".log") {
-			return fmt.Sprintf("store %s: %s removed: put what is gone back, or restore the folder from a backup, and restart signalpost; until then it delivers what it still can", s.folder.Path, areOrIs(gone))
+			return fmt.Sprintf("store %s: %s: put what is gone back, or restore the folder from a backup, and restart signalpost; until then it delivers what it still can", s.folder.Path, areOrIs(gone))
 		}
 	}
 	// What the logs held is in memory, too. No more is accepted before it is in tables.
-	why := fmt.Sprintf("store %s: %s removed; what was accepted has been written to tables: restart signalpost", s.folder.Path, areOrIs(gone))
+	why := fmt.Sprintf("store %s: %s; what was accepted has been written to tables: restart signalpost", s.folder.Path, areOrIs(gone))
 	s.room.refusal.Store(&why)
 	s.log.Error("not accepting signals", slog.String("err", why))
 	if err := s.Read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
-		s.Fail(fmt.Errorf("store %s: %s removed, and what it held cannot be kept: %w", s.folder.Path, areOrIs(gone), err))
+		s.Fail(fmt.Errorf("store %s: %s, and what it held cannot be kept: %w", s.folder.Path, areOrIs(gone), err))
 		return why
 	}
 	s.shield.Forget(gone)
@@ -197,7 +197,7 @@ func (s *Store) filesLack() string {
 
 func areOrIs(files []string) string {
 	if len(files) == 1 {
-		return "its file " + files[0] + " has been"
+		return "its file " + files[0] + " has been removed or cut"
 	}
-	return "its files " + some(files, ", ") + " have been"
+	return "its files " + some(files, ", ") + " have been removed or cut"
 }

@@ -193,7 +193,6 @@ func (s *Store) closeDB() (err error) {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
-	defer s.shield.End()
 	err = s.db.Close()
 	if s.Err() != nil {
 		s.shield.DropTables()

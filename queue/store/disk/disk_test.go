@@ -184,7 +184,6 @@ func TestMissingLogs(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}
-	s.End()
 }
 
 // TestMissingFiles: what is removed, or put in the place of what was opened, is seen.
@@ -212,34 +211,90 @@ func TestMissingFiles(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}
-	s.End()
 }
 
-// TestListOfLogsFails: what cannot be listed fails the store, and no file is left open.
-func TestListOfLogsFails(t *testing.T) {
+// TestCutFiles: a file that is cut short is seen, a log that is cut to nothing
+// also when it has been written to since.
+func TestCutFiles(t *testing.T) {
 	mem := vfs.NewMem()
-	if err := mem.MkdirAll(path, 0o700); err != nil {
-		t.Fatal(err)
+	db, s := opened(t, mem)
+	set(t, db, 10, 100)
+	log := names(t, mem, isLog)[0]
+	if got := s.Missing(); got != nil {
+		t.Fatalf("missing are %v", got)
 	}
-	var failure error
-	s := NewShield(mem, path, func(err error) { failure = err }, func() bool { return failure != nil })
-	if err := s.Begin(); err != nil {
-		t.Fatal(err)
+	whole := read(t, mem, log)
+	for what, cut := range map[string][]byte{"cut short": whole[:len(whole)/2], "cut to nothing": nil, "cut, and written to": append(make([]byte, 100), whole[100:]...)} {
+		write(t, mem, log, cut)
+		if got := s.Missing(); !slices.Equal(got, []string{log}) {
+			t.Errorf("%s: missing are %v", what, got)
+		}
+		write(t, mem, log, whole)
+		if got := s.Missing(); got != nil {
+			t.Errorf("put back: missing are %v", got)
+		}
 	}
-	if err := s.logs.Close(); err != nil {
-		t.Fatal(err)
+	if err := db.Close(); err != nil {
+		t.Error(err)
 	}
-	s.logs = brokenFile{s.logs}
-	if _, err := s.Create(mem.PathJoin(path, "000007.log"), vfs.WriteCategoryUnspecified); err != nil || !errors.Is(failure, errBroken) {
-		t.Errorf("Pebble is told %v, the store fails with %v", err, failure)
+}
+
+// TestListOfLogsFails: what cannot be listed fails the store.
+func TestListOfLogsFails(t *testing.T) {
+	for _, what := range []string{"create", "write", "sync"} {
+		mem := &brokenFS{FS: vfs.NewMem()}
+		if err := mem.MkdirAll(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var failure error
+		s := NewShield(mem, path, func(err error) { failure = err }, func() bool { return failure != nil })
+		if err := s.Begin(); err != nil {
+			t.Fatal(err)
+		}
+		mem.broken = what
+		if _, err := s.Create(mem.PathJoin(path, "000007.log"), vfs.WriteCategoryUnspecified); err != nil || !errors.Is(failure, errBroken) {
+			t.Errorf("%s: Pebble is told %v, the store fails with %v", what, err, failure)
+		}
 	}
 }
 
 var errBroken = errors.New("broken")
 
-type brokenFile struct{ vfs.File }
+// A brokenFS cannot do one thing with the list of logs.
+type brokenFS struct {
+	vfs.FS
+	broken string
+}
 
-func (brokenFile) Write([]byte) (int, error) { return 0, errBroken }
+func (b *brokenFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if !strings.Contains(name, logList) {
+		return b.FS.Create(name, c)
+	}
+	if b.broken == "create" {
+		return nil, errBroken
+	}
+	f, err := b.FS.Create(name, c)
+	return &brokenFile{f, b}, err
+}
+
+type brokenFile struct {
+	vfs.File
+	fs *brokenFS
+}
+
+func (f *brokenFile) Write(p []byte) (int, error) {
+	if f.fs.broken == "write" {
+		return 0, errBroken
+	}
+	return f.File.Write(p)
+}
+
+func (f *brokenFile) Sync() error {
+	if f.fs.broken == "sync" {
+		return errBroken
+	}
+	return f.File.Sync()
+}
 
 // TestCall: looks are counted while one call goes on, however long it takes.
 func TestCall(t *testing.T) {

@@ -38,14 +38,13 @@ type Shield struct {
 	mu      sync.Mutex
 	listed  []string                // the folder as last seen; guarded by mu
 	tables  []string                // made since the manifest was last written, so not part of the store; guarded by mu
-	watched map[string]vfs.FileInfo // files that must not go away, by name; guarded by mu
-	logs    vfs.File                // the list of logs; nil before ListLogs; guarded by mu
+	watched map[string]*watchedFile // by name; guarded by mu
 }
 
 // NewShield makes the shield of a database in the folder path. fail is called
 // with what fails; failed tells whether it has been, by anyone.
 func NewShield(fs vfs.FS, path string, fail func(error), failed func() bool) *Shield {
-	return &Shield{FS: fs, path: path, fail: fail, failed: failed, mem: vfs.NewMem(), watched: map[string]vfs.FileInfo{}}
+	return &Shield{FS: fs, path: path, fail: fail, failed: failed, mem: vfs.NewMem(), watched: map[string]*watchedFile{}}
 }
 
 // ErrShielded is what compactions of a failed store fail with.

@@ -12,10 +12,17 @@ import (
 )
 
 // logList is the file that names the logs of the store, so that one that is
-// missing is missed: Pebble takes it for one that was never made. A line is
-// "+" or "-" and the name of a log that was made or is about to go. What was
-// made is in the folder, synced, before its line is; what goes, after.
+// missing is missed: Pebble takes it for one that was never made. A line is "+"
+// and the name of a log; an older version appended to it, also "-" and the name
+// of one that went. What was made is in the folder, synced, before it is listed;
+// what goes, after.
 const logList = "LOGS"
+
+// A watchedFile must not go away.
+type watchedFile struct {
+	info  vfs.FileInfo
+	begun bool // of a log: something has been written to it
+}
 
 // made watches a file that was just made.
 func (s *Shield) made(name string, f vfs.File, err error) error {
@@ -28,14 +35,14 @@ func (s *Shield) made(name string, f vfs.File, err error) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.watched[name] = info
-	if s.logs == nil || !isLog(name) {
+	s.watched[name] = &watchedFile{info: info}
+	if !isLog(name) {
 		return nil
 	}
 	if err := s.syncFolder(); err != nil {
 		return err
 	}
-	return s.note("+" + name)
+	return s.listLogs()
 }
 
 // going watches a file no more.
@@ -43,10 +50,10 @@ func (s *Shield) going(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.watched, name)
-	if s.logs == nil || !isLog(name) {
+	if !isLog(name) {
 		return nil
 	}
-	return s.note("-" + name)
+	return s.listLogs()
 }
 
 // Forget is told of files that are missed no more: what they held is elsewhere.
@@ -56,16 +63,32 @@ func (s *Shield) Forget(names []string) {
 	}
 }
 
-// note appends lines to the list of logs. mu is held.
-func (s *Shield) note(lines ...string) error {
-	if _, err := s.logs.Write([]byte(strings.Join(lines, "\n") + "\n")); err != nil {
+// listLogs writes the list of logs anew. mu is held.
+func (s *Shield) listLogs() error {
+	text := ""
+	for name := range s.watched {
+		if isLog(name) {
+			text += "+" + name + "\n"
+		}
+	}
+	fresh := s.FS.PathJoin(s.path, logList+".dbtmp") // Pebble removes it should it stay
+	f, err := s.FS.Create(fresh, vfs.WriteCategoryUnspecified)
+	if err != nil {
 		return err
 	}
-	return s.logs.Sync()
+	if _, err = f.Write([]byte(text)); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = s.FS.Rename(fresh, s.FS.PathJoin(s.path, logList))
+	}
+	if err == nil {
+		err = s.syncFolder()
+	}
+	return err
 }
 
-// Begin watches what is there and writes the list of logs anew. It is called
-// before the database is opened for writing, which is closed before End.
+// Begin watches what is there and lists its logs, before the database is opened for writing.
 func (s *Shield) Begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +96,6 @@ func (s *Shield) Begin() error {
 	if err != nil {
 		return err
 	}
-	var lines []string
 	for _, n := range names {
 		if !isWatched(n) {
 			continue
@@ -82,47 +104,45 @@ func (s *Shield) Begin() error {
 		if err != nil {
 			return err
 		}
-		s.watched[n] = info
-		if isLog(n) {
-			lines = append(lines, "+"+n)
-		}
+		s.watched[n] = &watchedFile{info: info}
 	}
-	fresh := s.FS.PathJoin(s.path, logList+".dbtmp") // Pebble removes it should it stay
-	if s.logs, err = s.FS.Create(fresh, vfs.WriteCategoryUnspecified); err != nil {
-		return err
-	}
-	if err := s.note(lines...); err != nil {
-		return err
-	}
-	if err := s.FS.Rename(fresh, s.FS.PathJoin(s.path, logList)); err != nil {
-		return err
-	}
-	return s.syncFolder()
+	return s.listLogs()
 }
 
-// End closes the list of logs.
-func (s *Shield) End() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.logs != nil {
-		_ = s.logs.Close()
-		s.logs = nil
-	}
-}
-
-// Missing are the files that must be there and are not, or are others than
-// were opened: logs, tables, markers, manifests.
+// Missing are the files that must be there and are not, are others than were
+// opened, or have been cut: logs, tables, markers, manifests.
 func (s *Shield) Missing() (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, was := range s.watched {
 		now, err := s.FS.Stat(s.FS.PathJoin(s.path, name))
-		if errors.Is(err, os.ErrNotExist) || err == nil && !sameFile(was, now) {
+		if errors.Is(err, os.ErrNotExist) || err == nil && (!sameFile(was.info, now) || now.Size() < was.info.Size() || s.emptied(name, was)) {
 			names = append(names, name)
+		} else if err == nil {
+			was.info = now
 		}
 	}
 	slices.Sort(names)
 	return names
+}
+
+// emptied is whether a log has been cut to nothing, which the next write to it
+// hides: it begins with a hole then.
+func (s *Shield) emptied(name string, w *watchedFile) bool {
+	if !isLog(name) {
+		return false
+	}
+	f, err := s.FS.Open(s.FS.PathJoin(s.path, name))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var head [8]byte
+	_, _ = f.ReadAt(head[:], 0)
+	begun := head != [8]byte{}
+	empty := w.begun && !begun
+	w.begun = w.begun || begun
+	return empty
 }
 
 // missingLogs are those that the list names and the folder lacks.
