@@ -322,13 +322,7 @@ func (o *amendOp) Write(b *store.Batch) {
 
 func (o *amendOp) Done(err error) {
 	o.change.Done(err)
-	for i, m := range o.made {
-		if err != nil {
-			m.sender.forget(o.ids[i])
-		} else {
-			m.sender.leave(m.due, o.ids[i])
-		}
-	}
+	settle(o.made, err)
 	o.end <- err
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"signalpost/queue/lane"
 	"signalpost/queue/record"
 	"signalpost/queue/store"
 )
@@ -52,15 +53,17 @@ type putOp struct {
 	batch  []Accepted
 	claim  *Claim
 	answer []byte
-	made   []made // of each delivery in turn
+	made   []made
 	end    chan error
 }
 
-// made is where a new delivery went. due is 0 if it is dead from the start.
+// made is a new delivery as it was written.
 type made struct {
 	sender *sender
-	due    record.Millis
-	flags  byte
+	signal *Accepted
+	id     DeliveryID
+	stored record.Delivery
+	body   []byte // its own, or its signal's
 }
 
 func (p *putOp) Urgent() bool { return true }
@@ -81,7 +84,7 @@ func (p *putOp) Write(b *store.Batch) {
 // make writes one new delivery, and its log entry if it is dead from the start.
 func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags byte) made {
 	route := b.Route(m.Route)
-	to := e.sender(route)
+	to, body := e.sender(route), s.Body
 	r := record.Delivery{Flags: flags, Route: route.Num, Signal: s.ID}
 	if m.Error != "" {
 		r.State, r.Reason = record.IsDead, Transform
@@ -93,6 +96,7 @@ func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags
 		if m.Body != nil && !bytes.Equal(m.Body, s.Body) {
 			r.Flags |= record.OwnBody
 			b.PutBody(id, m.Body)
+			body = m.Body
 		}
 		// Where the clock went back, ids are ahead of it.
 		r.Due = min(record.MillisOf(id.Time()), record.MillisOf(e.q.now()))
@@ -101,35 +105,31 @@ func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags
 	}
 	b.PutDelivery(id, &r)
 	b.Made(route, &r)
-	return made{sender: to, due: r.Due, flags: r.Flags}
+	return made{to, s, id, r, body}
 }
 
 func (p *putOp) Done(err error) {
-	made := p.made // none if it was never written
-	for i := range p.batch {
-		s := &p.batch[i]
-		for j := range s.Deliveries {
-			if len(made) == 0 {
-				break
-			}
-			m, id := made[0], s.ID.Delivery(j+1)
-			made = made[1:]
-			switch {
-			case m.due == 0:
-				continue
-			case err != nil:
-				m.sender.forget(id)
-				continue
-			}
-			body := s.Body
-			if m.flags&record.OwnBody != 0 {
-				body = s.Deliveries[j].Body
-			}
-			m.sender.offer(m.due, &pendingDelivery{
-				Delivery: Delivery{ID: id, Signal: s.ID, Route: m.sender.route.Name, Type: s.Type, Traceparent: s.Traceparent, Body: body},
-				stored:   record.Delivery{Flags: m.flags, Route: m.sender.route.Num, Signal: s.ID, Due: m.due},
-			})
-		}
-	}
+	settle(p.made, err)
 	p.end <- err
+}
+
+// settle hands over the deliveries made that are due, or drops them after an error.
+func settle(all []made, err error) {
+	for i := range all {
+		m := &all[i]
+		if m.stored.Due == 0 {
+			continue
+		}
+		p, s := lane.Place{Due: m.stored.Due, ID: m.id}, m.signal
+		m.sender.with(func(l *lane.Lane) {
+			if err != nil {
+				l.Forget(m.id)
+				return
+			}
+			l.Offer(lane.Item{Place: p, Size: len(m.body), Load: &pendingDelivery{
+				Delivery: Delivery{ID: m.id, Signal: s.ID, Route: m.sender.route.Name, Type: s.Type, Traceparent: s.Traceparent, Body: m.body},
+				stored:   m.stored,
+			}})
+		})
+	}
 }

@@ -135,6 +135,7 @@ func (q *Queue) Close(ctx context.Context) error {
 // reopenFailed opens the store anew when it has failed, until ctx ends: what
 // made it fail (a full disk, mostly) may pass.
 func (q *Queue) reopenFailed(ctx context.Context) {
+	var last *engine
 	var opened time.Time
 	wait, said := firstReopen, ""
 	for {
@@ -144,31 +145,27 @@ func (q *Queue) reopenFailed(ctx context.Context) {
 			return
 		case <-e.store.Failed():
 		}
-		if time.Since(opened) > lastReopen { // else it failed again: not a passing fault
-			wait, said = firstReopen, ""
+		if e != last {
+			if time.Since(opened) > lastReopen { // else it failed again: not a passing fault
+				wait, said = firstReopen, ""
+			}
+			e.abandon()
+			last = e
 		}
-		e.abandon()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(wait):
-			}
-			wait = min(wait*2, lastReopen)
-			err := q.reopen()
-			if err == nil {
-				q.log.Info("the store is open again")
-				break
-			}
-			if text := err.Error(); text != said {
-				said = text
-				q.log.Warn("the store is still closed", slog.Any("err", err))
-			}
-			if q.engine.Load() != e { // it was open, and failed again
-				break
-			}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
 		}
+		wait = min(wait*2, lastReopen)
+		err := q.reopen()
 		opened = time.Now()
+		if err == nil {
+			q.log.Info("the store is open again")
+		} else if text := err.Error(); text != said {
+			said = text
+			q.log.Warn("the store is still closed", slog.Any("err", err))
+		}
 	}
 }
 

@@ -99,21 +99,6 @@ func (s *sender) writing(due record.Millis, id DeliveryID) {
 	s.lane.Write(lane.Place{Due: due, ID: id})
 }
 
-// forget drops a delivery that never came to be.
-func (s *sender) forget(id DeliveryID) { s.with(func(l *lane.Lane) { l.Forget(id) }) }
-
-// offer hands over a delivery that is on disk and due, and in memory.
-func (s *sender) offer(due record.Millis, d *pendingDelivery) {
-	s.with(func(l *lane.Lane) {
-		l.Offer(lane.Item{Place: lane.Place{Due: due, ID: d.ID}, Load: d, Size: len(d.Body)})
-	})
-}
-
-// leave leaves a delivery to be found on disk when it is due.
-func (s *sender) leave(due record.Millis, id DeliveryID) {
-	s.with(func(l *lane.Lane) { l.Leave(lane.Place{Due: due, ID: id}) })
-}
-
 // lease takes a delivery for a change that is no attempt, or gives it up, if that is asked, while one is under way.
 func (s *sender) lease(p lane.Place, giveUp bool) lane.Leased {
 	s.mu.Lock()

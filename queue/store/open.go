@@ -32,7 +32,6 @@ func Open(f *disk.Folder, o Options) (*Store, error) {
 		o: o, folder: f, log: o.Log,
 		ops: make(chan Operation, 1024), groups: make(chan *group, 1), failed: make(chan struct{}), room: newRoom(), reported: map[string]bool{},
 	}
-	s.unread.L = &s.readMu
 	s.shield = disk.NewShield(f.FS, f.Path, s.Fail, func() bool { return s.Err() != nil })
 	if err := s.open(); err != nil {
 		return nil, &openError{"store " + f.Path + ": " + strings.TrimPrefix(err.Error(), "store "+f.Path+": "), err}

@@ -13,28 +13,18 @@ func (s *Store) beginRead() (open bool) {
 	s.readMu.Lock()
 	defer s.readMu.Unlock()
 	if !s.dbClosed {
-		s.readers++
+		s.reading.Add(1)
 	}
 	return !s.dbClosed
-}
-
-func (s *Store) endRead() {
-	s.readMu.Lock()
-	defer s.readMu.Unlock()
-	if s.readers--; s.readers == 0 {
-		s.unread.Broadcast()
-	}
 }
 
 // endReading lets no read begin any more, be it within another, and waits
 // until none is under way.
 func (s *Store) endReading() {
 	s.readMu.Lock()
-	defer s.readMu.Unlock()
 	s.dbClosed = true
-	for s.readers > 0 {
-		s.unread.Wait()
-	}
+	s.readMu.Unlock()
+	s.reading.Wait()
 }
 
 // Read calls f, which may read too, while the database is kept open. The error
@@ -44,7 +34,7 @@ func (s *Store) Read(f func(db *pebble.DB) error) error {
 	open := s.beginRead()
 	var err error
 	if open {
-		defer s.endRead()
+		defer s.reading.Done()
 		err = f(s.db)
 	}
 	switch failure := s.Err(); {

@@ -119,9 +119,8 @@ type Store struct {
 	room room
 
 	readMu   sync.Mutex
-	readers  int       // calls of Read under way; guarded by readMu
-	dbClosed bool      // no further ones begin; guarded by readMu
-	unread   sync.Cond // readers is 0
+	reading  sync.WaitGroup // calls of Read; added to with readMu held
+	dbClosed bool           // no further ones begin; guarded by readMu
 
 	// Finished is held while finished deliveries are looked at to be deleted, and
 	// shared while one is taken out of its state.
