@@ -48,26 +48,22 @@ import (
 	"time"
 )
 
-// What the standard preset signs beside the body.
-const (
-	standardID        = "Webhook-Id"
-	standardTimestamp = "Webhook-Timestamp"
-)
-
 // A preset is a form of signature. Its value is the head, then one signature for
 // each secret, or for the first alone, between separators: a mark and the
-// encoded HMAC-SHA256 of the prefix and the body.
+// encoded HMAC-SHA256.
 type preset struct {
 	name     string
 	header   string // of the signature, by which Detect knows the preset
-	prefix   func(b []byte, id, time string) []byte
+	before   string // begins the signed text
+	id       bool   // goes on with the id and a dot
+	timed    bool   // goes on with the time
+	after    string // and this; then the body
 	head     string // before the time of the attempt and a separator; "": none
 	mark     string
 	sep      string // "": the first secret alone signs
 	base64   bool   // else hex
 	decodes  bool   // whsec_ secrets
 	time     string // header of the time; "": it is in the value, or in none
-	timed    bool   // the time is signed
 	expected string // what the value looks like
 
 	extra  []string                                  // further headers
@@ -76,45 +72,48 @@ type preset struct {
 
 var presets = []*preset{
 	{
-		name: "beton", header: "X-Beton-Signature", mark: "sha256=", prefix: nothing,
+		name: "beton", header: "X-Beton-Signature", mark: "sha256=",
 		expected: "sha256= and 64 hex digits",
 	},
 	{
 		name: "standard", header: "Webhook-Signature", mark: "v1,", sep: " ", base64: true, decodes: true,
-		time: standardTimestamp, timed: true,
-		prefix: func(b []byte, id, time string) []byte {
-			return append(append(append(append(b, id...), '.'), time...), '.')
-		},
+		time: "Webhook-Timestamp", id: true, timed: true, after: ".",
 		expected: "v1, and base64 of 32 bytes",
 	},
 	{
-		name: "github", header: "X-Hub-Signature-256", mark: "sha256=", prefix: nothing,
+		name: "github", header: "X-Hub-Signature-256", mark: "sha256=",
 		expected: "sha256= and 64 hex digits",
 		extra:    []string{"X-Github-Event", "X-Github-Delivery"},
 		values:   func(i int, id, kind, _ string) string { return [...]string{kind, id}[i] },
 	},
 	{
-		name: "stripe", header: "Stripe-Signature", head: "t=", mark: "v1=", sep: ",", timed: true,
-		prefix:   func(b []byte, _, time string) []byte { return append(append(b, time...), '.') },
+		name: "stripe", header: "Stripe-Signature", head: "t=", mark: "v1=", sep: ",", timed: true, after: ".",
 		expected: "t=UNIXSECONDS,v1=HEX without spaces",
 	},
 	{
-		name: "slack", header: "X-Slack-Signature", mark: "v0=", time: "X-Slack-Request-Timestamp", timed: true,
-		prefix:   func(b []byte, _, time string) []byte { return append(append(append(b, "v0:"...), time...), ':') },
+		name: "slack", header: "X-Slack-Signature", mark: "v0=", time: "X-Slack-Request-Timestamp", timed: true, before: "v0:", after: ":",
 		expected: "v0= and 64 hex digits",
 		extra:    []string{"X-Slack-Request-Timestamp"},
 		values:   func(_ int, _, _, time string) string { return time },
 	},
 }
 
-func nothing(b []byte, _, _ string) []byte { return b }
+// prefix appends what is signed before the body.
+func (p *preset) prefix(b []byte, id, time string) []byte {
+	b = append(b, p.before...)
+	if p.id {
+		b = append(append(b, id...), '.')
+	}
+	if p.timed {
+		b = append(append(b, time...), p.after...)
+	}
+	return b
+}
 
 // find returns the preset of that name.
 func find(name string) (*preset, error) {
-	for _, p := range presets {
-		if p.name == name {
-			return p, nil
-		}
+	if i := slices.Index(Presets(), name); i >= 0 {
+		return presets[i], nil
 	}
 	return nil, fmt.Errorf("unknown signature preset %q: expected one of %s", name, strings.Join(Presets(), ", "))
 }

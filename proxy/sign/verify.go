@@ -63,10 +63,7 @@ func Verify(preset string, secrets []string, h http.Header, body []byte, now tim
 		return err
 	}
 	if !got.matches(keys, body) {
-		if hint := got.hint(p.decodes, secrets, keys, body); hint != "" {
-			return fmt.Errorf("%w: %s", ErrMismatch, hint)
-		}
-		return fmt.Errorf("%w: signed with another secret, or the body is not the bytes that were sent", ErrMismatch)
+		return fmt.Errorf("%w: %s", ErrMismatch, got.mistake(p.decodes, secrets, keys, body))
 	}
 	if !p.timed || tolerance < 0 {
 		return nil
@@ -102,37 +99,38 @@ func (r received) matches(keys [][]byte, body []byte) bool {
 	return found
 }
 
-// hint tries the usual mistakes on a signature that does not match, and
-// returns the one that explains it, or nothing.
-func (r received) hint(decodes bool, secrets []string, keys [][]byte, body []byte) string {
-	if cut, ok := bytes.CutSuffix(body, []byte("\n")); ok {
-		if r.matches(keys, cut) || r.matches(keys, bytes.TrimSuffix(cut, []byte("\r"))) {
-			return "it matches the body without the line end at its end: something added that (an editor, echo)"
+// mistake says why a signature does not match: by one of the usual mistakes if
+// that explains it.
+func (r received) mistake(decodes bool, secrets []string, keys [][]byte, body []byte) string {
+	cut := bytes.TrimSuffix(body, []byte("\n"))
+	switch {
+	case len(cut) == len(body):
+		if r.matches(keys, append(slices.Clip(body), '\n')) {
+			return "it matches the body with a line end at its end: something cut that off"
 		}
-	} else if r.matches(keys, append(slices.Clip(body), '\n')) {
-		return "it matches the body with a line end at its end: something cut that off"
+	case r.matches(keys, cut), r.matches(keys, bytes.TrimSuffix(cut, []byte("\r"))):
+		return "it matches the body without the line end at its end: something added that (an editor, echo)"
 	}
 	for _, secret := range secrets {
 		text, prefixed := strings.CutPrefix(secret, whsec)
 		decoded, _ := base64.StdEncoding.DecodeString(text)
-		trimmed := strings.TrimSpace(secret)
 		for _, try := range []struct {
 			applies bool
-			key     []byte
-			hint    string
+			key     string
+			mistake string
 		}{
-			{decodes && prefixed, []byte(secret), "it matches the secret as written: the sender did not base64-decode what follows whsec_"},
-			{decodes && prefixed, []byte(text), "it matches the text after whsec_ as written: the sender did not base64-decode it"},
-			{decodes, decoded, "it matches the secret base64-decoded: write it with whsec_ before it"},
-			{!decodes, decoded, "it matches the secret base64-decoded: this preset takes it as written"},
-			{trimmed != secret, []byte(trimmed), "it matches the secret without the white space around it"},
+			{decodes && prefixed, secret, "secret as written: the sender did not base64-decode what follows whsec_"},
+			{decodes && prefixed, text, "text after whsec_ as written: the sender did not base64-decode it"},
+			{decodes, string(decoded), "secret base64-decoded: write it with whsec_ before it"},
+			{!decodes, string(decoded), "secret base64-decoded: this preset takes it as written"},
+			{true, strings.TrimSpace(secret), "secret without the white space around it"},
 		} {
-			if try.applies && len(try.key) > 0 && r.matches([][]byte{try.key}, body) {
-				return try.hint
+			if try.applies && try.key != "" && r.matches([][]byte{[]byte(try.key)}, body) {
+				return "it matches the " + try.mistake
 			}
 		}
 	}
-	return ""
+	return "signed with another secret, or the body is not the bytes that were sent"
 }
 
 // value returns the one value of a header.
@@ -144,25 +142,25 @@ func value(h http.Header, name string) (string, error) {
 		return "", fmt.Errorf("%w %s: expected once, came %d times", ErrMalformed, name, len(values))
 	case values[0] == "":
 		return "", fmt.Errorf("%w: %s is empty", ErrMissing, name)
-	default:
-		return values[0], nil
 	}
+	return h[name][0], nil
 }
 
 // read reads what Sign has written.
 func (p *preset) read(h http.Header) (got received, err error) {
+	need := func(name string) string {
+		v, missing := value(h, name)
+		err = cmp.Or(err, missing)
+		return v
+	}
 	var id, stamp string
-	if p.decodes { // and signs the id
-		if id, err = value(h, standardID); err != nil {
-			return got, err
-		}
+	if p.id {
+		id = need("Webhook-Id")
 	}
 	if p.time != "" {
-		if stamp, err = value(h, p.time); err != nil {
-			return got, err
-		}
+		stamp = need(p.time)
 	}
-	text, err := value(h, p.header)
+	text := need(p.header)
 	if err != nil {
 		return got, err
 	}
@@ -203,11 +201,8 @@ func (p *preset) decode(text string) []byte {
 	sum, err := hex.DecodeString(text)
 	if p.base64 {
 		sum, err = base64.StdEncoding.Strict().DecodeString(text)
-		if len(text) != base64.StdEncoding.EncodedLen(sha256.Size) {
-			return nil
-		}
 	}
-	if err != nil || len(sum) != sha256.Size {
+	if err != nil || len(sum) != sha256.Size || p.base64 && len(text) != base64.StdEncoding.EncodedLen(sha256.Size) {
 		return nil
 	}
 	return sum
@@ -216,8 +211,8 @@ func (p *preset) decode(text string) []byte {
 // quote shows what was found in a header: short, and safe to print.
 func quote(text string) string {
 	const most = 80
-	if len(text) > most {
-		return fmt.Sprintf("%+q and %d bytes more", text[:most], len(text)-most)
+	if len(text) <= most {
+		return fmt.Sprintf("%+q", text)
 	}
-	return fmt.Sprintf("%+q", text)
+	return fmt.Sprintf("%+q and %d bytes more", text[:most], len(text)-most)
 }
