@@ -122,7 +122,10 @@ func tlsConfig(r *config.Route) *tls.Config {
 	c.ClientSessionCache = tls.NewLRUClientSessionCache(r.Concurrency)
 	certificates := c.Certificates
 	c.GetClientCertificate = func(wanted *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		attemptOf(wanted.Context()).trace.asked()
+		t := &attemptOf(wanted.Context()).trace
+		t.mu.Lock()
+		t.certificate = true
+		t.mu.Unlock()
 		for i := range certificates {
 			if wanted.SupportsCertificate(&certificates[i]) == nil {
 				return &certificates[i], nil

@@ -139,8 +139,8 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 	if lack == nil {
 		o.Duration = time.Since(a.start)
 		s := a.trace.look()
-		o.Peer, o.Reused, o.Timing = s.peer, s.reused, s.timing
-		if s.phase == waiting {
+		o.Peer, o.Reused, o.Timing = s.peer, s.reused, s.timing()
+		if s.reached(connected) {
 			o.Started, o.Request = a.start, e.template
 		}
 		switch {

@@ -83,7 +83,7 @@ func (e *Endpoint) explain(a *attempt, err error) {
 	o, s := &a.outcome, a.trace.look()
 	o.Class, o.Error = e.reason(s, err)
 	o.Fault = !errors.Is(err, h1.ErrHeader)
-	if e.proxy != "" && s.phase <= connecting && o.Class != queue.ClassTimeout {
+	if e.proxy != "" && !s.reached(tlsStart) && !s.reached(connected) && o.Class != queue.ClassTimeout {
 		o.Error = "proxy " + e.proxy + ": " + o.Error
 	}
 }
@@ -127,13 +127,13 @@ func (e *Endpoint) reason(s seen, err error) (queue.Class, string) {
 func (e *Endpoint) timeoutText(s seen) string {
 	host, timeout := e.request.URL.Host, e.route.Timeout
 	switch {
-	case s.phase == waiting:
+	case s.reached(connected):
 		return fmt.Sprintf("timeout: connected, but no answer within %s", timeout)
-	case s.phase == handshaking:
+	case s.reached(tlsStart):
 		return fmt.Sprintf("timeout: TLS handshake with %s not done within %s", host, timeout)
 	case e.proxy != "":
 		return fmt.Sprintf("timeout: no connection to %s through the proxy %s within %s", host, e.proxy, timeout)
-	case s.phase == resolving:
+	case !s.reached(connectStart):
 		return fmt.Sprintf("timeout: DNS gave no answer for %s within %s", host, timeout)
 	}
 	return fmt.Sprintf("timeout: no connection to %s within %s", host, timeout)
@@ -186,7 +186,7 @@ func (e *Endpoint) tlsReason(s seen, err error) string {
 		return fmt.Sprintf("%s wants a TLS client certificate that it accepts (tls.cert_file and tls.key_file): %s", host, reason)
 	case alert != "":
 		return fmt.Sprintf("%s refused the TLS handshake: %s", host, reason)
-	case s.phase == handshaking:
+	case s.reached(tlsStart) && !s.reached(connected):
 		return fmt.Sprintf("TLS handshake with %s failed: %v", host, err)
 	}
 	return ""

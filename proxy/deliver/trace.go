@@ -9,14 +9,18 @@ import (
 	"signalpost/queue"
 )
 
-// How far an attempt has got.
-type phase int
-
+// What is seen of an attempt, in the order in which it happens.
 const (
-	resolving phase = iota
-	connecting
-	handshaking
-	waiting // sending the request, then waiting for the answer
+	dnsStart = iota
+	dnsDone
+	connectStart // to the first of several addresses
+	connectDone
+	tlsStart
+	tlsDone
+	connected
+	written
+	firstByte
+	events
 )
 
 // A trace is what is seen of an attempt's way to the receiver. net/http goes on
@@ -26,55 +30,48 @@ type trace struct {
 
 	mu sync.Mutex
 	seen
-	started [4]time.Time // each phase; guarded by mu
 }
 
 // What a trace has seen.
 type seen struct {
-	phase       phase
+	at          [events]time.Time
 	certificate bool // the receiver has asked for one of ours
 	peer        string
 	reused      bool
-	timing      queue.Timing
 }
 
 // hooks fill the trace, also for the attempts after this one.
 func (t *trace) hooks() *httptrace.ClientTrace {
-	locked := func(f func()) {
+	mark := func(event int) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		f()
+		if event != connectStart || t.at[connectStart].IsZero() {
+			t.at[event] = time.Now()
+		}
 	}
-	begin := func(p phase) { locked(func() { t.phase, t.started[p] = p, time.Now() }) }
-	end := func(p phase, took *time.Duration) { locked(func() { *took = time.Since(t.started[p]) }) }
 	return &httptrace.ClientTrace{
-		GetConn:  func(string) { t.held = true; begin(resolving) },
-		DNSStart: func(httptrace.DNSStartInfo) { begin(resolving) },
-		DNSDone:  func(httptrace.DNSDoneInfo) { end(resolving, &t.timing.DNS) },
-		ConnectStart: func(string, string) {
-			locked(func() {
-				if t.phase < connecting { // to the first of several addresses
-					t.phase, t.started[connecting] = connecting, time.Now()
-				}
-			})
-		},
+		GetConn:      func(string) { t.held = true; t.reset() },
+		DNSStart:     func(httptrace.DNSStartInfo) { mark(dnsStart) },
+		DNSDone:      func(httptrace.DNSDoneInfo) { mark(dnsDone) },
+		ConnectStart: func(string, string) { mark(connectStart) },
 		ConnectDone: func(_, _ string, err error) {
 			if err == nil {
-				end(connecting, &t.timing.Connect)
+				mark(connectDone)
 			}
 		},
-		TLSHandshakeStart: func() { begin(handshaking) },
-		TLSHandshakeDone:  func(tls.ConnectionState, error) { end(handshaking, &t.timing.TLS) },
+		TLSHandshakeStart: func() { mark(tlsStart) },
+		TLSHandshakeDone:  func(tls.ConnectionState, error) { mark(tlsDone) },
 		GotConn: func(c httptrace.GotConnInfo) {
-			locked(func() {
-				t.phase, t.reused, t.peer = waiting, c.Reused, c.Conn.RemoteAddr().String()
-				if c.Reused {
-					t.timing = queue.Timing{}
-				}
-			})
+			if c.Reused { // whatever was begun for another
+				t.reset()
+			}
+			t.mu.Lock()
+			t.reused, t.peer = c.Reused, c.Conn.RemoteAddr().String()
+			t.mu.Unlock()
+			mark(connected)
 		},
-		WroteRequest:         func(httptrace.WroteRequestInfo) { begin(waiting) },
-		GotFirstResponseByte: func() { end(waiting, &t.timing.FirstByte) },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { mark(written) },
+		GotFirstResponseByte: func() { mark(firstByte) },
 	}
 }
 
@@ -92,9 +89,18 @@ func (t *trace) look() seen {
 	return t.seen
 }
 
-// asked notes that the receiver wants a certificate.
-func (t *trace) asked() {
-	t.mu.Lock()
-	t.certificate = true
-	t.mu.Unlock()
+// reached reports whether the attempt has got so far.
+func (s *seen) reached(event int) bool { return !s.at[event].IsZero() }
+
+// timing is how long the parts took that were finished.
+func (s *seen) timing() queue.Timing {
+	took := func(from, to int) time.Duration {
+		if !s.reached(from) || !s.reached(to) {
+			return 0
+		}
+		return s.at[to].Sub(s.at[from])
+	}
+	return queue.Timing{
+		DNS: took(dnsStart, dnsDone), Connect: took(connectStart, connectDone), TLS: took(tlsStart, tlsDone), FirstByte: took(written, firstByte),
+	}
 }

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"signalpost/proxy/config"
 	"signalpost/proxy/sign"
 	"signalpost/queue"
@@ -112,6 +114,13 @@ func TestClass(t *testing.T) {
 			side := &tls.Config{Certificates: []tls.Certificate{ca.pair(t, serverCert())}, NextProtos: []string{"h2"}}
 			r := testRoute(t, "https://"+wire(t, func(_ int, c net.Conn, _ *bufio.Reader) {
 				secure := tls.Server(c, side)
+				io.ReadFull(secure, make([]byte, len(http2.ClientPreface)))
+				for f := http2.NewFramer(nil, secure); ; { // until the request is there
+					frame, err := f.ReadFrame()
+					if _, ok := frame.(*http2.HeadersFrame); ok || err != nil {
+						break
+					}
+				}
 				io.WriteString(secure, strings.Repeat("\x00", 100))
 				hang(secure)
 			}))
