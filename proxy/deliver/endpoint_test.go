@@ -117,20 +117,7 @@ func BenchmarkDeliver(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 
-	// The least that a receiver can be.
-	address := wire(b, func(_ int, c net.Conn, _ *bufio.Reader) {
-		buf, n := make([]byte, 8<<10), 0
-		for {
-			m, err := c.Read(buf[n:])
-			if n += m; err != nil {
-				return
-			}
-			if bytes.HasSuffix(buf[:n], []byte(sampleBody)) {
-				io.WriteString(c, "HTTP/1.1 200 OK\r\nDate: Wed, 29 Apr 2026 14:31:08 GMT\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
-				n = 0
-			}
-		}
-	})
+	address := leastReceiver(b)
 	deliver := func(b *testing.B, change func(*Endpoint)) {
 		e := testEndpoint(b, newRoute(b, "http://"+address+"/hooks/beton"))
 		change(e)
@@ -206,6 +193,33 @@ func BenchmarkDeliver(b *testing.B) {
 			e.sign(h, &d, 1, now)
 		}
 	})
+}
+
+// leastReceiver is the least that a receiver can be: it allocates nothing.
+func leastReceiver(t testing.TB) (address string) {
+	return wire(t, func(_ int, c net.Conn, _ *bufio.Reader) {
+		buf, n := make([]byte, 8<<10), 0
+		answer := []byte("HTTP/1.1 200 OK\r\nDate: Wed, 29 Apr 2026 14:31:08 GMT\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
+		for {
+			m, err := c.Read(buf[n:])
+			if n += m; err != nil {
+				return
+			}
+			if bytes.HasSuffix(buf[:n], []byte(sampleBody)) {
+				c.Write(answer)
+				n = 0
+			}
+		}
+	})
+}
+
+// An attempt over a connection that is there allocates next to nothing.
+func TestAttemptAllocates(t *testing.T) {
+	e := testEndpoint(t, signed(t, testRoute(t, "http://"+leastReceiver(t)+"/x"), "a-secret"))
+	d := testDelivery()
+	if n := testing.AllocsPerRun(200, func() { e.Attempt(t.Context(), d, 1) }); n > 45 { // 16, and more with the race detector, whose pools forget
+		t.Errorf("%g allocations", n)
+	}
 }
 
 type fakeTransport func(*http.Request) (*http.Response, error)

@@ -135,7 +135,7 @@ func (e *Endpoint) read(a *attempt, resp *http.Response) string {
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return "[a body with a Content-Encoding]" // secrets in it could not be found
 	}
-	return cut(e.mask.clean(string(buf[:n]), err == io.EOF, e.signatures(a)...), maxResponseLog)
+	return cut(e.mask.clean(string(buf[:n]), err == io.EOF, e.signatures(a, n)...), maxResponseLog)
 }
 
 var responses = sync.Pool{New: func() any { return new([keptResponse]byte) }}
@@ -151,7 +151,7 @@ func (e *Endpoint) plain(a *attempt) string {
 			return ' '
 		}
 		return r
-	}, e.mask.clean(a.outcome.Error, true, e.signatures(a)...))
+	}, e.mask.clean(a.outcome.Error, true, e.signatures(a, len(a.outcome.Error))...))
 	return cut(text, maxErrorText)
 }
 

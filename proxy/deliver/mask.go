@@ -54,12 +54,8 @@ func newMask(r *config.Route, urls ...*url.URL) *mask {
 		}
 	}
 
-	needles := echoes(known)
-	return &mask{func() []string { return needles }}
-}
-
-// echoes are the forms in which a receiver may echo secrets.
-func echoes(known []string) (needles []string) {
+	// The forms in which a receiver may echo them.
+	var needles []string
 	for _, s := range known {
 		needles = append(needles, s, url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s))
 		if b, err := json.Marshal(s); err == nil {
@@ -69,7 +65,8 @@ func echoes(known []string) (needles []string) {
 		}
 	}
 	slices.Sort(needles)
-	return slices.Compact(needles)
+	needles = slices.Compact(needles)
+	return &mask{func() []string { return slices.Clip(needles) }}
 }
 
 // credential reports whether a segment of a path looks like one: long, or with
@@ -82,7 +79,7 @@ func credential(segment string) bool {
 // needles. If the text is not whole, the beginning of a secret at its end goes too.
 func (m *mask) clean(text string, whole bool, further ...string) string {
 	var hidden []bool
-	for _, needle := range slices.Concat(m.needles(), further) {
+	for _, needle := range append(m.needles(), further...) {
 		for from := 0; ; from++ {
 			i := strings.IndexByte(text[from:], needle[0])
 			if i < 0 {

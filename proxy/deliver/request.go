@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -131,21 +132,22 @@ func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// signatures are what the attempt was signed with, in the forms in which a
-// receiver may echo it: whoever has the signature of a body can send that body.
-func (e *Endpoint) signatures(a *attempt) []string {
-	var known []string
+// signatures are what an attempt was signed with, for an answer so long that it
+// may hold one: whoever has the signature of a body can send that body. They
+// come in the pieces that are the same however an answer is escaped.
+func (e *Endpoint) signatures(a *attempt, answer int) (pieces []string) {
+	const shortest = 40 // less than a digest in hex or base64
+	if answer < shortest {
+		return nil
+	}
 	for _, name := range e.signed {
 		for _, value := range a.header[name] {
-			for _, part := range strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ',' || r == '=' }) {
-				if len(part) >= minSignature {
-					known = append(known, part)
+			for _, piece := range strings.FieldsFunc(value, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+				if _, err := strconv.ParseUint(piece, 10, 64); err != nil && len(piece) > len("sha256") { // it is not the time
+					pieces = append(pieces, piece)
 				}
 			}
 		}
 	}
-	return echoes(known)
+	return pieces
 }
-
-// minSignature is less than the length of any digest in hex or base64.
-const minSignature = 40
