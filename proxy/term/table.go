@@ -15,7 +15,7 @@ type Column struct {
 	// Least is how many columns a long cell may be shortened to, in the middle; 0
 	// if it may not.
 	Least int
-	Shade func(cell string) Shade // may be nil
+	Shade func(cell string) Shade // nil for plain
 }
 
 // Table prints rows under a heading, each column as wide as it must be, but
@@ -51,7 +51,7 @@ func (p Page) Table(columns []Column, rows [][]string) {
 		cells, columns = slices.Delete(cells, last, last+1), slices.Delete(slices.Clone(columns), last, last+1)
 	}
 	for r := range len(rows) + 1 {
-		line, gap := "", ""
+		line := ""
 		for i, c := range columns {
 			cell, shade := cells[i][r], Plain
 			switch {
@@ -62,16 +62,13 @@ func (p Page) Table(columns []Column, rows [][]string) {
 			}
 			pad := strings.Repeat(" ", widest(cells[i])-Width(cell))
 			if c.Number {
-				gap += pad
-				pad = ""
+				cell = pad + cell
+			} else {
+				cell += pad
 			}
-			if cell != "" {
-				line += gap + string(p.In(shade, cell))
-				gap = ""
-			}
-			gap += pad + "  "
+			line += string(p.In(shade, cell)) + "  "
 		}
-		p.Printf("%s\n", Text(line))
+		p.Printf("%s\n", Text(strings.TrimRight(line, " ")))
 	}
 }
 
