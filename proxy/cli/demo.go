@@ -191,7 +191,7 @@ func (d *demo) show(ctx context.Context, addr, path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.Printf("\n%s\n", d.In(term.Bold, "The delivery log:"))
-	show := entryPrinter(d.Page, []string{"slack", "crm"})
+	show := entryPrinter(d.Page, []string{"slack", "crm"}, time.Now)
 	for _, e := range log {
 		show(e)
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // logFilters are the parameters of GET /log, which are flags of log.
-var logFilters = []struct{ name, short, usage string }{
+var logFilters = []queryFlag{
 	{"route", "", "only deliveries of the route `NAME`; * and ? stand for others"},
 	{"signal-type", "", "only signals of this `TYPE`; * and ? stand for others"},
 	{"signal", "", "only the signal `ID`"},
@@ -56,18 +56,11 @@ type: is --signal-type, and -verdict:delivered is --verdict failed.`,
   signalpost log -f --json | jq 'select(.status == 500)'`,
 		Args: cobra.ArbitraryArgs, // filterWords judges them
 	}
-	for _, f := range logFilters {
-		c.Flags().StringP(f.name, f.short, "", f.usage)
-	}
+	query := queryFlags(c, logFilters)
 	follow := c.Flags().BoolP("follow", "f", false, "go on with each attempt as it ends, until interrupted")
 	oneOf(c, "verdict", "failed", "delivered", "retry", "dead")
 	return remote(c, func(ctx context.Context, sidecar *client.Client, out output, args []string) error {
-		filter := url.Values{}
-		for _, f := range logFilters {
-			if value := c.Flags().Lookup(f.name); value.Changed {
-				filter.Set(strings.ReplaceAll(f.name, "-", "_"), value.Value.String())
-			}
-		}
+		filter := query()
 		if err := filterWords(filter, args); err != nil {
 			return err
 		}
@@ -86,7 +79,7 @@ type: is --signal-type, and -verdict:delivered is --verdict failed.`,
 			}
 		}
 		return out.show(list, func() {
-			printLog(out.Page, list)
+			printLog(out.Page, list, time.Now())
 			if len(filter) == 1 && filter.Has("delivery") {
 				printDelivery(ctx, sidecar, out.Page, filter.Get("delivery"))
 			}
@@ -106,7 +99,7 @@ func followLog(ctx context.Context, sidecar *client.Client, out output, filter u
 	for i, r := range routes {
 		names[i] = r.Name
 	}
-	show := entryPrinter(out.Page, names)
+	show := entryPrinter(out.Page, names, time.Now)
 	return sidecar.Follow(ctx, filter, func(e queue.Entry) error {
 		if out.json {
 			return out.JSON(e, "")
@@ -173,12 +166,14 @@ func otherVerdicts(list string) string {
 }
 
 // printLog prints a page of the log, oldest first.
-func printLog(p term.Page, page api.LogPage) {
+func printLog(p term.Page, page api.LogPage, now time.Time) {
 	var routes []string
 	for _, e := range page.Entries {
-		routes = append(routes, e.Route)
+		if !slices.Contains(routes, e.Route) {
+			routes = append(routes, e.Route)
+		}
 	}
-	show := entryPrinter(p, routes)
+	show := entryPrinter(p, routes, func() time.Time { return now })
 	for _, e := range slices.Backward(page.Entries) {
 		show(e)
 	}
@@ -194,7 +189,7 @@ var verdictShade = map[queue.Verdict]term.Shade{queue.Delivered: term.Green, que
 
 // entryPrinter returns what prints an entry of the delivery log of one of the
 // routes: a line, and what of it does not fit the terminal below.
-func entryPrinter(p term.Page, routes []string) func(queue.Entry) {
+func entryPrinter(p term.Page, routes []string, now func() time.Time) func(queue.Entry) {
 	shown, width := map[string]string{}, 0
 	short := routes
 	if p.Width > 0 {
@@ -205,33 +200,38 @@ func entryPrinter(p term.Page, routes []string) func(queue.Entry) {
 		width = max(width, term.Width(short[i]))
 	}
 	return func(e queue.Entry) {
-		clock, local := "15:04:05", e.Time.Local()
-		if local.Format(time.DateOnly) != time.Now().Format(time.DateOnly) {
-			clock = "01-02 15:04"
-		}
-		clock = local.Format(clock)
+		clock := clock(e.Time, now())
 		verdict, route := fmt.Sprintf(" %-9s", e.Verdict), fmt.Sprintf(" %-*s", width, cmp.Or(shown[e.Route], e.Route))
-		id, numbers, below := e.Delivery.String(), "", "\n    "
+		id, numbers := e.Delivery.String(), ""
 		if e.Attempt > 0 {
 			status := strings.TrimLeft(strconv.Itoa(e.Status), "0")
 			numbers = fmt.Sprintf(" %3s %3s %6s", "#"+strconv.Itoa(e.Attempt), status, term.Span(time.Duration(e.DurationMS*float64(time.Millisecond))))
 		}
 		what := e.Type
+		if e.Trigger != "" && e.Trigger != "schedule" {
+			what += " (" + string(e.Trigger) + ")"
+		}
 		if why := why(e, p.Width > 0); why != "" {
 			what += ": " + why
 		}
-		used := term.Width(clock+verdict+route+" "+id+numbers) + 1
-		p.Printf("%s%s%s", p.In(term.Dim, clock), p.In(verdictShade[e.Verdict], verdict), route)
-		if p.Width == 0 || used <= p.Width {
-			below = " "
+		beforeID, beforeWhat, text := term.Text(" "), term.Text(" "), term.Text(term.Escape(what))
+		used := term.Width(clock + verdict + route + " " + id + numbers)
+		if p.Width > 0 && used > p.Width {
+			beforeID = "\n    "
 		}
-		p.Printf("%s%s%s", term.Text(below), p.In(term.Dim, id), numbers)
-		if p.Width == 0 || used+term.Width(term.Escape(what)) <= p.Width {
-			p.Printf(" %s\n", what)
-		} else {
-			p.Printf("\n    %s\n", term.WrapAt(what, 4, p.Width))
+		if p.Width > 0 && used+1+term.Width(text) > p.Width {
+			beforeWhat, text = "\n    ", term.WrapAt(what, 4, p.Width)
 		}
+		p.Printf("%s%s%s%s%s%s%s%s\n", p.In(term.Dim, clock), p.In(verdictShade[e.Verdict], verdict), route, beforeID, p.In(term.Dim, id), numbers, beforeWhat, text)
 	}
+}
+
+// clock is a time of today, or a time and its date.
+func clock(t, now time.Time) string {
+	if t, now = t.Local(), now.Local(); t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Format("01-02 15:04")
 }
 
 // why says why an attempt did not deliver, and what was answered; "" if it did.
@@ -246,14 +246,14 @@ func why(e queue.Entry, short bool) string {
 	if e.Reason != "" {
 		why = strings.TrimSuffix(string(e.Reason)+": "+why, ": ")
 	}
+	if e.NextAttempt != nil {
+		why = strings.TrimPrefix(why+"; again in "+term.Span(max(0, e.NextAttempt.Sub(e.Time))), "; ")
+	}
 	if said := strings.Join(strings.Fields(e.Response), " "); said != "" {
 		if short {
 			said = string(term.Cut(said, 2*term.Columns))
 		}
 		why += "; it said: " + said
-	}
-	if e.NextAttempt != nil {
-		why = strings.TrimPrefix(why+"; again in "+term.Span(max(0, e.NextAttempt.Sub(e.Time))), "; ")
 	}
 	return why
 }
@@ -270,7 +270,16 @@ func printDelivery(ctx context.Context, sidecar *client.Client, p term.Page, id 
 	}
 	p.Printf("\n%s  %s, %s, signal %s\n", d.ID, p.In(term.Bold, state), term.Count(d.Attempts, "attempt"), d.Signal)
 	if d.Request != nil {
+		sent := "it would be sent as"
+		if d.Request.Sent {
+			sent = "it was sent last at " + moment(*d.Request.Time, time.Now())
+		}
+		p.Printf("  %s\n", sent)
 		printRequest(p, d.Request, true)
+	}
+	if string(d.Body) == "null" {
+		p.Printf("    no body could be made of the signal\n")
+		d.Body = d.SignalBody
 	}
 	printBody(p, d.Body)
 }

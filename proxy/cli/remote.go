@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -36,6 +37,25 @@ func remote(c *cobra.Command, ask func(ctx context.Context, sidecar *client.Clie
 		return ask(c.Context(), sidecar, newOutput(c), args)
 	}
 	return c
+}
+
+// A queryFlag is a flag of a command that is a parameter of a request.
+type queryFlag struct{ name, short, usage string }
+
+// queryFlags adds flags to c, and returns what reads those that are given.
+func queryFlags(c *cobra.Command, flags []queryFlag) func() url.Values {
+	for _, f := range flags {
+		c.Flags().StringP(f.name, f.short, "", f.usage)
+	}
+	return func() url.Values {
+		query := url.Values{}
+		for _, f := range flags {
+			if value := c.Flags().Lookup(f.name); value.Changed {
+				query.Set(strings.ReplaceAll(f.name, "-", "_"), value.Value.String())
+			}
+		}
+		return query
+	}
 }
 
 // connect finds the sidecar. Where nothing says where it is, it is taken to be

@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,17 +19,34 @@ import (
 )
 
 func statusCommand() *cobra.Command {
-	return remote(&cobra.Command{
+	c := &cobra.Command{
 		Use:   "status",
-		Short: "Show how the running sidecar and each of its routes fare",
+		Short: "Show what needs somebody, and how the sidecar and each route fare",
+		Long: `Show the health of the running sidecar: what needs somebody, since when, and what
+mends it; the causes of what failed in the last 24 hours and is not delivered;
+and each route. STATE says what ails a route, if something does. A narrow
+terminal gets fewer columns, a pipe all of them.`,
 		Example: `  signalpost status
+  signalpost status --exit-code > /dev/null || echo "somebody is needed"
   signalpost status --json | jq '.routes[] | select(.dead > 0)'`,
-	}, func(ctx context.Context, sidecar *client.Client, out output, _ []string) error {
+	}
+	exitCode := c.Flags().Bool("exit-code", false, "exit 1 when health is bad")
+	return remote(c, func(ctx context.Context, sidecar *client.Client, out output, _ []string) error {
 		var s api.Status
 		if err := sidecar.Get(ctx, "/status", &s); err != nil {
 			return err
 		}
-		return out.show(s, func() { printStatus(out.Page, s, time.Now()) })
+		var problems api.Problems
+		if !out.json {
+			if err := sidecar.Get(ctx, "/problems", &problems); err != nil {
+				return err
+			}
+		}
+		err := out.show(s, func() { printStatus(out.Page, s, problems.Problems, s.Now) })
+		if err == nil && *exitCode && s.Health.Level == api.Bad {
+			err = errors.New("health is bad")
+		}
+		return err
 	})
 }
 
@@ -60,10 +79,19 @@ say why not. The answer takes 5 seconds at most.`,
 
 var stateShade = map[queue.RouteState]term.Shade{
 	queue.RouteOK: term.Green, queue.RouteFailing: term.Red, queue.RoutePaused: term.Yellow, queue.RouteGone: term.Dim,
+	"refused": term.Red, // which only health says
 }
 
-// printStatus prints GET /status, and what to do.
-func printStatus(p term.Page, s api.Status, now time.Time) {
+var levelShade = map[api.Level]term.Shade{api.OK: term.Green, api.Warn: term.Yellow, api.Bad: term.Red}
+
+// most is how many reasons and problems a terminal is shown.
+const most = 8
+
+// printStatus prints GET /status and what to do, what needs somebody first.
+func printStatus(p term.Page, s api.Status, problems []queue.Problem, now time.Time) {
+	printHealth(p, s.Health, now)
+	printProblems(p, problems, now)
+	printAdvice(p, s.Routes)
 	accepting := p.In(term.Green, "accepting signals")
 	if !s.Store.Accepting {
 		accepting = p.In(term.Red, "refusing signals")
@@ -88,56 +116,112 @@ func printStatus(p term.Page, s api.Status, now time.Time) {
 	p.Printf("\n")
 	printRoutes(p, s.Routes, now)
 	for _, r := range s.Routes {
-		if r.LastError != nil && r.State != queue.RouteOK {
-			p.Printf("\n%s\n  %s\n", p.In(stateShade[r.State], r.Name+" failed last with"), term.Wrap(*r.LastError, 2))
+		if r.LastError == nil || r.LastSuccess != nil && r.LastErrorAt != nil && r.LastSuccess.After(*r.LastErrorAt) ||
+			slices.ContainsFunc(r.Health.Reasons, func(why api.Reason) bool { return strings.Contains(why.Text, *r.LastError) }) {
+			continue // it is over, or has been said
 		}
+		p.Printf("\n%s, %s, with\n  %s\n", p.In(term.Bold, r.Name+" failed last"), term.Ago(r.LastErrorAt, now), term.Wrap(*r.LastError, 2))
 	}
-	printAdvice(p, s.Routes)
 }
+
+// printHealth prints the health of the whole, and each reason that it is not ok.
+func printHealth(p term.Page, h api.Health, now time.Time) {
+	needs := "nothing needs you"
+	if len(h.Reasons) > 0 {
+		needs = term.Count(len(h.Reasons), "reason")
+	}
+	p.Printf("%s: %s\n\n", p.In(levelShade[h.Level], h.Level), needs)
+	for i, r := range h.Reasons {
+		if i == most && p.Width > 0 {
+			p.Printf("and %s more\n", term.Count(len(h.Reasons)-i, "reason"))
+			break
+		}
+		p.Printf("%s, since %s\n  %s\n", p.In(term.Bold, strings.TrimSpace(r.Route+" "+strings.ReplaceAll(r.Code, "_", " "))), moment(r.Since, now), term.Wrap(r.Text, 2))
+	}
+	if len(h.Reasons) > 0 {
+		p.Printf("\n")
+	}
+}
+
+// printProblems prints why deliveries wait or are dead, worst first, and how to
+// look at one.
+func printProblems(p term.Page, problems []queue.Problem, now time.Time) {
+	problems = slices.DeleteFunc(problems, func(a queue.Problem) bool { return a.Pending+a.Dead == 0 }) // over
+	if len(problems) > 0 {
+		p.Printf("%s\n", p.In(term.Bold, "Not delivered of the last 24 hours, by cause:"))
+	}
+	for i, a := range problems {
+		if i == most && p.Width > 0 {
+			p.Printf("and %s more\n", term.Count(len(problems)-i, "cause"))
+			break
+		}
+		p.Printf("%s\n", term.Wrap(a.Route+": "+a.Error, 2))
+		left := fmt.Sprintf("%d pending", a.Pending)
+		switch {
+		case a.Pending == 0:
+			left = fmt.Sprintf("%d dead", a.Dead)
+		case a.Dead > 0:
+			left += fmt.Sprintf(", %d dead", a.Dead)
+		}
+		p.Printf("  %s\n", term.Wrap(fmt.Sprintf("%s since %s, last %s; %s, such as %s",
+			term.Count(int(a.Count), "time"), moment(a.First, now), term.Ago(&a.Last, now), left, a.Sample), 2))
+	}
+	if len(problems) > 0 {
+		p.Printf("What was sent, and came back: signalpost log --delivery ID\n\n")
+	}
+}
+
+// moment is a time, and how long ago it was.
+func moment(t, now time.Time) string { return clock(t, now) + " (" + term.Ago(&t, now) + ")" }
 
 func printRoutes(p term.Page, routes []api.RouteStatus, now time.Time) {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	var rows [][]string
 	for _, r := range routes {
-		due, target := "-", "-"
+		due, target, state := "-", "-", string(r.State)
 		if r.OldestDue != nil {
 			due = term.Span(max(0, now.Sub(*r.OldestDue)))
 		}
 		if r.Target != nil {
 			target = *r.Target
 		}
+		if r.State == queue.RouteOK && len(r.Health.Reasons) > 0 {
+			state = r.Health.Reasons[0].Code
+		}
 		rows = append(rows, []string{
-			r.Name, string(r.State), number(r.Pending), number(r.Held), number(r.Dead), due, term.Ago(r.LastSuccess, now), target,
+			r.Name, string(r.Health.Level), state, number(r.Pending), number(r.Held), number(r.Dead), due, term.Ago(r.LastSuccess, now), target,
 		})
 	}
-	p.Table([]term.Column{{Name: "ROUTE"}, {Name: "STATE"}, {Name: "PENDING", Number: true}, {Name: "HELD", Number: true},
-		{Name: "DEAD", Number: true}, {Name: "OLDEST DUE", Number: true}, {Name: "DELIVERED"}, {Name: "TARGET"}}, rows)
+	ofLevel := func(level string) term.Shade { return levelShade[api.Level(level)] }
+	ofState := func(state string) term.Shade { return cmp.Or(stateShade[queue.RouteState(state)], term.Yellow) }
+	p.Table([]term.Column{{Name: "ROUTE", Least: 12}, {Name: "HEALTH", Rank: 1, Shade: ofLevel}, {Name: "STATE", Shade: ofState}, {Name: "PENDING", Number: true, Rank: 3},
+		{Name: "HELD", Number: true, Rank: 6}, {Name: "DEAD", Number: true, Rank: 2}, {Name: "OLDEST", Number: true, Rank: 5}, {Name: "DELIVERED", Rank: 4},
+		{Name: "TARGET", Rank: 7, Least: 16}}, rows)
 }
 
 // printAdvice says what to do about dead deliveries.
 func printAdvice(p term.Page, routes []api.RouteStatus) {
 	var dead int64
-	var with, gone []string // the routes that have dead ones
+	var again []string // the commands that send them again
+	gone := ""
 	for _, r := range routes {
 		dead += r.Dead
 		switch {
 		case r.Dead > 0 && r.State == queue.RouteGone:
-			gone = append(gone, r.Name)
+			gone += string(term.Wrap(fmt.Sprintf("Route %s has gone. Once it is back in the config: signalpost retry --route %s", r.Name, r.Name), 0)) + "\n"
 		case r.Dead > 0:
-			with = append(with, r.Name)
+			again = append(again, "signalpost retry --route "+r.Name)
 		}
 	}
-	if dead > 0 {
-		p.Printf("\n%s dead. Why: signalpost log --verdict dead\n", term.Count(int(dead), "delivery"))
+	if dead == 0 {
+		return
 	}
-	switch len(with) {
-	case 0:
-	case 1:
-		p.Printf("Once that is mended:   signalpost retry --route %s\n", with[0])
-	default:
-		p.Printf("Once that is mended:   signalpost retry --state dead\n")
+	p.Printf("%s dead. Why: signalpost log --verdict dead\n", term.Count(int(dead), "delivery"))
+	if len(again) > 1 {
+		again = []string{"signalpost retry --state dead"}
 	}
-	for _, name := range gone {
-		p.Printf("%s\n", term.Wrap(fmt.Sprintf("Route %s has gone. Once it is back in the config: signalpost retry --route %s", name, name), 0))
+	for _, command := range again {
+		p.Printf("Once that is mended:   %s\n", command)
 	}
+	p.Printf("%s\n", term.Text(gone))
 }

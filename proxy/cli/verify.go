@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,17 +49,14 @@ How old a delivery is does not count, unless --tolerance says how old it may be.
 		case len(secrets()) == 0:
 			return usage("a secret is needed: --secret, or SIGNALPOST_SECRET")
 		}
-		text, err := readFile(c, *headers)
-		if err != nil {
+		text, err1 := readFile(c, *headers)
+		payload, err2 := readFile(c, *body)
+		if err := cmp.Or(err1, err2); err != nil {
 			return err
 		}
 		h, err := parseHeaders(text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", *headers, err)
-		}
-		payload, err := readFile(c, *body)
-		if err != nil {
-			return err
 		}
 		presets := sign.Detect(h)
 		if *preset != "" {
