@@ -528,7 +528,7 @@ func TestStatus(t *testing.T) {
 		"two faults":      {api.Status{Config: api.ConfigStatus{Error: text("config a.toml:1:1: no\nconfig a.toml:2:1: \x1b[31mneither")}}, "\n        not reloaded: config a.toml:1:1: no\n        config a.toml:2:1: \\x1b[31mneither\nstore "},
 	} {
 		var out bytes.Buffer
-		printStatus(term.NewPage(&out), test.s, time.Now())
+		printStatus(term.NewPage(&out), test.s, nil, time.Now())
 		if !strings.Contains(out.String(), test.want) || strings.Contains(out.String(), "\x1b") {
 			t.Errorf("%s: lacks %q:\n%s", name, test.want, out.String())
 		}

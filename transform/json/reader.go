@@ -16,9 +16,8 @@ var errSyntax = errors.New("no JSON")
 // A reader goes through one text.
 type reader struct {
 	text   []byte
-	at     int                    // of the next byte
-	decode bool                   // else values are checked, and nil
-	reads  func(name []byte) bool // which members of a signal are decoded
+	at     int  // of the next byte
+	decode bool // else values are checked, and nil
 	depth  int
 
 	// Of the arrays and objects that are open, kept for the next text.
@@ -41,11 +40,11 @@ const (
 var readers = sync.Pool{New: func() any { return &reader{names: make(map[string]string)} }}
 
 // read has value read a text, and demands that nothing but white space is left.
-func read(text []byte, reads func(name []byte) bool, value func(*reader) error) *Error {
+func read(text []byte, decode bool, value func(*reader) error) *Error {
 	r := readers.Get().(*reader)
-	r.text, r.at, r.depth, r.decode, r.reads = text, 0, 0, reads != nil, reads
+	r.text, r.at, r.depth, r.decode = text, 0, 0, decode
 	defer func() {
-		r.text, r.reads, r.items, r.members = nil, nil, kept(r.items, maxScratch), kept(r.members, maxScratch)
+		r.text, r.items, r.members = nil, kept(r.items, maxScratch), kept(r.members, maxScratch)
 		readers.Put(r)
 	}()
 	err := value(r)
@@ -189,8 +188,6 @@ func (r *reader) object(e *element) (any, error) {
 		if r.next(); !r.skip(":") {
 			return errSyntax
 		}
-		decode := r.decode
-		r.decode = decode && (e == nil || escaped || r.reads(raw))
 		var v any
 		if e != nil && (string(raw) == "signal_type" || escaped && said(raw, true) == "signal_type") {
 			v, err = r.signalType(e)
@@ -200,7 +197,6 @@ func (r *reader) object(e *element) (any, error) {
 		if err == nil && r.decode {
 			r.members = append(r.members, member{r.name(raw, escaped), v})
 		}
-		r.decode = decode
 		return err
 	})
 	if err != nil || !r.decode {
