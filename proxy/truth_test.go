@@ -2,9 +2,14 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -343,4 +348,236 @@ func TestDeliveryTag(t *testing.T) {
 	if a := s.do("GET", path, "", "If-None-Match", tag); a.status != 200 || a.header.Get("ETag") == tag {
 		t.Errorf("%s", a)
 	}
+}
+
+// entries are what a query of the log finds, newest first, a word each.
+func (s *sidecar) entries(query string) string {
+	s.t.Helper()
+	var page struct{ Entries []entry }
+	s.get("/log?"+query, &page)
+	var found []string
+	for _, e := range page.Entries {
+		found = append(found, fmt.Sprint(e.Route, ":", e.Status))
+	}
+	slices.Sort(found)
+	return strings.Join(found, " ")
+}
+
+func TestFilters(t *testing.T) {
+	s := start(t, `[[route]]
+name = "crm-eu"
+url = "%s/503"
+signal_types = ["lead_eu"]
+retry = { attempts = 2, first = "1h" }
+[[route]]
+name = "crm-us"
+url = "%s/200"
+signal_types = ["lead_us"]
+transform = "{shaped: .n}"
+[[route]]
+name = "erp"
+url = "%s/410"
+signal_types = ["order"]
+[[route]]
+name = "down"
+url = "http://127.0.0.1:1"
+signal_types = ["down"]
+retry = { attempts = 1 }
+`, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(r.URL.Path[1:])
+		w.WriteHeader(status)
+		fmt.Fprintf(w, "No Such Hook %d", status)
+	}))
+	for _, kind := range []string{"lead_eu", "lead_us", "order", "down"} {
+		s.post("/signals", `{"signal_type":"`+kind+`","n":"Acme Corp"}`)
+	}
+	s.until("all are tried", func() bool { return strings.Count(s.entries("verdict=failed,delivered"), ":") == 4 })
+	for query, want := range map[string]string{
+		"route=crm-*":                       "crm-eu:503 crm-us:200",
+		"route=crm-?u":                      "crm-eu:503",
+		"route=crm":                         "",
+		"route=erp&status=4xx":              "erp:410",
+		"signal_type=lead_*":                "crm-eu:503 crm-us:200",
+		"status=5xx":                        "crm-eu:503",
+		"status=503,410":                    "crm-eu:503 erp:410",
+		"status=2xx,410":                    "crm-us:200 erp:410",
+		"verdict=failed":                    "crm-eu:503 down:0 erp:410",
+		"verdict=dead":                      "down:0 erp:410",
+		"verdict=retry,delivered":           "crm-eu:503 crm-us:200",
+		"verdict=failed&status=503&limit=1": "crm-eu:503",
+		"text=no+such+HOOK":                 "crm-eu:503 crm-us:200 erp:410",
+		"text=hook+410":                     "erp:410",
+		"text=refused":                      "down:0",
+		"text=nothing+of+it":                "",
+	} {
+		if got := s.entries(query); got != want {
+			t.Errorf("%s: got %q, want %q", query, got, want)
+		}
+	}
+	for query, want := range map[string]int{
+		"body=Acme+Corp": 4, "body=acme": 0, `body={"shaped":`: 1, "body=Acme&route=crm-*": 2, "signal_type=lead_??": 2, "route=*r*&state=dead": 1,
+	} {
+		var page deliveries
+		if s.get("/deliveries?"+query, &page); len(page.Deliveries) != want {
+			t.Errorf("%s: got %d, want %d", query, len(page.Deliveries), want)
+		}
+	}
+	resp, err := http.Get(s.base + "/log?follow=true&status=4xx,5xx&route=e*&text=hook")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var e entry
+	if err := json.NewDecoder(resp.Body).Decode(&e); err != nil || e.Route != "erp" {
+		t.Errorf("followed %+v, %v", e, err)
+	}
+	for _, query := range []string{
+		"/log?status=xx", "/log?status=0xx", "/log?status=5xx,", "/log?status=500-599", "/log?status=5XX", "/log?status=1000", "/log?verdict=failed,ok", "/log?verdict=,", "/log?text=", "/log?body=x",
+		"/deliveries?text=x", "/deliveries?verdict=dead", "/signals?route=a", "/signals?limit=0", "/signals?after=x", "/signals?since=x",
+	} {
+		if a := s.do("GET", query, ""); a.status != 400 || a.problem(t).Detail == "" {
+			t.Errorf("%s: %s", query, a)
+		}
+	}
+}
+
+// A search that looks at much says how far it came, and goes on from there.
+func TestSearchedTo(t *testing.T) {
+	s := start(t, held, nil)
+	for range 11 { // of which 10,000 bodies make a page
+		if a := s.do("POST", "/signals", strings.Repeat(`{"signal_type":"a"}`+"\n", 1000), "Content-Type", isLines); a.status != 202 {
+			t.Fatal(a)
+		}
+	}
+	pages, after := 0, ""
+	for {
+		var page api.DeliveryPage
+		s.get("/deliveries?body=nowhere"+after, &page)
+		if pages++; len(page.Deliveries) != 0 || page.Deliveries == nil || (page.Next == "") != (page.SearchedTo == nil) {
+			t.Fatalf("%+v", page)
+		}
+		if page.Next == "" {
+			break
+		}
+		if since := time.Since(*page.SearchedTo); since < 0 || since > time.Hour {
+			t.Errorf("searched to %s", page.SearchedTo)
+		}
+		after = "&after=" + page.Next
+	}
+	if pages < 2 {
+		t.Errorf("%d pages", pages)
+	}
+}
+
+func TestSignals(t *testing.T) {
+	s := start(t, held, nil)
+	var ids []string
+	for n := range 5 {
+		var sent struct{ ID string }
+		a := s.post("/signals", fmt.Sprintf(`{"signal_type":"%s","n":%d.0}`, []string{"lead_a", "other"}[n%2], n))
+		json.Unmarshal([]byte(a.body), &sent)
+		ids = append(ids, sent.ID)
+	}
+	st, _ := s.status()
+	type page struct {
+		Signals []struct {
+			ID, Config string
+			Type       string    `json:"signal_type"`
+			At         time.Time `json:"received_at"`
+			Signal     json.RawMessage
+			Deliveries json.RawMessage
+		}
+		Next string
+	}
+	var got page
+	s.get("/signals?limit=2", &got)
+	if len(got.Signals) != 2 || got.Signals[0].ID != ids[4] || got.Signals[1].ID != ids[3] || got.Next == "" {
+		t.Fatalf("%+v", got)
+	}
+	if first := got.Signals[0]; first.Config != st.Config.Hash || first.Type != "lead_a" || string(first.Signal) != `{"signal_type":"lead_a","n":4.0}` || first.Deliveries != nil || time.Since(first.At) > time.Minute {
+		t.Errorf("%+v", first)
+	}
+	var rest page
+	s.get("/signals?limit=3&after="+got.Next, &rest)
+	if len(rest.Signals) != 3 || rest.Signals[2].ID != ids[0] || rest.Next != "" {
+		t.Errorf("%+v", rest)
+	}
+	for query, want := range map[string]int{"?signal_type=lead_*": 3, "?signal_type=nope": 0, "?since=1h": 5, "?until=1h": 0} {
+		var got page
+		if s.get("/signals"+query, &got); len(got.Signals) != want || got.Signals == nil {
+			t.Errorf("%s: %d, want %d", query, len(got.Signals), want)
+		}
+	}
+	a := s.do("GET", "/signals?signal_type=lead_*", "", "Accept", isLines)
+	var lines []string
+	for d := json.NewDecoder(strings.NewReader(a.body)); d.More(); {
+		var line struct{ ID, Config string }
+		if err := d.Decode(&line); err != nil || line.Config != st.Config.Hash {
+			t.Fatalf("%+v, %v", line, err)
+		}
+		lines = append(lines, line.ID)
+	}
+	if a.header.Get("Content-Type") != isLines || !slices.Equal(lines, []string{ids[0], ids[2], ids[4]}) || strings.Count(a.body, "\n") != 3 {
+		t.Errorf("%s %v", a, a.header)
+	}
+	if a := s.do("GET", "/signals?signal_type=nope", "", "Accept", isLines); a.status != 200 || a.body != "" || a.header.Get("Content-Type") != isLines {
+		t.Errorf("%s", a)
+	}
+	for _, query := range []string{"?limit=2", "?after=" + got.Next} {
+		if a := s.do("GET", "/signals"+query, "", "Accept", isLines); a.status != 400 {
+			t.Errorf("%s as lines: %s", query, a)
+		}
+	}
+}
+
+// All signals are streamed, and who leaves ends that.
+func TestSignalsStream(t *testing.T) {
+	s := start(t, "[server]\nmax_body = \"2MiB\"\n"+held, nil)
+	body := `{"signal_type":"a","x":"` + strings.Repeat("x", 1<<20) + `"}`
+	const n = 24
+	for range n {
+		s.post("/signals", body)
+	}
+	ask := func(ctx context.Context) *bufio.Reader {
+		r, _ := http.NewRequestWithContext(ctx, "GET", s.base+"/signals", nil)
+		r.Header.Set("Accept", isLines)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return bufio.NewReader(resp.Body)
+	}
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc >> 20)
+	}
+	before, most, lines := heap(), 0, 0
+	for all := ask(t.Context()); ; lines++ {
+		if _, err := all.ReadSlice('}'); err != nil && err != bufio.ErrBufferFull {
+			break
+		}
+		for { // the rest of the line
+			if _, err := all.ReadSlice('\n'); err != bufio.ErrBufferFull {
+				break
+			}
+		}
+		if lines%10 == 0 {
+			most = max(most, heap()-before)
+		}
+	}
+	if lines != n || most > 12 {
+		t.Errorf("%d lines, with %d MiB more", lines, most)
+	}
+	under := func() bool {
+		stacks := make([]byte, 4<<20)
+		return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), ".getSignals(")
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	ask(ctx).ReadByte()
+	s.until("it is under way", under)
+	leave()
+	s.until("it ends", func() bool { return !under() })
 }

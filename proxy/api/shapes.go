@@ -28,12 +28,15 @@ type AcceptedBatch struct {
 type LogPage struct {
 	Entries []queue.Entry `json:"entries"`
 	Next    string        `json:"next,omitempty"` // the cursor of the next page; "" on the last
+	// SearchedTo is how far back the search came, if it ended for having looked at much.
+	SearchedTo *time.Time `json:"searched_to,omitempty"`
 }
 
 // DeliveryPage is the answer to GET /deliveries, newest first.
 type DeliveryPage struct {
 	Deliveries []queue.Info `json:"deliveries"`
 	Next       string       `json:"next,omitempty"` // the cursor of the next page; "" on the last
+	SearchedTo *time.Time   `json:"searched_to,omitempty"`
 }
 
 // Delivery is the answer to GET /deliveries/{id}.
@@ -62,6 +65,21 @@ type Signal struct {
 	ReceivedAt time.Time       `json:"received_at"`
 	Signal     json.RawMessage `json:"signal"` // as received
 	Deliveries []queue.Info    `json:"deliveries"`
+}
+
+// StoredSignal is a signal in a list, and a line of GET /signals as application/x-ndjson.
+type StoredSignal struct {
+	ID         queue.SignalID  `json:"id"`
+	Type       string          `json:"signal_type"`
+	ReceivedAt time.Time       `json:"received_at"`
+	Signal     json.RawMessage `json:"signal"`           // as received
+	Config     string          `json:"config,omitempty"` // the hash of the config that it met; "" if nobody knows
+}
+
+// SignalPage is the answer to GET /signals, newest first.
+type SignalPage struct {
+	Signals []StoredSignal `json:"signals"`
+	Next    string         `json:"next,omitempty"` // the cursor of the next page; "" on the last
 }
 
 // Stats is the answer to GET /stats.

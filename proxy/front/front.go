@@ -87,9 +87,10 @@ func New(o Options) *Front {
 		params  []string
 	}{
 		{"POST /signals", f.postSignals, []string{"route"}},
+		{"GET /signals", f.getSignals, []string{"signal_type", "since", "until", "limit", "after"}},
 		{"GET /signals/{id}", f.getSignal, nil},
-		{"GET /log", f.getLog, []string{"route", "signal_type", "signal", "delivery", "verdict", "status", "since", "until", "limit", "after", "follow"}},
-		{"GET /deliveries", f.getDeliveries, []string{"state", "route", "signal_type", "signal", "reason", "since", "until", "limit", "after"}},
+		{"GET /log", f.getLog, []string{"route", "signal_type", "signal", "delivery", "verdict", "status", "text", "since", "until", "limit", "after", "follow"}},
+		{"GET /deliveries", f.getDeliveries, []string{"state", "route", "signal_type", "signal", "reason", "body", "since", "until", "limit", "after"}},
 		{"GET /deliveries/{id}", f.getDelivery, nil},
 		{"POST /deliveries/{id}/retry", f.postRetryOne, nil},
 		{"POST /deliveries/{id}/discard", f.postDiscardOne, nil},

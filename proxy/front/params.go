@@ -80,6 +80,53 @@ func oneOf[T ~string](q *query, name string, values ...T) T {
 	return T(v)
 }
 
+// listOf reads a list with commas, each word of which is something, or several;
+// nil if it is not given.
+func listOf[T any](q *query, name, expected string, read func(word string) []T) (all []T) {
+	v, given := q.values[name]
+	if !given {
+		return nil
+	}
+	for word := range strings.SplitSeq(v, ",") {
+		some := read(word)
+		if some == nil {
+			q.fault(name, expected)
+			return nil
+		}
+		all = append(all, some...)
+	}
+	return all
+}
+
+// verdicts are those that a word of verdict names.
+func verdicts(word string) []queue.Verdict {
+	switch v := queue.Verdict(word); v {
+	case queue.Delivered, queue.Retry, queue.Dead:
+		return []queue.Verdict{v}
+	case "failed":
+		return []queue.Verdict{queue.Retry, queue.Dead}
+	}
+	return nil
+}
+
+var statusForm = regexp.MustCompile(`^[1-9](\d\d|xx)$`)
+
+// statuses are those that a word of status names: one, or a class.
+func statuses(word string) []queue.StatusRange {
+	if !statusForm.MatchString(word) {
+		return nil
+	}
+	first, _ := strconv.Atoi(strings.Replace(word, "xx", "00", 1))
+	last, _ := strconv.Atoi(strings.Replace(word, "xx", "99", 1))
+	return []queue.StatusRange{{From: first, To: last}}
+}
+
+// What list parameters expect.
+const (
+	verdictForm  = "delivered, retry, dead or failed, or a list of them such as retry,dead"
+	statusesForm = "a status such as 503, a class such as 5xx, or a list of them such as 500,503"
+)
+
 // number reads a whole number between two bounds; otherwise if it is not given.
 func (q *query) number(name string, otherwise, least, most int) int {
 	v, given := q.values[name]

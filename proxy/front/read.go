@@ -75,13 +75,8 @@ func (f *Front) getLog(w http.ResponseWriter, r *http.Request, q *query) error {
 	}
 	filter := queue.LogFilter{
 		Route: q.values["route"], Type: q.values["signal_type"], Since: q.time("since"), Until: q.time("until"),
+		Verdicts: listOf(q, "verdict", verdictForm, verdicts), Statuses: listOf(q, "status", statusesForm, statuses), Text: q.values["text"],
 		Limit: q.number("limit", defaultPage, least, maxPage), After: q.values["after"],
-	}
-	if v := oneOf(q, "verdict", queue.Delivered, queue.Retry, queue.Dead); v != "" {
-		filter.Verdicts = []queue.Verdict{v}
-	}
-	if n := q.number("status", 0, 100, 999); n != 0 {
-		filter.Statuses = []queue.StatusRange{{From: n, To: n}}
 	}
 	q.id("signal", &filter.Signal)
 	q.id("delivery", &filter.Delivery)
@@ -93,13 +88,13 @@ func (f *Front) getLog(w http.ResponseWriter, r *http.Request, q *query) error {
 	}
 	return f.show(w, r, int64(filter.Limit+1)*entryBytes, func() (any, error) {
 		page, err := f.Queue.Log(r.Context(), filter)
-		return api.LogPage{Entries: list(page.Entries), Next: page.Next}, q.cursor(err)
+		return api.LogPage{Entries: list(page.Entries), Next: page.Next, SearchedTo: instant(page.SearchedTo)}, q.cursor(err)
 	})
 }
 
 func (f *Front) getDeliveries(w http.ResponseWriter, r *http.Request, q *query) error {
 	filter := queue.Filter{
-		State: oneOf(q, "state", states...), Reason: oneOf(q, "reason", reasons...), Route: q.values["route"], Type: q.values["signal_type"],
+		State: oneOf(q, "state", states...), Reason: oneOf(q, "reason", reasons...), Route: q.values["route"], Type: q.values["signal_type"], Body: q.values["body"],
 		Since: q.time("since"), Until: q.time("until"), Limit: q.number("limit", defaultPage, 1, maxPage), After: q.values["after"],
 	}
 	q.id("signal", &filter.Signal)
@@ -108,7 +103,7 @@ func (f *Front) getDeliveries(w http.ResponseWriter, r *http.Request, q *query) 
 	}
 	return f.show(w, r, int64(filter.Limit+1)*entryBytes, func() (any, error) {
 		page, err := f.Queue.Deliveries(r.Context(), filter)
-		return api.DeliveryPage{Deliveries: list(page.Deliveries), Next: page.Next}, q.cursor(err)
+		return api.DeliveryPage{Deliveries: list(page.Deliveries), Next: page.Next, SearchedTo: instant(page.SearchedTo)}, q.cursor(err)
 	})
 }
 
