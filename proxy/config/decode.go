@@ -203,9 +203,13 @@ func Nearest(name string, options []string) string {
 	}
 	name = plain.Replace(strings.ToLower(name))
 	length := utf8.RuneCountInString(name)
-	best, least := "", max(min(length-1, 2), length/3)+1
+	best, least := "", 2*max(min(length-1, 2), length/3)+1
 	for _, o := range options {
-		if n := levenshtein.ComputeDistance(name, plain.Replace(o)); n < least {
+		n := 2 * levenshtein.ComputeDistance(name, plain.Replace(o))
+		if strings.HasPrefix(o, name[:min(1, len(name))]) {
+			n-- // of two as near the one that begins alike: ulr is url, not tls
+		}
+		if n < least {
 			best, least = o, n
 		}
 	}
