@@ -909,7 +909,7 @@ func TestParameters(t *testing.T) {
 	}
 	for body, want := range map[string]int{
 		`{"nope":1}`: 400, `{"route":1}`: 400, `{"state":"held"}`: 400, `{"reason":"x"}`: 400, `{"since":"x"}`: 400, `[]`: 400, `{`: 400, `{}{}`: 400,
-		`{"dry_run":"yes"}`: 400, `{"route":""}`: 400, `{"route":null}`: 202, `{"dry_run":true}`: 200, `{"state":"delivered","dry_run":true}`: 200, ``: 202, `{}`: 202, `{"route":"x"}`: 202,
+		`{"status":true}`: 400, `{"status":"5"}`: 400, `{"status":""}`: 400, `{"status":410}`: 202, `{"status":"5xx,410"}`: 202, `{"dry_run":"yes"}`: 400, `{"route":""}`: 400, `{"route":null}`: 202, `{"dry_run":true}`: 200, `{"state":"delivered","dry_run":true}`: 200, ``: 202, `{}`: 202, `{"route":"x"}`: 202,
 		`{"route":"` + strings.Repeat("x", 70000) + `"}`: 413,
 	} {
 		if a := s.post("/retry", body); a.status != want {

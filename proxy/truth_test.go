@@ -581,3 +581,26 @@ func TestSignalsStream(t *testing.T) {
 	leave()
 	s.until("it ends", func() bool { return !under() })
 }
+
+// What failed in one way is sent again, or given up, without the rest.
+func TestAmendByStatus(t *testing.T) {
+	box := (&answering{}).now(410)
+	s := start(t, "[[route]]\nname = \"crm\"\nurl = \"%s\"\nretry = { attempts = 1 }\n", box)
+	s.post("/signals", `[{"signal_type":"a"},{"signal_type":"a"},{"signal_type":"a"}]`)
+	s.settled()
+	box.now(503)
+	s.post("/signals", `{"signal_type":"b"}`)
+	s.settled()
+	for _, test := range []struct{ path, body, want string }{
+		{"/retry", `{"status":410,"dry_run":true}`, `{"matched":3}`},
+		{"/retry", `{"status":"5xx","dry_run":true}`, `{"matched":1}`},
+		{"/retry", `{"status":"4xx,503","dry_run":true}`, `{"matched":4}`},
+		{"/retry", `{"status":404,"dry_run":true}`, `{"matched":0}`},
+		{"/discard", `{"status":503}`, `{"matched":1}`},
+		{"/discard", `{"state":"dead","dry_run":true}`, `{"matched":3}`},
+	} {
+		if a := s.post(test.path, test.body); strings.TrimSpace(a.body) != test.want {
+			t.Errorf("%s %s: %s", test.path, test.body, a)
+		}
+	}
+}

@@ -137,7 +137,7 @@ func (f *LogFilter) match(e *Entry) bool {
 		(f.Signal == SignalID{} || f.Signal == e.Signal) &&
 		(f.Delivery == DeliveryID{} || f.Delivery == e.Delivery) &&
 		(len(f.Verdicts) == 0 || slices.Contains(f.Verdicts, e.Verdict)) &&
-		(len(f.Statuses) == 0 || slices.ContainsFunc(f.Statuses, func(s StatusRange) bool { return s.From <= e.Status && e.Status <= s.To })) &&
+		(len(f.Statuses) == 0 || within(f.Statuses, e.Status)) &&
 		(f.Text == "" || holds(e.Error, f.Text) || holds(e.Response, f.Text))
 }
 
@@ -274,12 +274,26 @@ func (f *Filter) bounds() (lo, hi []byte, err error) {
 	return lo, hi, nil
 }
 
-// match reads the signal only if the filter asks for its type.
+func within(ranges []StatusRange, status int) bool {
+	return slices.ContainsFunc(ranges, func(s StatusRange) bool { return s.From <= status && status <= s.To })
+}
+
+// match reads the last log entry, or the signal, only if the filter asks for
+// the status or the type.
 func (e *engine) match(f *Filter, r *record.Delivery) (bool, error) {
 	if f.Route != "" && !Glob(f.Route, e.routeName(r.Route)) ||
 		f.State != "" && f.State != e.senderOf(r.Route).state(r.State) ||
 		f.Reason != "" && f.Reason != r.Reason {
 		return false, nil
+	}
+	if len(f.Statuses) > 0 {
+		if r.Last == 0 {
+			return false, nil
+		}
+		last, err := e.store.Entry(r.Last)
+		if err != nil || last == nil || !within(f.Statuses, last.Status) {
+			return false, err
+		}
 	}
 	if f.Type == "" {
 		return true, nil

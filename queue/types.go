@@ -246,16 +246,17 @@ type SignalInfo struct {
 
 // Filter selects deliveries. Zero fields select all.
 type Filter struct {
-	State  State
-	Route  string // glob of * and ?
-	Type   string // the same
-	Body   string // the signal or the body has it
-	Signal SignalID
-	Reason Reason
-	Since  time.Time // of creation, inclusive
-	Until  time.Time // of creation, exclusive
-	Limit  int       // deliveries of a page, at least 1; ignored by RetryAll and DiscardAll
-	After  string    // a page's next; ignored by RetryAll and DiscardAll
+	State    State
+	Route    string // glob of * and ?
+	Type     string // the same
+	Body     string // the signal or the body has it
+	Signal   SignalID
+	Reason   Reason
+	Statuses []StatusRange // the last attempt's is in one of them
+	Since    time.Time     // of creation, inclusive
+	Until    time.Time     // of creation, exclusive
+	Limit    int           // deliveries of a page, at least 1; ignored by RetryAll and DiscardAll
+	After    string        // a page's next; ignored by RetryAll and DiscardAll
 }
 
 // Reshape makes the bodies of a stored signal anew, as the config of today

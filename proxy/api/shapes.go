@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"signalpost/queue"
@@ -120,14 +121,28 @@ type RetryOne struct {
 // Selection is the body of POST /retry and POST /discard: the deliveries that
 // match all of it. What is "" or left out selects all.
 type Selection struct {
-	Route   string `json:"route,omitempty"`
-	State   string `json:"state,omitempty"`
-	Reason  string `json:"reason,omitempty"`
-	Type    string `json:"signal_type,omitempty"`
-	Since   string `json:"since,omitempty"`   // of creation: RFC 3339, or a duration back
-	Until   string `json:"until,omitempty"`   // likewise
-	Reshape bool   `json:"reshape,omitempty"` // of POST /retry alone
-	DryRun  bool   `json:"dry_run,omitempty"` // only count them
+	Route   string   `json:"route,omitempty"`
+	State   string   `json:"state,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	Type    string   `json:"signal_type,omitempty"`
+	Status  Answered `json:"status,omitempty"`  // of the last attempt: 503, 5xx or 500,503
+	Since   string   `json:"since,omitempty"`   // of creation: RFC 3339, or a duration back
+	Until   string   `json:"until,omitempty"`   // likewise
+	Reshape bool     `json:"reshape,omitempty"` // of POST /retry alone
+	DryRun  bool     `json:"dry_run,omitempty"` // only count them
+}
+
+// Answered names statuses of answers: 503, 5xx, or a list such as 500,503. In JSON
+// a single one may be a number.
+type Answered string
+
+// UnmarshalJSON reads a string or a number.
+func (a *Answered) UnmarshalJSON(b []byte) error {
+	if _, err := strconv.Atoi(string(b)); err == nil {
+		*a = Answered(b)
+		return nil
+	}
+	return json.Unmarshal(b, (*string)(a))
 }
 
 // Matched is the answer to POST /retry and POST /discard: how many matched.

@@ -11,7 +11,7 @@ import (
 // readSelection reads the body of POST /retry or POST /discard, and makes a
 // filter of it; the state must be one of those given.
 func (f *Front) readSelection(r *http.Request, states []queue.State, further ...string) (v api.Selection, filter queue.Filter, err error) {
-	known := append(further, "route", "state", "reason", "signal_type", "since", "until", "dry_run")
+	known := append(further, "route", "state", "reason", "signal_type", "status", "since", "until", "dry_run")
 	members, err := f.readOrder(r, &v, known...)
 	if err != nil {
 		return v, filter, err
@@ -21,11 +21,12 @@ func (f *Front) readSelection(r *http.Request, states []queue.State, further ...
 			return v, filter, api.Refuse(http.StatusBadRequest, "%q is empty; leave it out or give it a value", name)
 		}
 	}
-	q := query{values: map[string]string{"state": v.State, "reason": v.Reason, "since": v.Since, "until": v.Until}}
+	q := query{values: map[string]string{"state": v.State, "reason": v.Reason, "status": string(v.Status), "since": v.Since, "until": v.Until}}
 	maps.DeleteFunc(q.values, func(_, value string) bool { return value == "" })
 	filter = queue.Filter{
 		Route: v.Route, Type: v.Type, Since: q.time("since"), Until: q.time("until"),
 		State: oneOf(&q, "state", states...), Reason: oneOf(&q, "reason", reasons...),
+		Statuses: listOf(&q, "status", statusesForm, statuses),
 	}
 	return v, filter, q.err
 }
@@ -78,8 +79,8 @@ func (f *Front) postDiscard(w http.ResponseWriter, r *http.Request, _ *query) er
 	if err != nil {
 		return err
 	}
-	if filter == (queue.Filter{}) {
-		return api.Refuse(http.StatusBadRequest, "say what to discard: at least one of route, state, reason, signal_type, since, until")
+	if v == (api.Selection{DryRun: v.DryRun}) {
+		return api.Refuse(http.StatusBadRequest, "say what to discard: at least one of route, state, reason, signal_type, status, since, until")
 	}
 	f.takesLong(w)
 	n, err := f.Queue.DiscardAll(r.Context(), filter, v.DryRun)
