@@ -29,7 +29,7 @@ func (r *rewriter) fromPrelude(name string, args ...*gojq.Query) *gojq.Query {
 		}
 		outer := *r
 		r.inner, r.depth, r.nodes = true, 0, 0
-		r.funcDef(q.FuncDefs[0], nil)
+		r.within(func() { r.funcDef(q.FuncDefs[0], nil) })
 		r.inner, r.depth, r.nodes = outer.inner, outer.depth, outer.nodes
 		r.defs = append(r.defs, q.FuncDefs[0])
 	}
@@ -80,6 +80,7 @@ func (r *rewriter) call(f *gojq.Func, s *scope) *gojq.Query {
 		r.variable(f.Name, s)
 		return term(&gojq.Term{Type: gojq.TermTypeFunc, Func: f})
 	}
+	r.whole()
 	defined := s.find(f.Name, len(f.Args))
 	if defined == nil && strings.HasPrefix(f.Name, "_") && !r.inner {
 		r.unknown(f)

@@ -9,7 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"fmt"
 	"github.com/itchyny/gojq"
+	"maps"
+	"slices"
 )
 
 // Each line of the list in doc.go is a case: what comes of it here, and that gojq has
@@ -157,6 +160,59 @@ func runStockShort(t *testing.T, src string, v any) (results []string, failed er
 		results = append(results, mustMarshal(w))
 		if len(results) > MaxResults {
 			return nil, nil
+		}
+	}
+}
+
+// What is not read of a signal makes no difference.
+func TestReads(t *testing.T) {
+	less := 0
+	for seed := range uint64(6_000) {
+		m := &maker{Rand: rand.New(rand.NewPCG(seed, 2))}
+		src := m.expression(m.IntN(4))
+		v := map[string]any{}
+		for _, name := range []string{"a", "b", "c", "é"} {
+			v[name] = decoded(t, m.value(2))
+		}
+		p, err := Compile(src)
+		if err != nil {
+			continue
+		}
+		reads := map[string]bool{}
+		if Join(nil, p).Reads(reads) {
+			continue
+		}
+		part := maps.Clone(v)
+		maps.DeleteFunc(part, func(name string, _ any) bool { return !reads[name] })
+		want, wantErr := p.Shape(nil, v, sampleVars)
+		got, gotErr := p.Shape(nil, part, sampleVars)
+		if kind := kindOf(wantErr); kind == "timeout" || kind == "memory" {
+			continue
+		}
+		if fmt.Sprintf("%s %v", got, gotErr) != fmt.Sprintf("%s %v", want, wantErr) {
+			t.Fatalf("seed %d: %s | %s = %s, %v; with only %v %s, %v", seed, mustMarshal(v), src, want, wantErr, reads, got, gotErr)
+		}
+		if len(part) < len(v) {
+			less++
+		}
+	}
+	t.Logf("%d expressions read only a part", less)
+	if less < 1000 {
+		t.Errorf("only %d expressions read a part", less)
+	}
+	for src, want := range map[string]string{
+		`.confidence >= 0.8`: "confidence", `{id, "source", n: .account.name, s: (.confidence * 100 | round), $route}`: "account confidence id source",
+		`.events[] | {a: .}`: "events", `"\(.a) \(.b | ascii_downcase)"`: "a b", `if .a then .b["c"] else ."d" // .e? end`: "a b d e",
+		`reduce .a[] as $x (0; . + $x)`: "a", `.a as [$x] | .b`: "a b", `@json "\(.a)"`: "a", `1`: "",
+		`.`: "all", `{a: .}`: "all", `keys`: "all", `.a = 1`: "all", `.[$route]`: "all", `..`: "all", `. as {$a} | $a`: "all", `{"\($route)"}`: "all", `.a, del(.b)`: "all",
+	} {
+		reads := map[string]bool{}
+		got := "all"
+		if !Join(nil, compiled(t, src)).Reads(reads) {
+			got = strings.Join(slices.Sorted(maps.Keys(reads)), " ")
+		}
+		if got != want {
+			t.Errorf("%s reads %q, want %q", src, got, want)
 		}
 	}
 }

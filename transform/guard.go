@@ -30,6 +30,7 @@ const own = "sp:"
 type checked struct {
 	query     *gojq.Query
 	functions []string // of package builtins
+	reads     reads
 	warnings  []Warning
 	filter    Warning // of the expression used as a filter; none without a text
 }
@@ -74,13 +75,13 @@ func check(src string) (*checked, error) {
 		vars = vars.with(name, 0)
 	}
 	filter := lintFilter(src, q)
-	r := &rewriter{src: src, uses: make(map[string]bool), functions: make(map[string]bool)}
+	r := &rewriter{src: src, root: true, reads: reads{members: make(map[string]bool)}, uses: make(map[string]bool), functions: make(map[string]bool)}
 	if err := r.guard(func() { q = r.query(q, vars) }); err != nil {
 		return nil, err
 	}
 	top := pipe(identity(), q)
 	top.FuncDefs = r.defs
-	return &checked{top, slices.Sorted(maps.Keys(r.functions)), r.warnings, filter}, nil
+	return &checked{top, slices.Sorted(maps.Keys(r.functions)), r.reads, r.warnings, filter}, nil
 }
 
 // A scope is the names an expression has bound itself at some place, the
@@ -111,6 +112,12 @@ func (s *scope) find(name string, arity int) *scope {
 	return nil
 }
 
+// reads are the members that an expression reads of a signal, at most.
+type reads struct {
+	whole   bool // all
+	members map[string]bool
+}
+
 // A rewriter rewrites one expression, in place.
 type rewriter struct {
 	inner     bool // this is a part of the prelude: it may use names with an underscore
@@ -118,10 +125,23 @@ type rewriter struct {
 	uses      map[string]bool // of the prelude, by name/arity
 	defs      []*gojq.FuncDef // the same, each behind those it uses
 	functions map[string]bool // of package builtins
+	root      bool            // what is rewritten may see the signal itself as its input
+	reads     reads
 	warnings  []Warning
 	depth     int
 	nodes     int
 }
+
+// within calls f for what does not see the signal itself.
+func (r *rewriter) within(f func()) {
+	root := r.root
+	r.root = false
+	f()
+	r.root = root
+}
+
+// whole notes that the input, all of it, is used.
+func (r *rewriter) whole() { r.reads.whole = r.reads.whole || r.root }
 
 // guard runs f, and returns the fault f stopped at.
 func (r *rewriter) guard(f func()) (err error) {

@@ -3,6 +3,7 @@ package transform
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -109,6 +110,18 @@ func (p *Pair) IsEmpty() bool { return p.both == nil }
 
 // Shapes reports that there is a transform.
 func (p *Pair) Shapes() bool { return p.shape != nil }
+
+// Reads adds the members of a signal that the two may read, or reports that they
+// may read all.
+func (p *Pair) Reads(members map[string]bool) (whole bool) {
+	for _, q := range []*Program{p.where, p.shape} {
+		if q != nil {
+			maps.Copy(members, q.checked.reads.members)
+			whole = whole || q.checked.reads.whole
+		}
+	}
+	return whole
+}
 
 // both is one expression for two, for the price of one run. It ends after the
 // first result of where, whose others nobody has asked for.

@@ -71,7 +71,13 @@ func (r *rewriter) query(q *gojq.Query, s *scope) *gojq.Query {
 		panic(faultAt(r.src, len(r.src), "", "the expression is empty, or ends after a definition: . passes all on"))
 	case gojq.OpPipe:
 		q.Left = r.query(q.Left, s)
-		q.Right = r.query(q.Right, r.patterns(q.Patterns, s))
+		s = r.patterns(q.Patterns, s)
+		right := func() { q.Right = r.query(q.Right, s) }
+		if len(q.Patterns) > 0 {
+			right()
+		} else {
+			r.within(right)
+		}
 		return q
 	case gojq.OpComma, gojq.OpAnd, gojq.OpOr, gojq.OpAlt:
 		q.Left, q.Right = r.query(q.Left, s), r.query(q.Right, s)
@@ -83,6 +89,9 @@ func (r *rewriter) query(q *gojq.Query, s *scope) *gojq.Query {
 }
 
 func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Query {
+	if op >= gojq.OpAssign {
+		r.whole()
+	}
 	switch op {
 	case gojq.OpAssign:
 		return r.fromPrelude("_assign", left, right)
@@ -214,9 +223,13 @@ func isConstantList(q *gojq.Query) bool {
 
 func (r *rewriter) head(t *gojq.Term, s *scope) *gojq.Term {
 	switch t.Type {
+	case gojq.TermTypeIdentity:
+		r.whole()
 	case gojq.TermTypeRecurse:
+		r.whole()
 		return paren(r.fromPrelude("recurse"))
 	case gojq.TermTypeIndex:
+		r.member(t.Index.Name, t.Index.Str)
 		r.index(t.Index, s)
 	case gojq.TermTypeFunc:
 		return paren(r.call(t.Func, s))
@@ -257,6 +270,9 @@ func (r *rewriter) head(t *gojq.Term, s *scope) *gojq.Term {
 func (r *rewriter) control(t *gojq.Term, s *scope) {
 	switch t.Type {
 	case gojq.TermTypeIf:
+		if t.If.Else == nil {
+			r.whole()
+		}
 		t.If.Cond, t.If.Then, t.If.Else = r.query(t.If.Cond, s), r.query(t.If.Then, s), r.query(t.If.Else, s)
 		for _, e := range t.If.Elif {
 			defer r.enter()() // gojq compiles each inside the one before
@@ -267,12 +283,13 @@ func (r *rewriter) control(t *gojq.Term, s *scope) {
 	case gojq.TermTypeReduce:
 		e := t.Reduce
 		e.Query, e.Start = r.query(e.Query, s), r.query(e.Start, s)
-		e.Update = r.query(e.Update, r.patterns(e.Patterns, s))
+		s = r.patterns(e.Patterns, s)
+		r.within(func() { e.Update = r.query(e.Update, s) })
 	case gojq.TermTypeForeach:
 		e := t.Foreach
 		e.Query, e.Start = r.query(e.Query, s), r.query(e.Start, s)
 		s = r.patterns(e.Patterns, s)
-		e.Update, e.Extract = r.query(e.Update, s), r.query(e.Extract, s)
+		r.within(func() { e.Update, e.Extract = r.query(e.Update, s), r.query(e.Extract, s) })
 	case gojq.TermTypeLabel:
 		t.Label.Body = r.query(t.Label.Body, s.with("*"+t.Label.Ident, 0))
 	case gojq.TermTypeBreak:
@@ -289,6 +306,9 @@ func (r *rewriter) object(t *gojq.Term, s *scope) *gojq.Term {
 		if strings.HasPrefix(kv.Key, "$") {
 			r.variable(kv.Key, s)
 		}
+		if kv.Val == nil && !strings.HasPrefix(kv.Key, "$") {
+			r.member(kv.Key, kv.KeyString)
+		}
 		constant = constant && kv.KeyQuery == nil && (kv.KeyString == nil || kv.KeyString.Queries == nil) &&
 			kv.Val != nil && isConstant(kv.Val)
 		kv.KeyString = r.str(kv.KeyString, s)
@@ -299,6 +319,18 @@ func (r *rewriter) object(t *gojq.Term, s *scope) *gojq.Term {
 		return t
 	}
 	return paren(pipe(term(t), r.own("_object/0")))
+}
+
+// member notes that a member of the input is used.
+func (r *rewriter) member(name string, str *gojq.String) {
+	if str != nil && str.Queries == nil {
+		name = str.Str
+	}
+	if name == "" {
+		r.whole()
+	} else if r.root {
+		r.reads.members[name] = true
+	}
 }
 
 func (r *rewriter) tostring() *gojq.Query { return r.own("tostring/0") }
@@ -318,7 +350,8 @@ func (r *rewriter) concat(str *gojq.String, s *scope, format func() *gojq.Query)
 	parts := make([]*gojq.Query, len(str.Queries))
 	for i, q := range str.Queries {
 		if parts[i] = q; q.Term == nil || q.Term.Str == nil {
-			parts[i] = pipe(r.query(q, s), format())
+			part := r.query(q, s)
+			r.within(func() { parts[i] = pipe(part, format()) })
 		}
 	}
 	return paren(r.sum(parts))

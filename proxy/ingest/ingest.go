@@ -155,7 +155,11 @@ func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, tr
 		return nil, err
 	}
 	// What decodes to much does so for one signal at a time, in the table's memory.
-	signals, batch, err := readSignals(body, lines, t.Shapes && json.Footprint(body) <= memory.Small)
+	reads := t.Reads
+	if json.Footprint(body) > memory.Small {
+		reads = nil
+	}
+	signals, batch, err := readSignals(body, lines, reads)
 	if err != nil {
 		return nil, err
 	}
@@ -268,8 +272,8 @@ func (o *offering) close() {
 }
 
 // readSignals finds the signals in a body: see [json.Signals]. An error is a problem.
-func readSignals(body []byte, lines, decode bool) (signals []json.Signal, batch bool, err error) {
-	signals, batch, err = json.Signals(body, lines, decode)
+func readSignals(body []byte, lines bool, reads func(name []byte) bool) (signals []json.Signal, batch bool, err error) {
+	signals, batch, err = json.Signals(body, lines, reads)
 	var fault *json.Error
 	if !errors.As(err, &fault) {
 		return signals, batch, err
@@ -287,7 +291,7 @@ func readSignals(body []byte, lines, decode bool) (signals []json.Signal, batch 
 // SignalType checks that a body is one signal, and returns its type. An error is
 // a problem.
 func SignalType(body []byte) (string, error) {
-	signals, batch, err := readSignals(body, false, false)
+	signals, batch, err := readSignals(body, false, nil)
 	switch {
 	case err != nil:
 		return "", err

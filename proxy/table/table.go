@@ -29,8 +29,10 @@ type Table struct {
 	// makes the table the running one sets them before.
 	Reloads []api.Reload
 	Routes  []*Route // in the order of the config
-	Shapes  bool     // some route has an expression, so that signals are decoded
 	byName  map[string]*Route
+
+	// Reads tells which members of a signal expressions read; nil if there are none.
+	Reads func(name []byte) bool
 }
 
 // A Route is a route of the config with the endpoint of its deliveries.
@@ -48,6 +50,7 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 		Routes: make([]*Route, 0, len(cfg.Routes)),
 		byName: make(map[string]*Route, len(cfg.Routes)),
 	}
+	reads, whole, shapes := make(map[string]bool), false, false
 	for i := range cfg.Routes {
 		r := &Route{Route: &cfg.Routes[i], pair: transform.Join(cfg.Routes[i].Where, cfg.Routes[i].Transform)}
 		var err error
@@ -56,8 +59,12 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 			return nil, fmt.Errorf("route %q: %w", r.Name, err)
 		}
 		t.Routes = append(t.Routes, r)
-		t.Shapes = t.Shapes || !r.pair.IsEmpty()
+		whole = r.pair.Reads(reads) || whole
+		shapes = shapes || !r.pair.IsEmpty()
 		t.byName[r.Name] = r
+	}
+	if shapes {
+		t.Reads = func(name []byte) bool { return whole || reads[string(name)] }
 	}
 	return t, nil
 }

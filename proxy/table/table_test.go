@@ -59,7 +59,7 @@ var sampleID = func() (id queue.SignalID) {
 // offered offers a signal to a table and returns a line for each delivery.
 func offered(t testing.TB, table *Table, body, only string) (lines []string, matched bool) {
 	t.Helper()
-	signals, _, err := json.Signals([]byte(body), false, true)
+	signals, _, err := json.Signals([]byte(body), false, table.Reads)
 	if err != nil {
 		t.Fatal(err)
 	}

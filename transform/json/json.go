@@ -36,7 +36,7 @@ func (e *Error) Error() string {
 // members of one name is kept. An escaped half of a surrogate pair is U+FFFD.
 // The value shares no memory with the text. An error is an [*Error].
 func Decode(text []byte) (v any, err error) {
-	e, fault := one(text, true)
+	e, fault := one(text, all)
 	if fault != nil {
 		return nil, fault
 	}
@@ -46,12 +46,14 @@ func Decode(text []byte) (v any, err error) {
 // Check reads a text that is one value, and says of what kind, in words: "an
 // object", "a string". An error is an [*Error].
 func Check(text []byte) (kind string, err error) {
-	e, fault := one(text, false)
+	e, fault := one(text, nil)
 	if fault != nil {
 		return "", fault
 	}
 	return words(e.kind), nil
 }
+
+func all([]byte) bool { return true }
 
 // Footprint is how many bytes of memory a text decodes to, at most. That is up to 70
 // times its size: a map of Go has room for eight members at least.

@@ -16,8 +16,9 @@ var errSyntax = errors.New("no JSON")
 // A reader goes through one text.
 type reader struct {
 	text   []byte
-	at     int  // of the next byte
-	decode bool // else values are checked, and nil
+	at     int                    // of the next byte
+	decode bool                   // else values are checked, and nil
+	reads  func(name []byte) bool // which members of a signal are decoded
 	depth  int
 
 	// Of the arrays and objects that are open, kept for the next text.
@@ -40,11 +41,11 @@ const (
 var readers = sync.Pool{New: func() any { return &reader{names: make(map[string]string)} }}
 
 // read has value read a text, and demands that nothing but white space is left.
-func read(text []byte, decode bool, value func(*reader) error) *Error {
+func read(text []byte, reads func(name []byte) bool, value func(*reader) error) *Error {
 	r := readers.Get().(*reader)
-	r.text, r.at, r.depth, r.decode = text, 0, 0, decode
+	r.text, r.at, r.depth, r.decode, r.reads = text, 0, 0, reads != nil, reads
 	defer func() {
-		r.text, r.items, r.members = nil, kept(r.items, maxScratch), kept(r.members, maxScratch)
+		r.text, r.reads, r.items, r.members = nil, nil, kept(r.items, maxScratch), kept(r.members, maxScratch)
 		readers.Put(r)
 	}()
 	err := value(r)
@@ -188,6 +189,8 @@ func (r *reader) object(e *element) (any, error) {
 		if r.next(); !r.skip(":") {
 			return errSyntax
 		}
+		decode := r.decode
+		r.decode = decode && (e == nil || escaped || r.reads(raw))
 		var v any
 		if e != nil && (string(raw) == "signal_type" || escaped && said(raw, true) == "signal_type") {
 			v, err = r.signalType(e)
@@ -197,6 +200,7 @@ func (r *reader) object(e *element) (any, error) {
 		if err == nil && r.decode {
 			r.members = append(r.members, member{r.name(raw, escaped), v})
 		}
+		r.decode = decode
 		return err
 	})
 	if err != nil || !r.decode {

@@ -16,17 +16,17 @@ const maxType = 256
 type Signal struct {
 	Raw  []byte // the bytes as they came: a part of the body
 	Type string // the last member signal_type
-	Doc  any    // what Decode makes of Raw, if that was asked for
+	Doc  any    // what Decode makes of Raw, of those members that were asked for
 }
 
 // Signals checks the body of a request, and finds the signals in it. One object
 // is one signal, with all the bytes of the body. The elements of an array, and
 // the values on the lines of NDJSON, are a batch: each signal is the bytes from its
 // first brace to its last. Whether all is JSON is judged first, then whether each
-// element is a signal, and whether there is one. With decode each is decoded on
-// the way. An error is an [*Error].
-func Signals(body []byte, lines, decode bool) (signals []Signal, batch bool, err error) {
-	l := list{decode: decode}
+// element is a signal, and whether there is one. Unless reads is nil they are decoded
+// on the way, but for members of a name that it says no to. An error is an [*Error].
+func Signals(body []byte, lines bool, reads func(name []byte) bool) (signals []Signal, batch bool, err error) {
+	l := list{reads: reads}
 	var fault *Error
 	switch {
 	case lines:
@@ -53,7 +53,7 @@ func Signals(body []byte, lines, decode bool) (signals []Signal, batch bool, err
 
 // A list is what has been found in a body so far.
 type list struct {
-	decode  bool
+	reads   func(name []byte) bool
 	signals []Signal
 	n       int    // elements, signals or not
 	fault   *Error // of the first that is no signal
@@ -76,7 +76,7 @@ func (l *list) lines(body []byte) *Error {
 
 // text reads a text that is one value, which is a signal of the bytes raw.
 func (l *list) text(text, raw []byte) *Error {
-	e, fault := one(text, l.decode)
+	e, fault := one(text, l.reads)
 	if fault != nil {
 		fault.Index = l.n
 		return fault
@@ -88,7 +88,7 @@ func (l *list) text(text, raw []byte) *Error {
 // array reads an array whose elements are the signals.
 func (l *list) array(body []byte) *Error {
 	ended := false
-	fault := read(body, l.decode, func(r *reader) error {
+	fault := read(body, l.reads, func(r *reader) error {
 		r.next()
 		err := r.list(']', func() error {
 			e, err := r.element()
@@ -139,8 +139,8 @@ type element struct {
 }
 
 // one reads a text that is one value.
-func one(text []byte, decode bool) (e element, fault *Error) {
-	fault = read(text, decode, func(r *reader) (err error) {
+func one(text []byte, reads func(name []byte) bool) (e element, fault *Error) {
+	fault = read(text, reads, func(r *reader) (err error) {
 		e, err = r.element()
 		return err
 	})
