@@ -1646,11 +1646,11 @@ func TestBatchOfRunaways(t *testing.T) {
 [[route]]
 name = "odd"
 url = "%s/odd"
-transform = 'if .n % 50 == 0 then .n else last(repeat(1)) end'
+transform = 'if .n % 10 == 0 then .n else last(repeat(1)) end'
 paused = true
 `, http.NotFoundHandler())
 	var lines strings.Builder
-	for n := range 100 {
+	for n := range 20 {
 		fmt.Fprintf(&lines, `{"signal_type":"a","n":%d}`+"\n", n)
 	}
 	a := s.do("POST", "/signals", lines.String(), "Content-Type", isLines)
@@ -1660,7 +1660,7 @@ paused = true
 			Deliveries []struct{ ID string }
 		}
 	}
-	if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != http.StatusAccepted || len(got.Signals) != 100 {
+	if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != http.StatusAccepted || len(got.Signals) != 20 {
 		t.Fatalf("%s %v", a, err)
 	}
 	for n, signal := range got.Signals {
@@ -1673,7 +1673,7 @@ paused = true
 		}
 		s.get("/deliveries/"+signal.Deliveries[0].ID, &d)
 		want, reason := "dead", "transform"
-		if n%50 == 0 {
+		if n%10 == 0 {
 			want, reason = "pending", ""
 		}
 		if d.State != want || d.Reason != reason || d.SignalBody.N != n {

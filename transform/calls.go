@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,6 +65,7 @@ func (r *rewriter) funcDef(fd *gojq.FuncDef, s *scope) *scope {
 }
 
 func (r *rewriter) variable(name string, s *scope) {
+	r.reads.variables = r.reads.variables || slices.Contains(varNames, name)
 	if s.find(name, 0) != nil {
 		return
 	}

@@ -79,6 +79,9 @@ func check(src string) (*checked, error) {
 	if err := r.guard(func() { q = r.query(q, vars) }); err != nil {
 		return nil, err
 	}
+	if filter.Msg == "" && !r.reads.whole && !r.reads.variables && len(r.reads.members) == 0 {
+		filter = isSame
+	}
 	top := pipe(identity(), q)
 	top.FuncDefs = r.defs
 	return &checked{top, slices.Sorted(maps.Keys(r.functions)), r.reads, r.warnings, filter}, nil
@@ -114,8 +117,9 @@ func (s *scope) find(name string, arity int) *scope {
 
 // reads are the members that an expression reads of a signal, at most.
 type reads struct {
-	whole   bool // all
-	members map[string]bool
+	whole     bool // all
+	members   map[string]bool
+	variables bool // beside it: some that are bound
 }
 
 // A rewriter rewrites one expression, in place.

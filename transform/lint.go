@@ -1,6 +1,8 @@
 package transform
 
 import (
+	"slices"
+
 	"github.com/itchyny/gojq"
 
 	"signalpost/transform/budget"
@@ -48,24 +50,39 @@ func (r *rewriter) lint(f *gojq.Func) {
 			r.warnings = append(r.warnings, warning(r.src, findString(r.src, s), budget.Clip(err.Error(), budget.MaxMessage)))
 		}
 	}
-	if re, ok := literal(f.Args[0]); ok {
+	pattern, flags := f.Args[0], (*gojq.Query)(nil)
+	if flagsAt > 0 {
+		flags = f.Args[flagsAt]
+	} else if t := pattern.Term; t != nil && t.Type == gojq.TermTypeArray && t.Array.Query != nil && t.Array.Query.Op == gojq.OpComma {
+		pattern, flags = t.Array.Query.Left, t.Array.Query.Right // test([re, flags])
+	}
+	if re, ok := literal(pattern); ok {
 		_, _, err := builtins.ParseRegexp(re, "")
 		warn(re, err)
 	}
-	if flagsAt > 0 {
-		flags, _ := literal(f.Args[flagsAt])
-		_, _, err := builtins.ParseRegexp("", flags)
-		warn(flags, err)
+	if s, ok := literal(flags); ok {
+		_, _, err := builtins.ParseRegexp("", s)
+		warn(s, err)
 	}
 }
 
-// literal is the text of q, if it is a string without interpolations.
+// literal is the text of q, if it is strings without interpolations, put together.
 func literal(q *gojq.Query) (s string, ok bool) {
-	if q.Term == nil || q.Term.Type != gojq.TermTypeString || !isConstant(q) {
-		return "", false
+	switch {
+	case q == nil:
+	case q.Op == gojq.OpAdd:
+		left, ok1 := literal(q.Left)
+		right, ok2 := literal(q.Right)
+		return left + right, ok1 && ok2
+	case q.Term != nil && q.Term.Type == gojq.TermTypeQuery && len(q.Term.SuffixList) == 0:
+		return literal(q.Term.Query)
+	case q.Term != nil && q.Term.Type == gojq.TermTypeString && isConstant(q):
+		return q.Term.Str.Str, true
 	}
-	return q.Term.Str.Str, true
+	return "", false
 }
+
+var isSame = Warning{0, 1, 1, "the filter gives the same for every signal"}
 
 // lintFilter is the warning of an expression used as a filter, before it is
 // rewritten.
@@ -74,8 +91,8 @@ func lintFilter(src string, q *gojq.Query) Warning {
 		msg := "a filter that assigns with " + op.String() + " passes every signal: compare with =="
 		return warning(src, findOperator(src, op.String()), msg)
 	}
-	if isSame(q) {
-		return warning(src, 0, "the filter gives the same for every signal")
+	if truthOf(q, nil) != 0 {
+		return isSame
 	}
 	return Warning{}
 }
@@ -106,26 +123,66 @@ func assigns(q *gojq.Query) gojq.Operator {
 	return 0
 }
 
-// isSame reports whether q has the same truth for every signal, as far as that is
-// obvious.
-func isSame(q *gojq.Query) bool {
-	if t := q.Term; t != nil {
-		if len(t.SuffixList) > 0 {
-			return false
-		}
-		switch t.Type {
-		case gojq.TermTypeQuery:
-			return isSame(t.Query)
-		case gojq.TermTypeArray, gojq.TermTypeObject, gojq.TermTypeString:
-			return true
-		}
-		return isConstant(q)
+// truthOf is 1 if q, as a filter, passes every signal, -1 if none, as far as that is
+// obvious, else 0. Around it the functions are defined.
+func truthOf(q *gojq.Query, defs []*gojq.FuncDef) int {
+	defs = slices.Concat(defs, q.FuncDefs)
+	if q.Term != nil {
+		return truthOfTerm(q.Term, defs)
 	}
+	if q.Op >= gojq.OpAssign {
+		return 1 // it is the signal
+	}
+	if q.Op == 0 {
+		return 0
+	}
+	left, right := truthOf(q.Left, defs), truthOf(q.Right, defs)
 	switch q.Op {
 	case gojq.OpPipe:
-		return isSame(q.Right)
-	case gojq.OpAnd, gojq.OpOr:
-		return isSame(q.Left) && isSame(q.Right)
+		if t := q.Right.Term; t != nil && t.Type == gojq.TermTypeFunc && t.Func.Name == "not" && len(t.SuffixList) == 0 {
+			return -left
+		}
+		return right
+	case gojq.OpOr:
+		return max(left, right)
+	case gojq.OpAnd:
+		return min(left, right)
+	case gojq.OpComma, gojq.OpAlt: // a first result that is true
+		return max(left, 0)
 	}
-	return q.Left != nil && isConstant(q.Left) && isConstant(q.Right)
+	return 0
+}
+
+func truthOfTerm(t *gojq.Term, defs []*gojq.FuncDef) int {
+	if len(t.SuffixList) > 0 {
+		return 0
+	}
+	switch t.Type {
+	case gojq.TermTypeQuery:
+		return truthOf(t.Query, defs)
+	case gojq.TermTypeArray, gojq.TermTypeObject, gojq.TermTypeString, gojq.TermTypeFormat, gojq.TermTypeNumber, gojq.TermTypeTrue:
+		return 1
+	case gojq.TermTypeNull, gojq.TermTypeFalse:
+		return -1
+	case gojq.TermTypeFunc:
+		f := t.Func
+		for i, def := range slices.Backward(defs) {
+			if def.Name == f.Name && len(def.Args)+len(f.Args) == 0 {
+				return truthOf(def.Body, defs[:i])
+			}
+		}
+		switch signature(f.Name, len(f.Args)) {
+		case "empty/0":
+			return -1
+		case "select/1":
+			return truthOf(f.Args[0], defs)
+		}
+	case gojq.TermTypeIf:
+		if t.If.Else != nil && len(t.If.Elif) == 0 {
+			if then := truthOf(t.If.Then, defs); then == truthOf(t.If.Else, defs) {
+				return then
+			}
+		}
+	}
+	return 0
 }

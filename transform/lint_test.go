@@ -40,8 +40,15 @@ func TestWarnings(t *testing.T) {
 		{`"a" and (null)`, true, "1:1 the same"},
 		{`[.a]`, true, "1:1 the same"},
 		{`{a}`, true, "1:1 the same"},
-		{`.a`, true, ""}, {`.a and true`, true, ""}, {`any`, true, ""}, {`"a".b`, true, ""}, {`-.a`, true, ""}, {`[.a] == []`, true, ""},
-		{`$route == "crm"`, true, ""}, {`empty`, true, ""}, {`.confidence >= 0.8`, true, ""},
+		{`true or .a`, true, "1:1 the same"}, {`.a | (. or "b")`, true, "1:1 the same"}, {`false and .a`, true, "1:1 the same"}, {`empty`, true, "1:1 the same"},
+		{`.a = 1 | not`, true, "1:1 the same"}, {`def f: .a = 1; f`, true, "1:1 the same"},
+		{`1 as $x | $x > 2`, true, "1:1 the same"}, {`[1, 2] | length == 2`, true, "1:1 the same"}, {`"a".b`, true, "1:1 the same"},
+		{`if .a then "b" else 1 end`, true, "1:1 the same"}, {`select(true)`, true, "1:1 the same"}, {`select(.a) | not`, true, ""},
+		{`.a, true`, true, ""}, {`empty, .a`, true, ""}, {`.a // false`, true, ""}, {`def f: f; f`, true, ""}, {`def empty: .a; empty`, true, ""}, {`.a or false`, true, ""},
+		{`test(["(", "g"])`, false, "1:7 missing closing"}, {`test(["a", "x"])`, false, "1:12 unsupported"}, {`.a | test("a" + "(")`, false, "1:1 missing closing"},
+		{`test(("a") + "b" + "["; "g")`, false, "1:1 missing closing"}, {`test(["a", "g"]), test([.a, "g"]), test("(" + .a)`, false, ""},
+		{`.a`, true, ""}, {`.a and true`, true, ""}, {`any`, true, ""}, {`-.a`, true, ""}, {`[.a] == []`, true, ""},
+		{`$route == "crm"`, true, ""}, {`.confidence >= 0.8`, true, ""},
 	} {
 		p, err := Compile(c.src)
 		if err != nil {

@@ -397,6 +397,12 @@ func TestLongNumbers(t *testing.T) {
 			t.Errorf("%s took %v", src, took)
 		}
 	}
+	// Nor does one that stands beside what is large and not compared.
+	for range 10 {
+		if _, err := compiled(t, `{a: .n, z: [range(20000)]} == {a: 1, z: []}`).Shape(nil, v, Vars{}); kindOf(err) != "failed" {
+			t.Fatalf("behind a large member: %v", err)
+		}
+	}
 }
 
 func FuzzCompile(f *testing.F) {

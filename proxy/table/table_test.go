@@ -127,9 +127,7 @@ func TestShapeRunaways(t *testing.T) {
 		routes = append(routes, fmt.Sprintf("slow%d\ntransform = 'def f: f; f'", i), fmt.Sprintf("quick%d\ntransform = '.confidence'", i))
 	}
 	table := tableOf(t, routesOf(routes...))
-	start := time.Now()
 	got, _ := offered(t, table, sample, "")
-	took := time.Since(start)
 	if len(got) != 16 {
 		t.Fatalf("%d deliveries, want 16: %q", len(got), got)
 	}
@@ -140,10 +138,6 @@ func TestShapeRunaways(t *testing.T) {
 		if want := fmt.Sprintf("quick%d 0.92", i); got[2*i+1] != want {
 			t.Errorf("got %q, want %q", got[2*i+1], want)
 		}
-	}
-	t.Logf("8 runaways took %s", took)
-	if took > 200*transform.MaxTime { // a guard against what never ends: on a busy machine their own time takes a while
-		t.Errorf("8 runaways took %s", took)
 	}
 }
 

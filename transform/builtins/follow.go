@@ -60,42 +60,45 @@ func (f *Frame) checkFollow(v any) error {
 	return cmp.Or(err, f.spend(ns, 0))
 }
 
-// checkCompare stands before a comparison, which takes as long as the smaller of
-// the two.
+// checkCompare stands before a comparison.
 func (f *Frame) checkCompare(a, b any) error {
+	left := f.all()
+	err := f.pair(a, b, &left, 0)
+	return cmp.Or(err, f.spend(f.all()-left, 0))
+}
+
+// pair takes from left how long gojq takes to compare a with b: all that has a
+// counterpart in the other.
+func (f *Frame) pair(a, b any, left *int, depth int) (err error) {
+	if depth > maxNesting {
+		return f.tooDeep()
+	}
+	*left -= 30
 	switch a := a.(type) {
 	case string:
 		if b, ok := b.(string); ok {
-			return f.spend(min(len(a), len(b))/16, 0)
+			*left -= min(len(a), len(b)) / 16
+			return nil
 		}
 	case []any:
-		if _, ok := b.([]any); ok {
-			return f.checkPair(a, b)
+		if b, ok := b.([]any); ok {
+			for i := 0; i < min(len(a), len(b)) && *left > 0 && err == nil; i++ {
+				err = f.pair(a[i], b[i], left, depth+1)
+			}
+			return err
 		}
 	case map[string]any:
-		if _, ok := b.(map[string]any); ok {
-			return f.checkPair(a, b)
+		if b, ok := b.(map[string]any); ok {
+			*left -= sortTime(len(a)) + sortTime(len(b))
+			for name, v := range a {
+				if w, ok := b[name]; ok && *left > 0 && err == nil {
+					err = f.pair(v, w, left, depth+1)
+				}
+			}
+			return err
 		}
 	}
 	return f.checkNumbers(a, b)
-}
-
-func (f *Frame) checkPair(a, b any) error {
-	const little = 10_000
-	for _, most := range []int{little, f.all()} {
-		x, err := f.follow(a, most)
-		if err != nil {
-			return err
-		}
-		y, err := f.follow(b, most)
-		if err != nil {
-			return err
-		}
-		if x, y := 2*x, 2*y; min(x, y) < most || most > little {
-			return f.spend(min(x, y), 0)
-		}
-	}
-	return nil
 }
 
 func (f *Frame) checkSort(v any) error {
