@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -61,20 +60,25 @@ was under way is sent again after the next start. SIGHUP has it read its config
 again, which it also does by itself when a file changes that the config is made
 of.`,
 		Example: "  signalpost run\n  signalpost run --config /etc/signalpost/signalpost.toml",
-		RunE:    run,
+		RunE: func(c *cobra.Command, _ []string) error {
+			err := run(c)
+			if err != nil { // who should read that may stall
+				time.AfterFunc(time.Second, func() { os.Exit(1) })
+			}
+			return err
+		},
 	}
 	cli.ConfigFlag(c)
 	return c
 }
 
 // run is the sidecar's life: from its config to its last attempt.
-func run(c *cobra.Command, _ []string) error {
+func run(c *cobra.Command) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	// Whoever reads what it says may stall, or go away; it lives, and ends, all the same.
 	signal.Ignore(syscall.SIGPIPE)
-	c.Root().SetErr(impatient{os.Stderr})
 	tune()
 	syscall.Umask(0o077) // what is stored is for nobody else, also where the folder is somebody else's
 	// net/http tells the standard logger what receivers send unasked, unmasked.
@@ -129,22 +133,6 @@ func run(c *cobra.Command, _ []string) error {
 			}
 		}
 	}
-}
-
-// An impatient writer gives up on a reader that does not read.
-type impatient struct{ to io.Writer }
-
-func (w impatient) Write(b []byte) (int, error) {
-	text, written := bytes.Clone(b), make(chan struct{})
-	go func() {
-		defer close(written)
-		w.to.Write(text)
-	}()
-	select {
-	case <-written:
-	case <-time.After(time.Second):
-	}
-	return len(b), nil
 }
 
 // notify tells the service manager how the sidecar fares, where it asks to be
