@@ -178,6 +178,8 @@ func printLog(p term.Page, page api.LogPage, now time.Time) {
 		show(e)
 	}
 	switch {
+	case page.SearchedTo != nil:
+		p.Printf("%s\n", p.In(term.Dim, "looked back to "+clock(*page.SearchedTo, now)+"; further: --after "+page.Next))
 	case page.Next != "":
 		p.Printf("%s\n", p.In(term.Dim, "older ones: --after "+page.Next))
 	case len(page.Entries) == 0:

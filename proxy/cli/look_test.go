@@ -119,8 +119,11 @@ func TestLook(t *testing.T) {
 			s, problems := troubled(longNames...)
 			printStatus(p, s, problems, now)
 		},
-		"log":        func(p term.Page) { printLog(p, entries(short...), now) },
-		"log-long":   func(p term.Page) { printLog(p, entries(longNames...), now) },
+		"log":      func(p term.Page) { printLog(p, entries(short...), now) },
+		"log-long": func(p term.Page) { printLog(p, entries(longNames...), now) },
+		"log-far": func(p term.Page) {
+			printLog(p, api.LogPage{Next: "c_1", SearchedTo: backTo(50 * time.Hour)}, now)
+		},
 		"stats":      func(p term.Page) { printStats(p, stats(short...), now) },
 		"stats-long": func(p term.Page) { printStats(p, stats(longNames...), now) },
 	} {
