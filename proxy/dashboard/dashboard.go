@@ -1,6 +1,11 @@
 // Package dashboard is the page at /, embedded in the binary: HTML, CSS and
 // ES modules as they were written, with no build step.
 //
+// Nothing of others is in it. A charting library would draw the easy part: uPlot
+// paints a canvas, and stacks, hatching of what is unknown, marks, reading by
+// keyboard and touch, and both colour schemes would be ours to paint all the same.
+// As SVG they are elements, which style sheets, tests and screen readers reach.
+//
 // It holds no data and reads none. The browser fetches that through the JSON
 // API, like any other client; so nothing here may import the queue, the proxy
 // or a library.

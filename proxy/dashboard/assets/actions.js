@@ -1,155 +1,168 @@
-// What changes something: send again, discard, pause, resume. Each is a dialog
-// that says what will happen, with the count the sidecar gives, before it does.
+// What changes something: send again, discard, pause, resume. Each is a dialog that
+// says what will happen, with the count the sidecar gives, before it does, then how
+// far it is; it can be stopped.
 
-import { dialog, el, notice, put, sentence } from "./dom.js";
-import { count, many, moment } from "./format.js";
-import { post } from "./api.js";
+import { button, dialog, el, notice, put } from "./dom.js";
+import { count, many, moment, sentence } from "./format.js";
+import { get, post, Problem } from "./api.js";
 import { look } from "./live.js";
 
-// confirm asks, does, and says what came of it. prepare, unless null, runs
-// first and fills the body; it returns whether there is anything to do. act
-// returns the words for what was done.
-function confirm({ title, body, verb, danger = false, prepare, act, done }) {
+const SLICE = 1000; // deliveries asked for at once
+const AT_ONCE = 4; // requests under way
+
+// confirm asks, does, and says what came of it. prepare, if given, runs first and
+// fills the body; it returns whether there is anything to do. act gets a progress
+// to tell, and a signal that stops it; it returns the words for what was done.
+function confirm({ title, body, verb, danger = false, prepare = async () => true, act, done }) {
   const end = new AbortController();
-  const fault = el("p", { class: "bad", role: "alert" });
-  const button = el("button", { type: "button", class: danger ? "danger" : "primary", disabled: true, onclick: async () => {
-    button.disabled = true;
-    put(fault);
-    try {
-      const said = await act(button);
-      d.close();
-      notice(said);
-      look();
-      done?.();
-    } catch (err) {
-      put(fault, sentence(err.message));
-      button.disabled = false;
-    }
-  } }, verb);
-  const d = dialog({ title, body: [body, fault], actions: button, closed: () => end.abort() });
-  const ready = async () => {
-    button.disabled = true;
-    put(fault);
-    try {
-      const go = prepare ? await prepare(end.signal, button) : true;
-      if (end.signal.aborted) return;
-      button.disabled = !go;
-      if (go && !d.contains(document.activeElement)) button.focus();
-    } catch (err) {
-      if (!end.signal.aborted) put(fault, sentence(err.message));
-    }
+  let stop = null; // while it acts
+  const fault = el("p", { class: "bad", role: "alert" }), tally = el("p", { class: "quiet", role: "status" });
+  const meter = el("progress", { max: 1, hidden: true, "aria-label": "Progress" });
+  const progress = (value, max) => {
+    Object.assign(meter, { hidden: max < 2, max, value });
+    if (max > 1) put(tally, `${count(value)} of ${count(max)}`);
   };
-  ready();
-  return { ready, dialog: d };
+  const run = async () => {
+    stop = new AbortController();
+    go.disabled = true;
+    put(cancel, "Stop");
+    put(fault);
+    try {
+      notice(await act(progress, stop.signal));
+      d.close();
+    } catch (err) {
+      put(fault, stop.signal.aborted ? `Stopped. ${tally.textContent ? `${tally.textContent} are done.` : ""}` : sentence(err.message));
+      put(cancel, "Close");
+    }
+    stop = null;
+    look();
+    done?.();
+  };
+  const go = el("button", { type: "button", class: danger ? "danger" : "primary", disabled: true, onclick: run }, verb);
+  const d = dialog({ title, body: [body, meter, tally, fault], actions: go, closed: () => end.abort() });
+  const cancel = d.querySelector(".cancel");
+  cancel.onclick = () => (stop ? stop.abort() : d.close());
+  d.oncancel = (e) => {
+    if (stop) e.preventDefault();
+    stop?.abort();
+  };
+  prepare(end.signal, go).then((some) => {
+    go.disabled = !some;
+    if (some) go.focus();
+  }, (err) => end.signal.aborted || put(fault, sentence(err.message)));
 }
+
+const AGAIN = { path: "retry", title: (what) => `Send ${what} again?`, verb: (n) => (n ? `Send ${n} again` : "Send again"), would: "sent again", done: "due now" };
+const DISCARD = { path: "discard", title: (what) => `Discard ${what}?`, verb: (n) => (n ? `Discard ${n}` : "Discard"), would: "discarded", done: "discarded", danger: true };
+const schedule = "Each is due at once, with the schedule of retries anew and the same webhook-id, by which a receiver can tell what it has had. ";
+const over = "They become dead, reason discarded: nothing further of them is sent. They can be sent again as long as they are kept.";
 
 // shape lets one choose between the body as it was and a new one.
-function shape(forced) {
+function shape(forced, fresh) {
   const radio = (value, title, text, off) => el("label", { class: "choice" },
-    el("input", { type: "radio", name: "shape", value, checked: forced ? value === "new" : value === "old", disabled: off }),
-    el("span", {}, el("b", {}, title), " ", text));
-  const box = el("fieldset", {}, el("legend", {}, "Body"),
-    radio("old", "As it was.", "The same bytes as before.", forced),
+    el("input", { type: "radio", name: "shape", value, checked: (forced || fresh) === (value === "new"), disabled: off }), el("span", {}, el("b", {}, title), " ", text));
+  return el("fieldset", {}, el("legend", {}, "Body"), radio("old", "As it was.", "The same bytes as before.", forced),
     radio("new", "Reshaped.", "The stored signal goes through today's where and transform. If it does not pass any more, the delivery is dead, reason filtered; further results are new deliveries."));
-  return { box, reshape: () => box.querySelector(":checked").value === "new" };
 }
 
-export function resend(d, done) {
-  const s = shape(d.reason === "transform");
-  const notes = {
-    delivered: "It was delivered before: the receiver gets it a second time, under the same webhook-id, by which it can tell.",
-    pending: "It is waiting for its next attempt: that becomes due now.",
-    dead: "It is dead: it comes back to life.",
+// amend does a kind of thing to some deliveries: {ids}, or {filter} for all that match it.
+function amend(kind, { ids, filter }, { text, done, forced = false, fresh = false }) {
+  const box = kind === AGAIN && shape(forced, fresh), n = el("p", {}, "Counting…");
+  let matched = 0;
+  const options = () => (box ? { reshape: box.querySelector(":checked").value === "new" } : {});
+  const counted = async (signal, go) => {
+    ({ matched } = JSON.parse(await post(`/${kind.path}`, { ...filter, dry_run: true }, signal)));
+    put(n, el("b", { class: "big" }, count(matched)), ` ${filter.state || "pending, held or dead"} ${matched === 1 ? "delivery" : "deliveries"}`, words(filter), matched ? ` would be ${kind.would}.` : " match: there is nothing to do.");
+    put(go, kind.verb(count(matched)));
+    return matched > 0;
   };
   confirm({
-    title: "Send this delivery again?", verb: "Send again", done,
-    body: [el("p", {}, `One attempt to ${d.route} is due at once, as number ${d.attempts + 1}; if it fails, the schedule of retries starts anew. `, notes[d.state] ?? ""),
-      d.reason === "transform" && el("p", {}, "Its expression failed, so there is no body yet: it is made by today's expressions."), s.box],
-    act: async () => {
-      await post(`/deliveries/${d.id}/retry`, { reshape: s.reshape() });
-      return "Due now: its attempt appears in the log.";
-    },
-  });
-}
-
-export function discard(d, done) {
-  confirm({
-    title: "Discard this delivery?", verb: "Discard", danger: true, done,
-    body: el("p", {}, "It becomes dead, reason discarded: nothing further is sent. An attempt that is under way is the last. It can be sent again later, as long as it is kept."),
-    act: async () => {
-      const { state } = JSON.parse(await post(`/deliveries/${d.id}/discard`));
-      return state === "dead" ? "Discarded." : "Discarded: the attempt that is under way is the last.";
+    title: kind.title(filter ? `${filter.state || "all unfinished and dead"} deliveries` : ids.length === 1 ? "this delivery" : many(ids.length, "delivery")),
+    verb: kind.verb(ids?.length > 1 && count(ids.length)), danger: kind.danger, done, body: [filter && n, text, box], prepare: filter && counted,
+    act: async (progress, signal) => {
+      if (filter) return `${many(await slices(`/${kind.path}`, { ...filter, ...options() }, matched, progress, signal), "delivery")} ${kind.done}.`;
+      const { fine, refused, why } = await each(ids, (id) => post(`/deliveries/${id}/${kind.path}`, options()), progress, signal);
+      if (refused === ids.length) throw new Error(why);
+      return `${ids.length === 1 ? kind.done[0].toUpperCase() + kind.done.slice(1) : `${many(fine, "delivery")} ${kind.done}`}.${refused ? ` ${count(refused)} refused: ${sentence(why)}` : ""}`;
     },
   });
 }
 
 // words says a filter in a sentence's end.
 function words(f) {
-  const list = [];
-  if (f.route) list.push(["to ", el("b", {}, f.route)]);
-  if (f.signal_type) list.push(["of type ", el("b", {}, f.signal_type)]);
-  if (f.reason) list.push(["with the reason ", el("b", {}, f.reason)]);
-  if (f.since) list.push(["made since ", el("b", {}, stamp(f.since))]);
-  if (f.until) list.push(["made before ", el("b", {}, stamp(f.until))]);
-  return list.flatMap((x) => [" ", ...x]);
+  const stamp = (s) => (/^\d{4}-/.test(s) ? moment(s) : `${s} ago`);
+  const say = { route: "to ", signal_type: "of type ", status: "answered ", reason: "with the reason ", since: "made since ", until: "made before " };
+  return Object.entries(say).filter(([name]) => f[name]).flatMap(([name, word]) => [" ", word, el("b", {}, name === "since" || name === "until" ? stamp(f[name]) : f[name])]);
 }
 
-const stamp = (s) => (/^\d{4}-/.test(s) ? moment(s) : `${s} ago`);
-
-function wish(f, more) {
-  return { ...Object.fromEntries(Object.entries(f).filter(([, v]) => v)), ...more };
+export function resend(d, done, fresh = false) {
+  const notes = {
+    delivered: "It was delivered before: the receiver gets it a second time, under the same webhook-id, by which it can tell.",
+    pending: "It is waiting for its next attempt: that becomes due now.",
+    dead: "It is dead: it comes back to life.",
+  };
+  const forced = d.reason === "transform";
+  amend(AGAIN, { ids: [d.id] }, { done, forced, fresh, text: el("p", {}, `One attempt to ${d.route} is due at once, as number ${d.attempts + 1}; if it fails, the schedule of retries starts anew. `, notes[d.state],
+    forced && " Its expression failed, so there is no body yet: it is made by today's expressions.") });
 }
 
-export function resendMany(f, done) {
-  const filter = { ...f, state: f.state || "dead" };
-  const s = shape(filter.reason === "transform");
-  const n = el("p", {}, "Counting…");
+export const discard = (d, done) => amend(DISCARD, { ids: [d.id] }, { done, text: el("p", {}, "It becomes dead, reason discarded: nothing further is sent. An attempt that is under way is the last. It can be sent again later, as long as it is kept.") });
+export const resendThese = (ids, done) => amend(AGAIN, { ids }, { done, text: el("p", {}, schedule) });
+export const discardThese = (ids, done) => amend(DISCARD, { ids }, { done, text: el("p", {}, over) });
+export const discardAll = (filter, done) => amend(DISCARD, { filter }, { done, text: el("p", {}, over) });
+export const resendAll = (f, done) => amend(AGAIN, { filter: { ...f, state: f.state || "dead" } }, { done, forced: f.reason === "transform",
+  text: el("p", {}, schedule, "Those that died of their expression are reshaped in any case; those of routes that are gone are left as they are.") });
+
+// turnRoute pauses a route, or resumes a paused one; turn is the button for it.
+export function turnRoute(r) {
+  const paused = r.state === "paused", config = paused && r.paused_by.includes("config"), verb = paused ? "Resume" : "Pause", waiting = many(r.pending, "delivery");
+  const text = config ? "The config pauses it: take paused = true out of its [[route]], and the sidecar resumes it by itself."
+    : paused && r.pending ? `${waiting} waiting for ${r.name}: those that are due are sent at once, within the route's limits.`
+      : paused ? `Deliveries to ${r.name} are sent again as they come.`
+        : `Signals go on being accepted and queued for ${r.name}, and nothing is sent${r.pending ? `: ${waiting} waiting now` : ""}. The pause outlasts restarts. A delivery that waits longer than queue.max_age becomes dead.`;
   confirm({
-    title: `Send ${filter.state} deliveries again?`, verb: "Send again", done,
-    body: [n, el("p", {}, "Each is due at once, with the schedule of retries anew and the same webhook-id. ",
-      filter.state === "delivered" ? "Receivers get them a second time. " : "", "Those that died of their expression are reshaped in any case; those of routes that are gone are left as they are."), s.box],
-    prepare: async (signal, button) => {
-      const { matched } = JSON.parse(await post("/retry", wish(filter, { dry_run: true }), signal));
-      put(n, el("b", { class: "big" }, count(matched)), ` ${filter.state} ${matched === 1 ? "delivery" : "deliveries"}`, words(filter), matched ? " would be sent again." : " match: there is nothing to send.");
-      put(button, `Send ${count(matched)} again`);
-      return matched > 0;
-    },
-    act: async () => `${many(JSON.parse(await post("/retry", wish(filter, { reshape: s.reshape() }))).matched, "delivery")} due now.`,
+    title: `${verb} ${r.name}?`, verb, body: el("p", {}, text), prepare: async () => !config,
+    act: async () => (await post(`/routes/${encodeURIComponent(r.name)}/${verb.toLowerCase()}`), paused ? `${r.name} goes on.` : `${r.name} is paused.`),
   });
 }
 
-export function discardMany(f, done) {
-  const n = el("p", {}, "Counting…");
-  confirm({
-    title: `Discard ${f.state || "all unfinished and dead"} deliveries?`, verb: "Discard", danger: true, done,
-    body: [n, el("p", {}, "They become dead, reason discarded: nothing further of them is sent. They can be sent again as long as they are kept.")],
-    prepare: async (signal, button) => {
-      const { matched } = JSON.parse(await post("/discard", wish(f, { dry_run: true }), signal));
-      put(n, el("b", { class: "big" }, count(matched)), ` ${f.state || "pending, held or dead"} ${matched === 1 ? "delivery" : "deliveries"}`, words(f), matched ? " would be discarded." : " match: there is nothing to discard.");
-      put(button, `Discard ${count(matched)}`);
-      return matched > 0;
-    },
-    act: async () => `${many(JSON.parse(await post("/discard", wish(f))).matched, "delivery")} discarded.`,
-  });
+export const turn = (r) => r.state !== "gone" && button(r.state === "paused" ? "Resume…" : "Pause…", () => turnRoute(r));
+
+// each does f for each id, and says how many were fine and how many refused.
+async function each(ids, f, progress, signal) {
+  const left = [...ids], out = { fine: 0, refused: 0, why: "" };
+  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    while (left.length) {
+      signal.throwIfAborted();
+      try {
+        await f(left.shift());
+        out.fine++;
+      } catch (err) {
+        if (!(err instanceof Problem) || !err.status) throw err;
+        out.refused++;
+        out.why = err.message;
+      }
+      progress(out.fine + out.refused, ids.length);
+    }
+  }));
+  return out;
 }
 
-export function pauseRoute(r) {
-  confirm({
-    title: `Pause ${r.name}?`, verb: "Pause", body: el("p", {}, `Signals go on being accepted and queued for ${r.name}, and nothing is sent`, r.pending ? `: ${many(r.pending, "delivery")} waiting now. ` : ". ",
-      "The pause outlasts restarts. A delivery that waits longer than queue.max_age becomes dead."),
-    act: async () => {
-      await post(`/routes/${encodeURIComponent(r.name)}/pause`);
-      return `${r.name} is paused.`;
-    },
-  });
-}
-
-export function resumeRoute(r) {
-  confirm({
-    title: `Resume ${r.name}?`, verb: "Resume", body: el("p", {}, r.pending ? `${many(r.pending, "delivery")} waiting for ${r.name}: those that are due are sent at once, within the route's limits.` : `Deliveries to ${r.name} are sent again as they come.`),
-    act: async () => {
-      await post(`/routes/${encodeURIComponent(r.name)}/resume`);
-      return `${r.name} goes on.`;
-    },
-  });
+// slices asks for all that match a filter, newest first, about a thousand at a
+// time: each slice is what was made between two moments, so that what comes back
+// into the filter meanwhile is not met again.
+async function slices(path, filter, total, progress, signal) {
+  let n = 0, until = filter.until;
+  const { reshape, status, ...list } = filter; // which GET /deliveries does not know
+  if (total <= SLICE) return JSON.parse(await post(path, filter, signal)).matched;
+  progress(0, total);
+  for (;;) {
+    signal.throwIfAborted();
+    const { deliveries, next } = await get("/deliveries", { ...list, until, limit: SLICE }, signal);
+    const since = next ? deliveries.at(-1).created : filter.since;
+    n += JSON.parse(await post(path, { ...filter, since, until }, signal)).matched;
+    progress(Math.min(n, total), total);
+    if (!next) return n;
+    until = since;
+  }
 }

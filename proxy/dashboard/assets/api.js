@@ -1,12 +1,16 @@
 // The JSON API: requests, the token, problems as errors, the followed log.
 // Everything the dashboard knows comes through here.
 
-import { dialog, el } from "./dom.js";
+import { button, dialog, el } from "./dom.js";
+import { hear } from "./clock.js";
 
 const KEY = "signalpost-token";
-let asking = null; // the promise of a token while it is asked for
+const LIMIT = 15000; // milliseconds a request may take
+const SILENCE = 12000; // the same between two lines of the followed log
+const HAND = 150; // the same for another tab to hand the token over
 
-// A Problem is a refusal; its message is the detail, which says what to do.
+// A Problem is a refusal; its message is the detail, which says what to do. Its
+// status is 0 if there was no answer.
 export class Problem extends Error {
   constructor(status, detail) {
     super(detail);
@@ -15,100 +19,121 @@ export class Problem extends Error {
 }
 
 // request fetches a path of the API. When the token is missing or wrong it
-// asks for one and tries again.
-async function request(path, init = {}) {
+// asks for one and tries again. limit 0 is none.
+async function request(path, { signal, limit = LIMIT, ...init } = {}) {
   for (;;) {
-    const token = sessionStorage.getItem(KEY);
-    const headers = { ...init.headers };
+    const token = sessionStorage.getItem(KEY), headers = { ...init.headers }, asked = performance.now();
     if (token) headers.Authorization = `Bearer ${token}`;
     let response;
     try {
-      response = await fetch(path, { ...init, headers, cache: "no-store", credentials: "omit" });
+      response = await fetch(path, { ...init, headers, cache: "no-store", credentials: "omit", signal: AbortSignal.any([signal, limit && AbortSignal.timeout(limit)].filter(Boolean)) });
     } catch (err) {
-      if (err.name === "AbortError") throw err;
-      throw new Problem(0, "the sidecar does not answer: it may have stopped, or the connection is gone");
+      if (signal?.aborted) throw err;
+      throw new Problem(0, err.name === "TimeoutError" ? `the sidecar did not answer within ${limit / 1000} s` : "the sidecar does not answer: it may have stopped, or the connection is gone");
     }
+    if (response.status < 500) hear(response.headers.get("Date"), asked); // 502 is a proxy's
     if (response.status === 401) {
-      if (sessionStorage.getItem(KEY) === token) sessionStorage.removeItem(KEY);
-      if (!sessionStorage.getItem(KEY)) await (asking ??= ask(token !== null).finally(() => (asking = null)));
-      if (init.signal?.aborted) throw init.signal.reason;
-      continue;
-    }
-    if (!response.ok) throw new Problem(response.status, await detail(response));
-    return response;
+      await newToken(token);
+      signal?.throwIfAborted();
+    } else if (response.ok || response.status === 304) return response;
+    else throw new Problem(response.status, (await response.json().catch(() => ({}))).detail ?? `the sidecar answered ${response.status}`);
   }
 }
 
-async function detail(response) {
-  const text = await response.text();
-  try {
-    return JSON.parse(text).detail ?? text;
-  } catch {
-    return text || `the sidecar answered ${response.status}`;
+// The token. The tabs of a session hand it to each other; none writes it down.
+
+const tabs = new BroadcastChannel("signalpost-token");
+let asking = null; // the promise of a token while it is asked for
+let given = () => {}; // resolves it
+let refused = ""; // the last that was wrong
+
+tabs.onmessage = ({ data }) => {
+  if (data.asks && sessionStorage.getItem(KEY)) tabs.postMessage({ token: sessionStorage.getItem(KEY) });
+  if (data.token && data.token !== refused) {
+    sessionStorage.setItem(KEY, data.token);
+    given();
   }
+};
+
+// newToken resolves when there is another than the one that was refused.
+async function newToken(old) {
+  if (old) refused = old;
+  if (sessionStorage.getItem(KEY) === old) sessionStorage.removeItem(KEY);
+  if (sessionStorage.getItem(KEY)) return;
+  asking ??= new Promise((resolve) => (given = resolve));
+  const mine = asking;
+  if (mine.shown) return mine;
+  mine.shown = true;
+  tabs.postMessage({ asks: true });
+  const timer = setTimeout(() => ask(mine, old !== null), old ? 0 : HAND);
+  await mine;
+  clearTimeout(timer);
+  asking = null;
 }
 
-// ask resolves when a token has been typed in.
-function ask(wrong) {
-  return new Promise((resolve) => {
-    let given = false;
-    const input = el("input", { type: "password", id: "token", autocomplete: "off", required: true, spellcheck: "false" });
-    const open = () => {
-      const form = el("form", { onsubmit: (e) => {
-        e.preventDefault();
-        if (!input.value.trim()) return;
-        sessionStorage.setItem(KEY, input.value.trim());
-        given = true;
-        d.close();
-      } },
-      wrong && el("p", { class: "bad", role: "alert" }, "That token is not the right one."),
-      el("p", {}, "This Signalpost wants a token: the value of ", el("code", {}, "server.token"), " in its config. This tab remembers it until it is closed."),
-      el("label", { for: "token" }, "Token"), input,
-      el("div", { class: "dialog-actions" }, el("button", { class: "primary" }, "Open the dashboard")));
-      // There is nothing behind it to go back to: it stays until there is a token.
-      const d = dialog({ title: "Token", body: form, cancel: null, closed: () => (given ? resolve() : open()) });
-      input.focus();
-    };
-    open();
-  });
+// ask shows the form for it. There is nothing behind it to go back to: it stays until there is one.
+function ask(answer, wrong) {
+  const input = el("input", { type: "password", id: "token", autocomplete: "off", required: true, spellcheck: "false" });
+  const form = el("form", { onsubmit: (e) => {
+    e.preventDefault();
+    refused = "";
+    sessionStorage.setItem(KEY, input.value.trim());
+    tabs.postMessage({ token: input.value.trim() });
+    given();
+  } },
+  wrong && el("p", { class: "bad", role: "alert" }, "That token is not the right one."),
+  el("p", {}, "This Signalpost wants a token: the value of ", el("code", {}, "server.token"), " in its config. The tabs of this session remember it until they are closed."),
+  el("label", { for: "token" }, "Token"), input,
+  el("div", { class: "dialog-actions" }, button("Open the dashboard", null, { type: "submit", class: "primary" })));
+  const closed = () => asking === answer && ask(answer, wrong);
+  const d = dialog({ title: "Token", body: form, cancel: null, closed });
+  answer.then(() => d.close());
+  input.focus();
 }
 
-// text and get fetch what can be read: as text, or parsed.
-export async function text(path, params, signal) {
-  return (await request(path + query(params), { signal })).text();
+// get fetches what can be read; text does without parsing it.
+export const text = async (path, params, signal) => (await request(path + query(params), { signal })).text();
+export const get = async (path, params, signal, limit) => (await request(path + query(params), { signal, limit })).json();
+
+// ifChanged fetches a text unless it still has the ETag; null then.
+export async function ifChanged(path, etag, signal) {
+  const response = await request(path, { signal, headers: etag ? { "If-None-Match": etag } : {} });
+  return response.status === 304 ? null : { text: await response.text(), etag: response.headers.get("ETag") };
 }
 
-export async function get(path, params, signal) {
-  return JSON.parse(await text(path, params, signal));
-}
-
-// post asks for something; body is an object, or JSON already.
+// post asks for something; body is an object, or JSON already. It returns a text.
 export async function post(path, body = {}, signal) {
-  const response = await request(path, {
-    method: "POST", signal,
-    headers: { "Content-Type": "application/json" },
-    body: typeof body === "string" ? body : JSON.stringify(body),
-  });
-  return response.text();
+  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: typeof body === "string" ? body : JSON.stringify(body) };
+  return (await request(path, { ...init, signal, limit: 4 * LIMIT })).text();
 }
 
 function query(params = {}) {
-  const given = Object.entries(params).filter(([, v]) => v !== undefined && v !== null && v !== "");
-  return given.length ? "?" + new URLSearchParams(given) : "";
+  const some = Object.entries(params).filter(([, v]) => v !== undefined && v !== null && v !== "");
+  return some.length ? "?" + new URLSearchParams(some) : "";
 }
 
-// follow reads the followed log until it ends or the signal aborts; started is
-// called when it stands, entry with each entry.
+// follow reads the followed log until it ends, falls silent or the signal
+// aborts; started is called when it stands, entry with each entry.
 export async function follow(params, { signal, started, entry }) {
-  const response = await request("/log" + query({ follow: "true", ...params }), { signal });
-  started(response);
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) if (line) entry(JSON.parse(line));
+  const silent = new AbortController();
+  let timer, rest = "";
+  const alive = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silent.abort(), SILENCE);
+  };
+  alive();
+  try {
+    const response = await request("/log" + query({ follow: "true", ...params }), { signal: AbortSignal.any([signal, silent.signal]), limit: 0 });
+    started(response);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      hear();
+      alive();
+      const lines = (rest + part.value).split("\n");
+      rest = lines.pop();
+      for (const line of lines) if (line) entry(JSON.parse(line)); // an empty one is the heartbeat
+    }
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -1,86 +1,88 @@
-// The frame: which view the URL asks for, the verdict in the header, the keys.
-// A view is a function of the URL's parameters and an AbortSignal that ends
-// with it; it returns an element, which may have an update(params) of its own.
+// The frame: which view the URL asks for, the header with the verdict and the age
+// of what is shown. A view is a function of the URL's parameters and an AbortSignal
+// that ends with it; it returns an element, which may have an update() of its own.
 
-import { el, put } from "./dom.js";
-import { tick } from "./format.js";
+import { el, put, select } from "./dom.js";
+import { moment, setZone, span, tick, zone } from "./format.js";
+import { age, last } from "./clock.js";
 import { now, on, start } from "./live.js";
-import { back, INNER } from "./filters.js";
+import { keys, palette } from "./keys.js";
 import { overview, verdict } from "./overview.js";
-import { deliveries } from "./deliveries.js";
-import { delivery } from "./delivery.js";
-import { signal } from "./signal.js";
+import { delivery, signalView } from "./delivery.js";
+import { deliveries } from "./lists.js";
 import { playground } from "./playground.js";
+import { route } from "./routes.js";
+import { back, INNER, params } from "./url.js";
 
-const views = { "": overview, deliveries, delivery, signal, playground };
-const titles = { "": "", deliveries: "Deliveries", delivery: "Delivery", signal: "Signal", playground: "Playground" };
+const STALE = 5000; // milliseconds without an answer after which all is grey
+const views = { "": overview, deliveries, delivery, signal: signalView, route, playground };
+const titles = { deliveries: "Deliveries", delivery: "Delivery", signal: "Signal", route: "", playground: "Playground" };
+const above = { delivery: "deliveries", signal: "deliveries", route: "" }; // the view of which one is a page
 const main = document.getElementById("main");
 let shown = null; // {name, id, element, end}
 
 function show(jump) {
-  const params = Object.fromEntries(new URLSearchParams(location.search));
-  const name = params.view in views ? params.view : "";
-  const id = params.id ?? "";
-  if (shown && shown.name === name && shown.id === id && shown.element.update) {
-    shown.element.update(params);
-  } else {
+  const p = params();
+  const name = Object.hasOwn(views, p.view ?? "") ? p.view ?? "" : "";
+  const id = p.id ?? (name === "route" ? p.name : "") ?? "";
+  if (shown && shown.name === name && shown.id === id && shown.element.update) shown.element.update();
+  else {
     shown?.end.abort();
     const end = new AbortController();
-    const element = views[name](params, end.signal);
+    const element = views[name](p, end.signal);
     shown = { name, id, element, end };
-    put(main, element);
+    main.replaceChildren(element);
     if (jump) {
       scrollTo(0, 0);
       main.focus({ preventScroll: true });
     }
   }
   for (const a of document.querySelectorAll(".top nav a")) {
-    const here = (new URLSearchParams(a.search).get("view") ?? "") === (name === "delivery" || name === "signal" ? "deliveries" : name);
-    if (here) a.setAttribute("aria-current", "page");
-    else a.removeAttribute("aria-current");
+    a.ariaCurrent = (new URLSearchParams(a.search).get("view") ?? "") === (above[name] ?? name) ? "page" : null;
   }
   head();
 }
 
 // The verdict is in the header of every view, and in the tab's title.
 function head() {
-  const v = verdict(now);
-  const pill = document.getElementById("verdict");
+  const v = verdict(now), pill = document.getElementById("verdict"), s = now.status;
   pill.hidden = v.level === "wait";
   pill.className = `pill ${v.level}`;
   put(pill, el("span", { class: "dot" }), el("span", {}, v.short));
-  document.title = [v.level === "ok" || v.level === "wait" ? "" : `(${v.short})`, titles[shown.name], "Signalpost"].filter(Boolean).join(" · ").replace(") · ", ") ");
-  const s = now.status;
-  if (s) put(document.getElementById("foot"), `Signalpost ${s.version} · config ${s.config.path}`);
+  const quiet = v.level === "ok" || v.level === "wait";
+  document.title = `${quiet ? "" : `(${v.short}) `}${[shown.name === "route" ? shown.id : titles[shown.name], "Signalpost", s?.host].filter(Boolean).join(" · ")}`;
+  if (!s) return;
+  put(document.getElementById("host"), s.host);
+  put(document.getElementById("foot"), `Signalpost ${s.version} · up ${s.uptime} · config ${s.config.path} ${s.config.hash.slice(0, 8)}`);
+}
+
+// What is shown has an age. Without an answer it goes grey, and says of when it is.
+function grow() {
+  const old = age() > STALE, out = document.getElementById("age");
+  document.body.classList.toggle("stale", old);
+  out.className = old ? "age stale" : "age";
+  const at = last();
+  put(out, el("span", { class: "dot" }), !at ? (old ? "No answer" : "…") : old ? `as of ${moment(at)}, no answer for ${span(age())}` : `${span(age())} old`);
+  tick();
 }
 
 document.addEventListener("click", (e) => {
   const a = e.target.closest("a");
   if (!a || a.origin !== location.origin || a.pathname !== "/" || a.hash || a.target || e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
   e.preventDefault();
+  if ("back" in a.dataset) return back();
   if (a.href !== location.href) history.pushState(INNER, "", a.href);
   show(true);
 });
 addEventListener("popstate", () => show(false));
 addEventListener("signalpost:url", () => show(false)); // a view changed it by itself
 
-document.addEventListener("keydown", (e) => {
-  if (e.defaultPrevented || e.metaKey || e.ctrlKey || e.altKey || document.querySelector("dialog[open]")) return;
-  const writing = e.target.matches("input, textarea, select");
-  if (e.key === "/" && !writing) {
-    const field = main.querySelector("[data-slash]");
-    if (!field) return;
-    e.preventDefault();
-    field.focus();
-    field.select?.();
-  } else if (e.key === "Escape" && writing) {
-    e.target.blur();
-  } else if (e.key === "Escape" && (shown.name === "delivery" || shown.name === "signal")) {
-    back();
-  }
-});
-
+const zones = select({ name: "zone", "aria-label": "Time zone", onchange: () => setZone(zones.value) }, [["local", "local"], ["UTC", "UTC"]], zone());
+addEventListener("signalpost:zone", () => (zones.value = zone()));
+document.getElementById("tools").prepend(zones);
+document.getElementById("find").onclick = palette;
+keys(() => shown.element, () => Object.hasOwn(above, shown.name) && (shown.name === "route" ? { view: "" } : { view: "deliveries" }));
 on("status", head);
-setInterval(tick, 1000);
+setInterval(grow, 500);
 show(false);
 start();

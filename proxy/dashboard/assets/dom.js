@@ -1,79 +1,125 @@
-// Making elements, dialogs and notices. Data becomes text nodes and attributes
-// only: nothing may turn a string into HTML.
+// Making elements, and patching them; dialogs and notices. Data becomes text
+// nodes and attributes only: nothing may turn a string into HTML.
 
 // el makes an element: el("a", {class: "x", href: "/"}, "text", child, …).
-// An attribute that is null or false is left out; onclick and the like listen.
-export function el(name, attributes = {}, ...children) {
-  return fill(document.createElement(name), attributes, children);
-}
-
-const SVG = "http://www.w3.org/2000/svg";
-
-// svg is el for drawings.
-export function svg(name, attributes = {}, ...children) {
-  return fill(document.createElementNS(SVG, name), attributes, children);
-}
+// An attribute that is null or false is left out; onclick and the like are
+// properties, of which patch knows.
+export const el = (name, attributes = {}, ...children) => fill(document.createElement(name), attributes, children);
+export const svg = (name, attributes = {}, ...children) => fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 
 function fill(node, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name === "value") node.value = value;
-    else node.setAttribute(name, value === true ? "" : String(value));
+  const given = Object.keys(attributes).filter((name) => real(attributes[name]) || attributes[name] === "");
+  node.given = given.filter((name) => name.startsWith("on") || name === "value" || name === "checked");
+  for (const name of given) {
+    if (node.given.includes(name)) node[name] = attributes[name];
+    else node.setAttribute(name, attributes[name] === true ? "" : String(attributes[name]));
   }
-  node.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
+  node.append(...children.flat(Infinity).filter(real));
   return node;
 }
 
-// put replaces what a node holds, unless it is the same text already.
+const real = (c) => c !== null && c !== undefined && c !== false && c !== "";
+
+// put makes a node hold these children, and touches only what differs: what
+// somebody selected, focused, folded or scrolled stays. Elements with a data-key
+// are known by it; those with data-own look after what they hold themselves.
 export function put(node, ...children) {
-  if (children.length === 1 && typeof children[0] === "string") {
-    if (node.textContent !== children[0]) node.textContent = children[0];
-    return node;
-  }
-  node.replaceChildren(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
+  patchChildren(node, children.flat(Infinity).filter(real).map((c) => (c instanceof Node ? c : document.createTextNode(c))));
   return node;
 }
 
-// option and select make a choice of a few values; "" is written as any.
-export function select(name, label, values, value, any) {
-  const options = values.map((v) => el("option", { value: v }, v));
-  if (any !== undefined) options.unshift(el("option", { value: "" }, any));
-  if (value && !values.includes(value)) options.push(el("option", { value }, value));
-  const s = el("select", { name, "aria-label": label }, options);
-  s.value = value ?? "";
+const key = (n) => n.dataset?.key ?? "";
+const kind = (n) => `${n.nodeName}.${n.getAttribute?.("class")?.split(" ")[0] ?? ""}`;
+
+function patchChildren(old, list) {
+  const keyed = new Map([...old.childNodes].filter(key).map((c) => [key(c), c]));
+  const wanted = new Set(list.map(key).filter(Boolean));
+  let at = old.firstChild;
+  const skip = () => {
+    const gone = at;
+    at = at.nextSibling;
+    gone.remove();
+  };
+  for (const want of list) {
+    while (at && key(at) && !wanted.has(key(at))) skip();
+    let have = keyed.get(key(want));
+    if (!key(want)) {
+      let like = at;
+      while (like && (key(like) || kind(like) !== kind(want))) like = key(like) ? null : like.nextSibling;
+      while (like && at !== like) skip();
+      have = like;
+    }
+    if (!have) {
+      old.insertBefore(want, at);
+      continue;
+    }
+    if (have === at) at = at.nextSibling;
+    else old.insertBefore(have, at);
+    patch(have, want);
+  }
+  while (at) skip();
+}
+
+function patch(old, fresh) {
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  if (old === fresh || "own" in old.dataset) return;
+  const names = new Set([...old.getAttributeNames(), ...fresh.getAttributeNames()]);
+  names.delete("open"); // whether it is folded is the reader's
+  for (const name of names) {
+    const value = fresh.getAttribute(name);
+    if (value === null) old.removeAttribute(name);
+    else if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const name of old.given ?? []) if (name.startsWith("on")) old[name] = null;
+  for (const name of fresh.given ?? []) {
+    if (old[name] !== fresh[name] && !(name === "value" && old === document.activeElement)) old[name] = fresh[name];
+  }
+  old.given = fresh.given;
+  patchChildren(old, [...fresh.childNodes]);
+}
+
+export const button = (text, onclick, attributes = {}) => el("button", { type: "button", onclick, ...attributes }, text);
+
+// select makes a choice of a few values, each as [value, words].
+export function select(attributes, values, value) {
+  const s = el("select", attributes, values.map(([v, words]) => el("option", { value: v }, words)));
+  s.value = value;
+  s.given.push("value");
   return s;
 }
 
+// fact is a name and a value in a list of such; href makes the value a link.
+export const fact = (name, value, href, kind) => el("div", { class: kind }, el("dt", {}, name), el("dd", {}, href ? el("a", { href }, value) : value));
+
 // notice says what was done, or went wrong, for some seconds.
-export function notice(text, bad = false) {
-  const n = el("div", { class: bad ? "notice bad" : "notice" }, text,
-    el("button", { class: "plain", "aria-label": "Close", onclick: () => n.remove() }, "×"));
+export function notice(text) {
+  const n = el("div", { class: "notice" }, text, button("×", () => n.remove(), { class: "plain", "aria-label": "Close" }));
   document.getElementById("notices").append(n);
-  setTimeout(() => n.remove(), bad ? 15000 : 6000);
+  setTimeout(() => n.remove(), 6000);
 }
 
-let quiet = 0;
+let said = -Infinity;
 
 // say tells a screen reader something, at most every few seconds.
 export function say(text) {
-  if (Date.now() - quiet < 4000) return;
-  quiet = Date.now();
+  if (performance.now() - said < 4000) return;
+  said = performance.now();
   document.getElementById("said").textContent = text;
 }
 
 // dialog shows a modal dialog and returns it. Esc and Cancel close it; it is
 // removed then, and closed is called.
-export function dialog({ title, body, actions = [], cancel = "Cancel", closed }) {
-  const d = el("dialog", { "aria-labelledby": "dialog-title" },
-    el("h2", { id: "dialog-title" }, title),
-    el("div", { class: "dialog-body" }, body),
-    el("div", { class: "dialog-actions" },
-      cancel && el("button", { type: "button", onclick: () => d.close() }, cancel), actions));
-  d.addEventListener("close", () => {
+export function dialog({ title, body, actions = [], cancel = "Cancel", closed, kind = "" }) {
+  const d = el("dialog", { class: kind, "aria-labelledby": "dialog-title", onclose: () => {
     d.remove();
     closed?.();
-  });
+  } },
+  el("h2", { id: "dialog-title" }, title),
+  el("div", { class: "dialog-body" }, body),
+  el("div", { class: "dialog-actions" }, cancel && button(cancel, () => d.close(), { class: "cancel" }), actions));
   document.body.append(d);
   d.showModal();
   return d;
@@ -81,13 +127,15 @@ export function dialog({ title, body, actions = [], cancel = "Cancel", closed })
 
 // problem shows an error where something would have been.
 export function problem(title, err, again) {
-  return el("div", { class: "empty bad", role: "alert" }, el("strong", {}, title), el("p", {}, sentence(err.message)),
-    again && el("button", { onclick: again }, "Try again"));
+  return el("div", { class: "empty bad", role: "alert" }, el("strong", {}, title), el("p", {}, err.message[0].toUpperCase() + err.message.slice(1)), again && button("Try again", again));
 }
 
-// sentence gives an error's text its capital and full stop.
-export function sentence(s) {
-  if (!s) return "";
-  s = s[0].toUpperCase() + s.slice(1);
-  return /[.!?…]$/.test(s) ? s : s + ".";
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    notice("Copied.");
+  } catch {
+    dialog({ title: "Copy this", cancel: "Close", body: [el("p", { class: "quiet" }, "The browser does not let this page copy by itself."), el("textarea", { rows: 8, readonly: true, "aria-label": "Text", value: text })] })
+      .querySelector("textarea").select();
+  }
 }

@@ -1,104 +1,96 @@
-// Times, spans, numbers and sizes in the words people read. No element is made here but <time>.
+// Times, spans, numbers and sizes in the words people read. A time is a <time>
+// element that keeps itself right: tick brings all of them up to date.
 
 import { el } from "./dom.js";
+import { time } from "./clock.js";
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const ZONE = "signalpost-zone";
 const number = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+let clock, minute, day, whole;
 
-export const count = (n) => (n < 100000 ? number.format(n) : short.format(n));
+// zone is "UTC" or, for the browser's, "local".
+export const zone = () => localStorage.getItem(ZONE) ?? "local";
 
-// many writes a number of things: 1 route, 2 routes; deliveries for delivery.
-export function many(n, thing) {
-  if (n === 1) return `1 ${thing}`;
-  return `${count(n)} ${thing.endsWith("y") ? thing.slice(0, -1) + "ies" : thing + "s"}`;
+export function setZone(z) {
+  localStorage[z === "UTC" ? "setItem" : "removeItem"](ZONE, z);
+  zoned();
+  tick();
+  dispatchEvent(new Event("signalpost:zone"));
 }
 
-// moment is the local time of day, with the date unless it is today.
-export function moment(at) {
-  const t = new Date(at);
-  const time = clock.format(t);
-  return t.toDateString() === new Date().toDateString() ? time : `${day.format(t)}, ${time}`;
+function zoned() {
+  const timeZone = zone() === "UTC" ? "UTC" : undefined, hm = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone };
+  [clock, minute, day, whole] = [{ ...hm, second: "2-digit" }, hm, { month: "short", day: "numeric", timeZone }, { dateStyle: "full", timeStyle: "long", timeZone }].map((o) => new Intl.DateTimeFormat("en", o));
 }
+zoned();
+
+// offset is the zone's distance from UTC at a moment, in milliseconds.
+export const offset = (t) => (zone() === "UTC" ? 0 : -60000 * new Date(t).getTimezoneOffset());
+const dated = (format) => (at) => (day.format(new Date(at)) === day.format(time()) ? "" : `${day.format(new Date(at))} `) + format().format(new Date(at));
+export const moment = dated(() => clock);
+export const hour = dated(() => minute);
+export const tickLabel = (t) => (minute.format(t) === "00:00" ? day.format(t) : minute.format(t));
+const full = (at) => `${whole.format(new Date(at))} (${at})`;
 
 // span is a length of time in its one or two largest units.
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
+  const two = (unit, size, small, part, both) => `${Math.floor(s / size)} ${unit}${both && s % size >= part ? ` ${Math.floor((s % size) / part)} ${small}` : ""}`;
   if (s < 60) return `${s} s`;
-  if (s < 3600) return two(Math.floor(s / 60), "min", s % 60, "s", s < 600);
-  if (s < 86400) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min", true);
-  return two(Math.floor(s / 86400), "d", Math.floor((s % 86400) / 3600), "h", true);
+  if (s < 3600) return two("min", 60, "s", 1, s < 600);
+  return s < 86400 ? two("h", 3600, "min", 60, true) : two("d", 86400, "h", 3600, s < 864000);
 }
 
-function two(a, unit, b, small, both) {
-  return both && b > 0 ? `${a} ${unit} ${b} ${small}` : `${a} ${unit}`;
-}
+const words = {
+  clock: moment,
+  hour,
+  ago: (at) => (time() - new Date(at) < 1500 ? "just now" : `${span(time() - new Date(at))} ago`),
+  for: (at) => span(time() - new Date(at)),
+  // Past it something else is waited for: a route that fails or is paused, its rate, or what is under way.
+  due: (at) => (new Date(at) < time() ? "due, waiting" : `in ${span(new Date(at) - time())}`),
+};
 
-// relative is a moment as seen from now.
-export function relative(at) {
-  const ms = new Date(at) - Date.now();
-  if (ms > 0) return `in ${span(ms)}`;
-  if (ms > -1500) return "just now";
-  return `${span(-ms)} ago`;
-}
+const stamp = (as) => (at) => el("time", { datetime: at, "data-as": as, title: full(at) }, words[as](at));
+export const [when, ago, since, lasting, due] = ["clock", "ago", "hour", "for", "due"].map(stamp);
 
-// ago is a <time> that ticks; when is one that stands.
-export function ago(at) {
-  return el("time", { datetime: at, "data-ticks": "", title: full(at) }, relative(at));
-}
-
-// due is a ticking <time> of what is to come; past it, something else is waited for:
-// a route that fails or is paused, its rate, or what is under way.
-export function due(at) {
-  return el("time", { datetime: at, "data-ticks": "due", title: full(at) }, coming(at));
-}
-
-const coming = (at) => (new Date(at) < Date.now() ? "due, waiting" : relative(at));
-
-export function when(at) {
-  return el("time", { datetime: at, title: full(at) }, moment(at));
-}
-
-const full = (at) => `${new Date(at).toLocaleString()} (${at})`;
-
-// tick brings the times on the page up to date.
 export function tick() {
-  for (const t of document.querySelectorAll("time[data-ticks]")) {
-    const text = t.dataset.ticks === "due" ? coming(t.dateTime) : relative(t.dateTime);
-    if (t.textContent !== text) t.textContent = text;
+  for (const t of document.querySelectorAll("time[data-as]")) {
+    const text = words[t.dataset.as](t.dateTime);
+    if (t.textContent === text) continue;
+    t.textContent = text;
+    t.title = full(t.dateTime);
   }
 }
 
-// took is the time an attempt took.
+export const count = (n) => (n < 100000 ? number : short).format(n);
+
+// many writes a number of things: 1 route, 2 routes; deliveries for delivery.
+export const many = (n, thing) => `${count(n)} ${n === 1 ? thing : thing.replace(/y$/, "ie") + "s"}`;
+
+// per is so many in so many milliseconds as a rate, in the unit that suits it.
+export function per(n, ms) {
+  const [unit, long] = [["s", 1e3], ["min", 6e4]].find(([, u]) => n * u >= ms || n === 0) ?? ["h", 36e5], rate = (n * long) / ms;
+  return `${rate < 10 && rate % 1 ? rate.toFixed(1) : count(Math.round(rate))}/${unit}`;
+}
+
 export function took(ms) {
-  if (ms < 0.95) return "<1 ms";
-  if (ms < 10) return `${ms.toFixed(1)} ms`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 0.95) return ms ? "<1 ms" : "0 ms";
+  if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
   return ms < 100000 ? `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s` : span(ms);
 }
 
 export function size(bytes) {
-  let unit = "B";
-  for (const next of ["KiB", "MiB", "GiB", "TiB"]) {
-    if (bytes < 1024) break;
-    bytes /= 1024;
-    unit = next;
-  }
-  return `${bytes >= 100 || unit === "B" ? Math.round(bytes) : bytes.toFixed(1)} ${unit}`;
+  const unit = bytes && Math.min(4, Math.floor(Math.log2(bytes) / 10)), n = bytes / 1024 ** unit;
+  return `${n >= 100 || !unit ? Math.round(n) : n.toFixed(1)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
 }
 
 // percent never says 100 % of what is not whole, nor 0 % of what is something.
 export function percent(part, whole) {
   const p = (100 * part) / whole;
   if (p === 100 || p === 0) return `${p} %`;
-  if (p > 99.9) return ">99.9 %";
-  if (p < 0.1) return "<0.1 %";
-  return `${p.toFixed(1)} %`;
+  return p > 99.9 ? ">99.9 %" : p < 0.1 ? "<0.1 %" : `${p.toFixed(1)} %`;
 }
 
-// uptime writes a Go duration (3h4m5s) with spaces, its largest two units.
-export function uptime(s) {
-  const parts = s.match(/\d+[hms]/g) ?? [s];
-  return parts.slice(0, 2).map((p) => p.replace("h", " h").replace("m", " min").replace("s", " s")).join(" ");
-}
+// sentence gives a text its capital and full stop.
+export const sentence = (s) => (s ? s[0].toUpperCase() + s.slice(1) + (/[.!?…]$/.test(s) ? "" : ".") : "");
