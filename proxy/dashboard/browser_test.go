@@ -376,7 +376,7 @@ func TestBrowser(t *testing.T) {
 		"live": testLive, "filter": testFilter, "delivery": testDelivery, "discard": testDiscard, "many": testMany, "pause": testPause,
 		"playground": testPlayground, "token": testToken, "phone": testPhone, "keys": testKeys, "verdict": testVerdict, "restart": testRestart,
 		"calm": testCalm, "refused": testRefused, "dead": testDead, "held": testHeld, "routes": testRoutes, "frozen": testFrozen, "reading": testReading,
-		"charts": testCharts, "tabs": testTabs, "clock": testClock, "views": testViews, "axe": testAxe,
+		"charts": testCharts, "tabs": testTabs, "clock": testClock, "views": testViews, "beside": testBeside, "axe": testAxe,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -485,6 +485,11 @@ func testDelivery(t *testing.T, b context.Context) {
 	p := open(t, b, 1280, s.url)
 	p.until("document.querySelector('.log tbody tr')")
 	p.click(".log tbody tr td.what") // the whole row is a link
+	p.reads(".side h1", "lead to crm")
+	if got := p.param("look"); got != id {
+		t.Errorf("the URL has the id %q, want %q", got, id)
+	}
+	p.click(".side .whole-id a")
 	p.reads("h1", "lead to crm")
 	if got := p.param("id"); got != id {
 		t.Errorf("the URL has the id %q, want %q", got, id)
@@ -779,12 +784,13 @@ func testKeys(t *testing.T, b context.Context) {
 	p.until("!document.querySelector('dialog')")
 	p.is("document.querySelector('.log a[data-row]').focus() || true")
 	p.keys(kb.Enter)
-	p.reads("h1", "lead to crm")
+	p.reads(".side h1", "lead to crm")
 	p.keys("r")
 	p.reads("dialog", "Send this delivery again?")
 	p.keys(kb.Escape)
 	p.until("!document.querySelector('dialog')")
 	p.keys(kb.Escape)
+	p.until("document.querySelector('.side').hidden")
 	p.reads("h1", "Nothing needs you")
 	// Met by a link from elsewhere, there is nothing of ours to go back to.
 	p.do(chromedp.Navigate("about:blank"), chromedp.Navigate(s.url+"/?view=delivery&id="+id))

@@ -269,16 +269,17 @@ func (s *scene) follow(w http.ResponseWriter, r *http.Request) {
 	beat := time.NewTicker(5 * time.Second)
 	defer beat.Stop()
 	for {
-		s.mu.Lock()
-		frozen := s.frozen
-		s.mu.Unlock()
 		select {
 		case e := <-entries:
 			json.NewEncoder(w).Encode(e)
 		case <-beat.C:
-			if frozen == nil {
-				fmt.Fprintln(w)
+			s.mu.Lock()
+			frozen := s.frozen
+			s.mu.Unlock()
+			if frozen != nil {
+				continue
 			}
+			fmt.Fprintln(w)
 		case <-r.Context().Done():
 			return
 		}

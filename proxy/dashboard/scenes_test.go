@@ -235,6 +235,38 @@ func testCharts(t *testing.T, b context.Context) {
 	p.shoot("charts")
 }
 
+// A delivery beside the list: the list stays where it is, j and k go through it, each
+// step can be gone back, and where there is no room it is a page.
+func testBeside(t *testing.T, b context.Context) {
+	s := busy("crm", "erp")
+	for i := range 30 {
+		s.attempt(100+i, "crm", fmt.Sprintf("lead_%02d", i), time.Duration(30-i)*time.Second, object{"verdict": "retry", "status": 503, "error": "answered 503", "response": "try later", "next_attempt": stamp(time.Now().Add(time.Minute))})
+	}
+	p := open(t, b, 1400, s.start(t))
+	p.until(logRows + " === 42")
+	p.is("document.querySelectorAll('.log a[data-row]')[8].focus() || true")
+	p.keys(kb.Enter)
+	p.reads(".side h1", "lead_21 to crm")
+	p.keys("j")
+	p.reads(".side h1", "lead_20 to crm")
+	if y := p.number("scrollY"); y == 0 {
+		t.Error("the list did not stay where it was")
+	}
+	if p.is("document.documentElement.scrollWidth > 1400") {
+		t.Error("it is wider than the screen")
+	}
+	p.shoot("beside")
+	p.is("document.querySelectorAll('.log a[data-row]')[3].click() || true")
+	p.reads(".side h1", "lead_26 to crm")
+	p.is("history.back()")
+	p.reads(".side h1", "lead_20 to crm")
+	p.click(".side .back a")
+	p.until("document.querySelector('.side').hidden && !location.search")
+	p.do(chromedp.EmulateViewport(800, 900))
+	p.is("document.querySelectorAll('.log a[data-row]')[3].click() || true")
+	p.reads("main h1", "lead_26 to crm")
+}
+
 // Two tabs share one stream.
 func testTabs(t *testing.T, b context.Context) {
 	s := busy("crm")
@@ -298,7 +330,7 @@ func testAxe(t *testing.T, b context.Context) {
 	e := s.attempt(70, "crm", "lead", 20*time.Second, object{"verdict": "retry", "status": 503, "error": "answered 503", "response": "try later", "next_attempt": stamp(time.Now().Add(time.Minute))})
 	at := s.start(t)
 	for _, scheme := range []string{"light", "dark"} {
-		for _, view := range []string{"", "q=verdict:failed", "view=deliveries", "view=delivery&id=" + e["delivery"].(string), "view=route&name=erp", "view=playground"} {
+		for _, view := range []string{"", "q=verdict:failed", "view=deliveries", "look=" + e["delivery"].(string), "view=delivery&id=" + e["delivery"].(string), "view=route&name=erp", "view=playground"} {
 			p := open(t, b, 1280, at+"/?"+view)
 			p.is(fmt.Sprintf("(document.documentElement.style.colorScheme = %q)", scheme))
 			p.until("document.querySelector('.log tbody tr, .deliveries tbody tr, .attempts-list li, .trial')")

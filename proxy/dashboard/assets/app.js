@@ -12,35 +12,39 @@ import { delivery, signalView } from "./delivery.js";
 import { deliveries } from "./lists.js";
 import { playground } from "./playground.js";
 import { route } from "./routes.js";
-import { back, INNER, params } from "./url.js";
+import { back, go, INNER, params } from "./url.js";
 
 const STALE = 5000; // milliseconds without an answer after which all is grey
 const views = { "": overview, deliveries, delivery, signal: signalView, route, playground };
 const titles = { deliveries: "Deliveries", delivery: "Delivery", signal: "Signal", route: "", playground: "Playground" };
 const above = { delivery: "deliveries", signal: "deliveries", route: "" }; // the view of which one is a page
-const main = document.getElementById("main");
-let shown = null; // {name, id, element, end}
+const main = { node: document.getElementById("main") }; // {node, and of what it shows: name, id, element, end}
+const side = { node: document.getElementById("side") }; // beside it: a delivery of a list
+const BESIDE = 1000; // pixels of width it takes to have one
 
 function show(jump) {
   const p = params();
   const name = Object.hasOwn(views, p.view ?? "") ? p.view ?? "" : "";
-  const id = p.id ?? (name === "route" ? p.name : "") ?? "";
-  if (shown && shown.name === name && shown.id === id && shown.element.update) shown.element.update();
-  else {
-    shown?.end.abort();
-    const end = new AbortController();
-    const element = views[name](p, end.signal);
-    shown = { name, id, element, end };
-    main.replaceChildren(element);
-    if (jump) {
-      scrollTo(0, 0);
-      main.focus({ preventScroll: true });
-    }
+  if (stage(main, name, p.id ?? (name === "route" ? p.name : "") ?? "", p) && jump) {
+    scrollTo(0, 0);
+    main.node.focus({ preventScroll: true });
   }
+  side.node.hidden = !p.look;
+  if (stage(side, p.look ? "delivery" : "none", p.look, { id: p.look, beside: true })) side.node.scrollTo(0, 0);
   for (const a of document.querySelectorAll(".top nav a")) {
     a.ariaCurrent = (new URLSearchParams(a.search).get("view") ?? "") === (above[name] ?? name) ? "page" : null;
   }
   head();
+}
+
+// stage makes an element show a view of something; it returns whether it is another.
+function stage(on, name, id, p) {
+  if (on.name === name && on.id === id && (on.element?.update || on === side)) return on.element?.update?.();
+  on.end?.abort();
+  Object.assign(on, { name, id, end: new AbortController(), element: null });
+  on.element = views[name]?.(p, on.end.signal);
+  on.node.replaceChildren(on.element ?? "");
+  return true;
 }
 
 // The verdict is in the header of every view, and in the tab's title.
@@ -50,7 +54,7 @@ function head() {
   pill.className = `pill ${v.level}`;
   put(pill, el("span", { class: "dot" }), el("span", {}, v.short));
   const quiet = v.level === "ok" || v.level === "wait";
-  document.title = `${quiet ? "" : `(${v.short}) `}${[shown.name === "route" ? shown.id : titles[shown.name], "Signalpost", s?.host].filter(Boolean).join(" · ")}`;
+  document.title = `${quiet ? "" : `(${v.short}) `}${[main.name === "route" ? main.id : titles[main.name], "Signalpost", s?.host].filter(Boolean).join(" · ")}`;
   if (!s) return;
   put(document.getElementById("host"), s.host);
   put(document.getElementById("foot"), `Signalpost ${s.version} · up ${s.uptime} · config ${s.config.path} ${s.config.hash.slice(0, 8)}`);
@@ -71,6 +75,8 @@ document.addEventListener("click", (e) => {
   if (!a || a.origin !== location.origin || a.pathname !== "/" || a.hash || a.target || e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
   e.preventDefault();
   if ("back" in a.dataset) return back();
+  if ("close" in a.dataset) return go({ ...params(), look: "" });
+  if (a.dataset.row && innerWidth > BESIDE) return go({ ...params(), look: a.dataset.row });
   if (a.href !== location.href) history.pushState(INNER, "", a.href);
   show(true);
 });
@@ -81,7 +87,7 @@ const zones = select({ name: "zone", "aria-label": "Time zone", onchange: () => 
 addEventListener("signalpost:zone", () => (zones.value = zone()));
 document.getElementById("tools").prepend(zones);
 document.getElementById("find").onclick = palette;
-keys(() => shown.element, () => Object.hasOwn(above, shown.name) && (shown.name === "route" ? { view: "" } : { view: "deliveries" }));
+keys(() => main.element, () => side.element, () => Object.hasOwn(above, main.name) && { view: above[main.name] });
 on("status", head);
 setInterval(grow, 500);
 show(false);

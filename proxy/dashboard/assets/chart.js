@@ -46,14 +46,17 @@ function line(points, of, x, y) {
   return d;
 }
 
-// spark is a chart of attempts so small that it has neither numbers nor a readout.
-export function spark({ from, to, step }, points, peak, label) {
-  const W = 120, H = 22, top = peak || highest(points) || 1, scale = W / (to - from), x = (p) => (p.at - from) * scale;
+// spark is a chart so small that it has neither numbers nor a readout: of attempts, or what else kinds says.
+export function spark({ from, to, step }, points, peak, label, kinds = up) {
+  const W = 120, H = 22, top = peak || most(points, kinds) || 1, scale = W / (to - from), x = (p) => (p.at - from) * scale;
   const known = points.length ? Math.max(0, x(points[0])) : W;
   return svg("svg", { class: "spark", viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
     known > 1 && svg("rect", { class: "void", x: 0, y: 0, width: known.toFixed(1), height: H }),
-    bars(points, up, x, () => Math.max(0.8, step * scale * 0.85), (v) => H - (v / top) * (H - 1)), svg("path", { class: "ground", d: `M0 ${H - 0.5}h${W}` }));
+    bars(points, kinds, x, () => Math.max(0.8, step * scale * 0.85), (v) => H - (v / top) * (H - 1)), svg("path", { class: "ground", d: `M0 ${H - 0.5}h${W}` }));
 }
+
+// failures is a spark of what failed of a route with a class.
+export const failures = (feed, route, of) => spark(feed, feed.of(route), 0, `Attempts of ${route} that failed with ${of}`, [{ class: "fails", of: (p) => p.failed[of] ?? 0 }]);
 
 // ticks are the real times under a chart; flags are the loads of the config.
 function ticks({ from, to }, x, width, height) {

@@ -14,16 +14,16 @@ import { toDelivery, toRoute, toSignal, url } from "./url.js";
 
 const LOOK = 5000; // milliseconds between two looks at one that is not over
 
-// reading makes a page of one thing; read fills it, when load is called.
-function reading(what, signal, read) {
+// reading makes a page of one thing; read fills it, when load is called. back leads off it.
+function reading(what, back, signal, read) {
   const page = el("div", { class: what }, el("p", { class: "quiet" }, `Reading the ${what}…`));
-  const load = () => read(page).catch((err) => signal.aborted || page.shown || put(page, backLink(), problem(err.status === 404 ? `There is no such ${what}` : `The ${what} could not be read`, err, load)));
+  const load = () => read(page).catch((err) => signal.aborted || page.shown || put(page, back, problem(err.status === 404 ? `There is no such ${what}` : `The ${what} could not be read`, err, load)));
   return { page, load };
 }
 
 export function delivery(params, signal) {
   let raw = "", etag = "", d = null, hash;
-  const { page, load } = reading("delivery", signal, async () => {
+  const { page, load } = reading("delivery", backLink(params.beside), signal, async () => {
     const got = await ifChanged(`/deliveries/${encodeURIComponent(params.id ?? "")}`, etag, signal);
     if (!got) return;
     ({ text: raw, etag } = got);
@@ -35,7 +35,7 @@ export function delivery(params, signal) {
     hash = now.status?.config.hash;
     page.shown = true;
     const sent = d.body === null ? null : cut(raw, "body"), came = cut(raw, "signal_body");
-    put(page, backLink(), head(d, load), attempts(d, hash), bodies(d, came, sent), request(d, sent));
+    put(page, backLink(params.beside), head(d, load), attempts(d, hash), bodies(d, came, sent), request(d, sent));
   }
 
   on("entries", (list) => list.some((e) => e.delivery === params.id) && load(), signal);
@@ -46,7 +46,7 @@ export function delivery(params, signal) {
   return page;
 }
 
-const backLink = () => el("p", { class: "back" }, el("a", { href: "/?view=deliveries", "data-back": true }, "← Back"));
+const backLink = (beside) => el("p", { class: "back" }, beside ? el("a", { href: "/", "data-close": true }, "× Close") : el("a", { href: "/?view=deliveries", "data-back": true }, "← Back"));
 
 function head(d, load) {
   const held = d.state === "held", over = d.state === "delivered" || d.state === "dead";
@@ -60,7 +60,7 @@ function head(d, load) {
       button("Discard…", () => discard(d, load), { disabled: over, title: over ? `It is ${d.state}: there is nothing left to discard` : null }),
       el("a", { class: "button", href: url({ view: "playground", signal: d.signal, route: d.route }) }, "Try in the playground")),
     el("dl", { class: "facts small" },
-      fact("Delivery", id(d.id)), fact("Signal", id(d.signal, toSignal(d.signal))), fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
+      fact("Delivery", id(d.id, toDelivery(d.id))), fact("Signal", id(d.signal, toSignal(d.signal))), fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
 }
 
 // standing says where it stands in a sentence.
@@ -165,7 +165,7 @@ function bodies(d, came, sent) {
 
 // signalView is the page of a signal: what came, and what was made of it.
 export function signalView(params, end) {
-  const { page, load } = reading("signal", end, async () => {
+  const { page, load } = reading("signal", backLink(), end, async () => {
     const raw = await text(`/signals/${encodeURIComponent(params.id ?? "")}`, {}, end), s = JSON.parse(raw);
     const made = s.deliveries.map((x) => el("li", {}, el("span", { class: `badge ${x.state}` }, x.state), " ", el("a", { href: toDelivery(x.id) }, x.route), x.last?.error && el("span", { class: "quiet" }, ` ${x.last.error}`)));
     put(page, backLink(), el("h1", {}, s.signal_type), el("dl", { class: "facts small" }, fact("Signal", id(s.id)), fact("Received", when(s.received_at))),

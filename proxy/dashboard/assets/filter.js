@@ -53,7 +53,7 @@ export function compile(text, list, known = { routes: [] }) {
       continue;
     }
     if (not && /^(body|since|until)$/.test(word)) {
-      fault ||= `-${word}: cannot be asked for.`;
+      fault ||= `There is no -${word}: write it without the minus.`;
       continue;
     }
     const name = word === "type" ? "signal_type" : word;

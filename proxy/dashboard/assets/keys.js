@@ -6,7 +6,7 @@ import { setZone } from "./format.js";
 import { now, routeNamed } from "./live.js";
 import { choose, chosen, chooseNone } from "./lists.js";
 import { get } from "./api.js";
-import { back, go } from "./url.js";
+import { back, go, params } from "./url.js";
 import { resend, resendAll, resendThese, turnRoute } from "./actions.js";
 
 const PLACES = [["Overview", {}], ["Deliveries", { view: "deliveries" }], ["Dead deliveries", { view: "deliveries", q: "state:dead" }], ["Waiting deliveries", { view: "deliveries", q: "state:pending" }],
@@ -22,6 +22,7 @@ function step(by) {
   const next = rows[at < 0 ? first : Math.min(rows.length - 1, Math.max(0, at + by))];
   next?.focus();
   next?.closest("tr").scrollIntoView({ block: "nearest" });
+  if (next?.dataset.row && params().look) go({ ...params(), look: next.dataset.row }, true);
 }
 const current = () => document.activeElement.closest?.("tr")?.querySelector("a[data-row]")?.dataset.row;
 
@@ -32,8 +33,9 @@ async function again(view) {
   view.resend?.();
 }
 
-// keys listens; view() is the element that is shown.
-export function keys(view, inner) {
+// keys listens; view() is the element that is shown, beside() a delivery beside it, inner()
+// where to go back to.
+export function keys(view, beside, inner) {
   const plain = {
     "/": () => {
       const field = document.querySelector("main [data-slash]");
@@ -43,9 +45,9 @@ export function keys(view, inner) {
     },
     j: () => step(1), k: () => step(-1), "?": help,
     x: () => current() && choose(current()),
-    r: () => again(view()).catch(() => {}),
+    r: () => again(beside() ?? view()).catch(() => {}),
     " ": () => view().hold?.(),
-    Escape: () => (chosen.size ? chooseNone() : inner() && back(inner())),
+    Escape: () => (chosen.size ? chooseNone() : beside() ? go({ ...params(), look: "" }) : inner() && back(inner())),
   };
   document.addEventListener("keydown", (e) => {
     if (e.defaultPrevented || document.querySelector("dialog[open]")) return;

@@ -32,12 +32,13 @@ function list(signal, { of, fixed = {}, label, columns, size, key, line, empty, 
     try {
       const page = await get(`/${of}`, query, AbortSignal.any([mine.signal, signal]));
       if (!more) l.shown.clear();
-      for (const e of page.entries ?? page.deliveries) {
+      const items = page.entries ?? page.deliveries, end = items.at(-1);
+      for (const e of items) {
         known.types.add(e.signal_type);
         if (!l.shown.has(key(e)) && l.passes(e)) l.show(e);
       }
       l.next = page.next ?? null;
-      l.draw(page.searched_to);
+      l.draw(page.searched_to ?? (items.some((e) => !l.passes(e)) && (end.time ?? end.created))); // what the API cannot leave out, this does
     } catch (err) {
       if (!mine.signal.aborted && !signal.aborted) put(l.under, problem("The list could not be read", err, () => l.load(more)));
     }

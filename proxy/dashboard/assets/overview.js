@@ -29,9 +29,9 @@ export function overview(_, signal) {
   const minutes = new Feed({ back: 3 * 6e4 }, { step: "1m" }).start(() => top(), signal);
   let shown = minutes; // the feed of the time that is chosen
   const head = el("div", { class: "panel-head" });
-  const table = routes(signal, () => shown);
+  const table = routes(signal, () => shown), needs = problems(signal, () => shown);
   const list = log(signal);
-  const page = el("div", {}, hero, problems(signal),
+  const page = el("div", {}, hero, needs,
     el("section", { class: "panel", "aria-labelledby": "chart-title" }, head, plot, legend()), table, list);
 
   function top() {
@@ -60,6 +60,7 @@ export function overview(_, signal) {
     put(head, el("h2", { id: "chart-title" }, pattern ? `Attempts of ${pattern}` : "Attempts"), ranges());
     plot.draw(feed, feed.total(passes));
     table.update();
+    needs.update();
   }
 
   history(signal, draw, page, list);

@@ -4,6 +4,7 @@
 import { button, el, put } from "./dom.js";
 import { count, lasting, many, sentence, since, when } from "./format.js";
 import { get } from "./api.js";
+import { failures } from "./chart.js";
 import { every, now, on, routeNamed } from "./live.js";
 import { toDeliveries, toDelivery, toRoute } from "./url.js";
 import { discardAll, resendAll, turn } from "./actions.js";
@@ -12,8 +13,9 @@ const AGAIN = 10000; // milliseconds between two looks
 const SHOWN = 3; // causes of one route shown at first
 const bad = new Set(["failing", "refused", "not_accepting"]); // the others warn
 
-// problems is the section; its list is GET /problems.
-export function problems(signal, route) {
+// problems is the section; its list is GET /problems. chart() gives the feed whose time the
+// small charts show; update() says that there is news of it.
+export function problems(signal, chart, route) {
   const section = el("section", { class: "problems", "data-key": "problems", "data-own": true, "aria-labelledby": "problems-title" });
   let list = null, asked = 0;
 
@@ -26,7 +28,7 @@ export function problems(signal, route) {
   }
 
   function draw() {
-    const s = now.status;
+    const s = now.status, row = (p, named) => cause(p, named, chart());
     if (!s) return;
     const reasons = route ? routeNamed(route)?.health.reasons ?? [] : s.health.reasons;
     const asking = new Set(reasons.map((r) => r.route));
@@ -34,9 +36,9 @@ export function problems(signal, route) {
     const dead = rest.filter((p) => p.dead > 0), passed = rest.filter((p) => !p.dead);
     section.hidden = !reasons.length && !rest.length;
     put(section, el("h2", { id: "problems-title" }, reasons.length ? "Needs you" : "Failures of the last 24 hours"),
-      el("ul", { class: "needs" }, merged(reasons).map((r) => need(r, s, list ?? []))),
-      dead.length > 0 && el("div", { class: "causes" }, reasons.length > 0 && el("h3", {}, "Dead from before"), dead.map((p) => cause(p, true))),
-      passed.length > 0 && el("details", { "data-key": "passed" }, el("summary", {}, `${many(passed.length, "failure")} of the last 24 hours that nobody has to look after`), el("div", { class: "causes" }, passed.map((p) => cause(p, true)))));
+      el("ul", { class: "needs" }, merged(reasons).map((r) => need(r, s, list ?? [], row))),
+      dead.length > 0 && el("div", { class: "causes" }, reasons.length > 0 && el("h3", {}, "Dead from before"), dead.map((p) => row(p, true))),
+      passed.length > 0 && el("details", { "data-key": "passed" }, el("summary", {}, `${many(passed.length, "failure")} of the last 24 hours that nobody has to look after`), el("div", { class: "causes" }, passed.map((p) => row(p, true)))));
   }
 
   on("status", draw, signal);
@@ -44,13 +46,14 @@ export function problems(signal, route) {
   every(AGAIN, load, signal);
   load();
   draw();
+  section.update = draw;
   return section;
 }
 
 // merged puts the reasons of one route together, in the order of the first.
 export const merged = (reasons) => [...Map.groupBy(reasons, (r) => r.route || `\n${r.code}`).values()];
 
-function need(reasons, s, list) {
+function need(reasons, s, list, row) {
   const { route } = reasons[0], r = routeNamed(route);
   const causes = list.filter((p) => route && p.route === route);
   return el("li", { class: `level-${reasons.some((x) => bad.has(x.code)) ? "bad" : "warn"}`, "data-key": `${route} ${reasons[0].code}` },
@@ -59,8 +62,8 @@ function need(reasons, s, list) {
       el("div", { class: "why" }, reasons.map((x) => el("p", {}, el("b", { class: "code-word" }, x.code.replaceAll("_", " ")), " ", sentence(x.text), el("span", { class: "quiet" }, " Since ", since(x.since), " (", lasting(x.since), ").")))),
       el("p", { class: "buttons" }, acts(reasons, r, causes))),
     reasons.some((x) => x.code === "config_rejected") && s.config.error && el("pre", { class: "fault", tabindex: "0", role: "group", "aria-label": "Fault of the config" }, s.config.error),
-    causes.length > 0 && el("div", { class: "causes" }, causes.slice(0, SHOWN).map((p) => cause(p)),
-      causes.length > SHOWN && el("details", {}, el("summary", {}, `${causes.length - SHOWN} more`), causes.slice(SHOWN).map((p) => cause(p)))));
+    causes.length > 0 && el("div", { class: "causes" }, causes.slice(0, SHOWN).map((p) => row(p)),
+      causes.length > SHOWN && el("details", {}, el("summary", {}, `${causes.length - SHOWN} more`), causes.slice(SHOWN).map((p) => row(p)))));
 }
 
 function acts(reasons, r, causes) {
@@ -73,11 +76,11 @@ function acts(reasons, r, causes) {
   ];
 }
 
-function cause(p, named) {
+function cause(p, named, feed) {
   return el("p", { class: "cause", "data-key": `${p.route} ${p.class} ${p.status} ${p.error}` },
     named && el("a", { class: "of", href: toRoute(p.route) }, p.route),
     el("b", { class: "mark dead" }, p.status || p.class), el("span", { class: "said", title: p.error }, p.error),
-    el("span", { class: "quiet" }, `${count(p.count)} × `, when(p.first), p.first !== p.last && [" – ", when(p.last)]),
+    failures(feed, p.route, p.class), el("span", { class: "quiet" }, `${count(p.count)} × `, when(p.first), p.first !== p.last && [" – ", when(p.last)]),
     p.pending > 0 && el("a", { href: toDeliveries(`route:${p.route} state:pending`) }, `${count(p.pending)} wait`),
     p.dead > 0 && el("a", { class: "dead", href: toDeliveries(`route:${p.route} state:dead`) }, `${count(p.dead)} dead`),
     p.sample && el("a", { href: toDelivery(p.sample) }, "Look"));

@@ -91,7 +91,9 @@ export function route({ name = "" }, signal) {
   const title = el("div", { class: "panel-head" }), config = el("section", { class: "panel", "aria-label": "Config" });
   const plot = countsOf(`Attempts of ${name} over time`), times = latencyOf(`Time that attempts of ${name} took`);
   const list = log(signal, { route: name });
-  const page = el("div", {}, el("p", { class: "back" }, el("a", { href: "/" }, "← All routes")), head, problems(signal, name),
+  let shown = new Feed({ back: 36e5 }, { route: name }); // of the time that is chosen
+  const needs = problems(signal, () => shown, name);
+  const page = el("div", {}, el("p", { class: "back" }, el("a", { href: "/" }, "← All routes")), head, needs,
     el("section", { class: "panel", "aria-label": "History" }, title, plot, legend(), times, timesLegend()), config, list);
 
   function top() {
@@ -123,6 +125,8 @@ export function route({ name = "" }, signal) {
   }
 
   history(signal, (feed) => {
+    shown = feed;
+    needs.update();
     const points = feed.of(name), s = success(points);
     put(title, el("h2", {}, "History ", s && el("span", { class: "quiet" }, `${percent(s.part, s.whole)} of ${many(s.whole, "attempt")} delivered`)), ranges());
     plot.draw(feed, points);

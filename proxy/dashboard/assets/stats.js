@@ -1,6 +1,7 @@
 // Statistics, as the sidecar counted them. Nothing is counted here but sums.
 
 import { get } from "./api.js";
+import { count } from "./format.js";
 import { time } from "./clock.js";
 import { every } from "./live.js";
 
@@ -85,4 +86,4 @@ export function success(points) {
 export const lately = (points) => points.findLast((p) => p.at + 6e4 <= time()) ?? null;
 
 // causes says of what a number of attempts failed: 5xx 12, timeout 3.
-export const causes = (failed) => Object.entries(failed).filter(([, n]) => n).sort((a, b) => b[1] - a[1]).map(([c, n]) => `${c} ${n}`).join(", ");
+export const causes = (failed) => Object.entries(failed).filter(([, n]) => n).sort((a, b) => b[1] - a[1]).map(([c, n]) => `${c} ${count(n)}`).join(", ");
