@@ -6,6 +6,7 @@ import { el, put, select } from "./dom.js";
 import { moment, setZone, span, tick, zone } from "./format.js";
 import { age, last } from "./clock.js";
 import { now, on, start } from "./live.js";
+import { narrowed } from "./filterbar.js";
 import { keys, palette } from "./keys.js";
 import { overview, verdict } from "./overview.js";
 import { delivery, signalView } from "./delivery.js";
@@ -16,7 +17,6 @@ import { back, go, INNER, params } from "./url.js";
 
 const STALE = 5000; // milliseconds without an answer after which all is grey
 const views = { "": overview, deliveries, delivery, signal: signalView, route, playground };
-const titles = { deliveries: "Deliveries", delivery: "Delivery", signal: "Signal", route: "", playground: "Playground" };
 const above = { delivery: "deliveries", signal: "deliveries", route: "" }; // the view of which one is a page
 const main = { node: document.getElementById("main") }; // {node, and of what it shows: name, id, element, end}
 const side = { node: document.getElementById("side") }; // beside it: a delivery of a list
@@ -53,8 +53,7 @@ function head() {
   pill.hidden = v.level === "wait";
   pill.className = `pill ${v.level}`;
   put(pill, el("span", { class: "dot" }), el("span", {}, v.short));
-  const quiet = v.level === "ok" || v.level === "wait";
-  document.title = `${quiet ? "" : `(${v.short}) `}${[main.name === "route" ? main.id : titles[main.name], "Signalpost", s?.host].filter(Boolean).join(" · ")}`;
+  document.title = `${v.level === "ok" || !v.short ? "" : `(${v.short}) `}${[main.name === "route" ? main.id : main.name.replace(/^./, (c) => c.toUpperCase()), "Signalpost", s?.host].filter(Boolean).join(" · ")}`;
   if (!s) return;
   put(document.getElementById("host"), s.host);
   put(document.getElementById("foot"), `Signalpost ${s.version} · up ${s.uptime} · config ${s.config.path} ${s.config.hash.slice(0, 8)}`);
@@ -76,6 +75,7 @@ document.addEventListener("click", (e) => {
   e.preventDefault();
   if ("back" in a.dataset) return back();
   if ("close" in a.dataset) return go({ ...params(), look: "" });
+  if (a.dataset.add) return go(narrowed(...a.dataset.add.split("\n"))); // to the filter of now: the link is as old as the row
   if (a.dataset.row && innerWidth > BESIDE) return go({ ...params(), look: a.dataset.row });
   if (a.href !== location.href) history.pushState(INNER, "", a.href);
   show(true);

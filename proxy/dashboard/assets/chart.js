@@ -191,8 +191,6 @@ export const highest = (points) => most(points, up);
 export const legend = (list = [["good", "delivered"], ["fails", "failed attempt"], ["dead", "dead, below the line"], ["void", "unknown"]]) =>
   el("p", { class: "legend" }, list.map(([c, text]) => el("span", {}, el("i", { class: c }), text)));
 
-export const timesLegend = () => legend([["p50", "half within"], ["p95", "95 % within"], ["p99", "99 % within"]]);
-
 // history keeps the feed of the time that the URL asks for, of one route or of all, on a
 // page with a list, and calls draw with it when there is news.
 export function history(signal, draw, page, list, route) {

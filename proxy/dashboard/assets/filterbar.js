@@ -61,7 +61,7 @@ export function filterbar(list, label) {
   let waiting = 0, edited = false; // within one edit, the step in the history is replaced
   const offer = (text, cursor) => suggest(text, cursor, list, known);
   const { field, menu, show } = combo({ class: "filter", "aria-label": label, "data-slash": true, placeholder: `route:crm-* ${list === "log" ? "status:5xx -verdict:delivered text:acme" : "state:dead reason:gone body:acme"}` }, { offer, take, loose: true });
-  const clear = button("Clear", () => apply("", false), { class: "plain", hidden: true });
+  const clear = button("Clear", () => apply("", false), { class: "plain" });
   const fault = el("p", { class: "field-fault", role: "alert" });
 
   function apply(text, more) {
@@ -69,7 +69,6 @@ export function filterbar(list, label) {
     if (field.value !== text) field.value = text;
     go({ ...params(), q: text.trim() }, edited);
     edited = more;
-    clear.hidden = !text;
     if (!more) show([]);
   }
 
@@ -83,7 +82,6 @@ export function filterbar(list, label) {
 
   field.oninput = () => {
     show();
-    clear.hidden = !field.value;
     clearTimeout(waiting);
     waiting = setTimeout(() => apply(field.value, true), PAUSE);
   };
@@ -99,19 +97,11 @@ export function filterbar(list, label) {
   form.show = (text) => {
     const q = params().q ?? "";
     if (field.value.trim() !== q && !(edited && document.activeElement === field)) field.value = q;
-    clear.hidden = !field.value;
     put(fault, text);
   };
   return form;
 }
 
-const narrowed = (word, value) => url({ ...params(), q: add(params().q ?? "", word, value) });
-
-// chip is a value that narrows the list to itself when it is clicked.
-export const chip = (word, value, text = value, attributes = {}) => el("a", { class: "chip", href: narrowed(word, value), title: `Only ${word}:${value}`, "data-add": `${word}\n${value}`, ...attributes }, text);
-
-// A chip's link is of the moment it was made: what it adds to is the filter of now.
-document.addEventListener("click", (e) => {
-  const c = e.target.closest?.("a[data-add]");
-  if (c) c.href = narrowed(...c.dataset.add.split("\n"));
-}, true);
+// narrowed is the page with one more word in its filter; chip is a value that leads there.
+export const narrowed = (word, value) => ({ ...params(), q: add(params().q ?? "", word, value) });
+export const chip = (word, value, text = value, attributes = {}) => el("a", { class: "chip", href: url(narrowed(word, value)), title: `Only ${word}:${value}`, "data-add": `${word}\n${value}`, ...attributes }, text);

@@ -2,7 +2,6 @@
 
 import { dialog } from "./dom.js";
 import { combo } from "./filterbar.js";
-import { setZone } from "./format.js";
 import { now, routeNamed } from "./live.js";
 import { choose, chosen, chooseNone } from "./lists.js";
 import { get } from "./api.js";
@@ -75,8 +74,6 @@ function commands(text) {
     offer(`${r.name}: playground`, () => go({ view: "playground", route: r.name }));
     offer(`${r.name}: ${r.state === "paused" ? "resume" : "pause"}…`, () => turnRoute(routeNamed(r.name)));
   }
-  offer("Times in UTC", () => setZone("UTC"));
-  offer("Times as on this machine", () => setZone("local"));
   offer("Keys", help);
   const found = list.filter(([words]) => text.toLowerCase().split(/\s+/).every((p) => words.toLowerCase().includes(p))).slice(0, 12);
   if (/^dlv_/.test(text)) return [[`Open the delivery ${text}`, "", () => go({ view: "delivery", id: text })]];

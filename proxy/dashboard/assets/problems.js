@@ -11,7 +11,6 @@ import { discardAll, resendAll, turn } from "./actions.js";
 
 const AGAIN = 10000; // milliseconds between two looks
 const SHOWN = 3; // causes of one route shown at first
-const bad = new Set(["failing", "refused", "not_accepting"]); // the others warn
 
 // problems is the section; its list is GET /problems. chart() gives the feed whose time the
 // small charts show; update() says that there is news of it.
@@ -56,7 +55,7 @@ export const merged = (reasons) => [...Map.groupBy(reasons, (r) => r.route || `\
 function need(reasons, s, list, row) {
   const { route } = reasons[0], r = routeNamed(route);
   const causes = list.filter((p) => route && p.route === route);
-  return el("li", { class: `level-${reasons.some((x) => bad.has(x.code)) ? "bad" : "warn"}`, "data-key": `${route} ${reasons[0].code}` },
+  return el("li", { class: `level-${r?.health.level ?? (reasons[0].code === "not_accepting" ? "bad" : "warn")}`, "data-key": `${route} ${reasons[0].code}` },
     el("div", { class: "need" },
       el("h3", {}, el("span", { class: "dot" }), route ? el("a", { href: toRoute(route) }, route) : "Signalpost"),
       el("div", { class: "why" }, reasons.map((x) => el("p", {}, el("b", { class: "code-word" }, x.code.replaceAll("_", " ")), " ", sentence(x.text), el("span", { class: "quiet" }, " Since ", since(x.since), " (", lasting(x.since), ").")))),

@@ -4,7 +4,7 @@
 import { button, el, fact, put } from "./dom.js";
 import { ago, count, due, lasting, many, per, percent, since, span, took, when } from "./format.js";
 import { time } from "./clock.js";
-import { countsOf, highest, history, latencyOf, legend, ranges, spark, timesLegend } from "./chart.js";
+import { countsOf, highest, history, latencyOf, legend, ranges, spark } from "./chart.js";
 import { log } from "./lists.js";
 import { now, on, routeNamed } from "./live.js";
 import { problems } from "./problems.js";
@@ -18,14 +18,11 @@ const RANK = { bad: 0, warn: 1, ok: 2 };
 // routes is the section; chart() gives the feed whose times the small charts show.
 export function routes(signal, chart) {
   const rows = el("tbody"), more = el("div", { class: "under" });
-  let all = false, same = false;
+  let all = false;
   const hour = new Feed({ back: 36e5 }, { step: "1m" }).start(() => draw(), signal);
   const day = new Feed({ back: 864e5 }, { step: "1h" }).start(() => draw(), signal);
   const month = new Feed({ back: 30 * 864e5 }, { step: "1d" }).start(() => draw(), signal);
-  const scale = el("input", { type: "checkbox", onchange: () => {
-    same = scale.checked;
-    draw();
-  } });
+  const scale = el("input", { type: "checkbox", onchange: () => draw() });
   const title = el("h2", { id: "routes-title" }, "Routes");
   const heads = [["name", "Route"], ["health", "Health"], ["shape", "Attempts"], ["number ok-1h", "Success 1 h", "Attempts that delivered, of the last hour"], ["number ok-24h", "24 h", "Of the last 24 hours"], ["number ok-30d", "30 d", "Of the last 30 days"],
     ["number rate", "Rate", "Delivered in the last whole minute"], ["number p50", "p50", "Half of this hour's attempts took at most this"], ["number p95", "p95", "95 % of this hour's attempts took at most this"], ["number wait", "Waiting"], ["number lost", "Dead"], ["last", "Last"]];
@@ -37,7 +34,7 @@ export function routes(signal, chart) {
     if (!now.status) return;
     const sorted = now.status.routes.toSorted((a, b) => RANK[a.health.level] - RANK[b.health.level]);
     const list = all ? sorted : sorted.slice(0, Math.max(SHOWN, sorted.filter((r) => r.health.level !== "ok").length));
-    const feed = chart(), peak = same ? Math.max(1, ...sorted.map((r) => highest(feed.of(r.name)))) : 0;
+    const feed = chart(), peak = scale.checked ? Math.max(1, ...sorted.map((r) => highest(feed.of(r.name)))) : 0;
     put(title, "Routes ", el("span", { class: "quiet" }, count(sorted.length)));
     put(rows, list.map((r) => row(r, { feed, peak, hour, day, month })));
     put(more, list.length < sorted.length && button(`Show all ${count(sorted.length)} routes`, () => {
@@ -94,7 +91,7 @@ export function route({ name = "" }, signal) {
   let shown = new Feed({ back: 36e5 }, { route: name }); // of the time that is chosen
   const needs = problems(signal, () => shown, name);
   const page = el("div", {}, el("p", { class: "back" }, el("a", { href: "/" }, "← All routes")), head, needs,
-    el("section", { class: "panel", "aria-label": "History" }, title, plot, legend(), times, timesLegend()), config, list);
+    el("section", { class: "panel", "aria-label": "History" }, title, plot, legend(), times, legend([["p50", "half within"], ["p95", "95 % within"], ["p99", "99 % within"]])), config, list);
 
   function top() {
     if (!now.status) return;
