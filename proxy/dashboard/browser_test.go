@@ -5,31 +5,15 @@ package dashboard_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
-
-	"signalpost/proxy"
-	"signalpost/proxy/config"
 )
-
-// patience is how long the page may take to show what it should.
-const patience = 20 * time.Second
 
 // hostile is text that must never become part of the page.
 const hostile = `<script>window.pwned=1</script><img src=x onerror="window.pwned=1"><b>bold</b>`
@@ -68,306 +52,7 @@ signal_types = ["down"]
 retry = { attempts = 9, first = "100ms", window = "1h" }
 `
 
-// A site is a sidecar with a receiver behind it.
-type site struct {
-	t     *testing.T
-	url   string
-	path  string // of the config
-	token string
-	stop  func()
-
-	mu  sync.Mutex
-	got map[string][]string // the webhook-ids that came, by path
-}
-
-// newSite starts one; server is more of the [server] table.
-func newSite(t *testing.T, server, token string) *site {
-	t.Helper()
-	s := &site{t: t, token: token, got: map[string][]string{}}
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
-		s.mu.Lock()
-		s.got[r.URL.Path] = append(s.got[r.URL.Path], r.Header.Get("webhook-id"))
-		s.mu.Unlock()
-		switch r.URL.Path {
-		case "/gone":
-			w.WriteHeader(http.StatusGone)
-			io.WriteString(w, hostile)
-		case "/later", "/down":
-			w.WriteHeader(http.StatusServiceUnavailable)
-			io.WriteString(w, "come back later")
-		default:
-			io.WriteString(w, "thanks")
-		}
-	}))
-	t.Cleanup(receiver.Close)
-	// The address stays the same when the sidecar is started again.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	s.url = "http://" + addr
-	s.path = filepath.Join(t.TempDir(), "signalpost.toml")
-	text := fmt.Sprintf("[server]\nlisten = %q\n%s\n[queue]\nmin_free = \"0B\"\n", addr, server) + strings.ReplaceAll(routes, "RECEIVER", receiver.URL)
-	if err := os.WriteFile(s.path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.start()
-	t.Cleanup(func() { s.stop() })
-	return s
-}
-
-func (s *site) start() {
-	s.t.Helper()
-	cfg, err := config.Load(context.Background(), s.path)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	sidecar, err := proxy.New(cfg, slog.New(slog.DiscardHandler), "test")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ready, served := make(chan string, 1), make(chan error, 1)
-	go func() { served <- sidecar.Serve(ctx, func(addr string) { ready <- addr }) }()
-	var once sync.Once
-	s.stop = func() {
-		once.Do(func() {
-			cancel()
-			if err := <-served; err != nil {
-				s.t.Error(err)
-			}
-		})
-	}
-	select {
-	case <-ready:
-	case err := <-served:
-		s.t.Fatal(err)
-	}
-}
-
-// send posts a signal and returns the ids of its deliveries.
-func (s *site) send(body string) []string {
-	s.t.Helper()
-	r, _ := http.NewRequest("POST", s.url+"/signals", strings.NewReader(body))
-	r.Header.Set("Content-Type", "application/json")
-	if s.token != "" {
-		r.Header.Set("Authorization", "Bearer "+s.token)
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var accepted struct {
-		Deliveries []struct{ ID string }
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&accepted); err != nil || resp.StatusCode != http.StatusAccepted {
-		s.t.Fatalf("%s, %v", resp.Status, err)
-	}
-	var ids []string
-	for _, d := range accepted.Deliveries {
-		ids = append(ids, d.ID)
-	}
-	return ids
-}
-
-// arrived is the webhook-ids that came to a path.
-func (s *site) arrived(path string) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]string(nil), s.got[path]...)
-}
-
 const lead = `{"signal_type":"lead","confidence":0.92,"digits":12345678901234567890.10,"account":{"name":"Acme <b>Corp</b>"}}`
-
-// browser starts Chromium once for a test and its subtests.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		const how = "no browser: install Chromium (on Debian: apt-get install chromium) to test the dashboard"
-		if os.Getenv("CI") != "" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	ctx, _ = chromedp.NewContext(ctx)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("the browser does not start: %v", err)
-	}
-	t.Cleanup(func() { chromedp.Cancel(ctx) })
-	return ctx
-}
-
-// A tab is one page of the browser. Whatever it complains of fails the test.
-type tab struct {
-	t   *testing.T
-	ctx context.Context
-
-	mu         sync.Mutex
-	complaints []string
-}
-
-// open makes a tab of a width. Complaints that begin with one of those
-// expected, by source and text, are none.
-func open(t *testing.T, b context.Context, width int64, address string, expected ...string) *tab {
-	t.Helper()
-	ctx, cancel := chromedp.NewContext(b)
-	p := &tab{t: t, ctx: ctx}
-	messages := chromedp.Console(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for m, err := range messages {
-			if err != nil {
-				return
-			}
-			said := strings.TrimSpace(m.Source + " " + m.Text)
-			ours := false
-			for _, e := range expected {
-				ours = ours || strings.HasPrefix(said, e)
-			}
-			if !ours {
-				p.mu.Lock()
-				p.complaints = append(p.complaints, fmt.Sprintf("%s: %s (%s:%d)", m.Type, said, m.URL, m.Line))
-				p.mu.Unlock()
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		if t.Failed() {
-			p.shoot("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
-			t.Logf("it showed:\n%s", p.text("main"))
-		}
-		if p.is("window.pwned !== undefined") {
-			t.Error("text from outside ran as a script")
-		}
-		if n := p.number("document.querySelectorAll('main b b, main img:not([src^=\"/assets/\"]), main script, td b').length"); n != 0 {
-			t.Errorf("text from outside became %v elements", n)
-		}
-		cancel()
-		<-ended
-		for _, c := range p.complaints {
-			t.Errorf("the console says: %s", c)
-		}
-	})
-	p.do(chromedp.EmulateViewport(width, 900), chromedp.Navigate(address))
-	return p
-}
-
-func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 2*patience)
-	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-func eval[T any](p *tab, js string) T {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js))
-	if err != nil {
-		p.t.Errorf("%s: %v", js, err)
-	}
-	return v
-}
-
-func (p *tab) is(js string) bool        { p.t.Helper(); return eval[bool](p, "Boolean("+js+")") }
-func (p *tab) number(js string) float64 { p.t.Helper(); return eval[float64](p, "Number("+js+")") }
-
-// text is what people read of an element.
-func (p *tab) text(selector string) string {
-	p.t.Helper()
-	return eval[string](p, fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector))
-}
-
-// until waits for something to hold.
-func (p *tab) until(js string) {
-	p.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(30 * time.Millisecond) {
-		if p.is(js) {
-			return
-		}
-		if time.Now().After(end) {
-			p.t.Fatalf("not within %s: %s", patience, js)
-		}
-	}
-}
-
-// reads waits until an element says something.
-func (p *tab) reads(selector, text string) {
-	p.t.Helper()
-	p.until(fmt.Sprintf("(document.querySelector(%q)?.innerText ?? '').includes(%q)", selector, text))
-}
-
-// click clicks as a mouse does.
-func (p *tab) click(selector string) {
-	p.t.Helper()
-	p.do(chromedp.Click(chromedp.CSS(selector)))
-}
-
-// press presses the button of that name in an element.
-func (p *tab) press(in, name string) {
-	p.t.Helper()
-	button := fmt.Sprintf("[...document.querySelectorAll(%q)].find((b) => b.innerText.trim().startsWith(%q) && !b.disabled)", in+" button", name)
-	p.until(button)
-	p.is(button + ".click() || true")
-}
-
-func (p *tab) keys(keys string) { p.t.Helper(); p.do(chromedp.KeyEvent(keys)) }
-
-// pick chooses of a select as people do: the change is told to the page.
-func (p *tab) pick(selector, value string) {
-	p.t.Helper()
-	p.until(fmt.Sprintf("[...document.querySelector(%q)?.options ?? []].some((o) => o.value === %q)", selector, value))
-	p.is(fmt.Sprintf("(() => { const s = document.querySelector(%q); s.value = %q; s.dispatchEvent(new Event('change', {bubbles: true})); return true })()", selector, value))
-}
-
-// write replaces what a field holds.
-func (p *tab) write(selector, text string) {
-	p.t.Helper()
-	p.until(fmt.Sprintf("document.querySelector(%q)", selector))
-	p.is(fmt.Sprintf("(() => { const f = document.querySelector(%q); f.focus(); f.select(); return true })()", selector))
-	p.keys(kb.Backspace)
-	p.do(chromedp.SendKeys(chromedp.CSS(selector), text))
-}
-
-func (p *tab) param(name string) string {
-	p.t.Helper()
-	return eval[string](p, fmt.Sprintf("new URLSearchParams(location.search).get(%q) ?? ''", name))
-}
-
-// shoot takes a picture if DASHBOARD_PICTURES names a folder for them.
-func (p *tab) shoot(name string) {
-	folder := os.Getenv("DASHBOARD_PICTURES")
-	if folder == "" {
-		return
-	}
-	png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
-	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, name+".png"), png, 0o600)
-	}
-	if err != nil {
-		p.t.Logf("picture %s: %v", name, err)
-	}
-}
 
 func TestBrowser(t *testing.T) {
 	t.Setenv("DASHBOARD_TEST_KEY", "never-shown-key")
@@ -375,8 +60,8 @@ func TestBrowser(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, context.Context){
 		"live": testLive, "filter": testFilter, "delivery": testDelivery, "discard": testDiscard, "many": testMany, "pause": testPause,
 		"playground": testPlayground, "token": testToken, "phone": testPhone, "keys": testKeys, "verdict": testVerdict, "restart": testRestart,
-		"calm": testCalm, "refused": testRefused, "dead": testDead, "held": testHeld, "routes": testRoutes, "frozen": testFrozen, "reading": testReading,
-		"charts": testCharts, "tabs": testTabs, "clock": testClock, "views": testViews, "beside": testBeside, "axe": testAxe,
+		"killed": testKilled, "refused": testRefused, "dead": testDead, "held": testHeld, "routes": testRoutes, "frozen": testFrozen, "reading": testReading,
+		"charts": testCharts, "tabs": testTabs, "clock": testClock, "flood": testFlood, "views": testViews, "beside": testBeside, "weeks": testWeeks, "axe": testAxe,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -536,19 +221,6 @@ func testDelivery(t *testing.T, b context.Context) {
 	p.do(chromedp.Navigate(s.url + "/?view=delivery&id=dlv_nothing"))
 	p.reads("main", "There is no such delivery")
 	p.allow("network Failed to load resource: the server responded with a status of 404")
-}
-
-// allow takes complaints back that the test asked for.
-func (p *tab) allow(prefix string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var rest []string
-	for _, c := range p.complaints {
-		if !strings.Contains(c, prefix) {
-			rest = append(rest, c)
-		}
-	}
-	p.complaints = rest
 }
 
 func testDiscard(t *testing.T, b context.Context) {

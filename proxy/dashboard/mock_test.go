@@ -1,17 +1,15 @@
 package dashboard_test
 
-// A sidecar that is none: it answers as INTERFACE has it, from a scene that a test
-// makes, so that what takes a day or a hundred thousand deliveries can be looked at.
+// A sidecar that is none: what only days bring about can be looked at with it. It answers
+// as the contract has it; all else is tested with a real one.
 
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,19 +20,13 @@ type object = map[string]any
 
 // A scene is what the mock says.
 type scene struct {
-	mu         sync.Mutex
 	routes     []object
 	problems   []object
+	own        []object // reasons of the sidecar itself
 	entries    []object // of the log, newest first
 	deliveries []object // newest first, as of GET /deliveries/{id}
-	rate       func(route string, t time.Time) object
-	known      time.Duration // how far back there are statistics
 	config     object
-	asked      []string // method, path and body of what came
-	frozen     chan struct{}
-	skew       time.Duration
-	followers  []chan object
-	pages      int // of deliveries there seem to be
+	known      time.Duration // how far back there are statistics
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }
@@ -43,7 +35,7 @@ func back(d time.Duration) string { return stamp(time.Now().Add(-d)) }
 
 // newScene is one in which all is well, with these routes.
 func newScene(names ...string) *scene {
-	s := &scene{known: 40 * 24 * time.Hour, config: object{"path": "/etc/signalpost/signalpost.toml", "hash": "939a77c1d20b6a44", "loaded_at": back(35 * time.Minute), "error": nil,
+	s := &scene{known: 20 * 24 * time.Hour, config: object{"path": "/etc/signalpost/signalpost.toml", "hash": "939a77c1d20b6a44", "loaded_at": back(35 * time.Minute), "error": nil,
 		"reloads": []object{{"time": back(35 * time.Minute), "hash": "939a77c1d20b6a44"}}}}
 	for i, name := range names {
 		s.routes = append(s.routes, object{"name": name, "state": "ok", "health": object{"level": "ok", "reasons": []object{}}, "pending": 0, "held": 0, "dead": 0, "discarded": 0,
@@ -53,11 +45,13 @@ func newScene(names ...string) *scene {
 			"schedule":  object{"attempts": 10, "first": "5s", "window": "24h0m0s", "jitter": 0.1, "gaps": []string{"5s", "16.2s", "52.3s", "2m49s", "9m6s", "29m26s", "1h35m9s", "5h7m37s", "16h34m30s"}},
 			"limits":    object{"timeout": "15s", "concurrency": 8, "rate": nil, "give_up_on": []int{410}}, "recent": object{"delivered": 900, "retry": 4, "dead": 0}})
 	}
-	s.rate = func(route string, t time.Time) object {
-		n := 60 + 30*math.Sin(float64(t.Unix())/700+float64(len(route))) + 12*math.Sin(float64(t.Unix())/97)
-		return object{"accepted": int(n), "delivered": int(n) - 1, "failed": object{"5xx": int(n) / 40}, "dead": 0, "p50_ms": 40 + n/3, "p95_ms": 90 + n, "p99_ms": 130 + 2*n}
-	}
 	return s
+}
+
+// rate is a point of a route's statistics.
+func (s *scene) rate(route string, t time.Time) object {
+	n := 60 + 30*math.Sin(float64(t.Unix())/700+float64(len(route))) + 12*math.Sin(float64(t.Unix())/97)
+	return object{"accepted": int(n), "delivered": int(n) - 1, "failed": object{"5xx": int(n) / 40}, "dead": 0, "p50_ms": 40 + n/3, "p95_ms": 90 + n, "p99_ms": 130 + 2*n}
 }
 
 func (s *scene) route(name string) object {
@@ -79,7 +73,10 @@ func (s *scene) ails(name, level, code, text string, since time.Duration) object
 }
 
 func (s *scene) health() object {
-	level, reasons := "ok", []object{}
+	level, reasons := "ok", append([]object{}, s.own...)
+	if len(s.own) > 0 {
+		level = "bad"
+	}
 	for _, want := range []string{"bad", "warn"} {
 		for _, r := range s.routes {
 			h := r["health"].(object)
@@ -101,20 +98,8 @@ func (s *scene) attempt(id int, route, kind string, ago time.Duration, more obje
 	for k, v := range more {
 		e[k] = v
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.entries = append([]object{e}, s.entries...)
-	for _, f := range s.followers {
-		f <- e
-	}
 	state := object{"delivered": "delivered", "retry": "pending", "dead": "dead"}[e["verdict"].(string)]
-	for _, d := range s.deliveries {
-		if d["id"] == e["delivery"] {
-			d["log"] = append(d["log"].([]object), e)
-			d["state"], d["attempts"], d["last"], d["next_attempt"], d["reason"] = state, e["attempt"], e, e["next_attempt"], e["reason"]
-			return e
-		}
-	}
 	signal := fmt.Sprintf(`{"signal_type":%q,"confidence":0.92,"source":"posthog","hypothesis_id":"hyp_8g2k","account":{"name":"Acme Corp","domain":"acme.com"},"events":["visited_pricing_page","invited_team_member"],"digits":12345678901234567890.10}`, kind)
 	s.deliveries = append([]object{{"id": e["delivery"], "signal": e["signal"], "route": route, "signal_type": kind, "state": state, "reason": e["reason"], "created": back(ago + time.Second), "attempts": e["attempt"], "next_attempt": e["next_attempt"], "last": e,
 		"request": object{"method": "POST", "target": "https://" + route + ".example.com", "sent": true, "time": e["time"], "headers": object{"Content-Type": "application/json", "User-Agent": "signalpost/0.1.0", "webhook-id": e["delivery"],
@@ -124,7 +109,7 @@ func (s *scene) attempt(id int, route, kind string, ago time.Duration, more obje
 }
 
 func (s *scene) status() object {
-	return object{"version": "0.1.0", "uptime": "3h12m5s", "host": "app-7", "now": stamp(time.Now().Add(s.skew)), "config": s.config, "log_lines_dropped": 0, "health": s.health(), "routes": s.routes,
+	return object{"version": "0.1.0", "uptime": "3h12m5s", "host": "app-7", "now": stamp(time.Now()), "config": s.config, "log_lines_dropped": 0, "health": s.health(), "routes": s.routes,
 		"store": object{"bytes": 214_000_000, "free": 75_000_000_000, "accepting": true, "reason": nil, "max_size": 10 << 30, "min_free": 256 << 20}}
 }
 
@@ -177,36 +162,9 @@ func pick(list []object, r *http.Request, members ...string) []object {
 }
 
 func (s *scene) serve(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	frozen := s.frozen
-	s.mu.Unlock()
-	if frozen != nil {
-		select {
-		case <-frozen:
-		case <-r.Context().Done():
-			return
-		}
-	}
-	if r.URL.Path == "/log" && r.URL.Query().Get("follow") == "true" {
-		s.follow(w, r)
-		return
-	}
-	body, _ := io.ReadAll(r.Body)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked = append(s.asked, fmt.Sprintf("%s %s %s", r.Method, r.URL, body))
-	w.Header().Set("Date", time.Now().Add(s.skew).UTC().Format(http.TimeFormat))
 	answer := func(v any) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(v)
-	}
-	find := func(list []object, id string) object {
-		for _, o := range list {
-			if o["id"] == id {
-				return o
-			}
-		}
-		return nil
 	}
 	path := r.URL.Path
 	switch {
@@ -216,74 +174,16 @@ func (s *scene) serve(w http.ResponseWriter, r *http.Request) {
 		answer(s.stats(r))
 	case path == "/problems":
 		answer(object{"problems": append([]object{}, s.problems...)})
+	case path == "/log" && r.URL.Query().Get("follow") == "true":
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
 	case path == "/log":
 		answer(object{"entries": pick(s.entries, r, "route", "signal_type", "verdict", "status", "delivery", "signal")})
 	case path == "/deliveries":
-		page := object{"deliveries": pick(s.deliveries, r, "route", "signal_type", "state", "reason", "signal")}
-		if s.pages--; s.pages > 0 {
-			time.Sleep(20 * time.Millisecond)
-			page = object{"deliveries": s.deliveries[:1], "next": "more"}
-		}
-		answer(page)
-	case path == "/signals":
-		list := []object{}
-		for _, d := range s.deliveries {
-			list = append(list, object{"id": d["signal"], "signal_type": d["signal_type"], "received_at": d["created"], "signal": d["signal_body"], "config": "939a77c1d20b6a44"})
-		}
-		answer(object{"signals": list[:min(50, len(list))]})
-	case path == "/try":
-		answer(object{"routes": []object{{"route": "crm", "matches": true, "why": "passes", "bodies": []object{{"company": "Acme Corp", "score": len(body) % 7}}, "request": nil, "error": nil}}})
-	case strings.HasPrefix(path, "/deliveries/") && r.Method == http.MethodGet:
-		d := find(s.deliveries, strings.TrimPrefix(path, "/deliveries/"))
-		if d == nil {
-			w.WriteHeader(http.StatusNotFound)
-			return
-		}
-		etag := fmt.Sprintf(`"%d"`, len(d["log"].([]object)))
-		w.Header().Set("ETag", etag)
-		if r.Header.Get("If-None-Match") == etag {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
-		answer(d)
-	case r.Method == http.MethodPost:
-		matched := 1000
-		if strings.Contains(string(body), "dry_run") {
-			matched = 50_000
-		}
-		w.WriteHeader(http.StatusAccepted)
-		answer(object{"matched": matched, "state": "dead"})
+		answer(object{"deliveries": pick(s.deliveries, r, "route", "signal_type", "state", "reason", "signal")})
 	default:
 		dashboard.Handler().ServeHTTP(w, r)
-	}
-}
-
-func (s *scene) follow(w http.ResponseWriter, r *http.Request) {
-	entries := make(chan object, 1000)
-	s.mu.Lock()
-	s.followers = append(s.followers, entries)
-	s.asked = append(s.asked, "GET "+r.URL.String())
-	s.mu.Unlock()
-	w.WriteHeader(http.StatusOK)
-	w.(http.Flusher).Flush()
-	beat := time.NewTicker(5 * time.Second)
-	defer beat.Stop()
-	for {
-		select {
-		case e := <-entries:
-			json.NewEncoder(w).Encode(e)
-		case <-beat.C:
-			s.mu.Lock()
-			frozen := s.frozen
-			s.mu.Unlock()
-			if frozen != nil {
-				continue
-			}
-			fmt.Fprintln(w)
-		case <-r.Context().Done():
-			return
-		}
-		w.(http.Flusher).Flush()
 	}
 }
 
@@ -296,24 +196,4 @@ func (s *scene) start(t *testing.T) string {
 		server.Close()
 	})
 	return server.URL
-}
-
-// had is the requests that came and begin so.
-func (s *scene) had(prefix string) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []string
-	for _, a := range s.asked {
-		if strings.HasPrefix(a, prefix) {
-			list = append(list, a)
-		}
-	}
-	return list
-}
-
-// hold changes the scene while it is served.
-func (s *scene) hold(f func(*scene)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(s)
 }

@@ -20,7 +20,6 @@ const views = { "": overview, deliveries, delivery, signal: signalView, route, p
 const above = { delivery: "deliveries", signal: "deliveries", route: "" }; // the view of which one is a page
 const main = { node: document.getElementById("main") }; // {node, and of what it shows: name, id, element, end}
 const side = { node: document.getElementById("side") }; // beside it: a delivery of a list
-const BESIDE = 1000; // pixels of width it takes to have one
 
 function show(jump) {
   const p = params();
@@ -76,7 +75,7 @@ document.addEventListener("click", (e) => {
   if ("back" in a.dataset) return back();
   if ("close" in a.dataset) return go({ ...params(), look: "" });
   if (a.dataset.add) return go(narrowed(...a.dataset.add.split("\n"))); // to the filter of now: the link is as old as the row
-  if (a.dataset.row && innerWidth > BESIDE) return go({ ...params(), look: a.dataset.row });
+  if (a.dataset.row && innerWidth > 1000) return go({ ...params(), look: a.dataset.row }); // there is room beside
   if (a.href !== location.href) history.pushState(INNER, "", a.href);
   show(true);
 });
@@ -91,4 +90,5 @@ keys(() => main.element, () => side.element, () => Object.hasOwn(above, main.nam
 on("status", head);
 setInterval(grow, 500);
 show(false);
+grow();
 start();

@@ -11,9 +11,7 @@ let ids = 0;
 
 export const known = {
   types: new Set(), // signal types seen
-  get routes() {
-    return now.status?.routes.map((r) => r.name) ?? [];
-  },
+  get routes() { return now.status?.routes.map((r) => r.name) ?? []; },
 };
 
 // combo makes {field, menu}. offer(text, cursor) lists [words, help, more]; take(offer)
