@@ -6,7 +6,10 @@ package dashboard_test
 import (
 	"context"
 	"fmt"
+	"math"
+	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,7 +60,7 @@ func testRefused(t *testing.T, b context.Context) {
 	p.reads(".split", "first byte")
 	p.reads(".split", "to 127.0.0.1:")
 	p.shoot("refused-delivery")
-	s.mend()
+	s.answer("/refused", 200)
 	p.press(".delivery-head", "Send again")
 	p.press("dialog", "Send again")
 	p.until("!document.querySelector('dialog')")
@@ -418,8 +421,11 @@ func testBeside(t *testing.T, b context.Context) {
 	p.reads(".side h1", "lead_03 to crm")
 	p.is("history.back()")
 	p.reads(".side h1", second+" to crm")
+	p.keys(kb.Enter) // where it is: the row has the focus
+	p.until("document.activeElement.id === 'side'")
 	p.click(".side .back a")
 	p.until("document.querySelector('.side').hidden && !location.search")
+	p.until("document.activeElement.dataset.row")
 	p.do(chromedp.EmulateViewport(800, 900))
 	row(3, "click")
 	p.reads("main h1", "lead_03 to crm")
@@ -457,6 +463,57 @@ func testWeeks(t *testing.T, b context.Context) {
 			p.reads(".plot", r.unknown)
 		}
 		p.shoot("weeks-" + r.name)
+	}
+}
+
+// TestScreenshot takes the README's picture, of a sidecar that has run for as long as
+// DASHBOARD_SCREENSHOT says, at least four minutes.
+func TestScreenshot(t *testing.T) {
+	length, err := time.ParseDuration(os.Getenv("DASHBOARD_SCREENSHOT"))
+	if err != nil {
+		t.Skip("DASHBOARD_SCREENSHOT is no duration")
+	}
+	names := []string{"slack", "crm", "warehouse", "erp", "partner-eu", "newsletter"}
+	var config string
+	for _, name := range names {
+		config += fmt.Sprintf("[[route]]\nname = %q\nurl = \"RECEIVER/%s\"\nwhere = \".to | index(\\\"%s\\\")\"\n", name, name, name)
+	}
+	s := start(t, &site{}, "", config)
+	began := time.Now()
+	for i := 0; time.Since(began) < length; i++ {
+		left, rate := length-time.Since(began), 6+3*math.Sin(time.Since(began).Seconds()/70)
+		switch {
+		case left < 40*time.Second:
+			s.answer("/erp", http.StatusGone)
+		case left < 100*time.Second:
+			s.answer("/partner-eu", http.StatusServiceUnavailable)
+		case left < length/2:
+			s.configure(config + "concurrency = 4\n")
+		}
+		to := names[i%3]
+		if i%4 == 0 {
+			to += " " + names[3+i/4%3]
+		}
+		kind := []string{"product_qualified_lead", "expansion_signal", "churn_risk"}[i%7%3]
+		s.send(fmt.Sprintf(`{"signal_type":%q,"confidence":0.92,"source":"posthog","to":%q,"account":{"name":"Acme Corp","domain":"acme.com"}}`, kind, to))
+		time.Sleep(time.Duration(float64(time.Second) / rate))
+	}
+	p := open(t, browser(t), 1280, s.between("", func(path string, body []byte) []byte {
+		if path != "/status" {
+			return body
+		}
+		host := regexp.MustCompile(`"host":"[^"]*"`).ReplaceAll(body, []byte(`"host":"app-7"`))
+		return regexp.MustCompile(`http://127.0.0.1:\d+`).ReplaceAll(host, []byte("https://hooks.example.com"))
+	})+"/?range=15m")
+	p.reads("h1", "2 things need you")
+	p.reads(".needs", "erp")
+	time.Sleep(3 * time.Second)
+	png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
+	if err == nil {
+		err = os.WriteFile("screenshot.png", png, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -71,7 +71,7 @@ type site struct {
 	mu       sync.Mutex
 	receiver *httptest.Server
 	got      map[string][]string // the webhook-ids that came, by path
-	well     bool                // the receiver answers 200, whatever the path
+	answers  map[string]int      // statuses by path, in place of what the path says
 	asked    []string            // method and path of what came by between
 }
 
@@ -84,7 +84,7 @@ func newSite(t *testing.T, server, token string) *site {
 // start starts a site with these routes, whose urls may name the RECEIVER.
 func start(t *testing.T, s *site, server, routes string) *site {
 	t.Helper()
-	s.t, s.got = t, map[string][]string{}
+	s.t, s.got, s.answers = t, map[string][]string{}, map[string]int{}
 	s.receiver = httptest.NewServer(http.HandlerFunc(s.receive))
 	t.Cleanup(s.receiver.Close)
 	// The address stays the same when the sidecar is started again.
@@ -111,12 +111,12 @@ func (s *site) configure(routes string) {
 	}
 }
 
-// receive answers by the last element of the path, or well.
+// receive answers as the path says, or as it was told.
 func (s *site) receive(w http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 	s.mu.Lock()
 	s.got[r.URL.Path] = append(s.got[r.URL.Path], r.Header.Get("webhook-id"))
-	n, well := len(s.got[r.URL.Path]), s.well
+	n, told := len(s.got[r.URL.Path]), s.answers[r.URL.Path]
 	s.mu.Unlock()
 	status, said := http.StatusOK, "thanks"
 	switch r.URL.Path {
@@ -131,8 +131,8 @@ func (s *site) receive(w http.ResponseWriter, r *http.Request) {
 			status, said = http.StatusServiceUnavailable, "try later"+strings.Repeat(", please", n-1)
 		}
 	}
-	if well {
-		status, said = http.StatusOK, "thanks"
+	if told != 0 {
+		status, said = told, http.StatusText(told)
 	}
 	w.WriteHeader(status)
 	io.WriteString(w, said)
@@ -234,15 +234,15 @@ func (s *site) arrived(path string) []string {
 	return append([]string(nil), s.got[path]...)
 }
 
-// mend makes the receiver answer all that comes with 200.
-func (s *site) mend() {
+// answer makes the receiver answer what comes to a path with a status.
+func (s *site) answer(path string, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.well = true
+	s.answers[path] = status
 }
 
 // between puts somebody between browser and sidecar, who notes what is asked for, takes
-// slow over what begins so, and may change what is answered.
+// slow over what begins so, and may change the assets and the status.
 func (s *site) between(slow string, change func(path string, body []byte) []byte) string {
 	s.t.Helper()
 	target, err := url.Parse(s.url)
@@ -264,7 +264,7 @@ func (s *site) between(slow string, change func(path string, body []byte) []byte
 			}
 		},
 		ModifyResponse: func(resp *http.Response) error {
-			if change == nil || !strings.HasPrefix(resp.Request.URL.Path, "/assets/") {
+			if path := resp.Request.URL.Path; change == nil || path != "/status" && !strings.HasPrefix(path, "/assets/") {
 				return nil
 			}
 			body, err := io.ReadAll(resp.Body)

@@ -46,6 +46,13 @@ function stage(on, name, id, p) {
   return true;
 }
 
+// close takes the delivery away that is beside, and goes on from its row.
+function close() {
+  const row = document.querySelector(`main [data-row="${CSS.escape(side.id)}"]`);
+  go({ ...params(), look: "" });
+  row?.focus();
+}
+
 // The verdict is in the header of every view, and in the tab's title.
 function head() {
   const v = verdict(now), pill = document.getElementById("verdict"), s = now.status;
@@ -73,7 +80,8 @@ document.addEventListener("click", (e) => {
   if (!a || a.origin !== location.origin || a.pathname !== "/" || a.hash || a.target || e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
   e.preventDefault();
   if ("back" in a.dataset) return back();
-  if ("close" in a.dataset) return go({ ...params(), look: "" });
+  if ("close" in a.dataset) return close();
+  if (a.dataset.row && a.dataset.row === params().look) return side.node.focus();
   if (a.dataset.add) return go(narrowed(...a.dataset.add.split("\n"))); // to the filter of now: the link is as old as the row
   if (a.dataset.row && innerWidth > 1000) return go({ ...params(), look: a.dataset.row }); // there is room beside
   if (a.href !== location.href) history.pushState(INNER, "", a.href);
@@ -86,7 +94,7 @@ const zones = select({ name: "zone", "aria-label": "Time zone", onchange: () => 
 addEventListener("signalpost:zone", () => (zones.value = zone()));
 document.getElementById("tools").prepend(zones);
 document.getElementById("find").onclick = palette;
-keys(() => main.element, () => side.element, () => Object.hasOwn(above, main.name) && { view: above[main.name] });
+keys(() => main.element, () => side.element, close, () => Object.hasOwn(above, main.name) && { view: above[main.name] });
 on("status", head);
 setInterval(grow, 500);
 show(false);

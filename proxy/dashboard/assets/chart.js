@@ -162,8 +162,8 @@ function chart(label, height, { up, down, lines, unit, grid, readout }) {
 const up = [{ class: "good", of: (p) => p.delivered }, { class: "fails", of: (p) => p.fails }];
 const select = (from, to) => go({ ...params(), range: "", from: new Date(from).toISOString(), to: new Date(to).toISOString() });
 
-// counts is the chart of what became of deliveries: how many of a step, written as rates.
-const counts = {
+// countsOf is the chart of what became of deliveries: how many of a step, written as rates.
+export const countsOf = (label) => chart(label, 130, {
   up, down: [{ class: "dead", of: (p) => p.dead }], lines: [], unit: per,
   grid: (high, step) => {
     const of = [1e3, 6e4, 36e5].find((u) => high * u >= step) ?? 36e5;
@@ -173,19 +173,17 @@ const counts = {
     const t = sum(points);
     return `${count(t.delivered)} delivered (${per(t.delivered, ms)}) · ${many(t.fails, "failed attempt")}${t.fails ? ` (${causes(t.failed)})` : ""} · ${count(t.dead)} dead · ${count(t.accepted)} accepted`;
   },
-};
+});
 
-// latency is the chart of how long attempts took.
-const latency = {
+// latencyOf is the chart of how long attempts took.
+export const latencyOf = (label) => chart(label, 110, {
   up: [], down: [], lines: ["p99", "p95", "p50"].map((p) => ({ class: `line ${p}`, of: (point) => point[`${p}_ms`] })), unit: took, grid: nice,
   readout: (points) => {
     const some = points.filter((p) => (p.p50_ms ?? null) !== null), high = (name) => took(Math.max(...some.map((p) => p[name])));
     return some.length ? `${some.length > 1 ? "at most, in any step: " : ""}half within ${high("p50_ms")} · 95 % within ${high("p95_ms")} · 99 % within ${high("p99_ms")}` : "no attempt was answered";
   },
-};
+});
 
-export const countsOf = (label) => chart(label, 130, counts);
-export const latencyOf = (label) => chart(label, 110, latency);
 export const highest = (points) => most(points, up);
 
 export const legend = (list = [["good", "delivered"], ["fails", "failed attempt"], ["dead", "dead, below the line"], ["void", "unknown"]]) =>

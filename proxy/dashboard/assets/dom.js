@@ -8,13 +8,13 @@ export const el = (name, attributes = {}, ...children) => fill(document.createEl
 export const svg = (name, attributes = {}, ...children) => fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 
 function fill(node, attributes, children) {
+  node.append(...children.flat(Infinity).filter(real)); // first: the value of a select is one of them
   const given = Object.keys(attributes).filter((name) => real(attributes[name]) || attributes[name] === "");
   node.given = given.filter((name) => name.startsWith("on") || name === "value" || name === "checked");
   for (const name of given) {
     if (node.given.includes(name)) node[name] = attributes[name];
     else node.setAttribute(name, attributes[name] === true ? "" : String(attributes[name]));
   }
-  node.append(...children.flat(Infinity).filter(real));
   return node;
 }
 
@@ -84,12 +84,7 @@ function patch(old, fresh) {
 export const button = (text, onclick, attributes = {}) => el("button", { type: "button", onclick, ...attributes }, text);
 
 // select makes a choice of a few values, each as [value, words].
-export function select(attributes, values, value) {
-  const s = el("select", attributes, values.map(([v, words]) => el("option", { value: v }, words)));
-  s.value = value;
-  s.given.push("value");
-  return s;
-}
+export const select = (attributes, values, value) => el("select", { ...attributes, value }, values.map(([v, words]) => el("option", { value: v }, words)));
 
 // fact is a name and a value in a list of such; href makes the value a link.
 export const fact = (name, value, href, kind) => el("div", { class: kind }, el("dt", {}, name), el("dd", {}, href ? el("a", { href }, value) : value));

@@ -32,9 +32,9 @@ async function again(view) {
   view.resend?.();
 }
 
-// keys listens; view() is the element that is shown, beside() a delivery beside it, inner()
-// where to go back to.
-export function keys(view, beside, inner) {
+// keys listens; view() is the element that is shown, beside() a delivery beside it, which
+// close() takes away, inner() where to go back to.
+export function keys(view, beside, close, inner) {
   const plain = {
     "/": () => {
       const field = document.querySelector("main [data-slash]");
@@ -46,7 +46,7 @@ export function keys(view, beside, inner) {
     x: () => current() && choose(current()),
     r: () => again(beside() ?? view()).catch(() => {}),
     " ": () => view().hold?.(),
-    Escape: () => (chosen.size ? chooseNone() : beside() ? go({ ...params(), look: "" }) : inner() && back(inner())),
+    Escape: () => (chosen.size ? chooseNone() : beside() ? close() : inner() && back(inner())),
   };
   document.addEventListener("keydown", (e) => {
     if (e.defaultPrevented || document.querySelector("dialog[open]")) return;
@@ -68,7 +68,6 @@ function commands(text) {
   for (const [words, p] of PLACES) offer(words, () => go(p));
   for (const r of now.status?.routes ?? []) {
     offer(`${r.name}: open the route`, () => go({ view: "route", name: r.name }));
-    offer(`${r.name}: its log`, () => go({ q: `route:${r.name}` }));
     if (r.dead) offer(`${r.name}: send the dead again…`, () => resendAll({ route: r.name, state: "dead" }));
     if (r.state === "gone") continue;
     offer(`${r.name}: playground`, () => go({ view: "playground", route: r.name }));

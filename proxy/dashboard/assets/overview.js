@@ -7,7 +7,7 @@ import { time } from "./clock.js";
 import { countsOf, history, legend, ranges } from "./chart.js";
 import { compile, glob } from "./filter.js";
 import { log } from "./lists.js";
-import { look, now, on } from "./live.js";
+import { now, on } from "./live.js";
 import { merged, problems } from "./problems.js";
 import { routes } from "./routes.js";
 import { Feed, lately } from "./stats.js";
@@ -36,8 +36,7 @@ export function overview(_, signal) {
 
   function top() {
     const v = verdict(now), s = now.status;
-    put(hero, el("h1", { class: v.level }, el("span", { class: "dot" }), v.title), v.detail && el("p", { class: "detail" }, v.detail),
-      now.error && el("p", {}, el("button", { type: "button", onclick: look }, "Try again")), s && facts(s));
+    put(hero, el("h1", { class: v.level }, el("span", { class: "dot" }), v.title), v.detail && el("p", { class: "detail" }, v.detail), s && facts(s));
   }
 
   function facts(s) {
