@@ -464,6 +464,12 @@ func testWeeks(t *testing.T, b context.Context) {
 		}
 		p.shoot("weeks-" + r.name)
 	}
+	p.do(chromedp.EmulateViewport(390, 844))
+	p.until("document.documentElement.scrollWidth <= 390")
+	p.shoot("weeks-phone")
+	p.is("(document.documentElement.style.colorScheme = 'dark')")
+	p.do(chromedp.EmulateViewport(1280, 900))
+	p.shoot("weeks-dark")
 }
 
 // TestScreenshot takes the README's picture, of a sidecar that has run for as long as
