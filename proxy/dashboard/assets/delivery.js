@@ -35,7 +35,7 @@ export function delivery(params, signal) {
     hash = now.status?.config.hash;
     page.shown = true;
     const sent = d.body === null ? null : cut(raw, "body"), came = cut(raw, "signal_body");
-    put(page, backLink(params.beside), head(d, load), attempts(d, hash), bodies(d, came, sent), request(d, sent));
+    put(page, backLink(params.beside), head(d, load, params.beside), attempts(d, hash), bodies(d, came, sent), request(d, sent));
   }
 
   on("entries", (list) => list.some((e) => e.delivery === params.id) && load(), signal);
@@ -48,7 +48,7 @@ export function delivery(params, signal) {
 
 const backLink = (beside) => el("p", { class: "back" }, beside ? el("a", { href: "/", "data-close": true }, "× Close") : el("a", { href: "/?view=deliveries", "data-back": true }, "← Back"));
 
-function head(d, load) {
+function head(d, load, beside) {
   const held = d.state === "held", over = d.state === "delivered" || d.state === "dead";
   const target = d.request?.target ?? routeNamed(d.route)?.target;
   return el("section", { class: "delivery-head", "aria-label": "Delivery" },
@@ -60,7 +60,7 @@ function head(d, load) {
       button("Discard…", () => discard(d, load), { disabled: over, title: over ? `It is ${d.state}: there is nothing left to discard` : null }),
       el("a", { class: "button", href: url({ view: "playground", signal: d.signal, route: d.route }) }, "Try in the playground")),
     el("dl", { class: "facts small" },
-      fact("Delivery", id(d.id, toDelivery(d.id))), fact("Signal", id(d.signal, toSignal(d.signal))), fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
+      fact("Delivery", id(d.id, beside && toDelivery(d.id))), fact("Signal", id(d.signal, toSignal(d.signal))), fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
 }
 
 // standing says where it stands in a sentence.
