@@ -516,6 +516,9 @@ func testVerdict(t *testing.T, b context.Context) {
 	p.reads(routeRow("down", "last"), "503")
 	p.click(".needs h3 a")
 	p.reads("h1", "down failing")
+	p.press(".delivery-head", "Resume") // what waits goes at once, and is not failing until it fails again
+	p.reads("dialog", "those that are due are sent at once")
+	p.keys(kb.Escape)
 	p.reads(".facts", "Failing for")
 }
 

@@ -113,20 +113,20 @@ export const discardAll = (filter, done) => amend(DISCARD, { filter }, { done, t
 export const resendAll = (f, done) => amend(AGAIN, { filter: { ...f, state: f.state || "dead" } }, { done, forced: f.reason === "transform",
   text: el("p", {}, schedule, "Those that died of their expression are reshaped in any case; those of routes that are gone are left as they are.") });
 
-// turnRoute pauses a route, or resumes a paused one; turn is the button for it.
-export function turnRoute(r) {
-  const paused = r.state === "paused", config = paused && r.paused_by.includes("config"), verb = paused ? "Resume" : "Pause", waiting = many(r.pending, "delivery");
+// turnRoute pauses a route, or resumes one that is paused or failing; turn is the buttons for it.
+export function turnRoute(r, verb = r.state === "paused" ? "Resume" : "Pause") {
+  const config = r.state === "paused" && r.paused_by.includes("config"), resume = verb === "Resume", waiting = many(r.pending, "delivery");
   const text = config ? "The config pauses it: take paused = true out of its [[route]], and the sidecar resumes it by itself."
-    : paused && r.pending ? `${waiting} waiting for ${r.name}: those that are due are sent at once, within the route's limits.`
-      : paused ? `Deliveries to ${r.name} are sent again as they come.`
+    : resume && r.pending ? `${waiting} waiting for ${r.name}: those that are due are sent at once, within the route's limits.`
+      : resume ? `Deliveries to ${r.name} are sent again as they come.`
         : `Signals go on being accepted and queued for ${r.name}, and nothing is sent${r.pending ? `: ${waiting} waiting now` : ""}. The pause outlasts restarts. A delivery that waits longer than queue.max_age becomes dead.`;
   confirm({
     title: `${verb} ${r.name}?`, verb, body: el("p", {}, text), prepare: async () => !config,
-    act: async () => (await post(`/routes/${encodeURIComponent(r.name)}/${verb.toLowerCase()}`), paused ? `${r.name} goes on.` : `${r.name} is paused.`),
+    act: async () => (await post(`/routes/${encodeURIComponent(r.name)}/${verb.toLowerCase()}`), resume ? `${r.name} goes on.` : `${r.name} is paused.`),
   });
 }
 
-export const turn = (r) => r.state !== "gone" && button(r.state === "paused" ? "Resume…" : "Pause…", () => turnRoute(r));
+export const turn = (r) => [r.state === "failing" && button("Resume…", () => turnRoute(r, "Resume")), r.state !== "gone" && button(r.state === "paused" ? "Resume…" : "Pause…", () => turnRoute(r))];
 
 // each does f for each id, and says how many were fine and how many refused.
 async function each(ids, f, progress, signal) {
