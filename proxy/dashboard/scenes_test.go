@@ -333,6 +333,7 @@ func testCharts(t *testing.T, b context.Context) {
 	p.press(".segments", "selected")
 	p.until("!location.search")
 	high := fmt.Sprintf("document.querySelector(%q).getBBox().height", routeRow("quiet", "spark path.fails"))
+	p.until(fmt.Sprintf("document.querySelector(%q)", routeRow("quiet", "spark path.fails")))
 	before := p.number(high)
 	p.click(".panel-head input[type=checkbox]")
 	p.until(fmt.Sprintf("%s < %v / 5", high, before))

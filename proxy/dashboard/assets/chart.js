@@ -18,7 +18,7 @@ function nice(n) {
   return [5, 2, 1].find((k) => k * ten <= n) * ten;
 }
 
-// most is the highest and lowest a set of points reaches with these bars.
+// most is the highest a set of points reaches with these bars.
 const most = (points, bars) => Math.max(0, ...points.map((p) => bars.reduce((n, b) => n + (b.of(p) ?? 0), 0)));
 
 // bars draws a list of kinds on top of each other, a path each; y gives the place of a value.
@@ -36,14 +36,10 @@ function bars(points, list, x, width, y, down) {
   return list.map((b, i) => paths[i] && svg("path", { class: b.class, d: paths[i] }));
 }
 
+// line is a path through what is known; a point with nothing before it is seen as a dot.
 function line(points, of, x, y) {
-  let d = "", on = false;
-  for (const p of points) {
-    const v = of(p) ?? null;
-    if (v !== null) d += `${on ? "L" : "M"}${x(p).toFixed(1)} ${y(v).toFixed(1)}${on ? "" : "h0.01"}`;
-    on = v !== null;
-  }
-  return d;
+  const known = (p) => p && (of(p) ?? null) !== null, to = (p) => `${x(p).toFixed(1)} ${y(of(p)).toFixed(1)}`;
+  return points.map((p, i) => (!known(p) ? "" : known(points[i - 1]) ? `L${to(p)}` : `M${to(p)}h0.01`)).join("");
 }
 
 // spark is a chart so small that it has neither numbers nor a readout: of attempts, or what else kinds says.
@@ -126,7 +122,13 @@ function chart(label, height, { up, down, lines, unit, grid, readout }) {
     draw();
   }
 
-  const choose = () => anchor >= 0 && select(...chosen());
+  function choose() {
+    if (anchor < 0) return;
+    const stretch = chosen();
+    move(-1);
+    select(...stretch);
+  }
+
   plot.onpointerdown = (e) => {
     move(slotAt(e.clientX));
     pressed = e.pointerType === "mouse"; // a finger only reads

@@ -146,9 +146,7 @@ export function log(signal, fixed = {}) {
     l.draw();
   }
 
-  section.update = () => {
-    if (l.update()) hold(false); // another list has begun
-  };
+  section.update = () => l.update() && hold(false); // another list has begun
   section.hold = () => hold();
   l.update();
   on("entries", (entries) => {
