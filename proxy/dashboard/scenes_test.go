@@ -68,6 +68,18 @@ func testRefused(t *testing.T, b context.Context) {
 	p.reads(".attempts-list", "sent by hand")
 	p.is("history.back()")
 	p.reads("h1", "Nothing needs you")
+	s.answer("/refused", 401)
+	s.sendMany(5, "crm")
+	p.reads(".needs", "11 wait")
+	s.answer("/refused", 200)
+	p.press(".needs", "Send 11 waiting")
+	p.reads("dialog", "11 pending deliveries to crm would be sent again.")
+	p.press("dialog", "Send 11 again")
+	p.reads("h1", "Nothing needs you")
+	p.until("document.querySelector('.problems').innerText.includes('nobody has to look after')")
+	if n := len(s.arrived("/refused")); n != 7+1+5+11 {
+		t.Errorf("the receiver got %d requests", n)
+	}
 }
 
 // 410 for all of one route: counted, sent again in slices that can be stopped.

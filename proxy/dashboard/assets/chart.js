@@ -36,10 +36,10 @@ function bars(points, list, x, width, y, down) {
   return list.map((b, i) => paths[i] && svg("path", { class: b.class, d: paths[i] }));
 }
 
-// line is a path through what is known; a point with nothing before it is seen as a dot.
+// line is a path through what is known; a point that stands alone is a dash.
 function line(points, of, x, y) {
   const known = (p) => p && (of(p) ?? null) !== null, to = (p) => `${x(p).toFixed(1)} ${y(of(p)).toFixed(1)}`;
-  return points.map((p, i) => (!known(p) ? "" : known(points[i - 1]) ? `L${to(p)}` : `M${to(p)}h0.01`)).join("");
+  return points.map((p, i) => (!known(p) ? "" : known(points[i - 1]) ? `L${to(p)}` : known(points[i + 1]) ? `M${to(p)}` : `M${to(p)}m-3 0h6`)).join("");
 }
 
 // spark is a chart so small that it has neither numbers nor a readout: of attempts, or what else kinds says.

@@ -70,6 +70,7 @@ function acts(reasons, r, causes) {
   return [
     causes[0]?.sample && el("a", { class: "button", href: toDelivery(causes[0].sample) }, "Look"),
     r.dead > 0 && button(`Send ${count(r.dead)} again…`, () => resendAll({ route: r.name, state: "dead" })),
+    reasons.some((x) => x.code === "refused") && r.pending > 0 && button(`Send ${count(r.pending)} waiting…`, () => resendAll({ route: r.name, state: "pending" })),
     r.held > 0 && [el("a", { class: "button", href: toDeliveries(`route:${r.name} state:held`) }, `${count(r.held)} held`), button("Discard…", () => discardAll({ route: r.name, state: "held" }))],
     reasons.some((x) => ["failing", "refused", "behind", "paused"].includes(x.code)) && turn(r),
   ];
