@@ -8,7 +8,6 @@ import { get, post, Problem } from "./api.js";
 import { look } from "./live.js";
 
 const SLICE = 1000; // deliveries asked for at once
-const AT_ONCE = 4; // requests under way
 
 // confirm asks, does, and says what came of it. prepare, if given, runs first and
 // fills the body; it returns whether there is anything to do. act gets a progress
@@ -130,21 +129,19 @@ export const turn = (r) => [r.state === "failing" && button("Resume…", () => t
 
 // each does f for each id, and says how many were fine and how many refused.
 async function each(ids, f, progress, signal) {
-  const left = [...ids], out = { fine: 0, refused: 0, why: "" };
-  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
-    while (left.length) {
-      signal.throwIfAborted();
-      try {
-        await f(left.shift());
-        out.fine++;
-      } catch (err) {
-        if (!(err instanceof Problem) || !err.status) throw err;
-        out.refused++;
-        out.why = err.message;
-      }
-      progress(out.fine + out.refused, ids.length);
+  const out = { fine: 0, refused: 0, why: "" };
+  for (const id of ids) {
+    signal.throwIfAborted();
+    try {
+      await f(id);
+      out.fine++;
+    } catch (err) {
+      if (!(err instanceof Problem) || !err.status) throw err;
+      out.refused++;
+      out.why = err.message;
     }
-  }));
+    progress(out.fine + out.refused, ids.length);
+  }
   return out;
 }
 

@@ -11,7 +11,6 @@ import { go, params, toSignal } from "./url.js";
 
 const WAIT = 250; // milliseconds after the last key
 const LAST = 50; // recorded signals
-const AT_ONCE = 4; // requests under way
 const EVERY = "*"; // the route parameter for all of them
 const DRAFT = "signalpost-draft "; // what was typed, kept for the session: of a route, or the signal
 const SAMPLE = document.getElementById("sample").content.textContent.trim();
@@ -171,18 +170,15 @@ function trials(signal) {
   }
 
   async function run(route, written, running, end, tell) {
-    const left = [...await list()].map((s, i) => ({ s, i })), rows = [], same = JSON.stringify(written) === JSON.stringify(running);
+    const rows = [], same = JSON.stringify(written) === JSON.stringify(running);
     tell(rows);
-    await Promise.all(Array.from({ length: AT_ONCE }, async () => {
-      for (let next = left.shift(); next; next = left.shift()) {
-        const { s, i } = next, name = JSON.stringify([s.id, route, running]);
-        const was = before.get(name) ?? await outcome(s, { route }, end);
-        before.set(name, was);
-        rows.push({ s, i, was, is: same ? was : await outcome(s, { route, ...written }, end) });
-        end.throwIfAborted();
-        tell(rows.sort((a, b) => a.i - b.i));
-      }
-    }));
+    for (const s of await list()) {
+      const name = JSON.stringify([s.id, route, running]), was = before.get(name) ?? await outcome(s, { route }, end);
+      before.set(name, was);
+      rows.push({ s, was, is: same ? was : await outcome(s, { route, ...written }, end) });
+      end.throwIfAborted();
+      tell(rows);
+    }
   }
 
   return { run, list };
