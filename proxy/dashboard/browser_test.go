@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -272,6 +273,11 @@ func testMany(t *testing.T, b context.Context) {
 	}
 	p.press("dialog", "Send 3 again")
 	p.reads(".notices", "3 deliveries due now.")
+	for end := time.Now().Add(patience); len(s.arrived("/gone")) < 6 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	}
+	time.Sleep(300 * time.Millisecond) // what was waiting while the list was read again is dead by now
+	p.do(chromedp.Reload())
+	p.until(rows + " === 3")
 	p.until("[...document.querySelectorAll('.deliveries td.attempts')].every((c) => c.textContent === '2')")
 
 	// Some of them, chosen one by one.
@@ -282,6 +288,8 @@ func testMany(t *testing.T, b context.Context) {
 	p.press("dialog", "Send 2 again")
 	p.reads(".notices", "2 deliveries due now.")
 	p.until("document.querySelector('.chosen').hidden")
+	for end := time.Now().Add(patience); len(s.arrived("/gone")) < 8 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	}
 	p.until("[...document.querySelectorAll('.deliveries td.attempts')].map((c) => c.textContent).sort().join() === '2,3,3'")
 
 	p.write("input.filter", "state:pending")
