@@ -21,7 +21,8 @@ func globallyReachable(a netip.Addr) bool {
 		b := a.As16()
 		a = netip.AddrFrom4([4]byte(b[12:]))
 	}
-	if a.Is6() && !globalUnicast6.Contains(a) {
+	// No loopback, private network, link-local address (the metadata services of clouds) or multicast.
+	if a.Is6() && !globalUnicast6.Contains(a) || !a.IsGlobalUnicast() || a.IsPrivate() {
 		return false
 	}
 	in := func(p netip.Prefix) bool { return p.Contains(a) }
@@ -49,19 +50,13 @@ var (
 	)
 	unreachable = prefixes(
 		"0.0.0.0/8",       // this network
-		"10.0.0.0/8",      // private
 		"100.64.0.0/10",   // carrier-grade NAT
-		"127.0.0.0/8",     // loopback
-		"169.254.0.0/16",  // link-local, and the metadata services of clouds
-		"172.16.0.0/12",   // private
 		"192.0.0.0/24",    // protocol assignments
 		"192.0.2.0/24",    // documentation
 		"192.88.99.0/24",  // 6to4 relays, deprecated
-		"192.168.0.0/16",  // private
 		"198.18.0.0/15",   // benchmarking
 		"198.51.100.0/24", // documentation
 		"203.0.113.0/24",  // documentation
-		"224.0.0.0/4",     // multicast
 		"240.0.0.0/4",     // reserved, and broadcast
 		"2001::/23",       // protocol assignments: Teredo, benchmarking, ORCHID
 		"2001:db8::/32",   // documentation

@@ -12,7 +12,9 @@
 // survives a restart. Verdict and gap go to it in the outcome.
 //
 //	endpoint.go   New, Attempt: what is the same for all attempts, and one of them
-//	request.go    the URL as it is sent, headers, signature; the same for people
+//	request.go    the URL as it is sent, headers, signature
+//	template.go   the same for people, of attempts gone by, too
+//	trace.go      how far an attempt has got, over which connection, how long each part took
 //	connect.go    how the receiver is reached: addresses, TLS, proxies
 //	judge.go      the verdict and the gap; what is read of the answer
 //	explain.go    why there was no answer; what is the machine's own lack and no verdict

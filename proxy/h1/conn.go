@@ -49,7 +49,7 @@ type conn struct {
 	// Of a plain answer, and used for the next.
 	response http.Response
 	fields   fields
-	sized    sizedReader
+	sized    io.LimitedReader // its body
 }
 
 func (t *Transport) newConn(g *generation, nc net.Conn) (*conn, error) {
@@ -115,9 +115,11 @@ func (c *conn) exchange(request []byte, req *http.Request, deadline time.Time) (
 		c.end()
 		return nil, err
 	}
-	c.left = -1
-	c.body, resp.Body = resp.Body, c
-	c.ended = c.body == http.NoBody
+	c.left, c.body, c.ended = -1, resp.Body, resp.Body == http.NoBody
+	if resp.Body == nil {
+		c.body = &c.sized
+	}
+	resp.Body = c
 	return resp, nil
 }
 
@@ -162,7 +164,7 @@ func closedByPeer(err error) bool {
 
 // plainAnswer reads the head of an answer whose body has a length, if it has
 // come whole and says nothing unusual: what any server says to a POST. Else it
-// returns nil, and leaves it in the reader.
+// returns nil, and leaves it in the reader. A body there is c.sized, not the answer's.
 func (c *conn) plainAnswer(req *http.Request) *http.Response {
 	const proto = "HTTP/1.1 "
 	b, _ := c.reader.Peek(c.reader.Buffered())
@@ -185,30 +187,10 @@ func (c *conn) plainAnswer(req *http.Request) *http.Response {
 		Header: c.fields.header, ContentLength: c.fields.length, Body: http.NoBody, Request: req,
 	}
 	if c.fields.length > 0 {
-		c.sized = sizedReader{c.reader, c.fields.length}
-		c.response.Body = &c.sized
+		c.sized = io.LimitedReader{R: c.reader, N: c.fields.length}
+		c.response.Body = nil
 	}
 	return &c.response
-}
-
-// A sizedReader is the body of a plain answer.
-type sizedReader struct {
-	from *bufio.Reader
-	left int64
-}
-
-func (r *sizedReader) Close() error { return nil }
-
-func (r *sizedReader) Read(p []byte) (int, error) {
-	n, err := r.from.Read(p[:min(int64(len(p)), r.left)])
-	r.left -= int64(n)
-	switch {
-	case r.left == 0:
-		err = io.EOF
-	case err == io.EOF:
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
 }
 
 // readHead reads heads up to that of the final answer, and no byte of what follows.
@@ -256,9 +238,12 @@ func (r *answerReader) Read(p []byte) (n int, err error) {
 // Read reads the body of the answer.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.body.Read(p)
-	if err == io.EOF {
-		c.ended = true
+	if c.body == &c.sized && c.sized.N == 0 {
+		err = io.EOF
+	} else if c.body == &c.sized && err == io.EOF {
+		err = io.ErrUnexpectedEOF
 	}
+	c.ended = c.ended || err == io.EOF
 	return n, err
 }
 

@@ -5,13 +5,13 @@
 //   - A Listener (listener.go, server.go) answers small requests to one path,
 //     and hands the connection to net/http's server with the first request that
 //     is anything else, unread.
-//   - A Transport (transport.go, conn.go) sends small requests to one origin, and
+//   - A Transport (transport.go, generation.go, conn.go) sends small requests to one origin, and
 //     gives all others to an http.Transport behind it. It also decides, for
 //     both, which connections take no new request.
 //
 // What is plain is decided narrowly: whatever is unusual, late or malformed is
 // net/http's. What a connection brings must mean to both the same, which fuzz
-// tests compare. internals.go holds what net/http says in words alone.
+// tests compare; fields.go reads the headers of both. internals.go holds what net/http says in words alone.
 //
 // The package imports the standard library and x/net's tables, and nothing of ours.
 package h1

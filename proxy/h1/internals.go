@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -11,14 +12,8 @@ import (
 
 // classify returns the error that a plain request would have failed with.
 func classify(err error) error {
-	text := err.Error()
 	has := func(texts ...string) bool {
-		for _, t := range texts {
-			if strings.Contains(text, t) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(err.Error(), t) })
 	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), has("malformed", "Content-Length", "ransfer encoding", "PROTOCOL_ERROR"):
