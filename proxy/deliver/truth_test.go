@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
@@ -331,6 +332,54 @@ func TestEchoedSignature(t *testing.T) {
 			}
 			if !strings.Contains(o.Response, "[secret]") {
 				t.Errorf("response %q", o.Response)
+			}
+		}
+	}
+}
+
+// An attempt that goes over a connection which was there has nothing of the
+// dial that it had begun, nor of the attempt before it.
+func TestTraceForgets(t *testing.T) {
+	var tr trace
+	hooks := tr.hooks()
+	hooks.GetConn("")
+	hooks.DNSStart(httptrace.DNSStartInfo{})
+	hooks.DNSDone(httptrace.DNSDoneInfo{})
+	hooks.ConnectStart("tcp", "127.0.0.1:1")
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	hooks.GotConn(httptrace.GotConnInfo{Conn: near, Reused: true})
+	if s := tr.look(); s.timing() != (queue.Timing{}) || !s.reused || !s.reached(connected) {
+		t.Errorf("%+v", s)
+	}
+	base, _, _ := receives(t, func(http.ResponseWriter, *http.Request) {})
+	e := testEndpoint(t, testRoute(t, base))
+	for range 3 {
+		checkTruth(t, e.try(t), true)
+	}
+	d := testDelivery()
+	d.Type = "no\x00header"
+	for range 3 {
+		o, err := e.Attempt(context.Background(), d, 1)
+		if err != nil || o.Class != queue.ClassLocal || o.Reused || o.Timing != (queue.Timing{}) {
+			t.Errorf("%+v, %v", o, err)
+		}
+		checkTruth(t, o, false)
+	}
+}
+
+// What net/http may still hold is not used for another attempt.
+func TestHeldAttempts(t *testing.T) {
+	for _, w := range ways {
+		_, r := w.serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) })
+		e := testEndpoint(t, r)
+		w.change(e)
+		for range 3 {
+			e.try(t)
+			plain := w.name == "plain"
+			if a := e.attempts.Get(); a != nil && !(plain && !a.(*attempt).trace.held) {
+				t.Errorf("%s: an attempt is free", w.name)
 			}
 		}
 	}

@@ -324,6 +324,35 @@ func TestEndedRequestKeepsItsConnection(t *testing.T) {
 	}
 }
 
+// A connection that is idle when the context of its last request ends may be
+// ended by that at any moment: no other request gets it.
+func TestContextEndsIdleConnection(t *testing.T) {
+	var made atomic.Int32
+	address := receiver(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		made.Add(1)
+		for {
+			if _, ok := readRequest(r); !ok {
+				return
+			}
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	tr := transport(t, address, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	for i, ctx := range []context.Context{ctx, ctx, context.WithoutCancel(ctx), ctx} {
+		if status, _, err := send(t, tr, request(t, ctx, "http", address, "{}", 1)); status != 200 {
+			t.Errorf("request %d: %d, %v", i, status, err)
+		}
+	}
+	if made.Load() != 1 {
+		t.Errorf("%d connections while nothing ended", made.Load())
+	}
+	cancel()
+	if status, _, err := send(t, tr, request(t, t.Context(), "http", address, "{}", 1)); status != 200 || made.Load() != 2 {
+		t.Errorf("%d, %v, %d connections", status, err, made.Load())
+	}
+}
+
 // A recording is a connection on which everything has been said.
 type recording struct {
 	net.Conn
