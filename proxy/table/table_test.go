@@ -206,6 +206,35 @@ func TestTry(t *testing.T) {
 	}
 }
 
+// The request of a delivery is that of the attempt which was sent last, by the
+// config of then; without one, what would be sent now.
+func TestRequest(t *testing.T) {
+	table := tableOf(t, routesOf("crm\nsecret = \"a-secret\"", "other\nbearer_token = \"t0ken\""))
+	at := time.Date(2026, 4, 29, 14, 31, 8, 5e8, time.UTC)
+	d := queue.Detail{Info: queue.Info{ID: sampleID.Delivery(1), Signal: sampleID, Route: "crm", Type: "t", Attempts: 3}, Body: []byte("{}")}
+	r := table.Request(&d)
+	if r.Sent || r.Time != nil || r.Headers["X-Beton-Attempt"] != "4" || r.Headers["Webhook-Timestamp"]+r.Headers["X-Beton-Signature"] != "" || r.Target != "http://127.0.0.1:9" {
+		t.Errorf("never sent: %+v", r)
+	}
+	d.Request, d.Sent = table.Route("other").Endpoint.Template(), at
+	d.Log = []queue.Entry{{Attempt: 1, Peer: "127.0.0.1:9"}, {Attempt: 2, Peer: "127.0.0.1:9"}, {Attempt: 3}}
+	r = table.Request(&d)
+	if !r.Sent || !r.Time.Equal(at) || r.Headers["X-Beton-Attempt"] != "2" || r.Headers["Webhook-Timestamp"] != "1777473068" || r.Headers["Authorization"] != "Bearer [secret]" {
+		t.Errorf("sent: %+v", r)
+	}
+	d.Route = "gone"
+	if table.Request(&d) == nil {
+		t.Error("what was sent by a route that has gone is not shown")
+	}
+	if d.Request = ""; table.Request(&d) != nil {
+		t.Error("a route that has gone would send something")
+	}
+	d.Route, d.Body = "crm", nil
+	if table.Request(&d) != nil {
+		t.Error("a delivery without a body would send something")
+	}
+}
+
 func TestGlob(t *testing.T) {
 	tests := []struct {
 		pattern string
