@@ -604,3 +604,90 @@ func TestAmendByStatus(t *testing.T) {
 		}
 	}
 }
+
+// An attempt is told as it was, whatever the config says by now and after a restart.
+func TestAttemptsAsTheyWere(t *testing.T) {
+	box := (&answering{}).now(503)
+	const route = "[[route]]\nname = \"crm\"\nurl = \"%s/hook?key=hidden\"\nsecret = \"signingsecret\"\nheaders = { X-Key = \"topsecret\", X-Team = \"growth\" }\nretry = { attempts = 2, first = \"1h\" }\n"
+	s := start(t, route, box)
+	st, _ := s.status()
+	var sent struct{ Deliveries []struct{ ID string } }
+	json.Unmarshal([]byte(s.post("/signals", `{"signal_type":"a"}`).body), &sent)
+	path := "/deliveries/" + sent.Deliveries[0].ID
+	type seen struct {
+		Request struct {
+			Target  string
+			Sent    bool
+			Time    *time.Time
+			Headers map[string]string
+		}
+		Log []struct {
+			Trigger, Class, Config, Peer string
+			Reused                       bool
+			Attempt                      int
+			Time                         time.Time
+			Timing                       map[string]float64
+		}
+	}
+	var got seen
+	s.until("it is tried", func() bool { got = seen{}; s.get(path, &got); return len(got.Log) == 1 })
+	first, request := got.Log[0], got.Request
+	if first.Trigger != "schedule" || first.Class != "5xx" || first.Config != st.Config.Hash || first.Peer == "" || !strings.HasSuffix(request.Target, first.Peer) || first.Reused ||
+		first.Timing["connect_ms"] <= 0 || first.Timing["first_byte_ms"] <= 0 || len(first.Timing) != 2 {
+		t.Errorf("%+v", first)
+	}
+	if !request.Sent || request.Time == nil || request.Time.After(first.Time) || request.Headers["Webhook-Timestamp"] != fmt.Sprint(request.Time.Unix()) || request.Headers["X-Beton-Attempt"] != "1" ||
+		request.Headers["X-Beton-Signature"] != "[signature]" || request.Headers["X-Key"] != "[secret]" {
+		t.Errorf("%+v", request)
+	}
+	s.write(strings.ReplaceAll(strings.ReplaceAll(route, "%s", "https://elsewhere.example.com"), "X-Key", "X-Other"))
+	if err := s.proxy.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check := func(when string) {
+		t.Helper()
+		var now seen
+		if s.get(path, &now); fmt.Sprint(now.Request.Headers, now.Request.Target, now.Request.Time.Equal(*request.Time)) != fmt.Sprint(request.Headers, request.Target, true) || now.Log[0].Config != first.Config {
+			t.Errorf("%s: %+v, was %+v", when, now, request)
+		}
+		if a := s.do("GET", path, ""); strings.Contains(a.body, "hidden") || strings.Contains(a.body, "topsecret") {
+			t.Errorf("%s: %s", when, a)
+		}
+	}
+	check("after a reload")
+	s.stop()
+	s.run()
+	check("after a restart")
+	s.write(strings.ReplaceAll(route, "%s", "http://"+first.Peer) + "# edited\n")
+	if err := s.proxy.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.post(path+"/retry", "")
+	s.until("it is tried again", func() bool { got = seen{}; s.get(path, &got); return len(got.Log) == 2 })
+	if second := got.Log[1]; second.Trigger != "manual" || second.Config == first.Config || got.Request.Headers["X-Beton-Attempt"] != "2" || got.Request.Time.Before(first.Time) {
+		t.Errorf("%+v, %+v", second, got.Request)
+	}
+}
+
+// Before the first attempt the request is shown as it would be, unsigned.
+func TestRequestBeforeItIsSent(t *testing.T) {
+	s := start(t, "[[route]]\nname = \"crm\"\nurl = \"%s\"\nsecret = \"s\"\nsignatures = [\"beton\", \"standard\", \"stripe\", \"slack\"]\npaused = true\n", nil)
+	var sent struct{ Deliveries []struct{ ID string } }
+	json.Unmarshal([]byte(s.post("/signals", `{"signal_type":"a"}`).body), &sent)
+	var got struct {
+		Request struct {
+			Sent    *bool
+			Time    *time.Time
+			Headers map[string]string
+		}
+	}
+	s.get("/deliveries/"+sent.Deliveries[0].ID, &got)
+	if got.Request.Sent == nil || *got.Request.Sent || got.Request.Time != nil || got.Request.Headers["Webhook-Id"] != sent.Deliveries[0].ID {
+		t.Errorf("%+v", got)
+	}
+	for name := range got.Request.Headers {
+		if strings.Contains(name, "Signature") || strings.Contains(name, "Timestamp") {
+			t.Errorf("it has %s: %q", name, got.Request.Headers[name])
+		}
+	}
+}
