@@ -27,6 +27,8 @@
 // the table it began with. The queue knows routes by name alone, so whatever
 // else is edited, what is queued stays where it is.
 //
+// How all fares is gathered in Proxy.look, and judged by proxy/health alone.
+//
 // serve.go listens, and stops in order. A Proxy starts goroutines only in
 // Serve, which returns when all have ended, and in the queue, which Serve closes.
 // Only a system call on a file system that hangs is left behind: see proxy/files.

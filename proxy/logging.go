@@ -164,9 +164,6 @@ func (w *lineWriter) drops() (total int64, since, last time.Time) {
 	return w.total, w.since, w.last
 }
 
-// linesDropped is how many lines were lost.
-func (w *lineWriter) linesDropped() int64 { total, _, _ := w.drops(); return total }
-
 // flush waits until everything is written, but no longer than that takes a
 // reader who reads.
 func (w *lineWriter) flush() {

@@ -129,7 +129,8 @@ func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("signalpost_"+name, help, labels, nil), kind, v, route...)
 	}
 	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
-	status, whole := c.proxy.look()
+	facts, whole := c.proxy.look()
+	status := &facts.Queue
 	levels := map[api.Level]float64{api.OK: 0, api.Warn: 1, api.Bad: 2}
 	ofHealth := func(route string) {
 		send(gauge, "health", "How the route fares, as GET /status says: 0 ok, 1 warn, 2 bad; route \"\" is the sidecar's own.", levels[health.Of(whole, route).Level], route)
@@ -165,8 +166,8 @@ func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 	send(gauge, "store_free_bytes", "Free bytes of the store's file system.", float64(status.Free))
 	send(gauge, "unaccounted", "Deliveries made minus those pending, held, delivered, dead and expired: always 0.", float64(status.Unaccounted))
 	send(counter, "history_evicted_total", "Finished deliveries dropped before their retention was over, to stay under queue.max_size or because the disk is short.", float64(status.Evicted))
-	send(counter, "log_lines_dropped_total", "Log lines that nobody took in time.", float64(output(c.proxy.log).linesDropped()))
-	send(gauge, "config_last_reload_successful", "1 if the config file's last reading was applied.", number(c.proxy.configError() == nil))
+	send(counter, "log_lines_dropped_total", "Log lines that nobody took in time.", float64(facts.Dropped))
+	send(gauge, "config_last_reload_successful", "1 if the config file's last reading was applied.", number(facts.ConfigError == nil))
 	send(gauge, "config_last_reload_success_timestamp_seconds", "When the running config was applied, in Unix seconds.", float64(c.proxy.table.Load().Loaded.UnixMilli())/1000)
 	c.deliveries.Collect(ch)
 	c.attempts.Collect(ch)

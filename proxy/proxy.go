@@ -87,8 +87,8 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 
 func userAgent(version string) string { return "signalpost/" + version }
 
-// look returns what the queue says of itself, and the health that follows.
-func (p *Proxy) look() (queue.Status, api.Health) {
+// look returns how all fares, and the health that follows.
+func (p *Proxy) look() (health.Facts, api.Health) {
 	p.looking.Lock()
 	defer p.looking.Unlock()
 	t := p.table.Load()
@@ -96,12 +96,12 @@ func (p *Proxy) look() (queue.Status, api.Health) {
 		Now: time.Now(), Queue: p.queue.Status(), Limits: t.Config.Queue.Limits,
 		PausedByConfig: func(route string) bool { r := t.Route(route); return r != nil && r.Paused },
 	}
-	_, facts.DroppedSince, facts.DroppedLast = output(p.log).drops()
+	facts.Dropped, facts.DroppedSince, facts.DroppedLast = output(p.log).drops()
 	if rejected := p.fault.Load(); rejected != nil {
 		facts.ConfigError, facts.ConfigSince = rejected.error, rejected.since
 	}
 	p.health = health.Decide(facts, p.health)
-	return facts.Queue, p.health
+	return facts, p.health
 }
 
 // Deliver makes one attempt, by the table of this moment: it is the queue's

@@ -136,20 +136,18 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 // front is everything under HTTP.
 func (p *Proxy) front(in *ingest.Ingest) *front.Front {
 	return front.New(front.Options{
-		Version:      p.version,
-		Started:      p.started,
-		Queue:        p.queue,
-		Table:        p.table.Load,
-		ConfigError:  p.configError,
-		LinesDropped: output(p.log).linesDropped,
-		Look:         p.look,
-		Metrics:      p.metrics.handler(),
-		Log:          p.log,
-		Ingest:       in,
-		Refused:      p.metrics.refused.Inc,
-		Requests:     max(p.conns/2, 1),
-		Long:         p.timeouts.long,
-		Follower:     p.timeouts.follower,
+		Version:  p.version,
+		Started:  p.started,
+		Queue:    p.queue,
+		Table:    p.table.Load,
+		Look:     p.look,
+		Metrics:  p.metrics.handler(),
+		Log:      p.log,
+		Ingest:   in,
+		Refused:  p.metrics.refused.Inc,
+		Requests: max(p.conns/2, 1),
+		Long:     p.timeouts.long,
+		Follower: p.timeouts.follower,
 	})
 }
 

@@ -2,12 +2,14 @@
 // that stands before all of it, the parameters that callers send, the problems
 // that they are answered, and a file for each kind of resource:
 //
-//	read.go    the delivery log, deliveries and signals
-//	follow.go  the delivery log as it grows
-//	amend.go   retry and discard
-//	pause.go   pause and resume of routes
-//	try.go     what routes would make of a signal
-//	status.go  how all fares, and the probes
+//	read.go     the delivery log and deliveries
+//	signals.go  stored signals
+//	follow.go   answers that go on: the delivery log as it grows, all signals
+//	stats.go    what happened in each step of time, and what fails
+//	amend.go    retry and discard
+//	pause.go    pause and resume of routes
+//	try.go      what routes would make of a signal
+//	status.go   how all fares, and the probes
 //
 // POST /signals itself, GET /metrics and the dashboard are others' rooms; front
 // leads to them. It changes nothing but through the queue, and reads the
@@ -25,6 +27,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/dashboard"
+	"signalpost/proxy/health"
 	"signalpost/proxy/ingest"
 	"signalpost/proxy/memory"
 	"signalpost/proxy/table"
@@ -36,16 +39,12 @@ type Options struct {
 	Version string
 	Started time.Time // the uptime counts from then
 	Queue   *queue.Queue
-	Table   func() *table.Table // the running one
-	// ConfigError is why the config file, as it is now, is not the running config; nil if it is.
-	ConfigError func() error
-	// Look returns how the queue fares, and the health of the whole.
-	Look         func() (queue.Status, api.Health)
-	LinesDropped func() int64 // of the log
-	Metrics      http.Handler
-	Log          *slog.Logger
-	Ingest       *ingest.Ingest
-	Refused      func() // called once for each POST /signals that is refused, by Ingest or before
+	Table   func() *table.Table               // the running one
+	Look    func() (health.Facts, api.Health) // how all fares
+	Metrics http.Handler
+	Log     *slog.Logger
+	Ingest  *ingest.Ingest
+	Refused func() // called once for each POST /signals that is refused, by Ingest or before
 
 	Requests int           // answered at once, at most; POST /signals and the probes are not among them
 	Long     time.Duration // that a request may take which changes, or tries, many things

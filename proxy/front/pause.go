@@ -30,10 +30,10 @@ func (f *Front) setPaused(w http.ResponseWriter, name string, paused bool) error
 	if err != nil {
 		return err
 	}
-	q, whole := f.Look()
-	for i := range q.Routes {
-		if q.Routes[i].Name == name {
-			return api.Write(w, http.StatusOK, routeStatus(t, &q.Routes[i], whole))
+	facts, whole := f.Look()
+	for i := range facts.Queue.Routes {
+		if r := &facts.Queue.Routes[i]; r.Name == name {
+			return api.Write(w, http.StatusOK, routeStatus(t, r, whole))
 		}
 	}
 	return t.NoRoute(name)

@@ -24,7 +24,8 @@ func (f *Front) getStatus(w http.ResponseWriter, r *http.Request, _ *query) erro
 
 func (f *Front) status() api.Status {
 	t := f.Table()
-	q, whole := f.Look()
+	facts, whole := f.Look()
+	q := &facts.Queue
 	host, _ := os.Hostname()
 	s := api.Status{
 		Version: f.Version,
@@ -36,12 +37,12 @@ func (f *Front) status() api.Status {
 			Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason),
 			MaxSize: t.Config.Queue.MaxSize, MinFree: t.Config.Queue.MinFree,
 		},
-		Dropped: f.LinesDropped(),
+		Dropped: facts.Dropped,
 		Health:  whole,
 		Routes:  make([]api.RouteStatus, 0, len(q.Routes)),
 	}
-	if err := f.ConfigError(); err != nil {
-		s.Config.Error = text(err.Error())
+	if facts.ConfigError != nil {
+		s.Config.Error = text(facts.ConfigError.Error())
 	}
 	if err := f.Ingest.Ready(); err != nil && s.Store.Accepting {
 		s.Store.Accepting, s.Store.Reason = false, text(err.Error())

@@ -57,7 +57,8 @@ type Facts struct {
 	PausedByConfig func(route string) bool
 	ConfigError    error // why the config file is not what runs; nil if it is
 	ConfigSince    time.Time
-	DroppedSince   time.Time // lines of the log: the first of those that were dropped without a long time in between
+	Dropped        int64     // lines of the log, since the start
+	DroppedSince   time.Time // the first of those that were dropped without a long time in between
 	DroppedLast    time.Time
 }
 
