@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"signalpost/proxy/api"
@@ -129,17 +130,21 @@ func (f *Facts) sidecar(add adder) {
 	left, above := f.Limits.MaxSize-q.Bytes, q.Free-f.Limits.MinFree
 	switch {
 	case !q.Accepting:
-		add("", "not_accepting", time.Time{}, "new signals are refused: %s", q.Reason)
+		add("", "not_accepting", time.Time{}, "New signals are refused: %s", q.Reason)
 	case q.Free > 0 && above < (q.Bytes+above)/lowPart: // history does not go for it
-		add("", "store_low", time.Time{}, "the disk has %s left above queue.min_free, then new signals are refused: free some, or lower it", term.Size(above))
+		add("", "store_low", time.Time{}, "The disk has %s left above queue.min_free, then new signals are refused. Free some, or lower it", term.Size(above))
 	case left < f.Limits.MaxSize/lowPart && history == 0:
-		add("", "store_low", time.Time{}, "the store has %s left of queue.max_size, then new signals are refused, and no delivered history can go: mend the receivers of what is pending, give up what nobody wants (signalpost discard --route NAME --state dead), or raise it", term.Size(left))
+		add("", "store_low", time.Time{}, "The store has %s left of queue.max_size, then new signals are refused, and no delivered history can go. Mend the receivers of what is pending, give up what nobody wants (signalpost discard --route NAME --state dead), or raise it", term.Size(left))
 	}
 	if f.ConfigError != nil {
-		add("", "config_rejected", f.ConfigSince, "the config file is not what runs: %s; mend it (signalpost check shows every fault), it is read again by itself", f.ConfigError)
+		fault, _, more := strings.Cut(f.ConfigError.Error(), "\n")
+		if more {
+			fault += ", and more"
+		}
+		add("", "config_rejected", f.ConfigSince, "The config file is not what runs: %s. Mend it, it is read again by itself; all its faults: signalpost check", fault)
 	}
 	if !f.DroppedLast.IsZero() && f.Now.Sub(f.DroppedLast) <= Recently {
-		add("", "log_dropped", f.DroppedSince, "lines of the sidecar's own log are lost: see why nobody reads its output fast enough, or log less ([log] level)")
+		add("", "log_dropped", f.DroppedSince, "Lines of the sidecar's own log are lost. See why nobody reads its output fast enough, or log less ([log] level)")
 	}
 }
 
@@ -154,25 +159,25 @@ func (f *Facts) route(r *queue.RouteStatus, add adder) {
 		if !r.NextProbe.IsZero() {
 			next = "the next at " + r.NextProbe.UTC().Format(time.RFC3339)
 		}
-		add(r.Name, "failing", r.FailingSince, "its endpoint does not work%s; only probes are sent, %s, and %s: it goes on by itself when the endpoint works, or at once with signalpost resume %s",
-			because, next, waits(r.Pending), r.Name)
+		add(r.Name, "failing", r.FailingSince, "Its endpoint does not work%s. %s, and only probes are sent: %s. It goes on by itself when the endpoint works; at once: signalpost resume %s",
+			because, waits(r.Pending), next, r.Name)
 	}
 	if r.Refusals >= refusals {
 		state := "dead"
 		if r.Dead == 0 {
 			state = "pending"
 		}
-		add(r.Name, "refused", r.RefusedSince, "the last %d attempts were refused%s: mend the route or its receiver, then signalpost retry --route %s --state %s", r.Refusals, because, r.Name, state)
+		add(r.Name, "refused", r.RefusedSince, "The last %d attempts were refused%s. Mend the route or its receiver, then: signalpost retry --route %s --state %s", r.Refusals, because, r.Name, state)
 	}
 	if r.Died > 0 {
-		add(r.Name, "dying", r.DiedSince, "%s died in the last 15 minutes%s: see signalpost log --route %s --verdict dead, mend the cause, then signalpost retry --route %s --state dead",
+		add(r.Name, "dying", r.DiedSince, "%s died in the last 15 minutes%s. See why (signalpost log --route %s --verdict dead), mend it, then: signalpost retry --route %s --state dead",
 			term.Count(int(r.Died), "delivery"), because, r.Name, r.Name)
 	}
 	if r.State == queue.RouteOK && !r.OldestDue.IsZero() && f.Now.Sub(r.OldestDue) >= Recently {
-		add(r.Name, "behind", r.OldestDue, "what is due waits for longer than 15 minutes, and %s: raise the route's concurrency or rate, or see why its receiver is slow (signalpost stats --route %s)", waits(r.Pending), r.Name)
+		add(r.Name, "behind", r.OldestDue, "%s, the first of them for longer than 15 minutes. Raise the route's concurrency or rate, or see why its receiver is slow: signalpost stats --route %s", waits(r.Pending), r.Name)
 	}
 	if r.Held > 0 {
-		add(r.Name, "held", r.HeldSince, "%s for a route that is not in the config: put it back, or give them up with signalpost discard --route %s --state held", waits(r.Held), r.Name)
+		add(r.Name, "held", r.HeldSince, "%s for a route that is not in the config. Put it back, or give them up: signalpost discard --route %s --state held", waits(r.Held), r.Name)
 	}
 	if r.State == queue.RoutePaused && !r.PausedSince.IsZero() && f.Now.Sub(r.PausedSince) > pausedFor {
 		resume := "signalpost resume " + r.Name
@@ -182,7 +187,7 @@ func (f *Facts) route(r *queue.RouteStatus, add adder) {
 				resume += ", then signalpost resume " + r.Name
 			}
 		}
-		add(r.Name, "paused", r.PausedSince, "it is paused for longer than an hour, and %s: when that is over, %s", waits(r.Pending), resume)
+		add(r.Name, "paused", r.PausedSince, "It is paused for longer than an hour. %s. When that is over: %s", waits(r.Pending), resume)
 	}
 }
 
@@ -190,7 +195,7 @@ func (f *Facts) route(r *queue.RouteStatus, add adder) {
 func waits(n int64) string {
 	switch n {
 	case 0:
-		return "nothing waits"
+		return "Nothing waits"
 	case 1:
 		return "1 delivery waits"
 	}

@@ -40,10 +40,10 @@ func TestDecide(t *testing.T) {
 
 		{"failing", func(f *Facts, r *queue.RouteStatus) {
 			r.State, r.FailingSince, r.NextProbe, r.LastError = queue.RouteFailing, ago(27*time.Minute), now.Add(24*time.Second), "answered 503 Service Unavailable"
-		}, "bad", []string{"crm failing 27m0s"}, []string{"answered 503", "next at 2026-11-27T16:30:24Z, and 3 deliveries wait", "signalpost resume crm"}},
+		}, "bad", []string{"crm failing 27m0s"}, []string{"answered 503", "3 deliveries wait, and only probes are sent: the next at 2026-11-27T16:30:24Z", "signalpost resume crm"}},
 		{"failing waits for what is due", func(f *Facts, r *queue.RouteStatus) {
 			r.State, r.FailingSince, r.Pending = queue.RouteFailing, ago(time.Minute), 0
-		}, "bad", []string{"crm failing 1m0s"}, []string{"when something is due, and nothing waits"}},
+		}, "bad", []string{"crm failing 1m0s"}, []string{"Nothing waits", "when something is due"}},
 		{"failing, and what is due waits for it", func(f *Facts, r *queue.RouteStatus) {
 			r.State, r.FailingSince, r.OldestDue = queue.RouteFailing, ago(time.Hour), ago(time.Hour)
 		}, "bad", []string{"crm failing 1h0m0s"}, nil},
@@ -53,7 +53,7 @@ func TestDecide(t *testing.T) {
 
 		{"refused", func(f *Facts, r *queue.RouteStatus) {
 			r.Refusals, r.RefusedSince, r.LastError = 5, ago(3*time.Hour), "answered 401 Unauthorized"
-		}, "bad", []string{"crm refused 3h0m0s"}, []string{"the last 5 attempts were refused: answered 401", "signalpost retry --route crm --state pending"}},
+		}, "bad", []string{"crm refused 3h0m0s"}, []string{"The last 5 attempts were refused: answered 401", "signalpost retry --route crm --state pending"}},
 		{"refused, and dead of it", func(f *Facts, r *queue.RouteStatus) { r.Refusals, r.RefusedSince, r.Dead = 5000, ago(time.Hour), 2 },
 			"bad", []string{"crm refused 1h0m0s"}, []string{"signalpost retry --route crm --state dead"}},
 		{"refused four times", func(f *Facts, r *queue.RouteStatus) { r.Refusals, r.RefusedSince = 4, ago(time.Hour) }, "ok", nil, nil},
@@ -102,12 +102,12 @@ func TestDecide(t *testing.T) {
 		{"disk unknown", func(f *Facts, _ *queue.RouteStatus) { f.Queue.Free = 0 }, "ok", nil, nil},
 
 		{"config rejected", func(f *Facts, _ *queue.RouteStatus) {
-			f.ConfigError, f.ConfigSince = errors.New("signalpost.toml:3:1: no such key"), ago(time.Hour)
-		}, "warn", []string{" config_rejected 1h0m0s"}, []string{"signalpost.toml:3:1: no such key", "signalpost check"}},
+			f.ConfigError, f.ConfigSince = errors.New("signalpost.toml:3:1: no such key\nsignalpost.toml:4:1: nor this"), ago(time.Hour)
+		}, "warn", []string{" config_rejected 1h0m0s"}, []string{"signalpost.toml:3:1: no such key, and more. Mend", "signalpost check"}},
 		{"log dropped", func(f *Facts, _ *queue.RouteStatus) {
 			f.DroppedSince, f.DroppedLast = ago(time.Hour), ago(15*time.Minute)
 		},
-			"warn", []string{" log_dropped 1h0m0s"}, []string{"lines of"}},
+			"warn", []string{" log_dropped 1h0m0s"}, []string{"Lines of"}},
 		{"log dropped long ago", func(f *Facts, _ *queue.RouteStatus) {
 			f.DroppedSince, f.DroppedLast = ago(time.Hour), ago(15*time.Minute+1)
 		}, "ok", nil, nil},
