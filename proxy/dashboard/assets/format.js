@@ -54,6 +54,9 @@ const words = {
 const stamp = (as) => (at) => el("time", { datetime: at, "data-as": as, title: full(at) }, words[as](at));
 export const [when, ago, since, lasting, due] = ["clock", "ago", "hour", "for", "due"].map(stamp);
 
+// timed is a text of the sidecar's, its times as the reader has them.
+export const timed = (text) => text.split(/(\d{4}-\d\d-\d\dT[\d:.]+Z)/).map((part, i) => (i % 2 ? when(part) : part));
+
 export function tick() {
   for (const t of document.querySelectorAll("time[data-as]")) {
     const text = words[t.dataset.as](t.dateTime);

@@ -2,7 +2,7 @@
 // can be done; then what failed lately and needs nobody.
 
 import { button, el, put } from "./dom.js";
-import { count, lasting, many, sentence, since, when } from "./format.js";
+import { count, lasting, many, sentence, since, timed, when } from "./format.js";
 import { get } from "./api.js";
 import { failures } from "./chart.js";
 import { every, now, on, routeNamed } from "./live.js";
@@ -58,7 +58,7 @@ function need(reasons, s, list, row) {
   return el("li", { class: `level-${r?.health.level ?? (reasons[0].code === "not_accepting" ? "bad" : "warn")}`, "data-key": `${route} ${reasons[0].code}` },
     el("div", { class: "need" },
       el("h3", {}, el("span", { class: "dot" }), route ? el("a", { href: toRoute(route) }, route) : "Signalpost"),
-      el("div", { class: "why" }, reasons.map((x) => el("p", {}, el("b", { class: "code-word" }, x.code.replaceAll("_", " ")), " ", sentence(x.text), el("span", { class: "quiet" }, " Since ", since(x.since), " (", lasting(x.since), ").")))),
+      el("div", { class: "why" }, reasons.map((x) => el("p", {}, el("b", { class: "code-word" }, x.code.replaceAll("_", " ")), " ", timed(sentence(x.text)), el("span", { class: "quiet" }, " Since ", since(x.since), " (", lasting(x.since), ").")))),
       el("p", { class: "buttons" }, acts(reasons, r, causes))),
     reasons.some((x) => x.code === "config_rejected") && s.config.error && el("pre", { class: "fault", tabindex: "0", role: "group", "aria-label": "Fault of the config" }, s.config.error),
     causes.length > 0 && el("div", { class: "causes" }, causes.slice(0, SHOWN).map((p) => row(p)),
