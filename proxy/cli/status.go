@@ -136,7 +136,12 @@ func printHealth(p term.Page, h api.Health, now time.Time) {
 			p.Printf("and %s more\n", term.Count(len(h.Reasons)-i, "reason"))
 			break
 		}
-		p.Printf("%s, since %s\n  %s\n", p.In(term.Bold, strings.TrimSpace(r.Route+" "+strings.ReplaceAll(r.Code, "_", " "))), moment(r.Since, now), term.Wrap(r.Text, 2))
+		text, command := r.Text, term.Text("")
+		if i := strings.LastIndex(text, ": signalpost "); i >= 0 { // to be copied, on a line of its own
+			text, command = text[:i+1], term.Text("\n  "+term.Escape(text[i+2:]))
+		}
+		what := strings.TrimSpace(r.Route + " " + strings.ReplaceAll(r.Code, "_", " "))
+		p.Printf("%s, since %s\n  %s%s\n", p.In(term.Bold, what), moment(r.Since, now), term.Wrap(text, 2), command)
 	}
 	if len(h.Reasons) > 0 {
 		p.Printf("\n")
