@@ -100,7 +100,7 @@
 // In this order; what stands on one line is never held together: Queue.mu;
 // engine.putting; Store.Finished; Store.submitting; sender.mu; then one of
 // engine.follow, Store.routesMu, Route.mu, Store.tailMu, Store.readMu,
-// Queue.refused, Queue.claims, IDs.mu, Shield.mu, which are held for a few lines each.
+// Queue.refused, IDs.mu, Shield.mu, which are held for a few lines each.
 // The committer takes sender.mu while it writes, the finisher when it is done: so
 // nobody may wait for an operation with it held.
 //

@@ -125,14 +125,9 @@ func (e *engine) stopSending(ctx context.Context) {
 		s.end()
 	}
 	e.workers.end()
-	idle := make(chan struct{})
-	go func() { e.workers.running.Wait(); close(idle) }()
-	select {
-	case <-idle:
-	case <-ctx.Done():
-	}
-	e.cancel()
-	<-idle
+	defer e.cancel()
+	defer context.AfterFunc(ctx, e.cancel)()
+	e.workers.running.Wait()
 }
 
 // close ends all that runs and closes the store. It may have been abandoned

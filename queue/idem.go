@@ -12,8 +12,7 @@ import (
 
 // claims are the idempotency keys whose first request is under way.
 type claims struct {
-	mu    sync.Mutex
-	taken map[record.IdemHash]chan struct{} // closed at release
+	taken sync.Map // a channel that is closed at release, by record.IdemHash
 }
 
 // A Claim holds an idempotency key while its first request is under way.
@@ -27,10 +26,8 @@ type Claim struct {
 // Release gives the key up; unless a Put has bound it, it is free again.
 func (c *Claim) Release() {
 	c.once.Do(func() {
-		c.claims.mu.Lock()
-		defer c.claims.mu.Unlock()
-		close(c.claims.taken[c.hash])
-		delete(c.claims.taken, c.hash)
+		released, _ := c.claims.taken.LoadAndDelete(c.hash)
+		close(released.(chan struct{}))
 	})
 }
 
@@ -62,21 +59,14 @@ func (q *Queue) Claim(ctx context.Context, key string, digest [32]byte) (*Claim,
 
 // take waits until nobody holds the key, and holds it.
 func (c *claims) take(ctx context.Context, h record.IdemHash) error {
+	mine := make(chan struct{})
 	for {
-		c.mu.Lock()
-		wait, taken := c.taken[h]
-		if !taken {
-			if c.taken == nil {
-				c.taken = map[record.IdemHash]chan struct{}{}
-			}
-			c.taken[h] = make(chan struct{})
-		}
-		c.mu.Unlock()
+		released, taken := c.taken.LoadOrStore(h, mine)
 		if !taken {
 			return nil
 		}
 		select {
-		case <-wait:
+		case <-released.(chan struct{}):
 		case <-ctx.Done():
 			return fmt.Errorf("idempotency key: waiting for the request that came first: %w", ctx.Err())
 		}

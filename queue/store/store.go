@@ -8,6 +8,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -175,11 +176,8 @@ func (s *Store) Close(stop func()) error {
 	close(s.ops)
 	s.writing.Wait()
 	s.endReading()
-	before := s.Err()
-	if err := s.closeDB(); err != nil && before == nil {
-		return fmt.Errorf("store %s: close: %w", s.folder.Path, err)
-	}
-	if err := s.Err(); err != nil && before == nil {
+	failed := s.Err() != nil // which has been said
+	if err := cmp.Or(s.closeDB(), s.Err()); err != nil && !failed {
 		return fmt.Errorf("store %s: close: %w", s.folder.Path, err)
 	}
 	return nil
