@@ -18,34 +18,27 @@ const (
 
 // tend sweeps out what has expired, and history when there is no room, until ctx ends.
 func (s *Store) tend(ctx context.Context) {
-	shed := s.room.shed
-	var rested <-chan time.Time // set while shed is nil
-	next := time.Now().Add(s.sweepGap(0))
-	sweep := time.NewTimer(time.Until(next))
-	defer sweep.Stop()
+	swept, rested := time.Now(), time.Now()
+	var took time.Duration // by the last sweep
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-shed:
-			start := time.Now()
+		case <-s.room.shed: // again and again while there is too much
+		case <-s.room.relimited:
+		case <-time.After(time.Until(swept.Add(s.sweepGap(took)))):
+		}
+		start := time.Now()
+		if s.excess() > 0 && !start.Before(rested) {
 			s.report("evict history", s.evict(ctx))
 			if s.excess() > 0 { // nothing more can go for now
-				shed = nil
-				rested = time.After(sweepShare * time.Since(start))
+				rested = time.Now().Add(sweepShare * time.Since(start))
 			}
-		case <-rested:
-			shed, rested = s.room.shed, nil
-		case <-s.room.relimited:
-			if at := time.Now().Add(s.sweepGap(0)); at.Before(next) {
-				next = at
-				sweep.Reset(time.Until(next))
-			}
-		case <-sweep.C:
-			start := time.Now()
+			start = time.Now()
+		}
+		if !start.Before(swept.Add(s.sweepGap(took))) {
 			s.report("sweep", s.Sweep(ctx))
-			next = time.Now().Add(s.sweepGap(time.Since(start)))
-			sweep.Reset(time.Until(next))
+			swept, took = time.Now(), time.Since(start)
 		}
 	}
 }
