@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -181,5 +182,26 @@ func TestRateAfterTheClockWasSetBack(t *testing.T) {
 		if n := len(r.taken()); n != 1 {
 			t.Error(fmt.Sprint(n, " attempts in three seconds"))
 		}
+	})
+}
+
+// TestClockSetBackAsTheStoreFails: the log's times are looked for where there
+// are entries of tomorrow, and not for ever where none can be read any more.
+func TestClockSetBackAsTheStoreFails(t *testing.T) {
+	bubble(t, "failed", func(t *testing.T) {
+		r, ahead, _ := wallRig(t, route("a"))
+		ahead.Store(int64(24 * time.Hour))
+		r.put("a")
+		synctest.Wait()
+		ahead.Store(0)
+		r.set(0, func(shot) (Outcome, error) { time.Sleep(time.Second); return ok200, nil })
+		late := r.put("a").Delivery(1)
+		synctest.Wait()
+		r.engine.Load().store.Fail(errors.New("as if the disk were full"))
+		time.Sleep(time.Minute)
+		if err := r.Ready(); err != nil {
+			t.Error(err)
+		}
+		r.wantState(late, StateDelivered, "")
 	})
 }

@@ -170,10 +170,11 @@ func (b *Batch) stamp() record.Stamp {
 }
 
 // taken tells whether there is an entry of that stamp. Only where the clock was
-// set back does the committer have to read to know.
+// set back does the committer have to read to know. What cannot be read is free:
+// else there would be no end of looking in a store that has failed.
 func (b *Batch) taken(at record.Stamp) bool {
 	v, err := b.s.Get(record.LogKey(nil, at))
-	return err != nil || v != nil
+	return err == nil && v != nil
 }
 
 // Newest is the stamp of the newest entry of the log.
