@@ -142,8 +142,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// mostPoints bounds what Stats makes of one route.
-const mostPoints = 10_000
+// MostPoints bounds what Stats makes of all routes together.
+const MostPoints = 60_000
 
 // A series is one being made: points are finished one after the other.
 type series struct {
@@ -167,7 +167,8 @@ func (s *series) finish() {
 
 // Stats returns the statistics of the routes that match and that the config has,
 // or of which something happened then, by name. They are exact, and kept for
-// 90 days, those of minutes for 48 hours. The error wraps ctx's if that ends.
+// 90 days, those of minutes for 48 hours. The error wraps ErrTooMuch if these are
+// more points than [MostPoints], and ctx's if that ends.
 func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
 	e := q.engine.Load()
 	if f.Until.IsZero() {
@@ -185,8 +186,12 @@ func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
 	if d := f.Until.Sub(from); !begin.IsZero() && d > 0 {
 		n = int((d + f.Step - 1) / f.Step)
 	}
-	if n > mostPoints {
-		return nil, fmt.Errorf("%d points of %v are asked for, at most %d can be", n, f.Step, mostPoints)
+	made := 0
+	points := func() ([]Point, error) {
+		if made += n; made > MostPoints {
+			return nil, fmt.Errorf("%w: more than %d points of %v", ErrTooMuch, MostPoints, f.Step)
+		}
+		return points(from, n, f.Step), nil
 	}
 	all := map[record.RouteNum]*series{}
 	for _, s := range e.allSenders() {
@@ -200,7 +205,10 @@ func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
 			return ctx.Err()
 		}
 		if s.Points == nil {
-			s.Points = points(from, n, f.Step)
+			var err error
+			if s.Points, err = points(); err != nil {
+				return err
+			}
 		}
 		if i := int(at.Sub(from) / f.Step); i != s.at {
 			s.finish()
@@ -222,7 +230,9 @@ func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
 		switch s.finish(); {
 		case s.Points != nil:
 		case e.senderOf(num).state(record.IsPending) == StatePending:
-			s.Points = points(from, n, f.Step)
+			if s.Points, err = points(); err != nil {
+				return nil, err
+			}
 		default:
 			continue
 		}

@@ -23,6 +23,8 @@ var (
 	ErrUnavailable = store.ErrUnavailable
 	// ErrCursor: After is no cursor that the queue gave.
 	ErrCursor = errors.New("cursor")
+	// ErrTooMuch: the answer would take more memory than one may.
+	ErrTooMuch = errors.New("too much for one answer")
 	// ErrClosed: the queue is closed.
 	ErrClosed = store.ErrClosed
 	// ErrShortage: the machine lacks what an attempt takes: files, ports, memory. A Courier wraps it.

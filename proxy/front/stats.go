@@ -1,7 +1,9 @@
 package front
 
 import (
+	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"signalpost/proxy/api"
@@ -13,6 +15,7 @@ const (
 	statsBack  = 24 * time.Hour // that GET /stats and GET /problems look, if not told
 	minutesFor = 48 * time.Hour // that the queue counts minutes; hours beyond
 	maxPoints  = 1500           // of a series
+	pointBytes = 512            // that one takes in memory, until it is sent
 )
 
 var steps = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, units.Day}
@@ -33,12 +36,22 @@ func (f *Front) getStats(w http.ResponseWriter, r *http.Request, q *query) error
 	if q.err != nil {
 		return q.err
 	}
-	return f.show(w, r, statusBytes, func() (any, error) {
+	most := int64(filter.Until.Sub(filter.Since)/filter.Step+1) * int64(len(f.Table().Routes))
+	return f.show(w, r, statusBytes+pointBytes*min(most, queue.MostPoints), func() (any, error) {
 		found, err := f.Queue.Stats(r.Context(), filter)
+		_, given := q.values["step"]
+		for !given && errors.Is(err, queue.ErrTooMuch) && filter.Step < steps[len(steps)-1] {
+			filter.Step = steps[slices.Index(steps, filter.Step)+1]
+			found, err = f.Queue.Stats(r.Context(), filter)
+		}
+		if errors.Is(err, queue.ErrTooMuch) {
+			return nil, api.Refuse(http.StatusBadRequest, "the routes have more than %d points in this time together: name one by route, or take a shorter time or a longer step", queue.MostPoints)
+		}
 		answer := api.Stats{Step: units.FormatDuration(filter.Step), Series: []api.Series{}}
 		if filter.Step == units.Day {
 			answer.Step = "1d"
 		}
+		none := map[queue.Class]int64{} // in JSON never null
 		for _, s := range found {
 			points := make([]api.Point, len(s.Points))
 			for i, p := range s.Points {
@@ -47,7 +60,7 @@ func (f *Front) getStats(w http.ResponseWriter, r *http.Request, q *query) error
 					P50: milliseconds(p.P50), P95: milliseconds(p.P95), P99: milliseconds(p.P99),
 				}
 				if p.Failed == nil {
-					points[i].Failed = map[queue.Class]int64{}
+					points[i].Failed = none
 				}
 			}
 			answer.Series = append(answer.Series, api.Series{Route: s.Route, Points: points})
