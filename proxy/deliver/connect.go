@@ -63,7 +63,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 	secure := tlsConfig(r)
 	e.transport = &h1.Transport{Timeout: r.Timeout, BodyTimeout: responseTime, MaxIdle: r.Concurrency}
 	e.transport.Next = func() h1.Next {
-		return &http.Transport{
+		return holding{&http.Transport{
 			Proxy:                  http.ProxyURL(via),
 			DialContext:            dialer.DialContext,
 			TLSClientConfig:        secure,
@@ -80,13 +80,21 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 			// What a response unpacks to is nobody's business here.
 			DisableCompression:     true,
 			OnProxyConnectResponse: checkProxy,
-		}
+		}}
 	}
 	if via == nil {
 		address := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
 		e.transport.Dial = func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) }
 	}
 	return nil
+}
+
+// A holding transport notes which attempts net/http has had.
+type holding struct{ *http.Transport }
+
+func (h holding) RoundTrip(req *http.Request) (*http.Response, error) {
+	attemptOf(req.Context()).trace.held = true
+	return h.Transport.RoundTrip(req)
 }
 
 // leaveFiles is an error if an attempt's connection takes one of the last files

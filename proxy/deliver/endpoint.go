@@ -80,8 +80,8 @@ func (e *Endpoint) Close() { e.transport.Close() }
 func (e *Endpoint) CloseIdle() { e.transport.CloseIdle() }
 
 // An attempt is one request under way, and the context of all that is done for
-// it. It is used again for others under the same context, unless net/http may
-// still hold it.
+// it. It is used again for others under the same context, unless something of it
+// may still be going on.
 type attempt struct {
 	context.Context // the caller's; it stays
 	call            retryablehttp.Request
@@ -154,10 +154,13 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 			o.Response = e.read(a, resp)
 		}
 	}
-	if !a.trace.held && ctx.Err() == nil {
+	if !a.trace.held { // an idle connection keeps hold of the attempt that has made it
 		a.call.Header, a.location, a.outcome, a.err = e.request.Header, "", queue.Outcome{}, nil
 		a.delivery = queue.Delivery{}
-		e.attempts.Put(a)
+		a.body.Reset(nil)
+		if !a.trace.dialed && ctx.Err() == nil {
+			e.attempts.Put(a)
+		}
 	}
 	return o, lack
 }

@@ -26,7 +26,8 @@ const (
 // A trace is what is seen of an attempt's way to the receiver. net/http goes on
 // with a dial, and tells of it, when the attempt has got another connection.
 type trace struct {
-	held bool // net/http may hold the attempt: a connection was asked of it, or of the network
+	dialed bool // a connection was asked for: hooks may be called at any time
+	held   bool // net/http has the request, and may read its body at any time
 
 	mu sync.Mutex
 	seen
@@ -50,7 +51,7 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 		}
 	}
 	return &httptrace.ClientTrace{
-		GetConn:      func(string) { t.held = true; t.reset() },
+		GetConn:      func(string) { t.dialed = true; t.reset() },
 		DNSStart:     func(httptrace.DNSStartInfo) { mark(dnsStart) },
 		DNSDone:      func(httptrace.DNSDoneInfo) { mark(dnsDone) },
 		ConnectStart: func(string, string) { mark(connectStart) },

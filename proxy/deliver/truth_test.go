@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -377,10 +378,39 @@ func TestHeldAttempts(t *testing.T) {
 		w.change(e)
 		for range 3 {
 			e.try(t)
-			plain := w.name == "plain"
-			if a := e.attempts.Get(); a != nil && !(plain && !a.(*attempt).trace.held) {
+			a, _ := e.attempts.Get().(*attempt)
+			if a != nil && (w.name != "plain" || a.trace.dialed || a.trace.held || a.delivery.Body != nil) {
 				t.Errorf("%s: an attempt is free", w.name)
 			}
+		}
+	}
+}
+
+// A connection that is kept keeps no body.
+func TestBodyIsLetGo(t *testing.T) {
+	for _, w := range ways {
+		server, r := w.serve(t, func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+		e := testEndpoint(t, r)
+		w.change(e)
+		freed := make(chan bool, 1)
+		func() {
+			d := testDelivery()
+			d.Body = append(make([]byte, 0, 32<<10), sampleBody...)
+			runtime.AddCleanup(&d.Body[0], func(bool) { freed <- true }, true)
+			if o, err := e.Attempt(t.Context(), d, 1); err != nil || o.Verdict != queue.Delivered {
+				t.Errorf("%+v, %v", o, err)
+			}
+		}()
+		free := false
+		for n := 0; n < 1000 && !free; n++ {
+			runtime.GC()
+			select {
+			case free = <-freed:
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		if !free {
+			t.Errorf("%s: a connection to %s holds a body", w.name, server.URL)
 		}
 	}
 }
