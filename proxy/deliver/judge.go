@@ -61,11 +61,15 @@ func (e *Endpoint) judge(a *attempt, resp *http.Response) {
 	case status < 100:
 		o.Status, o.Fault = 0, true
 		o.Error = "malformed answer: its status is " + strconv.Itoa(status)
-	case status >= 300 && status <= 399 && a.location != "":
-		o.Error += ", a redirect to " + e.redirectTarget(a.location) + ": redirects are not followed"
+	case o.Class == queue.Class3xx && a.location != "":
+		target := "what is not a URL"
+		if u, err := e.request.URL.Parse(a.location); err == nil && u.Host != "" {
+			target = origin(u)
+		}
+		o.Error += ", a redirect to " + target + ": redirects are not followed"
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
 		o.Fault, o.Hold = true, min(retryAfter(resp.Header, time.Now()), e.route.Retry.Window)
-	case status >= 500 && status <= 599:
+	case o.Class == queue.Class5xx:
 		o.Fault = true
 	}
 }
@@ -87,14 +91,6 @@ func (e *Endpoint) backoff(_, _ time.Duration, step int, resp *http.Response) ti
 		asked = retryAfter(resp.Header, time.Now())
 	}
 	return e.route.Retry.Gap(step, rand.Float64(), asked)
-}
-
-func (e *Endpoint) redirectTarget(location string) string {
-	u, err := e.request.URL.Parse(location)
-	if err != nil || u.Host == "" {
-		return "what is not a URL"
-	}
-	return origin(u)
 }
 
 // retryAfter reads a Retry-After header: seconds, or a date, which is read by
@@ -158,13 +154,10 @@ func (e *Endpoint) plain(a *attempt) string {
 // cut cuts text to at most n bytes of valid UTF-8.
 func cut(text string, n int) string {
 	text = strings.ToValidUTF8(text, string(utf8.RuneError))
-	if len(text) <= n {
-		return text
+	if len(text) > n {
+		text = strings.ToValidUTF8(text[:n], "")
 	}
-	for !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n]
+	return text
 }
 
 // origin is the scheme and host of a URL: the part that people may see.
