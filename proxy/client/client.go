@@ -4,7 +4,6 @@
 package client
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -32,6 +31,9 @@ type Client struct {
 	http  *http.Client
 	base  string // scheme and host, and a path when the sidecar stands behind a proxy
 	shown string // the server, for errors: no credentials
+	// How long a sidecar may say nothing before it is taken to hang. One that is
+	// followed says every 5 s that it lives.
+	patience time.Duration
 	// A closure, because no formatting verb looks into one.
 	authorize func(*http.Request)
 }
@@ -39,7 +41,7 @@ type Client struct {
 // New returns a client of the sidecar at server: http://HOST:PORT, https://…,
 // HOST:PORT, or unix:PATH. An empty token is not sent.
 func New(server, token string) (*Client, error) {
-	c := &Client{shown: server, authorize: func(*http.Request) {}}
+	c := &Client{shown: server, patience: 15 * time.Second, authorize: func(*http.Request) {}}
 	if token != "" {
 		c.authorize = func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
 	}
@@ -139,23 +141,29 @@ func (c *Client) Send(ctx context.Context, body []byte, lines bool, route string
 }
 
 // Follow calls yield with the last entries of the delivery log, oldest first, then with each as it
-// comes. It ends when ctx ends (nil), with an error of yield, or when the
-// sidecar ends the log or the connection breaks, which is an error: more would have come.
+// comes. It ends when ctx ends (nil), with an error of yield, or when the sidecar ends
+// the log or hangs, or the connection breaks, which is an error: more would have come.
 func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue.Entry) error) error {
 	query := url.Values{"follow": {"true"}}
 	maps.Copy(query, filter)
-	resp, err := c.do(ctx, http.MethodGet, "/log?"+query.Encode(), "", nil)
+	following, hangs := context.WithCancelCause(ctx)
+	defer hangs(nil)
+	silence := time.AfterFunc(c.patience, func() { hangs(context.DeadlineExceeded) })
+	defer silence.Stop()
+	resp, err := c.do(following, http.MethodGet, "/log?"+query.Encode(), "", nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	d := json.NewDecoder(bufio.NewReader(resp.Body))
+	d := json.NewDecoder(heard{resp.Body, silence, c.patience})
 	const again = "ask signalpost status how it fares, and follow again when it runs"
 	for {
 		var e queue.Entry
 		switch err := d.Decode(&e); {
 		case err != nil && ctx.Err() != nil:
 			return nil
+		case err != nil && following.Err() != nil:
+			return c.unreachable(context.Cause(following))
 		case err == io.EOF:
 			return fmt.Errorf("%s: the sidecar ended the log: it stopped, or lost its store; %s", c.shown, again)
 		case err != nil:
@@ -167,9 +175,24 @@ func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue
 	}
 }
 
+// heard puts the alarm off whenever something is read.
+type heard struct {
+	io.Reader
+	alarm *time.Timer
+	by    time.Duration
+}
+
+func (h heard) Read(b []byte) (int, error) {
+	n, err := h.Reader.Read(b)
+	h.alarm.Reset(h.by)
+	return n, err
+}
+
 // Get asks for path, which is escaped already and may hold a query, and reads
 // the JSON of the answer unless answer is nil.
 func (c *Client) Get(ctx context.Context, path string, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
 	return c.call(ctx, http.MethodGet, path, "", nil, answer)
 }
 
@@ -213,7 +236,7 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 	c.authorize(r)
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return nil, c.unreachable(err)
+		return nil, c.unreachable(cmp.Or(context.Cause(ctx), err))
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
@@ -239,6 +262,8 @@ func (c *Client) unreachable(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the sidecar at %s says nothing: it hangs, or its machine does", c.shown)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("no sidecar answers at %s: is it running? Start it with signalpost run, or name another with --server or --config", c.shown)
 	case errors.Is(err, os.ErrPermission):

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/queue"
 )
 
 func TestFromConfig(t *testing.T) {
@@ -103,5 +105,37 @@ func TestErrors(t *testing.T) {
 		if _, err := New(server, ""); err == nil {
 			t.Errorf("New(%q) is no error", server)
 		}
+	}
+}
+
+// A sidecar that hangs is not waited for: nor before it answers, nor while it is followed.
+func TestHangs(t *testing.T) {
+	released := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/log" {
+			for range 5 { // it lives, says it
+				fmt.Fprintln(w)
+				w.(http.Flusher).Flush()
+				time.Sleep(100 * time.Millisecond)
+			}
+			fmt.Fprintln(w, `{"route":"crm"}`)
+			w.(http.Flusher).Flush()
+		}
+		<-released
+	}))
+	defer server.Close()
+	defer close(released)
+	c, err := New(server.URL, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.patience = 400 * time.Millisecond
+	if err := c.Get(t.Context(), "/status", nil); err == nil || !strings.Contains(err.Error(), "says nothing: it hangs") {
+		t.Errorf("%v", err)
+	}
+	entries := 0
+	err = c.Follow(t.Context(), nil, func(queue.Entry) error { entries++; return nil })
+	if err == nil || !strings.Contains(err.Error(), "says nothing: it hangs") || entries != 1 {
+		t.Errorf("%d entries, then %v", entries, err)
 	}
 }
