@@ -164,7 +164,7 @@ func TestRunErrors(t *testing.T) {
 		`.events.name`:                    `expected an object but got: array (["visited_pricing_page"," ...])`,
 		`.confidence / 0`:                 `cannot divide number (0.92) by: number (0)`,
 		`.source | keys`:                  `keys cannot be applied to: string ("posthog")`,
-		`.a[400000000] = 1`:               `setpath(["a",400000000]; 1) cannot be applied to {"account":{"domain":"acm ...}: array index too large: 400000000; an array that is assigned to has 1048576 elements at most`,
+		`.a[400000000] = 1`:               `setpath(["a",400000000]) cannot be applied to {"account":{"domain":"acm ...}: array index too large: 400000000; an array that is assigned to has 1048576 elements at most`,
 		`{} | .[.a]`:                      `expected a string for object key but got: null`,
 		`last(range(1e12))`:               `the expression ran for more than 100 ms`,
 		`range(1000)`:                     `the expression yields more than 100 results`,

@@ -94,9 +94,9 @@ func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Que
 	}
 	switch op {
 	case gojq.OpAssign:
-		return r.fromPrelude("_assign", left, right)
+		return r.fromPrelude("_set", left, right)
 	case gojq.OpModify:
-		return r.fromPrelude("_modify", left, right)
+		return r.fromPrelude("_update", left, right)
 	case gojq.OpUpdateAlt, gojq.OpUpdateAdd, gojq.OpUpdateSub, gojq.OpUpdateMul, gojq.OpUpdateDiv, gojq.OpUpdateMod:
 		const operand = "$" + own + "operand"
 		var f *gojq.Query
@@ -109,7 +109,7 @@ func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Que
 		// and as a part of a path where the assignment is one.
 		return term(&gojq.Term{Type: gojq.TermTypeForeach, Foreach: &gojq.Foreach{
 			Query: right, Patterns: []*gojq.Pattern{{Name: operand}},
-			Start: identity(), Update: identity(), Extract: r.fromPrelude("_modify", left, f),
+			Start: identity(), Update: identity(), Extract: r.fromPrelude("_update", left, f),
 		}})
 	}
 	if compare, ok := comparisons[op]; ok {

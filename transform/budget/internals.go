@@ -11,6 +11,9 @@ import "time"
 //   - Between the check of an operator's operands, which keeps them, and the
 //     operator nothing else is run (TestAgreesWithStock, TestDifferential).
 //   - What handed its input on has left no trace in a path (the same).
+//   - Its assignments copy what they are given before they write to it, unless
+//     they delete, and take one path after the other, and the first result
+//     for each (TestConcurrentUse, TestAgreesWithStock, TestDifferential).
 //   - The names of functions that are no part of its language: _add, _sort_by and
 //     others (builtins.TestInternalNames). Expressions that are not parsed may have names
 //     that cannot be written, with a colon (every test).

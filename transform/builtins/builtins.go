@@ -4,8 +4,7 @@
 // check, which sees what the call is given and either lets gojq go on or ends
 // the run: see [Stock]. Few functions are this package's: comparisons, which are
 // [gojq.Compare] behind a check; text, which gojq's encoder writes up to a
-// bound; assignments, because gojq's copy what is shared without a bound and
-// change values that other runs read; and regular expressions, because gojq
+// bound; and regular expressions, because gojq
 // keeps all it ever met. What gojq defines in jq is in prelude.jq where it
 // needs a checked function, an assignment, or recursion.
 package builtins
@@ -91,14 +90,15 @@ var Functions = map[string]Function{
 	"tostring/0": func(f *Frame, v any, _ []any) any { return f.text(v) },
 	"@text/0":    func(f *Frame, v any, _ []any) any { return f.text(v) },
 
-	"setpath/2":     setpath,
-	"delpaths/1":    delpaths,
-	"_edit/0":       func(f *Frame, v any, _ []any) any { return &edit{f: f, root: v} },
-	"_root/0":       func(_ *Frame, v any, _ []any) any { return v.(*edit).root },
-	"_release/2":    func(_ *Frame, v any, a []any) any { return a[0].(*edit).release(v, a[1].([]any)) },
-	"_set/2":        func(_ *Frame, v any, a []any) any { return v.(*edit).setAt(a[0].([]any), a[1]) },
-	"_drop/1":       func(_ *Frame, v any, a []any) any { return v.(*edit).drop(a[0]) },
-	"_edited/0":     func(_ *Frame, v any, _ []any) any { return v.(*edit).result() },
+	"_edit/0":    func(*Frame, any, []any) any { return new(edit) },
+	"_place/2":   place,
+	"_drop/0":    drop,
+	"_dropped/0": dropped,
+	"_edited/1":  edited,
+	"_copy/0": func(f *Frame, v any, _ []any) any {
+		v = f.copied(v, 0)
+		return f.unless(f.Err() == nil, v)
+	},
 	"_match/2":      match,
 	"_test/2":       test,
 	"_cut/2":        cut,
@@ -113,6 +113,7 @@ var Functions = map[string]Function{
 	"_short/1":   argument(func(f *Frame, _, a any) error { return atMost(1024)(f, a) }),
 	"_each/0":    input((*Frame).checkEach),
 	"_follow/0":  input((*Frame).checkFollow),
+	"_paths/1":   argument((*Frame).checkPaths),
 	"_keys/1":    argument(func(f *Frame, _, a any) error { return f.checkSort(a) }),
 	"_sort/0":    input((*Frame).checkSort),
 	"_sum/0":     input(func(f *Frame, v any) error { return f.checkJoin(v, nil) }),
@@ -183,6 +184,9 @@ func stocks() map[string]Stock {
 	keep(Stock{Input: "_chars", Made: true}, `explode/0 implode/0`)
 	keep(Stock{Input: "_letters", Made: true}, `ascii_downcase/0 ascii_upcase/0`)
 	keep(Stock{Input: "_parse"}, `fromjson/0`)
+	keep(Stock{}, `_assign/2 _modify/2`)
+	keep(Stock{Name: "setpath"}, `_setpath/2`)
+	keep(Stock{Input: "_copy", Args: []string{"_paths"}}, `delpaths/1`)
 	keep(Stock{Input: "_numeral"}, `tonumber/0`)
 	for format, name := range map[string]string{
 		"@html": "_tohtml", "@uri": "_touri", "@urid": "_tourid", "@base64": "_tobase64", "@base64d": "_tobase64d",

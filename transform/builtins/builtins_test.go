@@ -2,6 +2,7 @@ package builtins
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -23,6 +24,9 @@ func TestInternalNames(t *testing.T) {
 	for sig, s := range Stocks {
 		if s.Name != "" {
 			names[s.Name] = 0
+			if !strings.HasPrefix(s.Name, "_") {
+				names[s.Name] = int(sig[len(sig)-1] - '0')
+			}
 		} else if sig[0] == '_' {
 			names[sig[:len(sig)-2]] = int(sig[len(sig)-1] - '0')
 		}

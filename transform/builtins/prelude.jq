@@ -45,15 +45,16 @@ def paths(f): path(.. | select(f)) | select(. != []);
 def del(f): delpaths([path(f)]);
 def pick(f): . as $v | reduce path(f) as $p (null; setpath($p; $v | getpath($p)));
 
-# An assignment builds its result in $u, which the expression never sees.
-def _assign(p; $x): _edit as $u | reduce path(p) as $p (null; $u | _set($p; $x)) | $u | _edited;
-def _modify(p; f):
-  _edit as $u
-  | reduce path(p) as $p (null;
-      label $done
-      | foreach ($u | _root | getpath($p) | _release($u; $p) | f) as $x (null; $u | _set($p; $x); ., break $done),
-        ($u | _drop($p)))
-  | $u | _edited;
+# Assignments are gojq's, but $e, which the expression never sees, is told each path
+# before it is set. Where gojq would delete, for f has no result, all that it
+# could meet is copied first, and begun again: it writes to more than it deletes.
+def setpath(p; x): _edit as $e | _setpath(p as $p | _place($e; $p) | $p; x) | _edited($e);
+def _set(p; $x): _edit as $e | _assign(path(p) as $p | _place($e; $p) | getpath($p); $x) | _edited($e);
+def _update(p; f):
+  _edit as $e
+  | (label $drop | _modify(path(p) as $p | _place($e; $p) | getpath($p); f, ($e | _drop | break $drop))),
+    (if $e | _dropped then _copy | _modify(path(p) as $p | _place($e; $p) | getpath($p); f | _copy) else empty end)
+  | _edited($e);
 
 def tostream:
   path(def r: (.[]? | r), .; r) as $p
