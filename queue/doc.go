@@ -89,8 +89,10 @@
 //     TestManyDamagedTables. A failed one is opened again: TestFaults, TestHungDisk.
 //  11. No delivery waits longer than its schedule says because the clock was set:
 //     TestClockSetRight.
-//  12. Files that go from under an open store are noticed within a second, and what
-//     was acknowledged is kept: TestFilesRemoved, TestLogRemovedWhileStopped.
+//  12. Files that go from under an open store, or are cut, are noticed within a second, and
+//     what was acknowledged is kept: TestFilesRemoved, TestLogRemovedWhileStopped.
+//
+// TestCampaign meets what can go wrong in random order: nothing acknowledged is lost.
 //
 // A delivery leaves its state only by whoever holds its lease, a finished one
 // also by the sweeper, with the store's Finished lock.
