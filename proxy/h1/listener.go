@@ -198,12 +198,15 @@ func (s *Listener) answerAll(c *serverConn) (other bool) {
 		c.reader.Discard(size)
 		c.answered = true
 		now := time.Now()
-		c.SetWriteDeadline(now.Add(s.Answer))
+		if now.Sub(c.timed) > min(s.Idle, s.Answer)/128 { // a system's timer costs more than to be exact is worth
+			c.timed = now
+			c.SetWriteDeadline(now.Add(s.Answer))
+			c.SetReadDeadline(now.Add(s.Idle))
+		}
 		last := s.closed.Err() != nil || c.answer.header["Connection"] != nil
 		if c.send(now, last) != nil || last {
 			return false
 		}
-		c.SetReadDeadline(now.Add(s.Idle))
 	}
 	return false
 }

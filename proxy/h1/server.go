@@ -26,6 +26,7 @@ type serverConn struct {
 	reader   *bufio.Reader
 	idle     atomic.Bool // it waits for a request
 	answered bool        // one, at least
+	timed    time.Time   // when it got the time for an answer and the next request
 
 	// Of one request, and used for the next.
 	request http.Request
@@ -64,6 +65,7 @@ func (c *serverConn) parse(line string) (size int, ok bool) {
 	}
 	if size > len(b) { // some clients send head and body apart
 		c.SetReadDeadline(time.Now().Add(lateBody))
+		c.timed = time.Time{}
 		var err error
 		if b, err = c.reader.Peek(size); err != nil {
 			return 0, false
@@ -128,10 +130,11 @@ func (c *serverConn) send(now time.Time, last bool) error {
 	b = append(append(b, http.StatusText(a.status)...), "\r\nDate: "...)
 	b = now.UTC().AppendFormat(b, http.TimeFormat)
 	if last {
-		a.header["Connection"] = []string{"close"}
+		delete(a.header, "Connection")
+		b = append(b, "\r\nConnection: close"...)
 	}
 	if a.header["Content-Length"] == nil {
-		a.header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+		b = strconv.AppendInt(append(b, "\r\nContent-Length: "...), int64(len(a.body)), 10)
 	}
 	for name, values := range a.header {
 		for _, v := range values {
