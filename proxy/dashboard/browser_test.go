@@ -119,12 +119,15 @@ func testFilter(t *testing.T, b context.Context) {
 	s := newSite(t, "", "")
 	made := s.send(lead)
 	s.send(`{"signal_type":"gone"}`)
-	p := open(t, b, 1280, s.url)
+	p := open(t, b, 1280, s.between("", nil))
 	p.until(logRows + " === 2")
 	p.write("input.filter", "-verdict:delivered")
 	p.until(logRows + " === 1 && document.querySelector('.log tbody').innerText.includes('gone')")
 	if got := p.param("q"); got != "-verdict:delivered" {
 		t.Errorf("the URL lacks the filter: %q", got)
+	}
+	if s.had("GET /log?verdict=retry%2Cdead&") == 0 {
+		t.Error("the sidecar is not asked for the other verdicts")
 	}
 	s.send(lead) // does not match
 	s.send(`{"signal_type":"gone"}`)
@@ -163,6 +166,23 @@ func testFilter(t *testing.T, b context.Context) {
 	p.until(logRows + " === 2 && document.querySelector('input.filter').value.trim() === 'route:crm'")
 	p.write("input.filter", "state:dead")
 	p.reads(".field-fault", "state:")
+	p.write("input.filter", "-since:1h")
+	p.reads(".field-fault", "without the minus")
+
+	// What the API cannot leave out the page does, and says how far back it has looked.
+	for range 55 {
+		s.send(lead)
+	}
+	p.write("input.filter", "-route:crm")
+	p.reads(".log + .under", "Searched back to")
+	p.press(".under", "Search further back")
+	p.until(logRows + " === 2 && document.querySelector('.log tbody').innerText.includes('gone')")
+	p.write("input.filter", "status:2xx,410 -route:crm since:1h until:0s type:g*")
+	p.until(logRows + " === 2")
+	p.do(chromedp.Navigate(s.url + "/?view=deliveries&q=body:12345678901234567890+-route:nothing"))
+	p.until("document.querySelectorAll('.deliveries tbody tr').length === 57")
+	p.write("input.filter", `body:"no such text"`)
+	p.reads(".deliveries + .under", "No delivery matches")
 }
 
 func testDelivery(t *testing.T, b context.Context) {
