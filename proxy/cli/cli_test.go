@@ -142,7 +142,7 @@ func TestCommandsOnASidecar(t *testing.T) {
 	t.Setenv("SIGNALPOST_TOKEN", "")
 	t.Setenv("SIGNALPOST_CONFIG", path)
 
-	var id, sent string // of deliveries: one that is gone, and the one of the last send
+	var id, broken, sent string // of deliveries: one that is gone, one that has no body, and the one of the last send
 	steps := []struct {
 		args  string
 		stdin string
@@ -200,6 +200,7 @@ func TestCommandsOnASidecar(t *testing.T) {
 		{"SETTLE", "", 0, nil, nil},
 		{"retry ID --json", "", 0, []string{`"route": "gone"`, `"id": "dlv_`}, nil},
 		{"SETTLE", "", 0, nil, nil},
+		{"log --delivery BROKEN", "", 0, []string{"dead (transform), 0 attempts, signal sig_", "no body could be made of the signal", `"confidence": 0.92`}, nil},
 		{"log --delivery ID", "", 0, []string{"#1 410", "#2 410", "#3 410", "#4 410"}, nil},
 		{"pause good", "", 0, []string{"good  paused, 0 pending"}, nil},
 		{"pause nope", "", 1, []string{`no route "nope"`}, nil},
@@ -237,10 +238,12 @@ func TestCommandsOnASidecar(t *testing.T) {
 			if id == "" {
 				text, _, _ := run(t, "", "log", "--route", "gone")
 				id = regexp.MustCompile(`dlv_\w+`).FindString(text)
+				text, _, _ = run(t, "", "log", "--route", "broken")
+				broken = regexp.MustCompile(`dlv_\w+`).FindString(text)
 			}
 			continue
 		}
-		out, code, err := run(t, step.stdin, strings.Fields(strings.NewReplacer("ID", id, "SENT", sent).Replace(step.args))...)
+		out, code, err := run(t, step.stdin, strings.Fields(strings.NewReplacer("ID", id, "BROKEN", broken, "SENT", sent).Replace(step.args))...)
 		text := out
 		if strings.HasPrefix(step.args, "send ") {
 			sent = regexp.MustCompile(`dlv_\w+`).FindString(text)

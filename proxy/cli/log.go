@@ -266,11 +266,7 @@ func printDelivery(ctx context.Context, sidecar *client.Client, p term.Page, id 
 	if sidecar.Get(ctx, "/deliveries/"+url.PathEscape(id), &d) != nil {
 		return // its log has been printed
 	}
-	state := string(d.State)
-	if d.Reason != "" {
-		state += " (" + string(d.Reason) + ")"
-	}
-	p.Printf("\n%s  %s, %s, signal %s\n", d.ID, p.In(term.Bold, state), term.Count(d.Attempts, "attempt"), d.Signal)
+	p.Printf("\n%s  %s, %s, signal %s\n", d.ID, p.In(term.Bold, stateOf(d.Info)), term.Count(d.Attempts, "attempt"), d.Signal)
 	if d.Request != nil {
 		sent := "it would be sent as"
 		if d.Request.Sent {
@@ -279,7 +275,7 @@ func printDelivery(ctx context.Context, sidecar *client.Client, p term.Page, id 
 		p.Printf("  %s\n", sent)
 		printRequest(p, d.Request, true)
 	}
-	if string(d.Body) == "null" {
+	if d.Reason == queue.Transform {
 		p.Printf("    no body could be made of the signal\n")
 		d.Body = d.SignalBody
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 
 	"github.com/spf13/cobra"
@@ -73,13 +74,15 @@ func amendOne(ctx context.Context, sidecar *client.Client, out output, verb, id 
 	if err := sidecar.Post(ctx, "/deliveries/"+url.PathEscape(id)+"/"+verb, body, &info); err != nil {
 		return err
 	}
-	return out.show(info, func() {
-		state := string(info.State)
-		if info.Reason != "" {
-			state += " (" + string(info.Reason) + ")"
-		}
-		out.Printf("%s  %s, route %s\n", info.ID, state, info.Route)
-	})
+	return out.show(info, func() { out.Printf("%s  %s, route %s\n", info.ID, stateOf(info), info.Route) })
+}
+
+// stateOf is the state of a delivery, and why it is dead.
+func stateOf(info queue.Info) string {
+	if info.Reason == "" {
+		return string(info.State)
+	}
+	return fmt.Sprintf("%s (%s)", info.State, info.Reason)
 }
 
 func retryCommand() *cobra.Command {

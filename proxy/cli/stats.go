@@ -26,8 +26,8 @@ func statsCommand() *cobra.Command {
 		Long: `Show how much each route accepted and delivered, how many attempts failed and
 why, and how many deliveries died, exactly, also beyond the retention of the log:
 minutes are kept for 48 hours, hours for 90 days. P50, P95 and P99 are the times
-that attempts took in the slowest step. A chart's columns grow to its highest,
-which is named; · is none, ░ is before the statistics began.`,
+that attempts took in the slowest step. Each chart is scaled to its highest
+column, which max names; · is none, ░ is before the statistics began.`,
 		Example: `  signalpost stats                               # 24 hours
   signalpost stats --route 'crm-*' --since 1h
   signalpost stats --since 30d --step 1d --json`,
