@@ -24,28 +24,20 @@ func (e *CompileError) Error() string {
 	return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Msg)
 }
 
-// What package budget says of runs.
+// What package budget has of runs.
 type (
 	// A RunError says why a run of a [Program] gave no results.
 	RunError = budget.Error
-	// A Kind is a class of failed runs.
-	Kind = budget.Kind
 	// A Session is the use one request makes of expressions: what its runs yield
 	// stays on its account until it is closed. It is safe for concurrent use. The nil
 	// session is one for signals that never ends and is not counted.
 	Session = budget.Session
 )
 
-// The kinds of failed runs, and the classes of sessions, see package budget.
+// The classes of sessions: see package budget.
 const (
-	KindFailed  = budget.Failed
-	KindTimeout = budget.Timeout
-	KindOutput  = budget.Output
-	KindResults = budget.Results
-	KindMemory  = budget.Memory
-	KindBusy    = budget.Busy
-	ForSignals  = budget.ForSignals
-	ForTries    = budget.ForTries
+	ForSignals = budget.ForSignals
+	ForTries   = budget.ForTries
 )
 
 // ErrBusy is the error of a run that found no room among others for as long as

@@ -59,7 +59,15 @@ func signature(name string, arity int) string { return name + "/" + strconv.Itoa
 //   - arrays, objects, paths, iterations and recursion are accounted for by a
 //     function which otherwise hands on what it gets;
 //   - all that is not known not to need any of this does not compile.
-func check(src string) (*checked, error) {
+func check(src string) (c *checked, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			var ok bool
+			if err, ok = fault.(*CompileError); !ok {
+				panic(fault)
+			}
+		}
+	}()
 	if len(src) > maxSource {
 		return nil, &CompileError{0, 1, 1, "", fmt.Sprintf("the expression is longer than %d KiB", maxSource>>10)}
 	}
@@ -76,9 +84,7 @@ func check(src string) (*checked, error) {
 	}
 	filter := lintFilter(src, q)
 	r := &rewriter{src: src, root: true, reads: reads{members: make(map[string]bool)}, uses: make(map[string]bool), functions: make(map[string]bool)}
-	if err := r.guard(func() { q = r.query(q, vars) }); err != nil {
-		return nil, err
-	}
+	q = r.query(q, vars)
 	if filter.Msg == "" && !r.reads.whole && !r.reads.variables && len(r.reads.members) == 0 {
 		filter = isSame
 	}
@@ -146,21 +152,6 @@ func (r *rewriter) within(f func()) {
 
 // whole notes that the input, all of it, is used.
 func (r *rewriter) whole() { r.reads.whole = r.reads.whole || r.root }
-
-// guard runs f, and returns the fault f stopped at.
-func (r *rewriter) guard(f func()) (err error) {
-	defer func() {
-		switch fault := recover().(type) {
-		case nil:
-		case *CompileError:
-			err = fault
-		default:
-			panic(fault)
-		}
-	}()
-	f()
-	return nil
-}
 
 // fail stops at name, which stands somewhere in the expression.
 func (r *rewriter) fail(name, format string, args ...any) {

@@ -167,7 +167,7 @@ type outcome struct {
 func (p *Program) light(s *Session, input any, vars Vars, out *outcome) bool {
 	m, err := p.take()
 	if err != nil {
-		out.err = budget.Errorf(KindFailed, "%v", err)
+		out.err = budget.Errorf(budget.Failed, "%v", err)
 		return true
 	}
 	defer p.idle.Put(m)
@@ -183,7 +183,7 @@ func (p *Program) heavy(s *Session, input any, vars Vars, out *outcome) {
 	err := budget.Heavy(s, func(r *budget.Run) {
 		m, err := p.take()
 		if err != nil {
-			made.err = budget.Errorf(KindFailed, "%v", err)
+			made.err = budget.Errorf(budget.Failed, "%v", err)
 			return
 		}
 		defer p.idle.Put(m)
@@ -200,7 +200,7 @@ func (m *machine) evaluate(r *budget.Run, input any, vars Vars, out *outcome) {
 	m.frame.Run = r
 	defer func() {
 		if fault := recover(); fault != nil {
-			out.err = budget.Errorf(KindFailed, "the expression met a fault of its interpreter: %v", fault)
+			out.err = budget.Errorf(budget.Failed, "the expression met a fault of its interpreter: %v", fault)
 		}
 		out.pass = out.pass || m.frame.Passed
 		m.frame = builtins.Frame{}
@@ -233,12 +233,12 @@ func (out *outcome) take(r *budget.Run, v any) bool {
 		return false
 	}
 	if len(out.results) == MaxResults {
-		r.Fail(KindResults, "the expression yields more than %d results", MaxResults)
+		r.Fail(budget.Results, "the expression yields more than %d results", MaxResults)
 		return false
 	}
 	text, err := json.Encode(v, MaxOutput)
 	if err != nil {
-		r.Fail(KindOutput, "result %d is larger than %d MiB, or nested more than 10000 deep", len(out.results)+1, MaxOutput>>20)
+		r.Fail(budget.Output, "result %d is larger than %d MiB, or nested more than 10000 deep", len(out.results)+1, MaxOutput>>20)
 		return false
 	}
 	out.results = append(out.results, text)
@@ -256,7 +256,7 @@ func asRunError(err error) *RunError {
 		if !ok {
 			text = gojq.Preview(raised.Value())
 		}
-		return budget.Errorf(KindFailed, "the expression raised an error: %s", budget.Clip(text, budget.MaxMessage))
+		return budget.Errorf(budget.Failed, "the expression raised an error: %s", budget.Clip(text, budget.MaxMessage))
 	}
-	return budget.Errorf(KindFailed, "%v", err)
+	return budget.Errorf(budget.Failed, "%v", err)
 }

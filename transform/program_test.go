@@ -188,7 +188,7 @@ func TestRunErrors(t *testing.T) {
 
 // The text of an error that panics stays a text, and a panic stays in its run.
 func TestPanics(t *testing.T) {
-	if err := asRunError(panicking{}); err.Kind != KindFailed || err.Msg == "" {
+	if err := asRunError(panicking{}); err.Kind != budget.Failed || err.Msg == "" {
 		t.Errorf("asRunError = %+v", err)
 	}
 	if _, err := compiled(t, `type, tojson`).Shape(nil, struct{}{}, Vars{}); kindOf(err) != "failed" {

@@ -148,8 +148,8 @@ func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pa
 	if pass && err == nil && !pair.Shapes() {
 		bodies = [][]byte{in.Body}
 	}
-	if fault, ok := errors.AsType[*transform.RunError](err); ok && fault.Kind == transform.KindBusy {
-		err = fmt.Errorf("%w: %s", queue.ErrUnavailable, fault)
+	if errors.Is(err, transform.ErrBusy) {
+		err = fmt.Errorf("%w: %s", queue.ErrUnavailable, err)
 	}
 	return pass, bodies, err
 }

@@ -3,10 +3,9 @@
 // Nearly all is gojq's own. What one call of can take much time or memory gets a
 // check, which sees what the call is given and either lets gojq go on or ends
 // the run: see [Stock]. Few functions are this package's: comparisons, which are
-// [gojq.Compare] behind a check; text, which gojq's encoder writes up to a
-// bound; and regular expressions, because gojq
-// keeps all it ever met. What gojq defines in jq is in prelude.jq where it
-// needs a checked function, an assignment, or recursion.
+// [gojq.Compare] behind a check; text, which is written up to a bound; and regular
+// expressions, because gojq keeps all it ever met. What gojq defines in jq is in
+// prelude.jq where it needs a checked function, an assignment, or recursion.
 package builtins
 
 import (

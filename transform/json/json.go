@@ -55,11 +55,11 @@ func Check(text []byte) (kind string, err error) {
 
 func all([]byte) bool { return true }
 
-// Footprint is how many bytes of memory a text decodes to, at most. That is up to 70
-// times its size: a map of Go has room for eight members at least.
+// Footprint is how many bytes of memory decoding a text takes, at most. That is up to
+// 70 times its size: a map of Go has room for eight members at least.
 func Footprint(text []byte) int64 {
 	objects, items := bytes.Count(text, []byte("{")), bytes.Count(text, []byte(","))+bytes.Count(text, []byte("["))
-	return int64(2*len(text) + 420*objects + 80*items)
+	return int64(2*len(text) + 420*objects + 120*items)
 }
 
 func notJSON(offset int, what string) *Error { return &Error{offset, -1, "not JSON: " + what} }
