@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"signalpost/queue/lane"
 	"signalpost/queue/record"
@@ -31,6 +32,9 @@ type engine struct {
 
 	follow sync.Mutex
 	logged chan struct{} // closed and replaced when the log grows; guarded by follow; nil: nobody waits
+
+	short  sync.Mutex
+	lacked time.Time // an attempt, last, something of our own; guarded by short
 
 	attempts context.Context // ended when attempts have to stop
 	cancel   context.CancelFunc

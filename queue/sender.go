@@ -21,10 +21,9 @@ type sender struct {
 	e     *engine
 	route *store.Route
 
-	mu      sync.Mutex
-	lane    *lane.Lane // guarded by mu, as all below
-	timer   *time.Timer
-	lacking bool // attempts cannot be made for want of something of our own, which has been said
+	mu    sync.Mutex
+	lane  *lane.Lane // guarded by mu, as all below
+	timer *time.Timer
 }
 
 func newSender(e *engine, r *store.Route) *sender {
@@ -249,8 +248,8 @@ const giveBackPause = 100 * time.Millisecond
 func (s *sender) giveBack(it lane.Item, d *pendingDelivery, err error) {
 	s.mu.Lock()
 	givenUp := s.lane.GiveBack(it, giveBackPause, time.Now())
-	s.lack(err)
 	s.mu.Unlock()
+	s.e.lack(s.route.Name, err)
 	if givenUp {
 		c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: d.stored}
 		c.die(Discarded, "")
@@ -259,12 +258,21 @@ func (s *sender) giveBack(it lane.Item, d *pendingDelivery, err error) {
 	}
 }
 
-// lack says what the attempt lacks, once until it is there. mu is held.
-func (s *sender) lack(err error) {
-	if errors.Is(err, ErrShortage) && !s.lacking {
-		s.lacking = true
-		s.e.q.log.Warn("attempts cannot be made; their deliveries stay due, uncharged, and are tried again", slog.String("route", s.route.Name), slog.Any("err", err))
+// shortQuiet is how long nothing has to be lacking until a lack is told again.
+const shortQuiet = time.Minute
+
+// lack says what the attempt lacks, once for all routes: while some attempts come
+// about and others do not, it is one shortage.
+func (e *engine) lack(route string, err error) {
+	if !errors.Is(err, ErrShortage) {
+		return
 	}
+	e.short.Lock()
+	defer e.short.Unlock()
+	if now := time.Now(); e.lacked.IsZero() || now.Sub(e.lacked) > shortQuiet {
+		e.q.log.Warn("attempts cannot be made; their deliveries stay due, uncharged, and are tried again", slog.String("route", route), slog.Any("err", err))
+	}
+	e.lacked = time.Now()
 }
 
 // unreadable puts a delivery that cannot be read aside. It stays pending: what
@@ -335,7 +343,6 @@ func classOf(out *Outcome) Class {
 
 // note keeps what the outcome says of the endpoint. mu is held.
 func (s *sender) note(it lane.Item, out Outcome) {
-	s.lacking = false
 	since := s.lane.FailingSince()
 	switch s.lane.Judge(it, out.Fault, out.Hold, time.Now()) {
 	case lane.Failing:

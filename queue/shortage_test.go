@@ -41,6 +41,20 @@ func TestShortageIsNotCharged(t *testing.T) {
 		r.set(0, nil)
 		time.Sleep(time.Second)
 		once(t, r.taken(), ids)
+		// Some attempts come about, and others do not: that is one shortage.
+		for range 5 {
+			r.put("crm")
+			time.Sleep(2 * time.Second)
+			r.set(0, short)
+			r.put("crm")
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if n := strings.Count(strings.Join(said.text, ""), "too many open files"); n != 1 {
+				t.Fatalf("it says %q: want one line", said.text)
+			}
+			r.set(0, nil)
+		}
+		time.Sleep(2 * time.Minute)
 		r.set(0, short)
 		r.put("crm")
 		time.Sleep(time.Second)
