@@ -498,7 +498,7 @@ func TestScreenshot(t *testing.T) {
 		config += fmt.Sprintf("[[route]]\nname = %q\nurl = \"RECEIVER/%s\"\nwhere = \".to | index(\\\"%s\\\")\"\n", name, name, name)
 	}
 	s := start(t, &site{}, "", config)
-	began := time.Now()
+	began, edited := time.Now(), false
 	for i := 0; time.Since(began) < length; i++ {
 		left, rate := length-time.Since(began), 6+3*math.Sin(time.Since(began).Seconds()/70)
 		switch {
@@ -506,7 +506,8 @@ func TestScreenshot(t *testing.T) {
 			s.answer("/erp", http.StatusGone)
 		case left < 100*time.Second:
 			s.answer("/partner-eu", http.StatusServiceUnavailable)
-		case left < length/2:
+		case left < length/2 && !edited:
+			edited = true
 			s.configure(config + "concurrency = 4\n")
 		}
 		to := names[i%3]
