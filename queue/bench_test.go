@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,12 +15,18 @@ import (
 // benchBody is a signal of the usual size.
 var benchBody = []byte(`{"signal_type":"product_qualified_lead","confidence":0.92,"source":"posthog","hypothesis_id":"hyp_8g2k","account":{"name":"Acme Corp","domain":"acme.com"},"events":["visited_pricing_page","invited_team_member","api_key_created"],"enrichment":{"company_size":"50-200","industry":"SaaS"},"detected_at":"2026-04-29T14:31:08Z"}`)
 
+// benchRequest is a template of the usual size.
+var benchRequest = `{"method":"POST","target":"https://crm.example.com","headers":{` + strings.Repeat(`"X-Header":"value",`, 20) + `}}`
+
 // noop delivers at once and counts.
 type noop struct{ n atomic.Int64 }
 
 func (c *noop) Deliver(context.Context, Delivery, int) (Outcome, error) {
 	c.n.Add(1)
-	return ok200, nil
+	o := ok200
+	o.Duration, o.Started, o.Reused = 20*time.Millisecond, time.Now(), true
+	o.Config, o.Peer, o.Request, o.Timing = "939ab1f04c77", "10.1.2.3:443", benchRequest, Timing{FirstByte: 19 * time.Millisecond}
+	return o, nil
 }
 
 // openBench opens a queue on the disk with one route.

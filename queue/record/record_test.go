@@ -194,3 +194,21 @@ func FuzzParseKey(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkRow is what statistics add where each delivery has a batch of its
+// own: an attempt is counted, the minute's row and the counts are made bytes.
+func BenchmarkRow(b *testing.B) {
+	var r Row
+	for i := range 100 {
+		r.Latency.Add(time.Duration(i) * time.Millisecond)
+	}
+	e := Entry{Verdict: Delivered, Duration: 20 * time.Millisecond, Sent: Sent{Class: Class2xx}}
+	c := Counts{LastError: "503 Service Unavailable", LastErrorAt: 1 << 60}
+	var v []byte
+	for b.Loop() {
+		r.Attempt(&e)
+		c.Attempt(1<<61, &e, false)
+		v = c.Append(r.Append(v[:0]))
+	}
+	b.ReportMetric(float64(len(v)), "bytes")
+}
