@@ -40,7 +40,8 @@
 //
 // What many records have in common (the hash of a config, a request's template,
 // a peer's address) is a text, written with the first that names its number, and
-// again on each day that it is used; it goes when nothing can name it any more. sent is
+// again on each day that it is used; it goes when it was not for so long that nothing names
+// it, but a signal sent again by hand for weeks: that loses it. sent is
 // class-and-trigger[1] parts[1], the microseconds of DNS, connect, TLS and first
 // byte, started as milliseconds after the delivery was made, config peer request: some 12 bytes.
 //
@@ -56,7 +57,7 @@
 //
 // # Invariants
 //
-// Each with the test that holds it; [Check] proves 3, 4, 5 and 6 of a store.
+// Each with the test that holds it; [Check] proves 3, 4, 5, 6 and 13 of a store.
 //
 //  1. A signal, its deliveries and its idempotency key are one batch, and Put
 //     returns after its fsync: TestPowerCuts, TestPowerCutAtEveryWrite.
@@ -70,9 +71,6 @@
 //  4. Per route, made = pending + delivered + dead + expired, and the c key
 //     of a batch says so with it: TestSweepWhileSignalsComeIn, TestStatusCounts.
 //     Held is pending on a route that the config lacks.
-//     Of each route and hour, statistics count the attempts that the log has, and
-//     over all time what was made; each cause counts the deliveries that name it:
-//     TestStatistics, TestProblems, TestCheckProves, TestPowerCuts.
 //  5. Nothing pending is due before its route's low-water mark, so that a
 //     start need not walk over what was done before: lane's TestLowWaterMark,
 //     TestRestartFindsWhatIsDueBeforeARetry, TestSearchSkipsWhatWasDone.
@@ -91,6 +89,14 @@
 //     TestClockSetRight.
 //  12. Files that go from under an open store, or are cut, are noticed within a second, and
 //     what was acknowledged is kept: TestFilesRemoved, TestLogRemovedWhileStopped.
+//  13. Statistics and causes are written in the batch that they count. Of each route and
+//     hour they have the attempts that the log has, all rows together with what
+//     is known to be in none have what was made, and each cause has the deliveries that
+//     name it: TestStatistics, TestProblems, TestStatisticsWithinABatch, TestCheckProves, TestPowerCuts.
+//  14. What attempts have in common is stored once; texts, causes, searches and pages are
+//     bounded: TestAttemptsAsTheyWere, TestTextsAreBounded, TestProblemsAreBounded, TestSearchesAreBounded.
+//  15. What is known of a route's past outlives a restart: TestStatusOutlivesRestarts. What
+//     waits on a failing route is not shown to come before the probe: TestNextAttemptWaitsForTheProbe.
 //
 // TestCampaign meets what can go wrong in random order: nothing acknowledged is lost.
 //
@@ -101,7 +107,7 @@
 //
 // In this order; what stands on one line is never held together: Queue.mu;
 // engine.putting; Store.Finished; Store.submitting; sender.mu; then one of
-// engine.follow, Store.routesMu, Route.mu, Store.tailMu, Store.readMu,
+// engine.follow, Store.routesMu, Route.mu, texts.mu, Store.tailMu, Store.readMu,
 // Queue.refused, IDs.mu, Shield.mu, which are held for a few lines each.
 // The committer takes sender.mu while it writes, the finisher when it is done: so
 // nobody may wait for an operation with it held.

@@ -278,8 +278,8 @@ func within(ranges []StatusRange, status int) bool {
 	return slices.ContainsFunc(ranges, func(s StatusRange) bool { return s.From <= status && status <= s.To })
 }
 
-// match reads the last log entry, or the signal, only if the filter asks for
-// the status or the type.
+// match reads the log, or the signal, only if the filter asks for the status of
+// the last attempt or the type.
 func (e *engine) match(f *Filter, r *record.Delivery) (bool, error) {
 	if f.Route != "" && !Glob(f.Route, e.routeName(r.Route)) ||
 		f.State != "" && f.State != e.senderOf(r.Route).state(r.State) ||
@@ -287,11 +287,12 @@ func (e *engine) match(f *Filter, r *record.Delivery) (bool, error) {
 		return false, nil
 	}
 	if len(f.Statuses) > 0 {
-		if r.Last == 0 {
-			return false, nil
-		}
-		last, err := e.store.Entry(r.Last)
-		if err != nil || last == nil || !within(f.Statuses, last.Status) {
+		ok := false
+		err := e.history(r.Last, func(r *store.Entry) bool {
+			ok = r.Attempt > 0 && within(f.Statuses, r.Status)
+			return r.Attempt == 0 // an end without an attempt
+		})
+		if err != nil || !ok {
 			return false, err
 		}
 	}

@@ -31,7 +31,9 @@ type golden struct {
 	Log        []Entry
 	Signals    map[string]string // body by id
 	Paused     map[string]bool
-	Answer     string // of the idempotency key "golden"
+	Answer     string           // of the idempotency key "golden"
+	Problems   []Problem        `json:",omitempty"`
+	Counted    map[string]int64 `json:",omitempty"` // by statistics
 }
 
 type goldenDelivery struct {
@@ -46,9 +48,13 @@ type goldenDelivery struct {
 // forEver lets nothing expire, however old the golden store gets.
 var forEver = Limits{Retention: 200 * 365 * 24 * time.Hour, MaxAge: 200 * 365 * 24 * time.Hour, DedupWindow: 200 * 365 * 24 * time.Hour}
 
-func (r *rig) golden() golden {
+func (r *rig) golden(now time.Time) golden {
 	r.t.Helper()
-	g := golden{Now: time.Now(), Signals: map[string]string{}, Paused: map[string]bool{}}
+	problems, err := r.Problems(context.Background(), now.Add(-time.Hour))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	g := golden{Now: now, Problems: problems, Counted: map[string]int64{}, Signals: map[string]string{}, Paused: map[string]bool{}}
 	for _, i := range r.all(Filter{Limit: 100}) {
 		d := r.detail(i.ID)
 		s, _, err := r.Signal(d.Signal)
@@ -61,6 +67,18 @@ func (r *rig) golden() golden {
 	g.Log = r.entries(LogFilter{Limit: 100})
 	for _, s := range r.Status().Routes {
 		g.Paused[s.Name] = s.PausedByAPI
+	}
+	stats, err := r.Stats(context.Background(), StatsFilter{Since: now.Add(-time.Hour), Until: now.Add(time.Minute), Step: time.Minute})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, s := range stats {
+		all := sum(s.Points)
+		for what, n := range map[string]int64{"accepted": all.Accepted, "delivered": all.Delivered, "dead": all.Dead, "4xx": all.Failed[Class4xx]} {
+			if n > 0 {
+				g.Counted[s.Route+" "+what] = n
+			}
+		}
 	}
 	_, answer, err := r.Claim(context.Background(), "golden", sha256.Sum256([]byte("golden")))
 	if err != nil {
@@ -120,7 +138,7 @@ func makeGolden(t *testing.T) {
 	}
 	time.Sleep(time.Second)
 	r.configure() // no route: all that is pending is held
-	g := r.golden()
+	g := r.golden(time.Now())
 	r.close()
 	dir := goldenDir(record.Format)
 	if err := os.RemoveAll(dir); err != nil {
@@ -191,12 +209,11 @@ func openGolden(t *testing.T, dir string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	g := r.golden()
 	var was golden
 	if err := json.Unmarshal(want, &was); err != nil {
 		t.Fatal(err)
 	}
-	g.Now = was.Now
+	g := r.golden(was.Now)
 	got, err := json.MarshalIndent(g, "", "\t")
 	if err != nil {
 		t.Fatal(err)

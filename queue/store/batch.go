@@ -165,7 +165,9 @@ func (b *Batch) stamp() record.Stamp {
 		at++
 	}
 	b.tail.Newest, b.highest = at, max(b.highest, at)
-	b.minute = at.Time().Truncate(time.Minute)
+	if m := at.Time().Truncate(time.Minute); m.After(b.minute) { // what a batch has left cannot be read before it ends
+		b.minute = m
+	}
 	return at
 }
 

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -427,5 +429,64 @@ func TestCheckProves(t *testing.T) {
 		if err := Check(path, mem); (err != nil) != (spoil != nil) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestStatisticsWithinABatch: what a batch counts before an hour is over and
+// after is of its own minute and hour each, when the clock has been set back as well.
+func TestStatisticsWithinABatch(t *testing.T) {
+	mem := vfs.NewMem()
+	s, err := tryOpen(mem, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ahead atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	s.o.Now = now
+	s.Start(Limits{}.WithDefaults())
+	first := now()
+	var ids record.IDs
+	batch := func(b *Batch, steps ...time.Duration) {
+		for _, step := range steps {
+			ahead.Store(int64(step))
+			id := ids.Next(now())
+			r := b.Route("a")
+			b.PutSignal(id, record.Signal{Type: "lead"})
+			e := Entry{Entry: record.Entry{Delivery: id.Delivery(1), Signal: id, Attempt: 1, Verdict: record.Dead, Sent: record.Sent{Trigger: record.Scheduled, Class: record.Class4xx}}}
+			b.Log(r, &e)
+			b.Row(r).Attempt(&e.Entry)
+			d := record.Delivery{State: record.IsDead, Reason: record.Gone, Route: r.Num, Signal: id, Last: e.At}
+			d.Cause = b.Fail(r, id.Delivery(1), record.Cause{Class: record.Class4xx, Error: "no"})
+			b.PutDelivery(id.Delivery(1), &d)
+			b.Made(r, &d)
+		}
+	}
+	err = s.Do(func(b *Batch) { batch(b, 0, time.Hour); ahead.Store(0) })
+	if err == nil {
+		err = s.Do(func(b *Batch) { batch(b, 0) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[time.Duration]int64{}
+	err = s.Rows(record.MinutePrefix, first.Add(-time.Minute), first.Add(2*time.Hour), func(at time.Time, _ record.RouteNum, r *record.Row) error {
+		count[at.Sub(first).Round(time.Hour)] += r.Dead
+		return nil
+	})
+	if err != nil || count[0] != 2 || count[time.Hour] != 1 {
+		t.Errorf("deaths by hour: %v, %v", count, err)
+	}
+	count = map[time.Duration]int64{}
+	var failures []int64
+	err = s.Failures(first.Truncate(time.Hour), first.Add(2*time.Hour), func(_ record.RouteNum, _ record.CauseID, f *record.Failures) error {
+		failures = append(failures, f.Count)
+		return nil
+	})
+	if err != nil || !slices.Equal(failures, []int64{2, 1}) {
+		t.Errorf("failures by hour: %v, %v", failures, err)
+	}
+	s.stop(t)
+	if err := Check(path, mem); err != nil {
+		t.Error(err)
 	}
 }
