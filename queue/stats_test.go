@@ -253,6 +253,12 @@ func TestNextAttemptWaitsForTheProbe(t *testing.T) {
 				t.Errorf("its last attempt says %v", d.Last.NextAttempt)
 			}
 		}
+		// The probe after half a minute is due again before the next one comes.
+		time.Sleep(25500 * time.Millisecond)
+		newest := r.entries(LogFilter{Limit: 1})[0]
+		if s = r.status("crm"); newest.NextAttempt.Before(s.NextProbe) || s.NextProbe.Sub(newest.Time) < 30*time.Second {
+			t.Errorf("the log says that %+v, the next probe is at %v", newest, s.NextProbe)
+		}
 	})
 }
 
