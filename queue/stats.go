@@ -165,6 +165,45 @@ func (s *series) finish() {
 	s.row = record.Row{}
 }
 
+// statistics are those being made.
+type statistics struct {
+	ctx     context.Context
+	from    time.Time
+	step    time.Duration
+	n, made int // points of a series, and of all that have been made
+	all     map[record.RouteNum]*series
+}
+
+// begin makes the points of a series.
+func (t *statistics) begin(s *series) error {
+	if t.made += t.n; t.made > MostPoints {
+		return fmt.Errorf("%w: more than %d points of %v", ErrTooMuch, MostPoints, t.step)
+	}
+	s.Points = make([]Point, t.n)
+	for i := range s.Points {
+		s.Points[i].Time = t.from.Add(time.Duration(i) * t.step)
+	}
+	return nil
+}
+
+func (t *statistics) add(at time.Time, n record.RouteNum, r *record.Row) error {
+	s := t.all[n]
+	if s == nil || at.Before(t.from) || t.ctx.Err() != nil {
+		return t.ctx.Err()
+	}
+	if s.Points == nil {
+		if err := t.begin(s); err != nil {
+			return err
+		}
+	}
+	if i := int(at.Sub(t.from) / t.step); i != s.at {
+		s.finish()
+		s.at = i
+	}
+	s.row.Add(r)
+	return nil
+}
+
 // Stats returns the statistics of the routes that match and that the config has,
 // or of which something happened then, by name. They are exact, and kept for
 // 90 days, those of minutes for 48 hours. The error wraps ErrTooMuch if these are
@@ -178,76 +217,31 @@ func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
 	if err != nil {
 		return nil, err
 	}
-	from := f.Since.UTC().Truncate(f.Step)
-	if first := begin.Truncate(f.Step); from.Before(first) {
-		from = first
-	}
-	n := 0
-	if d := f.Until.Sub(from); !begin.IsZero() && d > 0 {
-		n = int((d + f.Step - 1) / f.Step)
-	}
-	made := 0
-	points := func() ([]Point, error) {
-		if made += n; made > MostPoints {
-			return nil, fmt.Errorf("%w: more than %d points of %v", ErrTooMuch, MostPoints, f.Step)
-		}
-		return points(from, n, f.Step), nil
-	}
-	all := map[record.RouteNum]*series{}
+	t := statistics{ctx: ctx, step: f.Step, from: later(f.Since.UTC().Truncate(f.Step), begin.Truncate(f.Step)), all: map[record.RouteNum]*series{}}
 	for _, s := range e.allSenders() {
-		if Glob(cmp.Or(f.Routes, "*"), s.route.Name) {
-			all[s.route.Num] = &series{Series: Series{Route: s.route.Name}}
+		if passes(f.Routes, s.route.Name) {
+			t.all[s.route.Num] = &series{Series: Series{Route: s.route.Name}}
 		}
 	}
-	add := func(at time.Time, num record.RouteNum, r *record.Row) error {
-		s := all[num]
-		if s == nil || ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if s.Points == nil {
-			var err error
-			if s.Points, err = points(); err != nil {
-				return err
-			}
-		}
-		if i := int(at.Sub(from) / f.Step); i != s.at {
-			s.finish()
-			s.at = i
-		}
-		s.row.Add(r)
-		return nil
-	}
-	for _, prefix := range []byte{record.HourPrefix, record.MinutePrefix} {
-		if n == 0 {
-			break
-		}
-		if err := e.store.Rows(prefix, from, f.Until, add); err != nil {
-			return nil, err
+	if d := f.Until.Sub(t.from); !begin.IsZero() && d > 0 {
+		t.n = int((d + f.Step - 1) / f.Step)
+		err = e.store.Rows(record.HourPrefix, t.from, f.Until, t.add)
+		if err == nil {
+			err = e.store.Rows(record.MinutePrefix, t.from, f.Until, t.add)
 		}
 	}
 	out := []Series{}
-	for num, s := range all {
-		switch s.finish(); {
-		case s.Points != nil:
-		case e.senderOf(num).state(record.IsPending) == StatePending:
-			if s.Points, err = points(); err != nil {
-				return nil, err
+	for n, s := range t.all {
+		if s.finish(); s.Points == nil {
+			if e.senderOf(n).state(record.IsPending) != StatePending {
+				continue
 			}
-		default:
-			continue
+			err = cmp.Or(err, t.begin(s))
 		}
 		out = append(out, s.Series)
 	}
 	slices.SortFunc(out, func(a, b Series) int { return cmp.Compare(a.Route, b.Route) })
-	return out, nil
-}
-
-func points(from time.Time, n int, step time.Duration) []Point {
-	p := make([]Point, n)
-	for i := range p {
-		p[i].Time = from.Add(time.Duration(i) * step)
-	}
-	return p
+	return out, err
 }
 
 // statsBegin is the first minute that there are statistics of, zero if there are none.
