@@ -17,6 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata anew")
 
+func init() { time.Local = time.UTC } // before anything reads it
+
 // now is when what is looked at happens.
 var now = time.Date(2026, 11, 27, 16, 38, 24, 0, time.UTC)
 
@@ -105,9 +107,6 @@ func stats(names ...string) api.Stats {
 // terminals of 80 and 120 columns, in colour, and piped. Run it with -update to
 // write them, and look at what changed.
 func TestLook(t *testing.T) {
-	zone := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = zone }()
 	short := []string{"crm", "partner-eu", "old"}
 	for name, show := range map[string]func(term.Page){
 		"status-calm": func(p term.Page) { printStatus(p, calm(), nil, now) },

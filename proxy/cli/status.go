@@ -133,7 +133,7 @@ func printHealth(p term.Page, h api.Health, now time.Time) {
 	p.Printf("%s: %s\n\n", p.In(levelShade[h.Level], h.Level), needs)
 	for i, r := range h.Reasons {
 		if i == most && p.Width > 0 {
-			p.Printf("and %s more\n", term.Count(len(h.Reasons)-i, "reason"))
+			p.Printf("and %s\n", term.Count(len(h.Reasons)-i, "more reason"))
 			break
 		}
 		text, command := r.Text, term.Text("")
@@ -157,7 +157,7 @@ func printProblems(p term.Page, problems []queue.Problem, now time.Time) {
 	}
 	for i, a := range problems {
 		if i == most && p.Width > 0 {
-			p.Printf("and %s more\n", term.Count(len(problems)-i, "cause"))
+			p.Printf("and %s\n", term.Count(len(problems)-i, "more cause"))
 			break
 		}
 		p.Printf("%s\n", term.Wrap(a.Route+": "+a.Error, 2))

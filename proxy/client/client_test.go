@@ -113,7 +113,7 @@ func TestHangs(t *testing.T) {
 	released := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/log" {
-			for range 5 { // it lives, says it
+			for range 12 { // it lives, says it
 				fmt.Fprintln(w)
 				w.(http.Flusher).Flush()
 				time.Sleep(100 * time.Millisecond)
@@ -129,7 +129,7 @@ func TestHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.patience = 400 * time.Millisecond
+	c.patience = time.Second
 	if err := c.Get(t.Context(), "/status", nil); err == nil || !strings.Contains(err.Error(), "says nothing: it hangs") {
 		t.Errorf("%v", err)
 	}
