@@ -143,7 +143,7 @@ func (f *Facts) sidecar(add adder) {
 		}
 		add("", "config_rejected", f.ConfigSince, "The config file is not what runs: %s. Mend it, it is read again by itself; all its faults: signalpost check", fault)
 	}
-	if !f.DroppedLast.IsZero() && f.Now.Sub(f.DroppedLast) <= Recently {
+	if f.Now.Sub(f.DroppedLast) <= Recently {
 		add("", "log_dropped", f.DroppedSince, "Lines of the sidecar's own log are lost. See why nobody reads its output fast enough, or log less ([log] level)")
 	}
 }
@@ -179,7 +179,7 @@ func (f *Facts) route(r *queue.RouteStatus, add adder) {
 	if r.Held > 0 {
 		add(r.Name, "held", r.HeldSince, "%s for a route that is not in the config. Put it back, or give them up: signalpost discard --route %s --state held", waits(r.Held), r.Name)
 	}
-	if r.State == queue.RoutePaused && !r.PausedSince.IsZero() && f.Now.Sub(r.PausedSince) > pausedFor {
+	if !r.PausedSince.IsZero() && f.Now.Sub(r.PausedSince) > pausedFor {
 		resume := "signalpost resume " + r.Name
 		if f.PausedByConfig(r.Name) {
 			resume = "set paused = false in the config"

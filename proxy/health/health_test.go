@@ -144,6 +144,9 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 			continue
 		}
+		if test.name == "paused by the config" && strings.Contains(h.Reasons[0].Text, "signalpost resume") { // which is refused
+			t.Errorf("%s: %q", test.name, h.Reasons[0].Text)
+		}
 		for _, part := range test.says {
 			if !strings.Contains(h.Reasons[0].Text, part) {
 				t.Errorf("%s: %q does not say %q", test.name, h.Reasons[0].Text, part)
@@ -161,7 +164,7 @@ func TestDecide(t *testing.T) {
 func TestSince(t *testing.T) {
 	f, _ := well()
 	f.Queue.Accepting = false
-	first := Decide(f, api.Health{})
+	first := Decide(f, api.Health{Reasons: []api.Reason{{Code: "store_low", Since: ago(time.Hour)}, {Route: "crm", Code: "not_accepting", Since: ago(time.Hour)}}})
 	f.Now = now.Add(time.Minute)
 	second := Decide(f, first)
 	if since := second.Reasons[0].Since; !since.Equal(now) {
