@@ -21,16 +21,16 @@ func (r *rig) problems(back time.Duration) []Problem {
 func TestProblems(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, route("crm"), route("erp"))
-		later := time.Duration(0)
-		r.options.clock = func(t time.Time) time.Time { return t.Add(later) }
-		r.restart()
-		answer := no410
-		r.set(0, func(s shot) (Outcome, error) {
-			if s.Route == "erp" {
-				return no404, nil
-			}
-			return answer, nil
-		})
+		later := r.setClock()
+		crm := func(o Outcome) {
+			r.set(0, func(s shot) (Outcome, error) {
+				if s.Route == "erp" {
+					return no404, nil
+				}
+				return o, nil
+			})
+		}
+		crm(no410)
 		var ids []DeliveryID
 		for range 10 {
 			ids = append(ids, r.put("crm", "erp").Delivery(1))
@@ -61,14 +61,14 @@ func TestProblems(t *testing.T) {
 		if _, err := r.DiscardAll(t.Context(), Filter{State: StateDead, Reason: Transform}, false); err != nil {
 			t.Fatal(err)
 		}
-		answer = Outcome{Verdict: Retry, Status: 503, Error: "503", Fault: true}
+		crm(Outcome{Verdict: Retry, Status: 503, Error: "503", Fault: true})
 		for _, id := range ids[:4] {
 			if err := r.Retry(id, false, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
 		time.Sleep(time.Second)
-		answer = ok200
+		crm(ok200)
 		if err := r.Retry(ids[5], false, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -78,18 +78,18 @@ func TestProblems(t *testing.T) {
 			"crm 4xx 410 410 Gone: 10, 0 wait, 5 dead",
 			"crm 5xx 503 503: 4, 4 wait, 0 dead",
 			"crm local 0 no such key: 1, 0 wait, 0 dead")
-		later = 2 * time.Hour
+		later.Store(int64(2 * time.Hour))
 		time.Sleep(30 * time.Second)
 		want("of the last minute", time.Minute, "erp 4xx 404 404 Not Found: 9, 9 wait, 0 dead")
-		later = 90 * 24 * time.Hour // all expires, or dies too old
+		later.Store(int64(90 * 24 * time.Hour)) // all expires, or dies too old
 		time.Sleep(3 * time.Minute)
 		r.configure(route("crm"))
 		time.Sleep(5 * time.Minute)
 		want("too old", 100*24*time.Hour, "erp 4xx 404 404 Not Found: 9, 0 wait, 9 dead")
-		later += 5 * 24 * time.Hour
+		later.Add(int64(5 * 24 * time.Hour))
 		time.Sleep(3 * time.Minute)
 		want("expired", 100*24*time.Hour, "erp 4xx 404 404 Not Found: 9, 0 wait, 0 dead")
-		later += 40 * 24 * time.Hour
+		later.Add(int64(40 * 24 * time.Hour))
 		time.Sleep(3 * time.Minute)
 		want("of all time", 200*24*time.Hour)
 	})

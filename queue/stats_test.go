@@ -45,9 +45,7 @@ func (p Point) is(accepted, delivered, dead int64, failed map[Class]int64) bool 
 func TestStatistics(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, route("crm"), route("idle"))
-		later := time.Duration(0)
-		r.options.clock = func(t time.Time) time.Time { return t.Add(later) }
-		r.restart()
+		later := r.setClock()
 		time.Sleep(10 * time.Second)
 		r.schedule("crm", brief(2))
 		answers := map[int64]Outcome{0: ok200, 1: no404, 2: no410, 3: {Verdict: Retry, Class: ClassTimeout, Error: "timeout"}}
@@ -103,7 +101,7 @@ func TestStatistics(t *testing.T) {
 			t.Errorf("16 minutes later: %+v", s)
 		}
 		minutes := r.count(record.MinutePrefix)
-		later = 50 * time.Hour
+		later.Store(int64(50 * time.Hour))
 		time.Sleep(3 * time.Minute) // a sweep
 		want("hours", r.stats("crm", 52*time.Hour, time.Hour))
 		if m, h := r.count(record.MinutePrefix), r.count(record.HourPrefix); m >= minutes || h == 0 {
@@ -111,7 +109,7 @@ func TestStatistics(t *testing.T) {
 		}
 		r.restart()
 		want("days", r.stats("crm", 72*time.Hour, 24*time.Hour))
-		later = 92 * 24 * time.Hour
+		later.Store(int64(92 * 24 * time.Hour))
 		r.put("crm")
 		time.Sleep(3 * time.Minute)
 		if s := sum(r.stats("crm", 95*24*time.Hour, 24*time.Hour)); s.Accepted != 1 || r.count(record.HourPrefix) != 0 {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,9 +16,7 @@ import (
 func TestAttemptsAsTheyWere(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, route("crm"))
-		later := time.Duration(0)
-		r.options.clock = func(t time.Time) time.Time { return t.Add(later) }
-		r.restart()
+		later := r.setClock()
 		template := `{"method":"POST","target":"https://crm"}` + strings.Repeat(" ", 2000)
 		r.set(0, func(s shot) (Outcome, error) {
 			o := ok200
@@ -73,7 +72,7 @@ func TestAttemptsAsTheyWere(t *testing.T) {
 			t.Errorf("7 entries take %d bytes", size)
 		}
 		// A text goes when nothing can name it, and one in use stays.
-		later = 20 * 24 * time.Hour
+		later.Store(int64(20 * 24 * time.Hour))
 		r.put("crm")
 		time.Sleep(2 * time.Minute)
 		if n := r.count(record.TextPrefix); n != 3 {
@@ -109,6 +108,14 @@ func TestTextsAreBounded(t *testing.T) {
 			t.Errorf("%d requests of a MiB are kept, want 7", kept)
 		}
 	})
+}
+
+// setClock opens the queue with a clock that is as far ahead as what is returned says.
+func (r *rig) setClock() *atomic.Int64 {
+	ahead := new(atomic.Int64)
+	r.options.clock = func(t time.Time) time.Time { return t.Add(time.Duration(ahead.Load())) }
+	r.restart()
+	return ahead
 }
 
 // values are those of all keys with the prefix, one after the other.
