@@ -513,6 +513,10 @@ func testKeys(t *testing.T, b context.Context) {
 	p.until("document.querySelector('dialog.palette input')")
 	p.keys("crm pause" + kb.Enter)
 	p.reads("dialog", "Pause crm?")
+	time.Sleep(500 * time.Millisecond)
+	if !p.is("document.querySelector('dialog')?.innerText.includes('Pause crm?')") { // that Enter did not confirm it, too
+		t.Error("the dialog has gone by itself")
+	}
 }
 
 func testVerdict(t *testing.T, b context.Context) {

@@ -267,8 +267,8 @@ headers = { X-Api-Key = "never-shown-key" }`))
 	p.is("(() => { getSelection().selectAllChildren(document.querySelector('.response')); window.kept = document.querySelector('.body .code'); document.querySelector('.body details details').open = false; scrollTo(0, 200); return true })()")
 	p.reads(".attempts-list", "Attempt 3")
 	p.reads("mark", ", please")
-	if !p.is("getSelection().toString() === 'try later' && window.kept === document.querySelector('.body .code') && !document.querySelector('.body details details').open && scrollY === 200") {
-		t.Error("what was selected, folded or scrolled did not stay")
+	if got := eval[string](p, "JSON.stringify([getSelection().toString(), window.kept === document.querySelector('.body .code'), document.querySelector('.body details details').open, scrollY])"); got != `["try later",true,false,200]` {
+		t.Errorf("what was selected, folded or scrolled did not stay: %s", got)
 	}
 	p.write(".find-json", "acme.com")
 	p.reads(".find-line", "1 line")

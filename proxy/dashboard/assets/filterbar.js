@@ -14,8 +14,8 @@ export const known = {
   get routes() { return now.status?.routes.map((r) => r.name) ?? []; },
 };
 
-// combo makes {field, menu}. offer(text, cursor) lists [words, help, more]; take(offer)
-// is told what was taken; loose lets none be picked, so that Enter means the text itself.
+// combo makes {field, menu}. offer(text, cursor) lists [words, help, more]; take(offer, key)
+// is told what was taken, and whether by a key; loose lets none be picked, so that Enter means the text itself.
 export function combo(attributes, { offer, take, loose = false }) {
   const id = `combo-${++ids}`;
   const menu = el("ul", { id, role: "listbox", class: "offers", hidden: true, "aria-label": "Found" });
@@ -43,7 +43,7 @@ export function combo(attributes, { offer, take, loose = false }) {
     const low = loose ? -1 : 0, n = found.length - low; // places to be in, none being one of a loose list
     const by = { ArrowDown: 1, ArrowUp: n - 1 }[e.key];
     if (by && n > 0) picked = ((picked - low + by) % n) + low;
-    else if ((e.key === "Enter" || e.key === "Tab") && picked >= 0) return e.preventDefault(), take(found[picked]);
+    else if ((e.key === "Enter" || e.key === "Tab") && picked >= 0) return e.preventDefault(), take(found[picked], true);
     else if (e.key === "Escape" && loose && found.length) show([]);
     else return;
     draw();

@@ -82,9 +82,10 @@ function commands(text) {
 
 export function palette() {
   if (document.querySelector("dialog[open]")) return;
-  const { field, menu, show } = combo({ "aria-label": "Find", placeholder: "Route, id, text, or something to do" }, { offer: (text) => commands(text.trim()), take: ([, , run]) => {
+  const { field, menu, show } = combo({ "aria-label": "Find", placeholder: "Route, id, text, or something to do" }, { offer: (text) => commands(text.trim()), take: ([, , run], key) => {
     d.close();
-    run();
+    if (key) addEventListener("keyup", run, { once: true }); // held down, it would confirm what is asked next
+    else run();
   } });
   const d = dialog({ title: "Find", kind: "palette", cancel: null, body: [field, menu] });
   field.oninput = () => show();
