@@ -136,6 +136,9 @@ func refused(t *testing.T, fs vfs.FS, words ...string) {
 	if strings.Contains(err.Error(), "\n") {
 		t.Errorf("the error has more than one line: %q", err)
 	}
+	if strings.Contains(err.Error(), strconv.Quote(storePath)) {
+		t.Errorf("the error has the path twice: %q", err)
+	}
 	for _, w := range append(words, storePath) {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("the error is %q, it lacks %q", err, w)

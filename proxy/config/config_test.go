@@ -325,7 +325,7 @@ name = "trap"
 url = "http://localhost/"
 secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 [route.headers]
-X-Team = "a"
+X-Team = "Bearer ${TOKEN:-none}"
 timeout = "15s"
 [[route]]
 name = "fine"
@@ -336,7 +336,7 @@ secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 		`x:3:8: route "none": no secret`,
 		`x:8:12: route "secrets": the secret does not begin with whsec_`,
 		`x:8:22: route "secrets": the secret holds 6 bytes`,
-		`x:8:40: route "secrets": $ and the name after it are taken as written`,
+		`x:8:40: route "secrets": $ and the name after it are taken as written: an environment variable is read only as a whole secret value, { env = "NAME" }; also at 8:51 (route "secrets"), 21:10 (route "trap")`,
 		`x:13:14: route "unsigned": signatures is empty`,
 		`x:14:15: route "unsigned": concurrency: 500`,
 		`x:15:26: route "unsigned": block_private_networks: no attempt will reach`,

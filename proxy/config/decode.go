@@ -272,7 +272,7 @@ func (d *decoder) contentOf(key string, v *value) ([]byte, bool) {
 
 // dollar matches what looks like the use of an environment variable: ${NAME},
 // or $NAME alone or in capitals.
-var dollar = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}|(?:^|[^A-Za-z0-9$])\$[A-Z_][A-Z0-9_]+\b|^\$[A-Za-z_][A-Za-z0-9_]*$`)
+var dollar = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*(:?[-=?+][^}]*)?\}|(?:^|[^A-Za-z0-9$])\$[A-Z_][A-Z0-9_]+\b|^\$[A-Za-z_][A-Za-z0-9_]*$`)
 
 func (d *decoder) warnDollar(v *value) {
 	for _, element := range v.list {

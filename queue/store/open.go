@@ -238,8 +238,8 @@ func cannotOpen(err error) error {
 // oneLine is an error of Pebble's in one line, without the store's path, which is told once.
 func oneLine(path string, err error) error {
 	text := some(strings.Split(err.Error(), "\n"), "; ")
-	text = strings.ReplaceAll(text, "store "+path+": ", "")
-	return &openError{strings.ReplaceAll(text, path+"/", ""), err}
+	text = strings.NewReplacer("store "+path+": ", "", path+"/", "", ` for DB "`+path+`"`, "", ` "`+path+`"`, "").Replace(text)
+	return &openError{text, err}
 }
 
 // An openError says what err does in other words.
