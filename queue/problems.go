@@ -63,7 +63,7 @@ func (q *Queue) Problems(ctx context.Context, since time.Time) ([]Problem, error
 	}
 	found := make([]Problem, 0, len(all))
 	for k, p := range all {
-		n, err := e.store.Suffering(k.route, k.cause)
+		n, err := e.store.Affected(k.route, k.cause)
 		if err != nil {
 			return nil, err
 		}

@@ -16,7 +16,7 @@ func (r *rig) problems(back time.Duration) []Problem {
 	return p
 }
 
-// TestProblems: failures are grouped, and what suffers from each is counted as
+// TestProblems: failures are grouped, and what each affects is counted as
 // it changes, over a restart.
 func TestProblems(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {

@@ -54,12 +54,12 @@ func ParseFailures(v []byte) (r Failures, err error) {
 	return r, p.err("failures")
 }
 
-// Suffering is the value of a cause's second key: how many deliveries of the
+// Affected is the value of a cause's second key: how many deliveries of the
 // route are pending, or dead and not discarded, whose newest attempt failed of it.
-type Suffering struct{ Pending, Dead int64 }
+type Affected struct{ Pending, Dead int64 }
 
 // Add adds n deliveries in the state.
-func (r *Suffering) Add(s State, n int64) {
+func (r *Affected) Add(s State, n int64) {
 	switch s {
 	case IsPending:
 		r.Pending += n
@@ -69,12 +69,12 @@ func (r *Suffering) Add(s State, n int64) {
 }
 
 // Append appends the value to b.
-func (r *Suffering) Append(b []byte) []byte {
+func (r *Affected) Append(b []byte) []byte {
 	return binary.AppendVarint(binary.AppendVarint(b, r.Pending), r.Dead)
 }
 
-// ParseSuffering parses what Append wrote.
-func ParseSuffering(v []byte) (r Suffering, err error) {
+// ParseAffected parses what Append wrote.
+func ParseAffected(v []byte) (r Affected, err error) {
 	p := parser{b: v}
 	r.Pending, r.Dead = p.varint(), p.varint()
 	p.bad = p.bad || len(p.b) > 0

@@ -40,7 +40,7 @@ const (
 	HourPrefix     = 'h'
 	FailuresPrefix = 'f'
 
-	SufferingPrefix = 'w'
+	AffectedPrefix = 'w'
 )
 
 // A RouteNum stands for a route's name in keys. It is never given to another name.
@@ -116,26 +116,19 @@ func FailuresKey(b []byte, at time.Time, n RouteNum, cause CauseID) []byte {
 	return binary.BigEndian.AppendUint64(RowKey(b, FailuresPrefix, at, n), uint64(cause))
 }
 
-// ParseFailuresKey takes a key of FailuresKey apart, but for its time.
-func ParseFailuresKey(k []byte) (RouteNum, CauseID, error) {
-	if len(k) != 17 {
-		return 0, 0, fmt.Errorf("failures key % x: %w", k, ErrDamaged)
-	}
-	return RouteNum(binary.BigEndian.Uint32(k[5:])), CauseID(binary.BigEndian.Uint64(k[9:])), nil
-}
-
-// SufferingKey leads to the [Suffering] of a cause.
-func SufferingKey(b []byte, n RouteNum, cause CauseID) []byte {
-	b = binary.BigEndian.AppendUint32(append(b, SufferingPrefix), uint32(n))
+// AffectedKey leads to the [Affected] of a cause.
+func AffectedKey(b []byte, n RouteNum, cause CauseID) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, AffectedPrefix), uint32(n))
 	return binary.BigEndian.AppendUint64(b, uint64(cause))
 }
 
-// ParseSufferingKey takes a key of SufferingKey apart.
-func ParseSufferingKey(k []byte) (RouteNum, CauseID, error) {
-	if len(k) != 13 {
-		return 0, 0, fmt.Errorf("key % x: %w", k, ErrDamaged)
+// ParseCauseKey takes a key of FailuresKey, but for its time, or AffectedKey apart.
+func ParseCauseKey(k []byte) (RouteNum, CauseID, error) {
+	if len(k) != 17 && len(k) != 13 {
+		return 0, 0, fmt.Errorf("cause key % x: %w", k, ErrDamaged)
 	}
-	return RouteNum(binary.BigEndian.Uint32(k[1:])), CauseID(binary.BigEndian.Uint64(k[5:])), nil
+	k = k[len(k)-12:]
+	return RouteNum(binary.BigEndian.Uint32(k)), CauseID(binary.BigEndian.Uint64(k[4:])), nil
 }
 
 // ParseRouteKey takes a key of RouteKey or CountsKey apart.

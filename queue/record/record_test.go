@@ -163,9 +163,9 @@ func FuzzParseFailures(f *testing.F) {
 	fuzzRecord(f, r.Append(nil), ParseFailures, func(r Failures) []byte { return r.Append(nil) })
 }
 
-func FuzzParseSuffering(f *testing.F) {
-	r := Suffering{Pending: 300, Dead: 1}
-	fuzzRecord(f, r.Append(nil), ParseSuffering, func(r Suffering) []byte { return r.Append(nil) })
+func FuzzParseAffected(f *testing.F) {
+	r := Affected{Pending: 300, Dead: 1}
+	fuzzRecord(f, r.Append(nil), ParseAffected, func(r Affected) []byte { return r.Append(nil) })
 }
 
 func FuzzParseText(f *testing.F) {

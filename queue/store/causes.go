@@ -20,8 +20,8 @@ const (
 type causes struct {
 	hour     time.Time // whose failures these are
 	failures map[record.CauseID]*record.Failures
-	suffer   map[record.CauseID]*record.Suffering // all that the store has
-	touched  map[record.CauseID]bool              // those of both that go into the batch
+	affected map[record.CauseID]*record.Affected // all that the store has
+	touched  map[record.CauseID]bool             // those of both that go into the batch
 }
 
 // Fail counts that a delivery failed of the cause, at the newest time of the log,
@@ -31,7 +31,7 @@ func (b *Batch) Fail(r *Route, id record.DeliveryID, c record.Cause) record.Caus
 	of := b.causes(r)
 	c.Error = record.Cut(c.Error)
 	cause := c.ID()
-	if of.failures[cause] == nil && len(of.failures) >= causesHour || of.suffer[cause] == nil && len(of.suffer) >= causesNow {
+	if of.failures[cause] == nil && len(of.failures) >= causesHour || of.affected[cause] == nil && len(of.affected) >= causesNow {
 		c = record.Cause{Class: c.Class, Error: otherErrors}
 		cause = c.ID()
 	}
@@ -70,11 +70,11 @@ func (b *Batch) putCauses(r *Route) {
 			b.k, b.v = record.FailuresKey(b.k[:0], of.hour, r.Num, cause), f.Append(b.v[:0])
 			b.Set(b.k, b.v)
 		}
-		b.k = record.SufferingKey(b.k[:0], r.Num, cause)
-		switch n := of.suffer[cause]; {
+		b.k = record.AffectedKey(b.k[:0], r.Num, cause)
+		switch n := of.affected[cause]; {
 		case n == nil:
-		case *n == record.Suffering{}:
-			delete(of.suffer, cause)
+		case *n == record.Affected{}:
+			delete(of.affected, cause)
 			b.Delete(b.k)
 		default:
 			b.v = n.Append(b.v[:0])
@@ -91,10 +91,10 @@ func (b *Batch) count(r *Route, d *record.Delivery, n int64) {
 		return
 	}
 	of := &r.causes
-	if of.suffer[d.Cause] == nil {
-		of.suffer[d.Cause] = new(record.Suffering)
+	if of.affected[d.Cause] == nil {
+		of.affected[d.Cause] = new(record.Affected)
 	}
-	of.suffer[d.Cause].Add(d.State, n)
+	of.affected[d.Cause].Add(d.State, n)
 	of.touched[d.Cause] = true
 }
 
@@ -105,16 +105,16 @@ func (b *Batch) Move(r *Route, was, now *record.Delivery) {
 	b.Row(r).Move(was, now)
 }
 
-// loadCauses reads what all routes suffer from, and the failures of the newest hour.
+// loadCauses reads what the causes of all routes affect, and the failures of the newest hour.
 func (s *Store) loadCauses() error {
-	err := s.Scan([]byte{record.SufferingPrefix}, []byte{record.SufferingPrefix + 1}, func(k, v []byte) (bool, error) {
-		n, cause, err := record.ParseSufferingKey(k)
+	err := s.Scan([]byte{record.AffectedPrefix}, []byte{record.AffectedPrefix + 1}, func(k, v []byte) (bool, error) {
+		n, cause, err := record.ParseCauseKey(k)
 		if err != nil {
 			return false, err
 		}
-		f, err := record.ParseSuffering(v)
+		f, err := record.ParseAffected(v)
 		if r := s.RouteOf(n); r != nil {
-			r.causes.suffer[cause] = &f
+			r.causes.affected[cause] = &f
 		}
 		return true, err
 	})
@@ -138,7 +138,7 @@ func (s *Store) loadFailures(hour time.Time, only *Route) error {
 // Failures calls f with those of the hours from a time to before another, in order.
 func (s *Store) Failures(from, to time.Time, f func(n record.RouteNum, cause record.CauseID, r *record.Failures) error) error {
 	return s.Scan(record.FailuresKey(nil, from, 0, 0), record.FailuresKey(nil, to, 0, 0), func(k, v []byte) (bool, error) {
-		n, cause, err := record.ParseFailuresKey(k)
+		n, cause, err := record.ParseCauseKey(k)
 		if err != nil {
 			return false, err
 		}
@@ -150,12 +150,12 @@ func (s *Store) Failures(from, to time.Time, f func(n record.RouteNum, cause rec
 	})
 }
 
-// Suffering is how many deliveries of the route are pending, or dead and not
+// Affected is how many deliveries of the route are pending, or dead and not
 // discarded, whose newest attempt failed of the cause.
-func (s *Store) Suffering(n record.RouteNum, cause record.CauseID) (r record.Suffering, err error) {
-	v, err := s.Get(record.SufferingKey(nil, n, cause))
+func (s *Store) Affected(n record.RouteNum, cause record.CauseID) (r record.Affected, err error) {
+	v, err := s.Get(record.AffectedKey(nil, n, cause))
 	if err != nil || v == nil {
 		return r, err
 	}
-	return record.ParseSuffering(v)
+	return record.ParseAffected(v)
 }

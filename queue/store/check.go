@@ -30,7 +30,7 @@ func Check(path string, fs FS) (err error) {
 		{record.RoutePrefix, c.route}, {record.CountsPrefix, c.counts}, {record.SignalPrefix, c.signal}, {record.LogPrefix, c.entry},
 		{record.DeliveryPrefix, c.delivery}, {record.BodyPrefix, c.body}, {record.ExtraPrefix, c.extra}, {record.DuePrefix, c.due},
 		{record.IdemPrefix, c.idem}, {record.MinutePrefix, c.row}, {record.HourPrefix, c.row},
-		{record.SufferingPrefix, c.suffering}, {record.FailuresPrefix, c.failures},
+		{record.AffectedPrefix, c.affected}, {record.FailuresPrefix, c.failures},
 	} {
 		err := c.Scan([]byte{of.prefix}, []byte{of.prefix + 1}, func(k, v []byte) (bool, error) {
 			if err := of.check(k, v); err != nil {
@@ -67,7 +67,7 @@ type checkedRoute struct {
 	name         string
 	counts, seen record.Counts
 	accepted     int64 // by statistics
-	suffering    map[record.CauseID]record.Suffering
+	affected     map[record.CauseID]record.Affected
 }
 
 func (c *checker) fault(err error) {
@@ -92,7 +92,7 @@ func (c *checker) route(k, v []byte) error {
 	if other, twice := c.names[string(v)]; twice {
 		return fmt.Errorf("route %q has the number %d as well", v, other)
 	}
-	c.names[string(v)], c.routes[n] = n, &checkedRoute{name: string(v), suffering: map[record.CauseID]record.Suffering{}}
+	c.names[string(v)], c.routes[n] = n, &checkedRoute{name: string(v), affected: map[record.CauseID]record.Affected{}}
 	return err
 }
 
@@ -120,8 +120,8 @@ func (r *checkedRoute) check() error {
 	if n := r.accepted + r.counts.Unkept; n != r.counts.Made {
 		return fmt.Errorf("route %q: made %d deliveries; statistics count %d, and %d more are known of", r.name, r.counts.Made, r.accepted, r.counts.Unkept)
 	}
-	if len(r.suffering) > 0 {
-		return fmt.Errorf("route %q: deliveries that failed of causes which do not count them: %v", r.name, r.suffering)
+	if len(r.affected) > 0 {
+		return fmt.Errorf("route %q: deliveries that failed of causes which do not count them: %v", r.name, r.affected)
 	}
 	return nil
 }
@@ -176,9 +176,9 @@ func (c *checker) delivery(k, v []byte) error {
 	}
 	r.seen.Add(&d, 1)
 	if d.Cause != 0 {
-		n := r.suffering[d.Cause]
+		n := r.affected[d.Cause]
 		n.Add(d.State, 1)
-		r.suffering[d.Cause] = n
+		r.affected[d.Cause] = n
 	}
 	pending := d.State == record.IsPending
 	for what, amiss := range map[string]bool{

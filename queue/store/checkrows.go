@@ -67,26 +67,26 @@ func (c *checker) checkRows() {
 	}
 }
 
-// suffering: it counts the deliveries that name the cause; all have been seen.
-func (c *checker) suffering(k, v []byte) error {
-	n, cause, err := record.ParseSufferingKey(k)
+// affected: it counts the deliveries that name the cause; all have been seen.
+func (c *checker) affected(k, v []byte) error {
+	n, cause, err := record.ParseCauseKey(k)
 	if err != nil {
 		return err
 	}
-	want, err := record.ParseSuffering(v)
+	want, err := record.ParseAffected(v)
 	if err != nil {
 		return err
 	}
 	r := c.routes[n]
-	if r == nil || r.suffering[cause] != want {
+	if r == nil || r.affected[cause] != want {
 		return fmt.Errorf("cause %x: says %+v, deliveries say otherwise", cause, want)
 	}
-	delete(r.suffering, cause)
+	delete(r.affected, cause)
 	return nil
 }
 
 func (c *checker) failures(k, v []byte) error {
-	n, cause, err := record.ParseFailuresKey(k)
+	n, cause, err := record.ParseCauseKey(k)
 	if err != nil {
 		return err
 	}

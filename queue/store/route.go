@@ -58,7 +58,7 @@ func (s *Store) Routes() []*Route {
 
 func (s *Store) addRoute(name string, n record.RouteNum) *Route {
 	r := &Route{Num: n, Name: name, causes: causes{
-		failures: map[record.CauseID]*record.Failures{}, suffer: map[record.CauseID]*record.Suffering{}, touched: map[record.CauseID]bool{},
+		failures: map[record.CauseID]*record.Failures{}, affected: map[record.CauseID]*record.Affected{}, touched: map[record.CauseID]bool{},
 	}}
 	s.routesMu.Lock()
 	defer s.routesMu.Unlock()
