@@ -170,8 +170,15 @@ func (f *Facts) route(r *queue.RouteStatus, add adder) {
 		add(r.Name, "refused", r.RefusedSince, "The last %d attempts were refused%s. Mend the route or its receiver, then: signalpost retry --route %s --state %s", r.Refusals, because, r.Name, state)
 	}
 	if r.Died > 0 {
-		add(r.Name, "dying", r.DiedSince, "%s died in the last 15 minutes%s. See why (signalpost log --route %s --verdict dead), mend it, then: signalpost retry --route %s --state dead",
-			term.Count(int(r.Died), "delivery"), because, r.Name, r.Name)
+		newest := "" // failure, which is not always what they died of
+		if r.LastError != "" {
+			newest = " The newest failure: " + r.LastError + "."
+		}
+		then := fmt.Sprintf("See why (signalpost log --route %[1]s --verdict dead), mend it, then: signalpost retry --route %[1]s --state dead", r.Name)
+		if r.Dead == 0 {
+			then = "All were sent again or given up since. See why: signalpost log --route " + r.Name + " --verdict dead"
+		}
+		add(r.Name, "dying", r.DiedSince, "%s died in the last 15 minutes.%s %s", term.Count(int(r.Died), "delivery"), newest, then)
 	}
 	if r.State == queue.RouteOK && !r.OldestDue.IsZero() && f.Now.Sub(r.OldestDue) >= Recently {
 		add(r.Name, "behind", r.OldestDue, "%s, the first of them for longer than 15 minutes. Raise the route's concurrency or rate, or see why its receiver is slow: signalpost stats --route %s", waits(r.Pending), r.Name)

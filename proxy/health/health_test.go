@@ -59,10 +59,10 @@ func TestDecide(t *testing.T) {
 		{"refused four times", func(f *Facts, r *queue.RouteStatus) { r.Refusals, r.RefusedSince = 4, ago(time.Hour) }, "ok", nil, nil},
 
 		{"dying", func(f *Facts, r *queue.RouteStatus) {
-			r.Died, r.DiedSince, r.LastError = 50000, ago(time.Minute), "answered 410 Gone"
+			r.Died, r.DiedSince, r.Dead, r.LastError = 50000, ago(time.Minute), 50000, "answered 410 Gone"
 		}, "warn",
 			[]string{"crm dying 1m0s"}, []string{"50000 deliveries died", "410 Gone", "signalpost retry --route crm --state dead"}},
-		{"one has died", func(f *Facts, r *queue.RouteStatus) { r.Died, r.DiedSince = 1, ago(0) }, "warn", []string{"crm dying 0s"}, []string{"1 delivery died"}},
+		{"one has died", func(f *Facts, r *queue.RouteStatus) { r.Died, r.DiedSince = 1, ago(0) }, "warn", []string{"crm dying 0s"}, []string{"1 delivery died", "sent again or given up since"}},
 		{"some died long ago", func(f *Facts, r *queue.RouteStatus) { r.Dead = 50000 }, "ok", nil, nil},
 		{"some are discarded", func(f *Facts, r *queue.RouteStatus) { r.Discarded = 50000 }, "ok", nil, nil},
 
