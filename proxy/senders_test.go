@@ -250,7 +250,7 @@ func TestLargeBodiesHaveABound(t *testing.T) {
 func TestShortcutStops(t *testing.T) {
 	var routes strings.Builder
 	for i := range 8 {
-		fmt.Fprintf(&routes, "\n[[route]]\nname = 'r%d'\nurl = 'http://127.0.0.1:1'\npaused = true\nwhere = 'last(range(1000000000000)) > 0'\n", i)
+		fmt.Fprintf(&routes, "\n[[route]]\nname = 'r%d'\nurl = 'http://127.0.0.1:1'\npaused = true\nwhere = '.quick or last(range(1000000000000)) > 0'\n", i)
 	}
 	for try := 1; ; try++ {
 		r := run(t, routes.String())
@@ -259,11 +259,18 @@ func TestShortcutStops(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		io.WriteString(c, plainRequest(sample))
-		time.Sleep(time.Duration(try) * 50 * time.Millisecond) // of the 200 at least that it takes
+		// Once the first is answered the second is read; it takes 200 ms at least.
+		io.WriteString(c, plainRequest(`{"signal_type":"a","quick":true}`)+plainRequest(sample))
+		answers := bufio.NewReader(c)
+		quick, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, quick.Body)
+		time.Sleep(time.Duration(try) * 10 * time.Millisecond)
 		stopped := make(chan error, 1)
 		go func() { stopped <- r.stop() }()
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		resp, err := http.ReadResponse(answers, nil)
 		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
