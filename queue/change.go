@@ -82,7 +82,7 @@ func (c *change) failed() bool {
 
 // causeOf is what the attempt failed of; an expression fails on our side.
 func causeOf(e *record.Entry) record.Cause {
-	return record.Cause{Class: cmp.Or(e.Class, ClassLocal), Status: e.Status, Error: e.Error}
+	return record.Cause{Class: cmp.Or(e.Class, ClassLocal), Status: e.Status, Error: record.Cut(e.Error)}
 }
 
 // writeEnd ends that the delivery is due; one that was given up makes no

@@ -28,31 +28,38 @@ const (
 	mostProblems = 1000   // that it returns
 )
 
+// A routeCause is a cause of one route.
+type routeCause struct {
+	route record.RouteNum
+	cause record.CauseID
+}
+
 // Problems returns the failures since a time, grouped by route and cause, the
-// most frequent first. They are kept for 30 days, by the hour: what failed
-// earlier in the hour of since counts too if it failed again. Of one
+// most frequent first. They are kept for 30 days, by the hour; in the hour of since
+// the log tells what came later, unless it has more than 100,000 entries of that. Of one
 // route 32 causes are told apart an hour, 256 of what is pending or dead; what goes beyond is grouped
 // by its class. The error wraps ctx's if that ends.
 func (q *Queue) Problems(ctx context.Context, since time.Time) ([]Problem, error) {
 	e := q.engine.Load()
-	type key struct {
-		route record.RouteNum
-		cause record.CauseID
-	}
-	all := map[key]*Problem{}
+	all, before := map[routeCause]*Problem{}, map[routeCause]int64{}
 	from := since.UTC().Truncate(time.Hour)
 	err := e.store.Failures(from, q.now().Add(24*time.Hour), func(n record.RouteNum, cause record.CauseID, f *record.Failures) error {
 		if err := ctx.Err(); err != nil || f.Last.Time().Before(since) {
 			return err
 		}
-		p := all[key{n, cause}]
+		k := routeCause{n, cause}
+		p := all[k]
 		switch {
 		case p != nil:
 		case len(all) >= mostCauses:
 			return nil
 		default:
 			p = &Problem{Route: e.routeName(n), Class: f.Class, Status: f.Status, Error: f.Error, First: f.First.Time()}
-			all[key{n, cause}] = p
+			all[k] = p
+		}
+		if p.First.Before(since) {
+			before[k] = f.Count // at first, those since as well
+			p.First = since
 		}
 		p.Count += f.Count
 		p.Last, p.Sample = f.Last.Time(), f.Sample
@@ -60,6 +67,11 @@ func (q *Queue) Problems(ctx context.Context, since time.Time) ([]Problem, error
 	})
 	if err != nil {
 		return nil, err
+	}
+	if len(before) > 0 {
+		if err := e.countFrom(ctx, since, from.Add(time.Hour), before, all); err != nil {
+			return nil, err
+		}
 	}
 	found := make([]Problem, 0, len(all))
 	for k, p := range all {
@@ -74,4 +86,41 @@ func (q *Queue) Problems(ctx context.Context, since time.Time) ([]Problem, error
 		return cmp.Or(cmp.Compare(b.Count, a.Count), b.Last.Compare(a.Last), cmp.Compare(a.Route, b.Route), cmp.Compare(a.Error, b.Error))
 	})
 	return found[:min(len(found), mostProblems)], nil
+}
+
+// countFrom takes out of all what failed before since, as the log has it: before
+// has what failed in its hour, which ends then.
+func (e *engine) countFrom(ctx context.Context, since, end time.Time, before map[routeCause]int64, all map[routeCause]*Problem) error {
+	w := walk{ctx: ctx}
+	first := map[routeCause]time.Time{}
+	err := e.store.Scan(record.LogKey(nil, record.StampOf(since)), record.LogKey(nil, record.StampOf(end)), func(k, v []byte) (bool, error) {
+		r, err := e.store.ParseEntry(k, v)
+		if err != nil {
+			return false, err
+		}
+		if r.Attempt > 0 && r.Verdict != Delivered || r.Reason == Transform {
+			of := causeOf(&r.Entry)
+			c := routeCause{r.Route, of.ID()}
+			if before[c] == 0 && all[c] == nil {
+				c.cause = of.Other().ID() // as which it was counted
+			}
+			before[c]--
+			if first[c].IsZero() {
+				first[c] = r.At.Time()
+			}
+		}
+		return !w.tired(), w.step()
+	})
+	if err != nil || w.tired() {
+		return err
+	}
+	for c, n := range before {
+		if p := all[c]; p != nil && n > 0 {
+			p.Count -= n
+		}
+		if p := all[c]; p != nil && p.First.Equal(since) && !first[c].IsZero() {
+			p.First = first[c]
+		}
+	}
+	return nil
 }

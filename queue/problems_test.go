@@ -73,6 +73,8 @@ func TestProblems(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
+		want("of the last second", 1500*time.Millisecond)
+		want("of the last two seconds", 2500*time.Millisecond, "crm 5xx 503 503: 4, 4 wait, 0 dead")
 		want("amended", time.Minute,
 			"erp 4xx 404 404 Not Found: 20, 9 wait, 0 dead",
 			"crm 4xx 410 410 Gone: 10, 0 wait, 5 dead",
@@ -125,6 +127,32 @@ func TestProblemsAreBounded(t *testing.T) {
 		}
 		if len(problems) > 257 || count != 600 || dead != 600 || problems[0].Error != "other errors, too many to be told apart" {
 			t.Errorf("%d problems with %d attempts, %d dead, first %+v", len(problems), count, dead, problems[0])
+		}
+	})
+}
+
+// TestProblemsSinceWithinAnHour: of the same failure, before and after, only what came after counts.
+func TestProblemsSinceWithinAnHour(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.set(0, func(shot) (Outcome, error) { return no410, nil })
+		for range 3 {
+			r.put("crm")
+		}
+		time.Sleep(10 * time.Second)
+		since := r.now().Add(-5 * time.Second)
+		for range 2 {
+			r.put("crm")
+		}
+		time.Sleep(time.Second)
+		for _, c := range []struct {
+			since time.Time
+			count int64
+		}{{since, 2}, {since.Add(-time.Minute), 5}, {since.Add(-24 * time.Hour), 5}} {
+			p, err := r.Problems(t.Context(), c.since)
+			if err != nil || len(p) != 1 || p[0].Count != c.count || p[0].Dead != 5 || p[0].First.Before(c.since) {
+				t.Errorf("since %v: %+v, %v", c.since, p, err)
+			}
 		}
 	})
 }

@@ -20,9 +20,14 @@ type Cause struct {
 type CauseID uint64
 
 // ID is the cause's, the same at all times.
-func (c *Cause) ID() CauseID {
+func (c Cause) ID() CauseID {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s", c.Class, c.Status, c.Error))
 	return cmp.Or(CauseID(binary.BigEndian.Uint64(sum[:])), 1)
+}
+
+// Other is the cause that stands for those of its class that are too many to be told apart.
+func (c Cause) Other() Cause {
+	return Cause{Class: c.Class, Error: "other errors, too many to be told apart"}
 }
 
 // Failures are the value of a cause's key: how often a route failed of it in an hour.

@@ -11,8 +11,6 @@ const (
 	causesHour = 32  // causes of a route that an hour tells apart
 	causesNow  = 256 // and that what is pending or dead does
 	causesKept = 30 * day
-
-	otherErrors = "other errors, too many to be told apart"
 )
 
 // causes are what the committer knows of why a route fails. It is bounded: what
@@ -29,10 +27,9 @@ type causes struct {
 func (b *Batch) Fail(r *Route, id record.DeliveryID, c record.Cause) record.CauseID {
 	b.Count(r)
 	of := b.causes(r)
-	c.Error = record.Cut(c.Error)
 	cause := c.ID()
 	if of.failures[cause] == nil && len(of.failures) >= causesHour || of.affected[cause] == nil && len(of.affected) >= causesNow {
-		c = record.Cause{Class: c.Class, Error: otherErrors}
+		c = c.Other()
 		cause = c.ID()
 	}
 	f := of.failures[cause]
