@@ -467,6 +467,8 @@ func TestFilters(t *testing.T) {
 			r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: kind, Config: "c1", Body: []byte(`{"signal_type":"` + kind + `"}`)},
 				Deliveries: []Made{{Route: "crm-eu"}, {Route: "crm-us", Body: []byte(body)}, {Route: "erp"}}})
 		}
+		written := `{"a":"Z\u00fcrich \uD83D\udca1 \"so\/so\" \ud83d \n\u12"}` // by a producer that escapes
+		r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "escaped", Body: []byte(written)}, Deliveries: []Made{{Route: "zh"}}})
 		time.Sleep(time.Second)
 		for want, filters := range map[int][]LogFilter{
 			9: {{Route: "*"}, {Type: "*"}, {Verdicts: []Verdict{Delivered, Retry, Dead}}},
@@ -493,8 +495,8 @@ func TestFilters(t *testing.T) {
 		for want, filters := range map[int][]Filter{
 			6: {{Route: "crm-*"}, {Type: "lead.*"}},
 			3: {{Body: "Acme"}, {Body: `"signal_type":"churn"`}, {Route: "*us", Body: "signal_type"}},
-			1: {{Route: "crm-us", Type: "churn", Body: "Acme"}},
-			0: {{Route: "crm"}, {Body: "acme"}},
+			1: {{Route: "crm-us", Type: "churn", Body: "Acme"}, {Body: "Zürich 💡 \"so/so\" \uFFFD \nu12"}, {Body: `Z\u00fcrich \uD83D`}, {Body: `\"so\/so`}},
+			0: {{Route: "crm"}, {Body: "acme"}, {Body: "ürichs"}},
 		} {
 			for _, f := range filters {
 				if got := r.all(f); len(got) != want {

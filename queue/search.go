@@ -210,18 +210,19 @@ func (e *engine) search(ctx context.Context, f Filter, found func(store.Found) (
 	})
 }
 
-// bodyHolds is whether the signal, or the delivery's own body, has the text.
+// bodyHolds is whether the signal, or the delivery's own body, has the text, as it
+// is written or as it reads: a producer may escape what it likes.
 func (e *engine) bodyHolds(w *walk, id DeliveryID, r *record.Delivery, text []byte) (bool, error) {
 	s, err := e.store.Signal(r.Signal)
 	body := s.Body
-	if err == nil && r.Flags&record.OwnBody != 0 && !bytes.Contains(body, text) {
+	if err == nil && r.Flags&record.OwnBody != 0 && !jsonHolds(body, text) {
 		body, err = e.store.Body(id)
 	}
 	w.seen += bodyCost + (len(s.Body)+len(body))/bytesCost
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
-	return bytes.Contains(body, text), cmp.Or(err, w.ctx.Err())
+	return jsonHolds(body, text), cmp.Or(err, w.ctx.Err())
 }
 
 // searchSignal calls try with the deliveries of one signal, newest first.
