@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -217,3 +218,31 @@ func TestConnectionsEnd(t *testing.T) {
 		})
 	}
 }
+
+// No connection takes a request for longer than two minutes: not one that is
+// plain, nor one of Next, whose idle ones are closed then.
+func TestConnectionsAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var closed atomic.Int32
+		tr := &Transport{MaxIdle: 1, Next: func() Next { return &counted{closed: &closed} }}
+		defer tr.Close()
+		first := tr.current()
+		time.Sleep(2*time.Minute - time.Second)
+		if tr.current() != first || closed.Load() != 0 {
+			t.Error("connections end before their time")
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if tr.current() == first || closed.Load() == 0 || tr.keep(&conn{generation: first}) {
+			t.Error("connections are used for longer than two minutes")
+		}
+	})
+}
+
+// A counted transport makes no request.
+type counted struct {
+	http.RoundTripper
+	closed *atomic.Int32
+}
+
+func (c *counted) CloseIdleConnections() { c.closed.Add(1) }
