@@ -141,7 +141,7 @@ func (f *Facts) sidecar(add adder) {
 		if more {
 			fault += ", and more"
 		}
-		add("", "config_rejected", f.ConfigSince, "The config file is not what runs: %s. Mend it, it is read again by itself; all its faults: signalpost check", fault)
+		add("", "config_rejected", f.ConfigSince, "The config file is not what runs (%s). Mend it, it is read again by itself; all its faults: signalpost check", fault)
 	}
 	if f.Now.Sub(f.DroppedLast) <= Recently {
 		add("", "log_dropped", f.DroppedSince, "Lines of the sidecar's own log are lost. See why nobody reads its output fast enough, or log less ([log] level)")

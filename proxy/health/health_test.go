@@ -103,7 +103,7 @@ func TestDecide(t *testing.T) {
 
 		{"config rejected", func(f *Facts, _ *queue.RouteStatus) {
 			f.ConfigError, f.ConfigSince = errors.New("signalpost.toml:3:1: no such key\nsignalpost.toml:4:1: nor this"), ago(time.Hour)
-		}, "warn", []string{" config_rejected 1h0m0s"}, []string{"signalpost.toml:3:1: no such key, and more. Mend", "signalpost check"}},
+		}, "warn", []string{" config_rejected 1h0m0s"}, []string{"signalpost.toml:3:1: no such key, and more). Mend", "signalpost check"}},
 		{"log dropped", func(f *Facts, _ *queue.RouteStatus) {
 			f.DroppedSince, f.DroppedLast = ago(time.Hour), ago(15*time.Minute)
 		},
