@@ -623,7 +623,7 @@ func TestAttemptsAsTheyWere(t *testing.T) {
 		}
 		Log []struct {
 			Trigger, Class, Config, Peer string
-			Reused                       bool
+			Reused                       *bool
 			Attempt                      int
 			Time                         time.Time
 			Timing                       map[string]float64
@@ -632,7 +632,7 @@ func TestAttemptsAsTheyWere(t *testing.T) {
 	var got seen
 	s.until("it is tried", func() bool { got = seen{}; s.get(path, &got); return len(got.Log) == 1 })
 	first, request := got.Log[0], got.Request
-	if first.Trigger != "schedule" || first.Class != "5xx" || first.Config != st.Config.Hash || first.Peer == "" || !strings.HasSuffix(request.Target, first.Peer) || first.Reused ||
+	if first.Trigger != "schedule" || first.Class != "5xx" || first.Config != st.Config.Hash || first.Peer == "" || !strings.HasSuffix(request.Target, first.Peer) || first.Reused == nil || *first.Reused ||
 		first.Timing["connect_ms"] <= 0 || first.Timing["first_byte_ms"] <= 0 || len(first.Timing) != 2 {
 		t.Errorf("%+v", first)
 	}

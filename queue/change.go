@@ -128,7 +128,10 @@ func (e *engine) entryOf(r *store.Entry) Entry {
 		Attempt: r.Attempt, Verdict: r.Verdict, Reason: r.Reason,
 		Status: r.Status, DurationMS: float64(r.Duration.Microseconds()) / 1000,
 		Error: r.Error, Response: r.Response,
-		Trigger: r.Trigger, Class: r.Class, Config: r.ConfigHash, Peer: r.PeerAddress, Reused: r.Reused,
+		Trigger: r.Trigger, Class: r.Class, Config: r.ConfigHash, Peer: r.PeerAddress,
+	}
+	if r.PeerAddress != "" {
+		out.Reused = &r.Reused
 	}
 	if r.Timing != (Timing{}) {
 		t := r.Timing // r is the caller's

@@ -78,7 +78,7 @@ func (s *sender) status(c *record.Counts) (st RouteStatus, known bool) {
 	}
 	switch {
 	case !known:
-		st.State, st.Pending, st.Held, st.HeldSince = RouteGone, 0, st.Pending, instant(c.HeldSince)
+		st.State, st.Pending, st.Held, st.HeldSince, st.FailingSince = RouteGone, 0, st.Pending, instant(c.HeldSince), time.Time{}
 	case s.lane.Paused():
 		st.State, st.PausedSince = RoutePaused, instant(c.PausedSince)
 	case !st.FailingSince.IsZero():

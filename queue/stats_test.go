@@ -163,6 +163,11 @@ func TestStatusOutlivesRestarts(t *testing.T) {
 		if s := r.status("erp"); s.State != RouteFailing || s.Refusals != 0 || !s.FailingSince.Equal(began) || !s.NextProbe.After(time.Now()) {
 			t.Errorf("erp: %+v", s)
 		}
+		r.configure(route("crm"))
+		if s := r.status("erp"); s.State != RouteGone || !s.FailingSince.IsZero() {
+			t.Errorf("erp, gone for now: %+v", s)
+		}
+		r.configure(route("crm"), route("erp"))
 		if err := r.SetPaused("crm", true); err != nil {
 			t.Fatal(err)
 		}

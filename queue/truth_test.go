@@ -55,13 +55,13 @@ func TestAttemptsAsTheyWere(t *testing.T) {
 			if i == 6 {
 				class = Class2xx
 			}
-			if e.Trigger != trigger || e.Class != class || e.Config != "939ab1" || e.Peer != "127.0.0.1:443" || e.Reused != (i > 0) || e.Timing.FirstByte != 3500*time.Microsecond {
+			if e.Trigger != trigger || e.Class != class || e.Config != "939ab1" || e.Peer != "127.0.0.1:443" || e.Reused == nil || *e.Reused != (i > 0) || e.Timing.FirstByte != 3500*time.Microsecond {
 				t.Errorf("attempt %d: %+v", i+1, e)
 			}
 		}
 		b, err := json.Marshal(d.Log[0])
 		var back Entry
-		if err != nil || !strings.Contains(string(b), `"trigger":"schedule","class":"5xx","config":"939ab1","peer":"127.0.0.1:443","timing":{"first_byte_ms":3.5}`) ||
+		if err != nil || !strings.Contains(string(b), `"trigger":"schedule","class":"5xx","config":"939ab1","peer":"127.0.0.1:443","reused":false,"timing":{"first_byte_ms":3.5}`) ||
 			json.Unmarshal(b, &back) != nil || *back.Timing != *d.Log[0].Timing {
 			t.Errorf("as JSON %s, %v; back as %+v", b, err, back)
 		}

@@ -153,7 +153,7 @@ type Entry struct {
 	Class       Class      `json:"class,omitempty"`
 	Config      string     `json:"config,omitempty"`
 	Peer        string     `json:"peer,omitempty"`
-	Reused      bool       `json:"reused,omitempty"`
+	Reused      *bool      `json:"reused,omitempty"` // nil: nothing was sent
 	Timing      *Timing    `json:"timing,omitempty"`
 }
 
