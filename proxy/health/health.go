@@ -130,7 +130,7 @@ func (f *Facts) sidecar(add adder) {
 	left, above := f.Limits.MaxSize-q.Bytes, q.Free-f.Limits.MinFree
 	switch {
 	case !q.Accepting:
-		add("", "not_accepting", time.Time{}, "New signals are refused: %s", q.Reason)
+		add("", "not_accepting", time.Time{}, "New signals are refused: %s", strings.TrimPrefix(q.Reason, queue.ErrUnavailable.Error()+": "))
 	case q.Free > 0 && above < (q.Bytes+above)/lowPart: // history does not go for it
 		add("", "store_low", time.Time{}, "The disk has %s left above queue.min_free, then new signals are refused. Free some, or lower it", term.Size(above))
 	case left < f.Limits.MaxSize/lowPart && history == 0:

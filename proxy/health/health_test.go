@@ -91,8 +91,8 @@ func TestDecide(t *testing.T) {
 		{"paused for an hour", func(f *Facts, r *queue.RouteStatus) { r.State, r.PausedSince = queue.RoutePaused, ago(time.Hour) }, "ok", nil, nil},
 
 		{"not accepting", func(f *Facts, _ *queue.RouteStatus) {
-			f.Queue.Accepting, f.Queue.Reason, f.Queue.Bytes, f.Queue.Routes[0].Delivered = false, "the store is full: raise it", 10<<30, 0
-		}, "bad", []string{" not_accepting 0s"}, []string{"the store is full: raise it"}},
+			f.Queue.Accepting, f.Queue.Reason, f.Queue.Bytes, f.Queue.Routes[0].Delivered = false, "not accepting signals: the store is full: raise it", 10<<30, 0
+		}, "bad", []string{" not_accepting 0s"}, []string{"New signals are refused: the store is full: raise it"}},
 		{"store low", func(f *Facts, r *queue.RouteStatus) { f.Queue.Bytes, r.Delivered = 9<<30+1, 0 }, "warn", []string{" store_low 0s"}, []string{"of queue.max_size"}},
 		{"store low, but history can go", func(f *Facts, r *queue.RouteStatus) { f.Queue.Bytes = 9<<30 + 1 }, "ok", nil, nil},
 		{"store not yet low", func(f *Facts, r *queue.RouteStatus) { f.Queue.Bytes, r.Delivered = 9<<30, 0 }, "ok", nil, nil},
