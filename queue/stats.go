@@ -60,7 +60,31 @@ func (e *engine) recent() map[record.RouteNum]recent {
 		all[n] = h
 		return nil
 	})
+	for n, h := range all {
+		if h.died > 0 {
+			h.since = e.firstDeath(n, h.since)
+			all[n] = h
+		}
+	}
 	return all
+}
+
+// firstDeath is when the first delivery of the route died in the minute; its
+// begin if that is not soon found in the log.
+func (e *engine) firstDeath(route record.RouteNum, minute time.Time) time.Time {
+	at, looks := minute, 1000
+	_ = e.store.Scan(record.LogKey(nil, record.StampOf(minute)), record.LogKey(nil, record.StampOf(minute.Add(time.Minute))), func(k, v []byte) (bool, error) {
+		r, err := e.store.ParseEntry(k, v)
+		if looks--; err != nil || looks == 0 {
+			return false, err
+		}
+		if r.Route != route || r.Verdict != Dead || r.Reason == Discarded || r.Reason == Filtered {
+			return true, nil
+		}
+		at = r.At.Time()
+		return false, nil
+	})
+	return at
 }
 
 // status describes the route; what is due first is asked of the store.

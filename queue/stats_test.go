@@ -93,7 +93,8 @@ func TestStatistics(t *testing.T) {
 		if s := sum(r.stats("idle", time.Hour, time.Minute)); !s.is(0, 0, 0, map[Class]int64{}) || s.P99 != 0 {
 			t.Errorf("nothing happened on it: %+v", s)
 		}
-		if s := r.status("crm"); s.Recent != (Recent{76, 50, 25}) || s.Died != 26 || s.DiedSince.IsZero() {
+		deaths := r.entries(LogFilter{Verdicts: []Verdict{Dead}})
+		if s := r.status("crm"); s.Recent != (Recent{76, 50, 25}) || s.Died != 26 || !s.DiedSince.Equal(deaths[len(deaths)-1].Time) {
 			t.Errorf("the last 15 minutes: %+v", s)
 		}
 		time.Sleep(16 * time.Minute)

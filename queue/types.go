@@ -312,7 +312,7 @@ type RouteStatus struct {
 	RefusedSince time.Time
 	// Died are the deliveries that died in the last 15 minutes, without those discarded or filtered.
 	Died        int64
-	DiedSince   time.Time // the minute of the first of them
+	DiedSince   time.Time // the first of them; its minute if the log has too much of that
 	PausedSince time.Time // zero unless paused
 	HeldSince   time.Time // zero unless gone
 	Recent      Recent
