@@ -115,11 +115,13 @@ func (e *engine) countFrom(ctx context.Context, since, end time.Time, before map
 		return err
 	}
 	for c, n := range before {
-		if p := all[c]; p != nil && n > 0 {
-			p.Count -= n
+		p, at := all[c], first[c]
+		if p == nil || at.IsZero() { // the log has it no more
+			continue
 		}
-		if p := all[c]; p != nil && p.First.Equal(since) && !first[c].IsZero() {
-			p.First = first[c]
+		p.Count -= max(n, 0)
+		if p.First.Equal(since) {
+			p.First = at
 		}
 	}
 	return nil

@@ -97,6 +97,27 @@ func TestProblems(t *testing.T) {
 	})
 }
 
+// TestProblemsOutliveTheLog: where it has gone, failures are counted by the hour.
+func TestProblemsOutliveTheLog(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.set(0, func(shot) (Outcome, error) { return no410, nil })
+		time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour + time.Minute)))
+		r.put("crm")
+		time.Sleep(time.Minute)
+		since := r.now()
+		r.put("crm")
+		time.Sleep(time.Minute)
+		if p := r.problems(r.now().Sub(since)); len(p) != 1 || p[0].Count != 1 || p[0].First.Before(since) {
+			t.Errorf("by the log: %+v", p)
+		}
+		time.Sleep(90 * time.Hour)
+		if p := r.problems(r.now().Sub(since)); len(p) != 1 || p[0].Count != 2 {
+			t.Errorf("without: %+v", p)
+		}
+	})
+}
+
 // TestProblemsAreBounded: an endpoint that says something else each time does
 // not fill the store; nothing of it is lost.
 func TestProblemsAreBounded(t *testing.T) {
