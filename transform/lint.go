@@ -109,9 +109,16 @@ func assigns(q *gojq.Query) gojq.Operator {
 		case gojq.TermTypeIf:
 			return max(assigns(t.If.Cond), assigns(t.If.Then), assigns(t.If.Else))
 		case gojq.TermTypeFunc:
-			if f := t.Func; len(f.Args) > 0 && (f.Name == "select" || f.Name == "any" || f.Name == "all") {
-				return assigns(f.Args[len(f.Args)-1])
+			switch f := t.Func; f.Name {
+			case "select", "any", "all", "first", "last", "limit", "map":
+				if len(f.Args) > 0 {
+					return assigns(f.Args[len(f.Args)-1])
+				}
 			}
+		case gojq.TermTypeTry:
+			return assigns(t.Try.Body)
+		case gojq.TermTypeLabel:
+			return assigns(t.Label.Body)
 		}
 	case q.Op >= gojq.OpAssign:
 		return q.Op
@@ -147,10 +154,22 @@ func truthOf(q *gojq.Query, defs []*gojq.FuncDef) int {
 		return max(left, right)
 	case gojq.OpAnd:
 		return min(left, right)
-	case gojq.OpComma, gojq.OpAlt: // a first result that is true
+	case gojq.OpComma: // a first result that is true
 		return max(left, 0)
+	case gojq.OpAlt: // the right one, where the left is false, null, or fails
+		if left < 0 {
+			return right
+		}
+		return max(left, right, 0)
 	}
 	return 0
+}
+
+// neverFalse are functions whose results are texts, numbers, arrays and objects: all pass, 0 and "" too.
+var neverFalse = []string{
+	"length/0", "utf8bytelength/0", "keys/0", "type/0", "tostring/0", "tojson/0", "tonumber/0", "now/0", "ascii_downcase/0",
+	"ascii_upcase/0", "join/1", "split/1", "floor/0", "round/0", "ceil/0", "map/1", "map_values/1", "setpath/2", "del/1",
+	"to_entries/0", "with_entries/1", "sort/0", "sort_by/1", "group_by/1", "unique/0", "unique_by/1", "reverse/0", "flatten/0",
 }
 
 func truthOfTerm(t *gojq.Term, defs []*gojq.FuncDef) int {
@@ -167,15 +186,21 @@ func truthOfTerm(t *gojq.Term, defs []*gojq.FuncDef) int {
 	case gojq.TermTypeFunc:
 		f := t.Func
 		for i, def := range slices.Backward(defs) {
-			if def.Name == f.Name && len(def.Args)+len(f.Args) == 0 {
-				return truthOf(def.Body, defs[:i])
+			if def.Name != f.Name || len(def.Args) != len(f.Args) {
+				continue
 			}
+			if len(def.Args) > 0 {
+				return 0
+			}
+			return truthOf(def.Body, defs[:i])
 		}
-		switch signature(f.Name, len(f.Args)) {
-		case "empty/0":
+		switch name := signature(f.Name, len(f.Args)); {
+		case name == "empty/0":
 			return -1
-		case "select/1":
+		case name == "select/1", name == "first/1":
 			return truthOf(f.Args[0], defs)
+		case slices.Contains(neverFalse, name):
+			return 1
 		}
 	case gojq.TermTypeIf:
 		if t.If.Else != nil && len(t.If.Elif) == 0 {

@@ -48,6 +48,10 @@ func TestWarnings(t *testing.T) {
 		{`test(["(", "g"])`, false, "1:7 missing closing"}, {`test(["a", "x"])`, false, "1:12 unsupported"}, {`.a | test("a" + "(")`, false, "1:1 missing closing"},
 		{`test(("a") + "b" + "["; "g")`, false, "1:1 missing closing"}, {`test(["a", "g"]), test([.a, "g"]), test("(" + .a)`, false, ""},
 		{`.a`, true, ""}, {`.a and true`, true, ""}, {`any`, true, ""}, {`-.a`, true, ""}, {`[.a] == []`, true, ""},
+		{`first(.a = 1)`, true, "1:10 assigns with ="}, {`limit(1; .a |= 1)`, true, "assigns with |="}, {`try (.a = 1) catch false`, true, "assigns with ="},
+		{`label $f | .a = 1`, true, "assigns with ="}, {`.a | map(.b = 1)`, true, "assigns with ="}, {`setpath(["a"]; 1)`, true, "1:1 the same"},
+		{`.a // true`, true, "1:1 the same"}, {`.events | length`, true, "1:1 the same"}, {`.a | tostring | not`, true, "1:1 the same"},
+		{`.events | length > 2`, true, ""}, {`def length: .ok; length`, true, ""}, {`def map(f): f; map(.a)`, true, ""}, {`.a // .b`, true, ""},
 		{`$route == "crm"`, true, ""}, {`.confidence >= 0.8`, true, ""},
 	} {
 		p, err := Compile(c.src)
