@@ -52,7 +52,8 @@ func TestProblems(t *testing.T) {
 			"erp 4xx 404 404 Not Found: 20, 10 wait, 0 dead",
 			"crm 4xx 410 410 Gone: 10, 0 wait, 10 dead",
 			"crm local 0 no such key: 1, 0 wait, 1 dead")
-		if p := r.problems(time.Minute)[1]; p.Sample != ids[9] || p.First.After(p.Last) || p.Last.IsZero() {
+		last := r.entries(LogFilter{Statuses: []StatusRange{{410, 410}}})[0]
+		if p := r.problems(time.Minute)[1]; p.Sample != last.Delivery || !p.Last.Equal(last.Time) || p.First.After(p.Last) || p.Last.IsZero() {
 			t.Errorf("%+v", p)
 		}
 		if err := r.Discard(r.problems(time.Minute)[0].Sample); err != nil {
