@@ -264,6 +264,9 @@ func (k *kills) ready() {
 		defer resp.Body.Close()
 		lines := bufio.NewScanner(resp.Body)
 		for lines.Scan() {
+			if len(lines.Bytes()) == 0 {
+				continue // a sign of life
+			}
 			var e queue.Entry
 			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 				if k.killed.Load() {
