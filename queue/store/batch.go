@@ -152,11 +152,12 @@ func (s *Store) Tail() Tail {
 const clockSlack = time.Second
 
 // stamp is the time of a new log entry: later than that of the one before,
-// unless the clock was set back.
+// unless the clock was set back. A batch follows that only from its beginning on:
+// its entries and its statistics are of the same minutes.
 func (b *Batch) stamp() record.Stamp {
 	now := b.s.o.Now()
 	at := max(b.tail.Newest+1, record.StampOf(now))
-	if b.tail.Newest > record.StampOf(now.Add(clockSlack)) {
+	if b.tail.Newest > record.StampOf(now.Add(clockSlack)) && !now.Before(b.minute) {
 		at = record.StampOf(now)
 		b.tail.Steps++
 		b.tail.From = at
