@@ -239,6 +239,29 @@ func TestCutFiles(t *testing.T) {
 	}
 }
 
+// TestUnreadable: a log that cannot be read is not one that was cut.
+func TestUnreadable(t *testing.T) {
+	mem := vfs.NewMem()
+	if err := mem.MkdirAll(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, mem, "000007.log", []byte("something"))
+	fs := &brokenFS{FS: mem}
+	s := NewShield(fs, path, func(err error) { t.Error(err) }, func() bool { return false })
+	if err := s.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	for _, fs.broken = range []string{"", "read", ""} {
+		if got := s.Missing(); got != nil {
+			t.Errorf("broken %q: missing are %v", fs.broken, got)
+		}
+	}
+	write(t, mem, "000007.log", make([]byte, 9))
+	if got := s.Missing(); len(got) != 1 {
+		t.Errorf("cut: missing are %v", got)
+	}
+}
+
 // TestListOfLogsFails: what cannot be listed fails the store.
 func TestListOfLogsFails(t *testing.T) {
 	for _, what := range []string{"create", "write", "sync"} {
@@ -260,7 +283,7 @@ func TestListOfLogsFails(t *testing.T) {
 
 var errBroken = errors.New("broken")
 
-// A brokenFS cannot do one thing with the list of logs.
+// A brokenFS cannot do one thing with the list of logs, or read no file.
 type brokenFS struct {
 	vfs.FS
 	broken string
@@ -277,9 +300,24 @@ func (b *brokenFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 	return &brokenFile{f, b}, err
 }
 
+func (b *brokenFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := b.FS.Open(name, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &brokenFile{f, b}, nil
+}
+
 type brokenFile struct {
 	vfs.File
 	fs *brokenFS
+}
+
+func (f *brokenFile) ReadAt(p []byte, at int64) (int, error) {
+	if f.fs.broken == "read" {
+		return 0, errBroken
+	}
+	return f.File.ReadAt(p, at)
 }
 
 func (f *brokenFile) Write(p []byte) (int, error) {

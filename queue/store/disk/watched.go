@@ -138,7 +138,9 @@ func (s *Shield) emptied(name string, w *watchedFile) bool {
 	}
 	defer f.Close()
 	var head [8]byte
-	_, _ = f.ReadAt(head[:], 0)
+	if _, err := f.ReadAt(head[:], 0); err != nil && !errors.Is(err, io.EOF) {
+		return false // what cannot be read is not known to be cut
+	}
 	begun := head != [8]byte{}
 	empty := w.begun && !begun
 	w.begun = w.begun || begun
