@@ -414,6 +414,59 @@ func TestFilesRemoved(t *testing.T) {
 	}
 }
 
+// TestLogsRemovedOneByOne: logs removed after others have been missed, or just
+// before a stop, are kept like those.
+func TestLogsRemovedOneByOne(t *testing.T) {
+	for name, missed := range map[string]bool{"after others": true, "before a stop": false} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "data")
+			paused := route("a")
+			paused.Paused = true
+			p := &endpoint{}
+			q, err := Open(Options{Path: path, Courier: p})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &rig{t: t, endpoint: p, Queue: q}
+			r.configure(paused)
+			remove := func() {
+				logs, err := filepath.Glob(filepath.Join(path, "*.log"))
+				if err != nil || len(logs) == 0 {
+					t.Fatal(logs, err)
+				}
+				for _, l := range logs {
+					if err := os.Remove(l); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			ids := r.putMany("a", 100)
+			if missed {
+				remove()
+				r.until("it is noticed", func() bool { return r.Ready() != nil })
+				r.until("there is another log", func() bool {
+					logs, _ := filepath.Glob(filepath.Join(path, "*.log"))
+					return len(logs) > 0
+				})
+			}
+			remove()
+			if err := r.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if q, err = Open(Options{Path: path, Courier: p}); err != nil {
+				t.Fatal(err)
+			}
+			r.Queue = q
+			r.configure(route("a"))
+			r.until("all delivered", func() bool { return r.status("a").Pending == 0 })
+			once(t, p.taken(), ids)
+			if err := q.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestLogRemovedWhileStopped: a store that lacks a log which was made is
 // refused, and left as it is.
 func TestLogRemovedWhileStopped(t *testing.T) {

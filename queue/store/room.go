@@ -167,11 +167,13 @@ func (s *Store) filesLack() string {
 	if err := s.folder.Moved(); err != nil {
 		return err.Error()
 	}
-	if why := s.folder.Lost(); why != "" {
-		return why
-	}
+	// Whoever removes files removes one after the other: a look in the midst of it sees some.
+	lost := s.folder.Lost()
 	gone := s.shield.Missing()
 	if len(gone) == 0 || s.Err() != nil {
+		if lost != "" {
+			return lost
+		}
 		if err := s.folder.Unlocked(); err != nil {
 			return err.Error()
 		}

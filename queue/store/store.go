@@ -175,6 +175,9 @@ func (s *Store) Close(stop func()) error {
 	s.submitting.Unlock()
 	close(s.ops)
 	s.writing.Wait()
+	if s.Err() == nil {
+		s.filesLack() // logs removed since the last look: memory has what they held
+	}
 	s.endReading()
 	failed := s.Err() != nil // which has been said
 	if err := cmp.Or(s.closeDB(), s.Err()); err != nil && !failed {
