@@ -199,12 +199,15 @@ func (c *campaign) remove(pattern string) bool {
 			c.t.Error(err)
 		}
 	}
+	var status int
+	var why string
 	if !wait(func() bool {
-		status, _ := c.ask("/readyz")
+		status, why = c.ask("/readyz")
 		return status == http.StatusServiceUnavailable
 	}) {
 		c.t.Errorf("life %d: it does not notice that %s is gone", c.life, pattern)
 	}
+	c.t.Logf("life %d: without %d files: %s", c.life, len(names), why)
 	c.accounted()
 	c.kills.stop()
 	return true
