@@ -657,7 +657,7 @@ func TestRetryOfTensOfThousands(t *testing.T) {
 			again++
 		}
 	}
-	if len(puts) < 10 || again == 0 || again == len(ids) {
+	if len(puts) < 10 || again == 0 || again == len(ids) && !raceEnabled {
 		t.Errorf("until all were due, %d signals were accepted and %d of %d sent again", len(puts), again, len(ids))
 	}
 	r.idle("crm")

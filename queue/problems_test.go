@@ -100,6 +100,7 @@ func TestProblems(t *testing.T) {
 
 // TestProblemsOutliveTheLog: where it has gone, failures are counted by the hour.
 func TestProblemsOutliveTheLog(t *testing.T) {
+	bulk(t)
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, route("crm"))
 		r.set(0, func(shot) (Outcome, error) { return no410, nil })
@@ -122,6 +123,7 @@ func TestProblemsOutliveTheLog(t *testing.T) {
 // TestProblemsAreBounded: an endpoint that says something else each time does
 // not fill the store; nothing of it is lost.
 func TestProblemsAreBounded(t *testing.T) {
+	bulk(t)
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, route("crm"))
 		n := 0
