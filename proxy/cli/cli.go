@@ -57,6 +57,7 @@ func Add(root, run *cobra.Command, version string) {
 			newOutput(c).Printf("%s %s\n", root.Name(), term.Text(root.Version))
 		},
 	})
+	root.SetHelpCommand(helpCommand(root))
 	for _, c := range root.Commands() {
 		if c.Args != nil {
 			continue // cobra's own default takes any

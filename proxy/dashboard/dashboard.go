@@ -17,12 +17,15 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"html"
 	"io/fs"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/docs"
 )
 
 //go:embed assets
@@ -50,9 +53,20 @@ type file struct {
 	etag    string
 }
 
-// Handler serves the page at / and its files at /assets/.
+// Handler serves the page at / and its files at /assets/, those of the
+// documentation, which it links to, below /assets/docs/.
 func Handler() http.Handler {
 	files := map[string]file{}
+	add := func(name string, content []byte, kind string) {
+		sum := sha256.Sum256(content)
+		files[name] = file{content, kind, `"` + hex.EncodeToString(sum[:12]) + `"`}
+	}
+	var links strings.Builder
+	for _, t := range docs.Topics() {
+		name := "/assets/docs/" + t.Name + ".md"
+		add(name, []byte(t.Text), "text/plain; charset=utf-8") // which a browser shows
+		fmt.Fprintf(&links, "<a href=%q>%s</a>\n  ", name, html.EscapeString(t.Name))
+	}
 	err := fs.WalkDir(assets, "assets", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -65,8 +79,7 @@ func Handler() http.Handler {
 		if kind == "" {
 			return fmt.Errorf("%s: no content type is known for it", name)
 		}
-		sum := sha256.Sum256(content)
-		files["/"+name] = file{content, kind, `"` + hex.EncodeToString(sum[:12]) + `"`}
+		add("/"+name, bytes.Replace(content, []byte("<!-- pages -->"), []byte(links.String()), 1), kind)
 		return nil
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"signalpost/proxy/dashboard"
+	"signalpost/proxy/docs"
 )
 
 func get(t *testing.T, method, path string, headers ...string) *http.Response {
@@ -40,13 +41,36 @@ func names(t *testing.T) []string {
 	return list
 }
 
+// served are all paths.
+func served(t *testing.T) []string {
+	list := append(names(t), "/")
+	for _, topic := range docs.Topics() {
+		list = append(list, "/assets/docs/"+topic.Name+".md")
+	}
+	return list
+}
+
+// TestDocs: the page links to every page of documentation.
+func TestDocs(t *testing.T) {
+	page, _ := io.ReadAll(get(t, "GET", "/").Body)
+	for _, topic := range docs.Topics() {
+		path := "/assets/docs/" + topic.Name + ".md"
+		if !strings.Contains(string(page), `<a href="`+path+`">`+topic.Name+`</a>`) {
+			t.Errorf("no link to %s", path)
+		}
+		if text, _ := io.ReadAll(get(t, "GET", path).Body); string(text) != topic.Text {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+}
+
 func TestHeaders(t *testing.T) {
-	for _, path := range append(names(t), "/") {
+	for _, path := range served(t) {
 		resp := get(t, "GET", path)
 		if resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
-		kind := map[string]string{"": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}[filepath.Ext(path)]
+		kind := map[string]string{"": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".md": "text/plain; charset=utf-8"}[filepath.Ext(path)]
 		for name, want := range map[string]string{
 			"Content-Type":           kind,
 			"X-Content-Type-Options": "nosniff",
@@ -71,7 +95,7 @@ func TestHeaders(t *testing.T) {
 }
 
 func TestNotModified(t *testing.T) {
-	for _, path := range append(names(t), "/") {
+	for _, path := range served(t) {
 		etag := get(t, "GET", path).Header.Get("ETag")
 		if etag == "" {
 			t.Fatalf("%s: no ETag", path)

@@ -26,7 +26,7 @@ import (
 	"signalpost/proxy/config"
 )
 
-// The places to run of the README, as far as they can be tested without the
+// The places to run of the documentation, as far as they can be tested without the
 // engine: each file is read by the parser, or checked by the tool, of whoever
 // will read it, and the config in it loads.
 
@@ -35,7 +35,7 @@ const user = 65532
 
 func TestReadmeCompose(t *testing.T) {
 	dir := t.TempDir()
-	text := only(t, "### Compose", "yaml")
+	text := only(t, "homes ## Compose", "yaml")
 	project, err := loader.LoadWithContext(t.Context(), compose.ConfigDetails{
 		WorkingDir:  dir,
 		ConfigFiles: []compose.ConfigFile{{Filename: "compose.yaml", Content: []byte(text)}},
@@ -47,7 +47,7 @@ func TestReadmeCompose(t *testing.T) {
 	if !us.ReadOnly {
 		t.Error("the root file system is not read-only")
 	}
-	cfg, err := config.Load(t.Context(), outside(t, only(t, "### Compose", "toml")))
+	cfg, err := config.Load(t.Context(), outside(t, only(t, "homes ## Compose", "toml")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestReadmeCompose(t *testing.T) {
 	if v := targets[cfg.Queue.Path]; v.Type != "volume" || v.ReadOnly {
 		t.Errorf("the store's folder %s is %+v", cfg.Queue.Path, v)
 	}
-	for _, name := range secretFiles(only(t, "### Compose", "toml")) {
+	for _, name := range secretFiles(only(t, "homes ## Compose", "toml")) {
 		if !slices.ContainsFunc(us.Secrets, func(s compose.ServiceSecretConfig) bool { return "/run/secrets/"+s.Source == name }) {
 			t.Errorf("the config names %s, which is not mounted", name)
 		}
@@ -83,7 +83,7 @@ func secretFiles(text string) (names []string) {
 }
 
 func TestReadmeKubernetes(t *testing.T) {
-	docs := strings.Split(only(t, "### Kubernetes", "yaml"), "\n---\n")
+	docs := strings.Split(only(t, "homes ## Kubernetes", "yaml"), "\n---\n")
 	if len(docs) != 2 {
 		t.Fatalf("%d documents", len(docs))
 	}
@@ -170,8 +170,8 @@ func matches(selector, labels map[string]string) bool {
 }
 
 func TestReadmeSystemd(t *testing.T) {
-	unit := only(t, "### systemd", "ini")
-	toml := only(t, "### systemd", "toml")
+	unit := only(t, "homes ## systemd", "ini")
+	toml := only(t, "homes ## systemd", "toml")
 	cfg, err := config.Load(t.Context(), outside(t, toml))
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +208,7 @@ func TestReadmeSystemd(t *testing.T) {
 // TestReadmeRules checks the alert rules and the scrape config with promtool, fires
 // each rule, and looks for each metric in a real scrape.
 func TestReadmeRules(t *testing.T) {
-	all := blocks(t, "## Watching it", "yaml")
+	all := blocks(t, "operating ## Watching it", "yaml")
 	if len(all) != 2 {
 		t.Fatalf("%d blocks", len(all))
 	}
@@ -288,7 +288,7 @@ var ruleTests = func() string {
 
 // TestContainer is the Dockerfile where there is no engine to build it: its
 // build command builds, for the Go version of go.mod, and its paths are those that the
-// README and the program go by.
+// documentation and the program go by.
 func TestContainer(t *testing.T) {
 	b, err := os.ReadFile("../../Dockerfile")
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"os"
 	"os/exec"
@@ -28,36 +29,54 @@ import (
 
 	"signalpost/proxy"
 	"signalpost/proxy/config"
+	"signalpost/proxy/docs"
 )
 
-// The README is a promise: what it shows is run here, and what there is, it
-// names. What it says of receivers is in receivers_test.go, of places to run
-// in homes_test.go.
+// The README and the pages of documentation are a promise: what they show is run
+// here, and what there is, they name. What they say of receivers is in
+// receivers_test.go, of places to run in homes_test.go.
+//
+// Where something stands is said as "README ## Limits", "homes ## Compose", or
+// "recipes" for a whole page; "" is all there is.
 
-func readme(t testing.TB) string {
-	t.Helper()
+// pages are the README and the pages, by name.
+var pages = func() map[string]string {
+	all := map[string]string{}
+	for _, t := range docs.Topics() {
+		all[t.Name] = t.Text
+	}
 	b, err := os.ReadFile("../../README.md")
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	return string(b)
-}
+	all["README"] = string(b)
+	return all
+}()
 
-// section is the README's text below a heading, "## Limits" or "### Compose",
-// to the next one that is not below it; all of it for "".
-func section(t testing.TB, heading string) string {
+// section is the text below a heading of a page to the next one that is not below
+// it.
+func section(t testing.TB, where string) string {
 	t.Helper()
-	text := readme(t)
+	page, heading, _ := strings.Cut(where, " ")
+	if where == "" {
+		var all strings.Builder
+		for _, name := range slices.Sorted(maps.Keys(pages)) {
+			all.WriteString(pages[name])
+		}
+		return all.String()
+	}
+	text, ok := pages[page]
+	if !ok {
+		t.Fatalf("there is no page %q", page)
+	}
 	if heading == "" {
 		return text
 	}
-	_, text, ok := strings.Cut(text, "\n"+heading+"\n")
-	if !ok {
-		t.Fatalf("README has no %q", heading)
+	if _, text, ok = strings.Cut(text, "\n"+heading+"\n"); !ok {
+		t.Fatalf("%s has no %q", page, heading)
 	}
-	depth := strings.IndexByte(heading, ' ')
-	for d := depth; d >= 2; d-- {
-		text, _, _ = strings.Cut(text, "\n"+strings.Repeat("#", d)+" ")
+	for depth := strings.IndexByte(heading, ' '); depth >= 2; depth-- {
+		text, _, _ = strings.Cut(text, "\n"+strings.Repeat("#", depth)+" ")
 	}
 	return text
 }
@@ -67,27 +86,27 @@ type block struct{ language, text string }
 
 var fence = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 
-// blocks are the code blocks below a heading, those in the languages named or all.
-func blocks(t testing.TB, heading string, languages ...string) []block {
+// blocks are the code blocks somewhere, those in the languages named or all.
+func blocks(t testing.TB, where string, languages ...string) []block {
 	t.Helper()
 	var all []block
-	for _, m := range fence.FindAllStringSubmatch(section(t, heading), -1) {
+	for _, m := range fence.FindAllStringSubmatch(section(t, where), -1) {
 		if len(languages) == 0 || slices.Contains(languages, m[1]) {
 			all = append(all, block{m[1], m[2]})
 		}
 	}
 	if len(all) == 0 {
-		t.Fatalf("README has no %v block below %q", languages, heading)
+		t.Fatalf("there is no %v block in %q", languages, where)
 	}
 	return all
 }
 
-// only is the one code block in a language below a heading.
-func only(t testing.TB, heading, language string) string {
+// only is the one code block in a language somewhere.
+func only(t testing.TB, where, language string) string {
 	t.Helper()
-	all := blocks(t, heading, language)
+	all := blocks(t, where, language)
 	if len(all) != 1 {
-		t.Fatalf("README has %d %s blocks below %q, not one", len(all), language, heading)
+		t.Fatalf("there are %d %s blocks in %q, not one", len(all), language, where)
 	}
 	return all[0].text
 }
@@ -166,7 +185,7 @@ trap 'kill $(jobs -p)' EXIT
 taken() { hash=$(sha256sum signalpost.toml | cut -c1-12); until ./signalpost status --json | grep -q "\"hash\": \"$hash\""; do sleep 0.05; done; }
 arrived() { until [ "$(./signalpost log --verdict delivered --json | grep -c '"verdict"')" = $1 ]; do sleep 0.05; done; ./signalpost log; }
 `)
-	for _, b := range blocks(t, "## Quick start") {
+	for _, b := range blocks(t, "README ## Quick start") {
 		if b.language == "console" {
 			script.WriteString(tr.script(b.text))
 			continue
@@ -230,7 +249,7 @@ func leftBehind(t *testing.T, dir string) string {
 func TestReadmeApp(t *testing.T) {
 	dir := t.TempDir()
 	port := mustFreePort(t)
-	post := strings.ReplaceAll(only(t, "## The app's side", "sh"), "127.0.0.1:8787", "127.0.0.1:"+port)
+	post := strings.ReplaceAll(only(t, "README ## The app's side", "sh"), "127.0.0.1:8787", "127.0.0.1:"+port)
 	out, err := bash(t, dir, `set -eu
 trap 'kill $(jobs -p)' EXIT
 signalpost init generic > init
@@ -259,7 +278,7 @@ func mustFreePort(t testing.TB) string {
 // TestReadmeTranscript runs the demo and compares the shape of what it prints
 // with the transcript. What happens at the same time has no order.
 func TestReadmeTranscript(t *testing.T) {
-	_, want, _ := strings.Cut(blocks(t, "", "console")[0].text, "\n")
+	_, want, _ := strings.Cut(blocks(t, "README", "console")[0].text, "\n")
 	got, err := bash(t, t.TempDir(), "signalpost demo --once")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, got)
@@ -331,7 +350,7 @@ func TestReadmeConfigs(t *testing.T) {
 // TestReadmeRecipes tries every recipe with the signal, and compares the
 // bodies with those shown.
 func TestReadmeRecipes(t *testing.T) {
-	all := blocks(t, "## Recipes")
+	all := blocks(t, "recipes")
 	signal := all[0].text
 	if signal != cliSample(t) {
 		t.Error("the signal shown is not the one that try takes")
@@ -394,7 +413,7 @@ func TestReadmeDifferences(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^//\t(.*\n)`).FindAllStringSubmatch(string(doc), -1) {
 		listed += m[1]
 	}
-	if shown := only(t, "## Reference: expressions", "text"); shown != listed {
+	if shown := only(t, "expressions", "text"); shown != listed {
 		t.Errorf("the README lists\n%s\ntransform/doc.go\n%s", shown, listed)
 	}
 }
@@ -430,7 +449,7 @@ func TestReadmeFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tr transcript
-	out, err := bash(t, dir, tr.script(only(t, "## The config, a fragment at a time", "console")))
+	out, err := bash(t, dir, tr.script(only(t, "README ## The config, a fragment at a time", "console")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -462,7 +481,7 @@ signalpost listen --addr 127.0.0.1:`+gone+` --status 410 > gone &
 until grep -q listening good && grep -q listening gone && signalpost health; do sleep 0.05; done 2>/dev/null
 signalpost send; signalpost send
 until [ "$(grep -c '"verdict":"delivered"' log) $(grep -c '"msg":"delivery given up' log)" = "2 2" ]; do sleep 0.05; done
-`+tr.script(only(t, "### A delivery did not arrive", "console")))
+`+tr.script(only(t, "operating ## A delivery did not arrive", "console")))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -472,10 +491,10 @@ until [ "$(grep -c '"verdict":"delivered"' log) $(grep -c '"msg":"delivery given
 // TestReadmeIsComplete: every key, command, flag, endpoint, parameter, metric
 // and key of a log line is named.
 func TestReadmeIsComplete(t *testing.T) {
-	names := func(heading, kind, name string) {
+	names := func(page, kind, name string) {
 		t.Helper()
-		if !regexp.MustCompile("`[^`]*" + regexp.QuoteMeta(name) + `([^\w-][^` + "`]*)?`").MatchString(section(t, heading)) {
-			t.Errorf("%q does not name the %s %s", heading, kind, name)
+		if !regexp.MustCompile("`[^`]*" + regexp.QuoteMeta(name) + `([^\w-][^` + "`]*)?`").MatchString(section(t, page)) {
+			t.Errorf("%q does not name the %s %s", page, kind, name)
 		}
 	}
 	read := func(path string) string {
@@ -490,7 +509,7 @@ func TestReadmeIsComplete(t *testing.T) {
 	keys := regexp.MustCompile(`(?m)(?:^(?:# )?|[{,] )(\w+) += `).FindAllStringSubmatch(read("../../config.example.toml"), -1)
 	for _, m := range keys {
 		if m[1] != "env" && m[1] != "file" {
-			names("## Reference: the config", "key", m[1])
+			names("config", "key", m[1])
 		}
 	}
 
@@ -505,12 +524,12 @@ func TestReadmeIsComplete(t *testing.T) {
 			continue
 		}
 		commands++
-		names("## Reference: commands", "command", name)
+		names("commands", "command", name)
 		help, err := bash(t, t.TempDir(), "signalpost "+name+" --help")
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := regexp.MustCompile("(?m)^\\| `" + name + "\\b.*$|^\\| .*, `" + name + "\\b.*$").FindString(section(t, "## Reference: commands"))
+		row := regexp.MustCompile("(?m)^\\| `" + name + "\\b.*$|^\\| .*, `" + name + "\\b.*$").FindString(section(t, "commands"))
 		for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`).FindAllStringSubmatch(help, -1) {
 			if m[1] != "--help" && !regexp.MustCompile(regexp.QuoteMeta(m[1])+"[ `]").MatchString(row) {
 				t.Errorf("the README does not name the flag %s of %s", m[1], name)
@@ -524,9 +543,9 @@ func TestReadmeIsComplete(t *testing.T) {
 	endpoints := regexp.MustCompile(`(?m)^\t\t\{"(GET|POST) (/[^"]*)", \w[\w.]*, (?:nil|\[\]string\{(.*)\})\},$`).FindAllStringSubmatch(read("../front/front.go"), -1)
 	parameters := 0
 	for _, m := range endpoints {
-		names("## Reference: HTTP", "endpoint", m[1]+" "+m[2])
+		names("http", "endpoint", m[1]+" "+m[2])
 		for _, name := range regexp.MustCompile(`\w+`).FindAllString(m[3], -1) {
-			names("## Reference: HTTP", "parameter", name)
+			names("http", "parameter", name)
 			parameters++
 		}
 	}
@@ -534,17 +553,17 @@ func TestReadmeIsComplete(t *testing.T) {
 		t.Errorf("found %d endpoints and %d parameters", len(endpoints), parameters)
 	}
 	for _, name := range []string{"GET /", "GET /assets/"} {
-		names("## Reference: HTTP", "endpoint", name)
+		names("http", "endpoint", name)
 	}
 
 	dir := t.TempDir()
 	metrics, log := scrape(t, dir)
 	found := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (signalpost_\w+)`).FindAllStringSubmatch(metrics, -1) {
-		names("## Reference: metrics", "metric", m[1])
+		names("metrics", "metric", m[1])
 		found[m[1]] = true
 	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)`").FindAllStringSubmatch(section(t, "## Reference: metrics"), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)`").FindAllStringSubmatch(section(t, "metrics"), -1) {
 		if !found[m[1]] {
 			t.Errorf("the README names the metric %s, which there is not", m[1])
 		}
@@ -555,7 +574,7 @@ func TestReadmeIsComplete(t *testing.T) {
 			t.Fatalf("%v: %s", err, line)
 		}
 		for key := range entry {
-			names("## Reference: logs", "key of a log line", key)
+			names("logs", "key of a log line", key)
 		}
 	}
 }
@@ -608,7 +627,7 @@ curl -sS http://127.0.0.1:`+port+`/metrics
 
 // What a log command of the README picks are lines that there are.
 func TestReadmeLogs(t *testing.T) {
-	script := only(t, "## Reference: logs", "sh")
+	script := only(t, "logs", "sh")
 	_, log := scrape(t, t.TempDir())
 	_, filter, ok := strings.Cut(script, "2>&1 | ")
 	if !ok {
@@ -622,24 +641,63 @@ func TestReadmeLogs(t *testing.T) {
 	}
 }
 
-// links are the README's to itself and to files.
+// TestReadmeLinks: links lead to headings and files that there are, and the README
+// to every page.
 func TestReadmeLinks(t *testing.T) {
-	text := readme(t)
-	anchors := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^##+ (.+)$`).FindAllStringSubmatch(text, -1) {
-		anchors["#"+strings.ReplaceAll(regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+	anchors := map[string]bool{} // file#heading
+	file := func(page string) string {
+		if page == "README" {
+			return "README.md"
+		}
+		return "proxy/docs/" + page + ".md"
 	}
-	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
-		switch link := m[1]; {
-		case strings.HasPrefix(link, "https://"):
-		case strings.HasPrefix(link, "#"):
-			if !anchors[link] {
-				t.Errorf("no heading for the link %s", link)
+	for page, text := range pages {
+		for _, m := range regexp.MustCompile(`(?m)^##+ (.+)$`).FindAllStringSubmatch(text, -1) {
+			anchors[file(page)+"#"+strings.ReplaceAll(regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+		}
+	}
+	for page, text := range pages {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			link := m[1]
+			if strings.HasPrefix(link, "https://") {
+				continue
 			}
-		default:
-			if _, err := os.Stat(filepath.Join("../..", link)); err != nil {
-				t.Error(err)
+			path, heading, _ := strings.Cut(link, "#")
+			if path = filepath.Join(filepath.Dir(file(page)), path); strings.HasPrefix(link, "#") {
+				path = file(page)
 			}
+			if _, err := os.Stat(filepath.Join("../..", path)); err != nil {
+				t.Errorf("%s links to %s: %v", page, link, err)
+			}
+			if heading != "" && !anchors[path+"#"+heading] {
+				t.Errorf("%s links to %s: there is no such heading", page, link)
+			}
+		}
+		if !strings.Contains(pages["README"], "("+file(page)+")") && page != "README" {
+			t.Errorf("the README does not link to the page %s", page)
+		}
+	}
+}
+
+// TestReadmeIsShort: whoever starts reads all of it.
+func TestReadmeIsShort(t *testing.T) {
+	if lines := strings.Count(pages["README"], "\n"); lines > 400 {
+		t.Errorf("the README has %d lines; 400 at most, the rest goes to the pages", lines)
+	}
+}
+
+// TestReadmeHelp: the program prints each page, and names it in its help.
+func TestReadmeHelp(t *testing.T) {
+	help, err := bash(t, t.TempDir(), "signalpost help")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range docs.Topics() {
+		if out, err := bash(t, t.TempDir(), "signalpost help "+topic.Name); err != nil || out != topic.Text {
+			t.Errorf("help %s: %v\n%s", topic.Name, err, out)
+		}
+		if !regexp.MustCompile(`(?m)^  ` + topic.Name + ` +\S.{10,66}$`).MatchString(help) {
+			t.Errorf("help does not list %s, or says in too few or too many words what it is about:\n%s", topic.Name, help)
 		}
 	}
 }
@@ -663,7 +721,7 @@ func writeCA(t *testing.T, path string) {
 
 // The commands that measure what the README says it costs do so.
 func TestReadmeCosts(t *testing.T) {
-	script := strings.Replace(only(t, "### What it costs", "sh"), "-count 5", "-benchtime 1x", 1)
+	script := strings.Replace(only(t, "README ### What it costs", "sh"), "-count 5", "-benchtime 1x", 1)
 	out, err := bash(t, "../..", "set -e\n"+script, "SIGNALPOST_BACKLOG=2000")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

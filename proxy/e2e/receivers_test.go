@@ -54,7 +54,7 @@ func signed(t *testing.T, at time.Time, secrets ...string) http.Header {
 	return h
 }
 
-// TestReadmeReceivers runs the receivers of the README as they are printed, but for
+// TestReadmeReceivers runs the receivers of the documentation as they are printed, but for
 // the port. They take what a real sidecar delivers, and what sign signs, and
 // nothing else.
 func TestReadmeReceivers(t *testing.T) {
@@ -99,7 +99,7 @@ func TestReadmeReceivers(t *testing.T) {
 			program := tool(t, tt.program)
 			dir := t.TempDir()
 			port := mustFreePort(t)
-			text := only(t, "## Verifying signatures", tt.language)
+			text := only(t, "verifying", tt.language)
 			if n := strings.Count(text, "9000"); n != 1 {
 				t.Fatalf("the port is named %d times", n)
 			}
@@ -208,7 +208,7 @@ grep -q '"status":204.*"verdict":"delivered"' log || cat log`)
 	}
 }
 
-// TestReadmeOpenssl runs the commands of the README, which print the two
+// TestReadmeOpenssl runs the commands of the documentation, which print the two
 // signatures.
 func TestReadmeOpenssl(t *testing.T) {
 	tool(t, "openssl")
@@ -217,7 +217,7 @@ func TestReadmeOpenssl(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := signed(t, time.Now(), routeSecret)
-	out, err := bash(t, dir, "set -eu\n"+only(t, "## Verifying signatures", "sh"),
+	out, err := bash(t, dir, "set -eu\n"+only(t, "verifying", "sh"),
 		"SECRET="+routeSecret, "ID="+h.Get("webhook-id"), "TIMESTAMP="+h.Get("webhook-timestamp"))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

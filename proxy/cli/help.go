@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"signalpost/proxy/docs"
+)
+
+// helpCommand is cobra's help, and prints the pages of the documentation too. A command
+// comes before a page of its name.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	cobra.AddTemplateFunc("pages", func() string {
+		var b strings.Builder
+		for _, t := range docs.Topics() {
+			fmt.Fprintf(&b, "\n  %-11s %s", t.Name, t.About)
+		}
+		return b.String()
+	})
+	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\nPages of documentation, which signalpost help PAGE prints:{{pages}}\n{{end}}")
+	return &cobra.Command{
+		Use:   "help [COMMAND | PAGE]",
+		Short: "Help for a command, or a page of the documentation",
+		Long: `Help for a command, or a page of the documentation as Markdown. Without
+either, all commands and pages.`,
+		Example: "  signalpost help run\n  signalpost help recipes | less",
+		Args:    cobra.ArbitraryArgs,
+		ValidArgsFunction: func(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
+			for _, c := range root.Commands() {
+				if c.IsAvailableCommand() {
+					names = append(names, c.Name()+"\t"+c.Short)
+				}
+			}
+			for _, t := range docs.Topics() {
+				names = append(names, t.Name+"\t"+t.About)
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			command, rest, err := root.Find(args)
+			if err == nil && len(rest) == 0 {
+				command.InitDefaultHelpFlag()
+				return command.Help()
+			}
+			all := docs.Topics()
+			if i := slices.IndexFunc(all, func(t docs.Topic) bool { return slices.Equal(args, []string{t.Name}) }); i >= 0 {
+				_, err = fmt.Fprint(c.OutOrStdout(), all[i].Text)
+				return err
+			}
+			return usage("there is neither a command nor a page %q; signalpost help lists both", strings.Join(args, " "))
+		},
+	}
+}

@@ -1,0 +1,34 @@
+// Package docs is the documentation but the README: a page for each topic, which
+// signalpost help prints and the dashboard links to. A page begins with a line
+// "# Name: what it is about".
+package docs
+
+import (
+	"embed"
+	"io/fs"
+	"strings"
+)
+
+//go:embed *.md
+var pages embed.FS
+
+// A Topic is a page: its name without .md, what it is about in a few words, and its text in Markdown.
+type Topic struct{ Name, About, Text string }
+
+// Topics are all pages, by name.
+func Topics() (all []Topic) {
+	entries, err := fs.ReadDir(pages, ".")
+	for _, e := range entries {
+		text, readErr := pages.ReadFile(e.Name())
+		if readErr != nil {
+			err = readErr
+		}
+		title, _, _ := strings.Cut(string(text), "\n")
+		_, about, _ := strings.Cut(title, ": ")
+		all = append(all, Topic{strings.TrimSuffix(e.Name(), ".md"), about, string(text)})
+	}
+	if err != nil {
+		panic("docs: " + err.Error()) // they are in the binary; every test meets this
+	}
+	return all
+}
