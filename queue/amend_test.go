@@ -186,7 +186,7 @@ func TestReshape(t *testing.T) {
 			r.set(0, always(no410))
 			test.was.Route = "crm"
 			sig := Signal{ID: r.NewSignalID(), Type: "lead", Traceparent: "tp", Body: []byte(raw)}
-			r.putAll(Accepted{sig, []Made{test.was}})
+			r.putAll(Accepted{Signal: sig, Deliveries: []Made{test.was}})
 			id := sig.ID.Delivery(1)
 			synctest.Wait()
 			r.set(0, nil)
@@ -399,7 +399,7 @@ func TestRetryAllAndDiscardReachWhatMatches(t *testing.T) {
 	bubble(t, "one whose shaping fails for want of a Reshape is left", func(t *testing.T) {
 		r := newRig(t, route("crm"))
 		r.SetPaused("crm", true)
-		a := Accepted{Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, []Made{{Route: "crm", Error: "boom"}, {Route: "crm"}}}
+		a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, Deliveries: []Made{{Route: "crm", Error: "boom"}, {Route: "crm"}}}
 		r.putAll(a)
 		if err := r.Retry(a.ID.Delivery(1), false, nil); err == nil {
 			t.Error("no error")
@@ -557,7 +557,7 @@ func TestSlowReshapeHoldsUpNobody(t *testing.T) {
 		r := newRig(t, route("crm"))
 		r.set(0, always(no410))
 		id := r.put("crm").Delivery(1)
-		r.putAll(Accepted{Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, []Made{{Route: "crm", Error: "boom"}}})
+		r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, Deliveries: []Made{{Route: "crm", Error: "boom"}}})
 		synctest.Wait()
 		r.SetPaused("crm", true)
 		first := true

@@ -36,6 +36,7 @@
 //	w route[4] cause[8]             pending dead: deliveries that name the cause, while there are any
 //	k key[16]                       time[8] digest[32] answer, by the hash of an Idempotency-Key
 //	i time[8] key[16]               when that was bound, in milliseconds
+//	a name                          what was noted under it, as whoever put the signal has it
 //	p                               with a store.Log: up to where the view has it
 //
 // What many records have in common (the hash of a config, a request's template,

@@ -380,8 +380,8 @@ func TestRefusedIsTakenBack(t *testing.T) {
 			before := r.Status()
 
 			batch := []Accepted{
-				{Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"a":1}`)}, []Made{{Route: "a"}, {Route: "b", Body: []byte("2")}, {Route: "new", Error: "no"}}},
-				{Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"b":1}`)}, nil},
+				{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"a":1}`)}, Deliveries: []Made{{Route: "a"}, {Route: "b", Body: []byte("2")}, {Route: "new", Error: "no"}}},
+				{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"b":1}`)}},
 			}
 			digest := sha256.Sum256([]byte("body"))
 			claim, _, err := r.Claim(t.Context(), "key", digest)

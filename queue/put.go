@@ -72,6 +72,9 @@ func (p *putOp) Write(b *store.Batch) {
 	for i := range p.batch {
 		s := &p.batch[i]
 		b.PutSignal(s.ID, record.Signal{Config: b.Text(s.Config), Type: s.Type, Traceparent: s.Traceparent, Body: s.Body})
+		if s.Note != nil {
+			b.Set(record.NoteKey(nil, s.Note.Name), s.Note.Value)
+		}
 		for n := range s.Deliveries {
 			p.made = append(p.made, p.e.make(b, s, &s.Deliveries[n], s.ID.Delivery(n+1), 0))
 		}
@@ -132,4 +135,14 @@ func settle(all []made, err error) {
 			}})
 		})
 	}
+}
+
+// Notes is all that was noted, by name.
+func (q *Queue) Notes() (map[string][]byte, error) {
+	notes := map[string][]byte{}
+	err := q.engine.Load().store.Scan([]byte{record.NotePrefix}, []byte{record.NotePrefix + 1}, func(k, v []byte) (bool, error) {
+		notes[string(k[1:])] = bytes.Clone(v)
+		return true, nil
+	})
+	return notes, err
 }

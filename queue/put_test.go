@@ -47,7 +47,7 @@ func TestPutMakesDeliveries(t *testing.T) {
 		bubble(t, test.name, func(t *testing.T) {
 			r := newRig(t, route("crm"), route("other"))
 			sig := Signal{ID: r.NewSignalID(), Type: "lead", Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Body: raw}
-			r.putAll(Accepted{sig, test.made})
+			r.putAll(Accepted{Signal: sig, Deliveries: test.made})
 			synctest.Wait()
 
 			got, infos, err := r.Queue.Signal(sig.ID)
@@ -97,7 +97,7 @@ func TestBodiesComeBackFromDisk(t *testing.T) {
 		r := newRig(t, route("crm"))
 		r.SetPaused("crm", true)
 		raw := []byte{' ', '{', '}', 0, 0xff, '\n'}
-		a := Accepted{Signal{ID: r.NewSignalID(), Type: "lead", Traceparent: "tp", Body: raw}, []Made{{Route: "crm"}, {Route: "crm", Body: []byte("1 ")}}}
+		a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Traceparent: "tp", Body: raw}, Deliveries: []Made{{Route: "crm"}, {Route: "crm", Body: []byte("1 ")}}}
 		r.putAll(a)
 		r.restart()
 		r.SetPaused("crm", false)
@@ -438,6 +438,21 @@ func TestIdempotencyKey(t *testing.T) {
 		c, replay, err := r.Claim(ctx, "", digest)
 		if c != nil || replay == nil || err != nil {
 			t.Errorf("claim of a bound key with an empty answer: %v, %v, %v", c, replay, err)
+		}
+	})
+}
+
+// What is noted with a signal is there after a restart, the newest under each name.
+func TestNotes(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		for _, n := range []Note{{"a", []byte("1")}, {"b/c", []byte{}}, {"a", []byte("2")}} {
+			r.putAll(Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, Note: &n})
+		}
+		r.restart()
+		notes, err := r.Notes()
+		if err != nil || len(notes) != 2 || string(notes["a"]) != "2" || notes["b/c"] == nil {
+			t.Errorf("%q, %v", notes, err)
 		}
 	})
 }

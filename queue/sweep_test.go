@@ -50,7 +50,7 @@ func TestFinishedDeliveriesExpire(t *testing.T) {
 			r.set(0, always(out))
 			var ids []DeliveryID
 			for n := range 100 {
-				a := Accepted{Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, []Made{{Route: "crm", Body: []byte("1")}, {Route: "other"}, {Route: "crm", Error: "boom"}}}
+				a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte("{}")}, Deliveries: []Made{{Route: "crm", Body: []byte("1")}, {Route: "other"}, {Route: "crm", Error: "boom"}}}
 				a.Deliveries = a.Deliveries[:n%4%3+n%2]
 				r.putAll(a)
 				for k := range a.Deliveries {
@@ -380,7 +380,7 @@ func TestFullStoreShedsDeliveredHistory(t *testing.T) {
 			return ok200, nil
 		})
 		put := func(route string) (id DeliveryID, ok bool) {
-			a := Accepted{Signal{ID: r.NewSignalID(), Type: "lead", Body: noise(32 << 10)}, []Made{{Route: route}}}
+			a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: noise(32 << 10)}, Deliveries: []Made{{Route: route}}}
 			if err := r.Put([]Accepted{a}, nil, nil); err != nil {
 				mustBe(t, err, ErrUnavailable)
 				return id, false

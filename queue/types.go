@@ -78,6 +78,14 @@ type Signal struct {
 type Accepted struct {
 	Signal
 	Deliveries []Made
+	Note       *Note // unless nil, stored with it
+}
+
+// A Note is what its author wants to know again after a restart, under a name, in
+// place of what was noted there before.
+type Note struct {
+	Name  string
+	Value []byte
 }
 
 // Made is one delivery of a new signal.

@@ -186,6 +186,35 @@ func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, tr
 	return answer, nil
 }
 
+// Tell takes in a signal of the sidecar's own, with a note, for one route alone,
+// and returns how many deliveries it makes.
+func (in *Ingest) Tell(body []byte, only string, note *queue.Note) (made int, err error) {
+	in.storing.Add(1)
+	defer in.storing.Add(-1)
+	if err := in.Ready(); err != nil {
+		return 0, err
+	}
+	kind, err := SignalType(body)
+	if err != nil {
+		return 0, err
+	}
+	t := in.Table()
+	o, err := in.begin(t, only, 1)
+	if err != nil {
+		return 0, err
+	}
+	defer o.close()
+	o.accepted[0] = queue.Accepted{Signal: queue.Signal{ID: in.Queue.NewSignalID(), Type: kind, Config: t.Config.Hash, Body: body}, Note: note}
+	if err := o.offerAll(); err != nil {
+		return 0, err
+	}
+	if err := in.Queue.Put(o.accepted, nil, nil); err != nil {
+		return 0, err
+	}
+	in.Metrics.Accepted(o.accepted[0].Deliveries, o.matched[0])
+	return len(o.accepted[0].Deliveries), nil
+}
+
 // An offering is the signals of one request on their way through the routes.
 type offering struct {
 	table    *table.Table

@@ -35,6 +35,7 @@ const (
 	LogPrefix      = 'l'
 	IdemPrefix     = 'k'
 	IdemTimePrefix = 'i'
+	NotePrefix     = 'a'
 	TextPrefix     = 't'
 	MinutePrefix   = 'n'
 	HourPrefix     = 'h'
@@ -199,6 +200,9 @@ func ParseLogKey(k []byte) (Stamp, error) {
 	}
 	return Stamp(binary.BigEndian.Uint64(k[1:])), nil
 }
+
+// NoteKey leads to what was noted under a name.
+func NoteKey(b []byte, name string) []byte { return append(append(b, NotePrefix), name...) }
 
 // An IdemHash is the beginning of the SHA-256 of an idempotency key.
 type IdemHash [16]byte
