@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"signalpost/proxy/alert"
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 	"signalpost/proxy/health"
@@ -34,6 +36,7 @@ type Proxy struct {
 	conns    int      // open at once, at most; likewise
 	queue    *queue.Queue
 	metrics  *metrics
+	alerts   *alert.Teller
 	table    atomic.Pointer[table.Table] // never nil
 	fault    atomic.Pointer[fault]       // why the config was not reloaded the last time; nil if it was
 
@@ -65,7 +68,7 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 		return nil, err
 	}
 	p.table.Store(t)
-	p.metrics = newMetrics(p)
+	p.metrics, p.alerts = newMetrics(p), alert.New(p.started)
 	limits, routes := t.Queue()
 	p.queue, err = queue.Open(queue.Options{
 		Path:    p.store,
@@ -78,6 +81,11 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 		t.Close()
 		return nil, err
 	}
+	notes, err := p.queue.Notes()
+	if err != nil {
+		log.Warn("what was told by [alerts] before cannot be read: it may be told again", "err", err)
+	}
+	p.alerts.Remember(notes)
 	if err := p.queue.Configure(limits, routes); err != nil {
 		t.Close()
 		return nil, errors.Join(err, p.close())
@@ -122,11 +130,53 @@ func (p *Proxy) Deliver(ctx context.Context, d queue.Delivery, attempt int) (que
 }
 
 // observe takes the entries of the delivery log as they are written: for the
-// metrics and the log.
+// metrics, the log and alerts.
 func (p *Proxy) observe(batch []queue.Entry) {
+	if p.table.Load().Config.Alerts != nil {
+		p.alerts.Observe(batch)
+	}
 	for i := range batch {
 		p.metrics.observe(&batch[i])
 		logEntry(p.log, &batch[i])
+	}
+}
+
+// tell has alerts told, as long as ctx lasts: it asks at each tick what is due.
+func (p *Proxy) tell(ctx context.Context, in *ingest.Ingest, tick <-chan time.Time) {
+	said := ""
+	complain := func(a alert.Due, why string) {
+		if why != said && ctx.Err() == nil {
+			p.log.Warn("alert "+a.Type+" does not come about: "+why, "route", a.Route)
+		}
+		said = why
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		c := p.table.Load().Config.Alerts
+		if c == nil {
+			p.alerts.Forget()
+			continue
+		}
+		facts, whole := p.look()
+		for _, a := range p.alerts.Due(c, facts, whole) {
+			body, err := api.Marshal(a.Alert)
+			made := 0
+			if err == nil {
+				made, err = in.Tell(bytes.TrimSpace(body), c.Route, a.Note)
+			}
+			if err != nil { // it is due at the next tick, too
+				complain(a, err.Error())
+				continue
+			}
+			p.alerts.Told(a)
+			if said = ""; made == 0 {
+				complain(a, fmt.Sprintf("route %q does not take it; see its signal_types and where", c.Route))
+			}
+		}
 	}
 }
 

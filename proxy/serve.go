@@ -26,7 +26,10 @@ const grace = 10 * time.Second
 // drainTimeout is how long a stop waits for signals that have been read, and later for clients.
 const drainTimeout = 2 * time.Second
 
-const lookAtHealth = 5 * time.Second
+const (
+	lookAtHealth = 5 * time.Second
+	lookAtAlerts = time.Second // what is to be told
+)
 
 // timeouts are what clients have, whatever they send or do not.
 type timeouts struct {
@@ -89,6 +92,11 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	defer stopWatching()
 	if ctx.Err() == nil {
 		tasks.Go(func() { p.watch(watching) })
+		tasks.Go(func() {
+			look := time.NewTicker(lookAtAlerts)
+			defer look.Stop()
+			p.tell(watching, in, look.C)
+		})
 		tasks.Go(func() { // so that health knows since when, though nobody asks
 			for look := time.NewTicker(lookAtHealth); watching.Err() == nil; {
 				p.look()

@@ -198,6 +198,19 @@ type Reason struct {
 	Since time.Time `json:"since"`
 }
 
+// Alert is a signal of the sidecar's own: see package alert.
+type Alert struct {
+	Type       string    `json:"signal_type"`
+	Route      string    `json:"route"`  // that it is about; "": the sidecar itself
+	Reason     string    `json:"reason"` // a code of health; of deaths the most frequent one
+	Text       string    `json:"text"`   // for people, with what to do
+	Since      time.Time `json:"since"`
+	Count      int64     `json:"count,omitempty"` // of deaths
+	Pending    int64     `json:"pending"`         // of the route, or of all
+	Dead       int64     `json:"dead"`            // likewise
+	DetectedAt time.Time `json:"detected_at"`
+}
+
 // Status is the answer to GET /status.
 type Status struct {
 	Version string        `json:"version"`

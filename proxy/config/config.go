@@ -21,6 +21,7 @@ type Config struct {
 	Server Server
 	Queue  Queue
 	Log    Log
+	Alerts *Alerts // nil: none
 	Routes []Route // at least one, in the order of the file
 	// Held has the absolute path of every file whose change calls for a reload
 	// (the config file, and those that secrets and certificates name), and the
@@ -47,6 +48,13 @@ type Queue struct {
 type Log struct {
 	Level  slog.Level
 	Format string // auto, json or text
+}
+
+// Alerts is the [alerts] table.
+type Alerts struct {
+	Route string        // where they go: one of the config's
+	On    []string      // the kinds that are told
+	Every time.Duration // in which the same of the same route is told once, at most
 }
 
 // A Route is one [[route]] table, with [defaults] merged in.
@@ -115,6 +123,7 @@ func rootKeys(c *Config) schema {
 		"server":   table(serverKeys(&c.Server), c.Server.mayListen),
 		"queue":    table(queueKeys(&c.Queue), nil),
 		"log":      table(logKeys(&c.Log), nil),
+		"alerts":   alerts(&c.Alerts),
 		"defaults": {read: readDefaults},
 		"route":    {read: func(*decoder, string, *value) {}, keys: routeKeys(new(Route))}, // when all else is read
 	}
@@ -145,6 +154,15 @@ func logKeys(l *Log) schema {
 	return schema{
 		"level":  into(&l.Level, slog.LevelInfo, choice([]string{"debug", "info", "warn", "error"}, slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError)),
 		"format": into(&l.Format, "auto", name("auto", "json", "text")),
+	}
+}
+
+func alertKeys(a *Alerts) schema {
+	kinds := []string{"failing", "recovered", "dead", "config_rejected", "store_low"}
+	return schema{
+		"route": required("it names the route that alerts go to", into(&a.Route, "", routeName)),
+		"on":    into(&a.On, kinds, list("strings", name(kinds...))),
+		"every": into(&a.Every, 15*time.Minute, duration(time.Millisecond, 30*day)),
 	}
 }
 

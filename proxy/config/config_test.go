@@ -514,7 +514,7 @@ func TestExample(t *testing.T) {
 		}
 	}
 	for name, s := range map[string]schema{
-		"server": serverKeys(new(Server)), "queue": queueKeys(new(Queue)), "log": logKeys(new(Log)), "route": routeKeys(new(Route)),
+		"server": serverKeys(new(Server)), "queue": queueKeys(new(Queue)), "log": logKeys(new(Log)), "alerts": alertKeys(new(Alerts)), "route": routeKeys(new(Route)),
 	} {
 		for key := range s {
 			if !slices.Contains(found[name], key) {

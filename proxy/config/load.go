@@ -152,5 +152,7 @@ func (d *decoder) config() *Config {
 			d.fault(t.at, "route: expected [[route]] tables, not %s", t.kind)
 		}
 	}
+	d.route = ""
+	d.checkAlerts(c)
 	return c
 }
