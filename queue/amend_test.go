@@ -295,6 +295,7 @@ func TestReshape(t *testing.T) {
 }
 
 func TestRetryAllAndDiscardReachWhatMatches(t *testing.T) {
+	bulk(t)
 	ctx := context.Background()
 	tests := []struct {
 		name string
@@ -578,6 +579,7 @@ func TestSlowReshapeHoldsUpNobody(t *testing.T) {
 		}
 	})
 	bubble(t, "large bodies do not add up", func(t *testing.T) {
+		bulk(t)
 		r := newRig(t, route("crm"))
 		r.set(0, always(no410))
 		ids := r.putMany("crm", 40)

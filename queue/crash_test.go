@@ -701,7 +701,7 @@ func TestPowerCuts(t *testing.T) {
 	seed := rand.Uint64()
 	length := *crashFor
 	if testing.Short() || raceEnabled {
-		length = min(length, 5*time.Second)
+		length = min(length, 3*time.Second)
 	}
 	var wg sync.WaitGroup
 	var worlds atomic.Uint64

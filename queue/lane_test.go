@@ -85,6 +85,7 @@ func TestLoweredConcurrencyHoldsForProbes(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
+	bulk(t)
 	const s, m = time.Second, time.Minute
 	tests := []struct {
 		name   string
@@ -688,6 +689,7 @@ func TestBacklog(t *testing.T) {
 		once(t, r.taken(), ids)
 	})
 	bubble(t, "with large bodies keeps few of them in memory", func(t *testing.T) {
+		bulk(t)
 		crm := route("crm")
 		crm.Concurrency = 1
 		r := newRig(t, crm)

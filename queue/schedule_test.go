@@ -126,6 +126,7 @@ func wantTimes(t *testing.T, got, want []time.Duration) {
 }
 
 func TestAttemptsComeWhenTheyAreDue(t *testing.T) {
+	bulk(t)
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, route("crm"))
 		r.set(0, always(no404))

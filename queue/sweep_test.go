@@ -44,6 +44,7 @@ func (r *rig) made(route string) (made, expired int64) {
 }
 
 func TestFinishedDeliveriesExpire(t *testing.T) {
+	bulk(t)
 	for _, out := range []Outcome{ok200, no410} {
 		bubble(t, string(out.Verdict), func(t *testing.T) {
 			r := newRigOn(t, vfs.NewMem(), Limits{Retention: 3 * time.Hour}, route("crm"), route("other"))
@@ -172,6 +173,7 @@ func TestExtrasOutliveAndExpireWithTheirSignal(t *testing.T) {
 }
 
 func TestWhatWaitsTooLongDies(t *testing.T) {
+	bulk(t)
 	tests := []struct {
 		name string
 		hold func(r *rig)
@@ -340,6 +342,7 @@ func TestSweepAfterAReload(t *testing.T) {
 
 // More than one batch of the sweeper's, with what stays in between.
 func TestSweepOfThousands(t *testing.T) {
+	bulk(t)
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigOn(t, vfs.NewMem(), Limits{Retention: time.Hour}, route("crm"), route("slow"))
 		r.SetPaused("slow", true)
