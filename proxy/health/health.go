@@ -82,16 +82,8 @@ func Decide(f Facts, before api.Health) api.Health {
 	for i := range f.Queue.Routes {
 		f.route(&f.Queue.Routes[i], add)
 	}
-	rank := func(r api.Reason) int {
-		for i, c := range codes {
-			if c.code == r.Code {
-				return i
-			}
-		}
-		return len(codes)
-	}
 	slices.SortStableFunc(h.Reasons, func(a, b api.Reason) int {
-		return cmp.Or(rank(a)-rank(b), a.Since.Compare(b.Since), cmp.Compare(a.Route, b.Route))
+		return cmp.Or(rank(a.Code)-rank(b.Code), a.Since.Compare(b.Since), cmp.Compare(a.Route, b.Route))
 	})
 	return leveled(h)
 }
@@ -110,12 +102,18 @@ func Of(h api.Health, route string) api.Health {
 // leveled gives h the level of its first reason, the worst.
 func leveled(h api.Health) api.Health {
 	h.Level = api.OK
-	for _, c := range codes {
-		if len(h.Reasons) > 0 && c.code == h.Reasons[0].Code {
-			h.Level = c.level
-		}
+	if len(h.Reasons) > 0 {
+		h.Level = codes[rank(h.Reasons[0].Code)].level
 	}
 	return h
+}
+
+// rank is the place of a code among codes.
+func rank(code string) (i int) {
+	for codes[i].code != code {
+		i++
+	}
+	return i
 }
 
 type adder func(route, code string, since time.Time, format string, args ...any)
