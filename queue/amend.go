@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +91,7 @@ type amendment struct {
 type target struct {
 	store.Found
 	signal *Signal // nil: nothing was shaped
-	bodies [][]byte
+	made   []Made
 	err    error // of the expression
 }
 
@@ -163,8 +162,8 @@ func (e *engine) amend(ctx context.Context, ids []DeliveryID, a amendment) (int,
 		}
 		size := int64(store.GroupBytes / amendAtOnce)
 		if err == nil {
-			for _, b := range t.bodies {
-				size += int64(len(b))
+			for _, m := range t.made {
+				size += int64(len(m.Body) + len(m.Shape))
 			}
 			size = min(size, store.GroupBytes)
 			err = memory.Acquire(ctx, size)
@@ -214,7 +213,7 @@ func (e *engine) target(id DeliveryID, a *amendment) (*target, error) {
 		return nil, err
 	}
 	t.signal = &Signal{ID: r.Signal, Type: s.Type, Traceparent: s.Traceparent, Body: s.Body}
-	if t.bodies, t.err = a.reshape(*t.signal, e.routeName(r.Route)); errors.Is(t.err, ErrUnavailable) {
+	if t.made, t.err = a.reshape(*t.signal, e.routeName(r.Route)); errors.Is(t.err, ErrUnavailable) {
 		return nil, t.err
 	}
 	return t, nil
@@ -279,22 +278,23 @@ func (e *engine) await(op *amendOp) error {
 // reshape makes the body of c what its signal was shaped to. What goes beyond
 // one body is returned as deliveries to be made.
 func (c *change) reshape(t *target) (more []Accepted) {
-	switch {
-	case t.err != nil:
-		c.now.Flags = c.now.Flags&^record.OwnBody | record.NoBody
-		c.die(Transform, t.err.Error())
-		return nil
-	case len(t.bodies) == 0:
+	if t.err != nil {
+		t.made = []Made{{Error: t.err.Error()}}
+	}
+	if len(t.made) == 0 {
 		c.die(Filtered, "")
 		return nil
 	}
-	c.now.Flags &^= record.NoBody | record.OwnBody
-	if !bytes.Equal(t.bodies[0], t.signal.Body) {
-		c.now.Flags |= record.OwnBody
-		c.body = t.bodies[0]
+	if first := &t.made[0]; first.Error != "" {
+		c.now.Flags = c.now.Flags&^(record.OwnBody|record.Shaped) | record.NoBody
+		c.die(Transform, first.Error)
+	} else {
+		c.own, c.now.Flags = first.stored(t.signal.Body, c.now.Flags)
+		c.reshaped = true
 	}
-	for _, b := range t.bodies[1:] {
-		more = append(more, Accepted{Signal: *t.signal, Deliveries: []Made{{Route: c.sender.route.Name, Body: b}}})
+	for _, m := range t.made[1:] {
+		m.Route = c.sender.route.Name
+		more = append(more, Accepted{Signal: *t.signal, Deliveries: []Made{m}})
 	}
 	return more
 }

@@ -23,14 +23,16 @@ import (
 )
 
 // shape is a Reshape that makes the bodies, whatever the signal.
-func shape(bodies ...string) Reshape {
-	return func(Signal, string) ([][]byte, error) {
-		var b [][]byte
-		for _, body := range bodies {
-			b = append(b, []byte(body))
-		}
-		return b, nil
+func shape(to ...string) Reshape {
+	return func(Signal, string) ([]Made, error) { return bodies(to...), nil }
+}
+
+// bodies are deliveries that were made, of whatever route.
+func bodies(of ...string) (made []Made) {
+	for _, body := range of {
+		made = append(made, Made{Body: []byte(body)})
 	}
+	return made
 }
 
 func (r *rig) retry(id DeliveryID) {
@@ -174,7 +176,7 @@ func TestReshape(t *testing.T) {
 		{"one for what was forwarded", Made{}, shape("2"), true, StateDelivered, "", "2", nil, true},
 		{"three", Made{Body: []byte("1")}, shape("2", "3", raw), true, StateDelivered, "", "2", []string{"3", raw}, true},
 		{"none", Made{Body: []byte("1")}, shape(), true, StateDead, Filtered, "1", nil, true},
-		{"an error", Made{Body: []byte("1")}, func(Signal, string) ([][]byte, error) { return nil, errors.New("boom") }, true, StateDead, Transform, "", nil, true},
+		{"an error", Made{Body: []byte("1")}, func(Signal, string) ([]Made, error) { return nil, errors.New("boom") }, true, StateDead, Transform, "", nil, true},
 		{"not asked for", Made{Body: []byte("1")}, shape("2"), false, StateDelivered, "", "1", nil, true},
 		{"of a failed expression, always", Made{Error: "boom"}, shape("2", "3"), false, StateDelivered, "", "2", []string{"3"}, true},
 		{"of a failed expression, to the signal", Made{Error: "boom"}, shape(raw), false, StateDelivered, "", raw, nil, false},
@@ -191,7 +193,7 @@ func TestReshape(t *testing.T) {
 			synctest.Wait()
 			r.set(0, nil)
 			before := r.taken()
-			err := r.Retry(id, test.always, func(s Signal, route string) ([][]byte, error) {
+			err := r.Retry(id, test.always, func(s Signal, route string) ([]Made, error) {
 				if s.ID != sig.ID || s.Type != sig.Type || s.Traceparent != "tp" || string(s.Body) != raw || route != "crm" {
 					t.Errorf("it is asked to shape %+v for %s", s, route)
 				}
@@ -262,8 +264,8 @@ func TestReshape(t *testing.T) {
 		synctest.Wait()
 		before := r.detail(id)
 		busy := fmt.Errorf("%w: busy", ErrUnavailable)
-		mustBe(t, r.Retry(id, true, func(Signal, string) ([][]byte, error) { return nil, busy }), ErrUnavailable)
-		n, err := r.RetryAll(context.Background(), Filter{State: StateDelivered}, true, func(Signal, string) ([][]byte, error) { return nil, busy }, false)
+		mustBe(t, r.Retry(id, true, func(Signal, string) ([]Made, error) { return nil, busy }), ErrUnavailable)
+		n, err := r.RetryAll(context.Background(), Filter{State: StateDelivered}, true, func(Signal, string) ([]Made, error) { return nil, busy }, false)
 		if mustBe(t, err, ErrUnavailable); n != 0 {
 			t.Errorf("%d were retried", n)
 		}
@@ -525,10 +527,10 @@ func TestSlowReshapeHoldsUpNobody(t *testing.T) {
 		begun, release := make(chan DeliveryID, len(ids)), make(chan struct{})
 		ended := make(chan error)
 		go func() {
-			_, err := r.RetryAll(context.Background(), Filter{State: StateDead}, true, func(s Signal, _ string) ([][]byte, error) {
+			_, err := r.RetryAll(context.Background(), Filter{State: StateDead}, true, func(s Signal, _ string) ([]Made, error) {
 				begun <- s.ID.Delivery(1)
 				<-release
-				return [][]byte{[]byte("late")}, nil
+				return bodies("late"), nil
 			}, false)
 			ended <- err
 		}()
@@ -562,14 +564,14 @@ func TestSlowReshapeHoldsUpNobody(t *testing.T) {
 		synctest.Wait()
 		r.SetPaused("crm", true)
 		first := true
-		n, err := r.RetryAll(context.Background(), Filter{State: StateDead}, false, func(Signal, string) ([][]byte, error) {
+		n, err := r.RetryAll(context.Background(), Filter{State: StateDead}, false, func(Signal, string) ([]Made, error) {
 			if first { // the other has been found with its body, which goes now
 				first = false
-				if err := r.Retry(id, true, func(Signal, string) ([][]byte, error) { return nil, errors.New("boom") }); err != nil {
+				if err := r.Retry(id, true, func(Signal, string) ([]Made, error) { return nil, errors.New("boom") }); err != nil {
 					t.Error(err)
 				}
 			}
-			return [][]byte{[]byte("new")}, nil
+			return bodies("new"), nil
 		}, false)
 		if n != 2 || err != nil {
 			t.Errorf("%d were retried, %v", n, err)
@@ -586,12 +588,12 @@ func TestSlowReshapeHoldsUpNobody(t *testing.T) {
 		synctest.Wait()
 		r.SetPaused("crm", true)
 		body, shapings := noise(1<<20), 0
-		n, err := r.RetryAll(context.Background(), Filter{State: StateDead}, true, func(Signal, string) ([][]byte, error) {
+		n, err := r.RetryAll(context.Background(), Filter{State: StateDead}, true, func(Signal, string) ([]Made, error) {
 			shapings++
 			if kept := shapings - int(r.status("crm").Pending); kept > store.GroupBytes>>20 {
 				t.Fatalf("%d bodies of 1 MiB are in memory", kept)
 			}
-			return [][]byte{body}, nil
+			return bodies(string(body)), nil
 		}, false)
 		if n != len(ids) || err != nil || shapings != len(ids) {
 			t.Errorf("%d were retried, %v; %d shaped", n, err, shapings)
@@ -603,9 +605,9 @@ func TestSlowReshapeHoldsUpNobody(t *testing.T) {
 		r.putMany("crm", 3)
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(context.Background())
-		n, err := r.RetryAll(ctx, Filter{State: StateDead}, true, func(Signal, string) ([][]byte, error) {
+		n, err := r.RetryAll(ctx, Filter{State: StateDead}, true, func(Signal, string) ([]Made, error) {
 			cancel()
-			return [][]byte{[]byte("1")}, nil
+			return bodies("1"), nil
 		}, false)
 		if n != 0 || !errors.Is(err, context.Canceled) {
 			t.Errorf("%d were retried, %v", n, err)

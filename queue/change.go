@@ -18,7 +18,9 @@ type change struct {
 	now    record.Delivery
 	entry  *store.Entry // nil: there is nothing to log
 	tried  store.Entry  // what entry is of an attempt: one piece of memory, not two
-	body   []byte       // not nil: the body made anew
+	own    record.Body  // if reshaped: what was made anew
+
+	reshaped bool
 
 	fault bool // of an attempt: the endpoint is to blame
 
@@ -45,8 +47,8 @@ func (c *change) Write(b *store.Batch) {
 		c.writeEnd(b)
 	}
 	c.now.Flags &^= record.GivenUp
-	if c.body != nil {
-		b.PutBody(c.id, c.body)
+	if c.reshaped && c.now.HasBody() {
+		b.PutBody(c.id, c.now.Flags, c.own)
 	}
 	if c.entry != nil {
 		c.entry.Prev = c.was.Last

@@ -316,16 +316,16 @@ func (c *modelCourier) Deliver(ctx context.Context, d Delivery, attempt int) (Ou
 	return o, nil
 }
 
-func reshapeTest(s Signal, route string) ([][]byte, error) {
+func reshapeTest(s Signal, route string) ([]Made, error) {
 	switch s.ID[12] & 3 {
 	case 0:
 		return nil, errors.New("reshaping fails")
 	case 1:
 		return nil, nil
 	case 2:
-		return [][]byte{[]byte("reshaped for " + route)}, nil
+		return bodies("reshaped for " + route), nil
 	}
-	return [][]byte{[]byte("reshaped for " + route), []byte("and one more")}, nil
+	return bodies("reshaped for " + route, "and one more"), nil
 }
 
 // A cut is what a power cut would leave, and when it was.
@@ -940,8 +940,8 @@ func TestAcknowledgedChangesSurvive(t *testing.T) {
 			t.Fatal(n, err)
 		}
 		cut(func(c *rig) { c.wantState(a, StateDead, Discarded) })
-		if n, err := r.RetryAll(t.Context(), Filter{State: StateDead, Route: "b"}, true, func(Signal, string) ([][]byte, error) {
-			return [][]byte{[]byte("new"), []byte("more")}, nil
+		if n, err := r.RetryAll(t.Context(), Filter{State: StateDead, Route: "b"}, true, func(Signal, string) ([]Made, error) {
+			return bodies("new", "more"), nil
 		}, false); n != 1 || err != nil {
 			t.Fatal(n, err)
 		}

@@ -26,8 +26,8 @@
 //	h hour[4] route[4]              the same, of minutes of more than two days ago; kept for 90 days
 //	t text[4]                       day text
 //	s signal[16]                    0[1] config type traceparent bytes-received
-//	d delivery[16]                  state[1] flags[1] reason[1] route [signal[16]] attempts base due newest-entry [since] [cause[8]]
-//	b delivery[16]                  the body, if it is not the signal's bytes
+//	d delivery[16]                  state[1] flags[1] reason[1] [flags[1]] route [signal[16]] attempts base due newest-entry [since] [cause[8]]
+//	b delivery[16]                  [shape] the body, if it is not the signal's bytes
 //	x signal[16] delivery[16]       a delivery that a reshaped retry added to the signal
 //	q route[4] due[8] delivery[16]  a pending delivery, at the milliseconds it is due
 //	l time[8]                       flags[1] verdict[1] reason[1] delivery[16] [signal[16]] route attempt status

@@ -17,7 +17,7 @@ func TestIDsGrowOverARestart(t *testing.T) {
 		a := Accepted{Signal: Signal{ID: ahead, Type: "lead", Body: []byte("{}")}, Deliveries: []Made{{Route: "crm"}}}
 		r.putAll(a)
 		// A delivery that a retry adds takes an id of the same kind.
-		two := func(Signal, string) ([][]byte, error) { return [][]byte{[]byte("1"), []byte("2")}, nil }
+		two := func(Signal, string) ([]Made, error) { return bodies("1", "2"), nil }
 		if err := r.Retry(ahead.Delivery(1), true, two); err != nil {
 			t.Fatal(err)
 		}

@@ -61,9 +61,9 @@ type putOp struct {
 type made struct {
 	sender *sender
 	signal *Accepted
+	made   *Made
 	id     DeliveryID
 	stored record.Delivery
-	body   []byte // its own, or its signal's
 }
 
 func (p *putOp) Urgent() bool { return true }
@@ -85,9 +85,9 @@ func (p *putOp) Write(b *store.Batch) {
 }
 
 // make writes one new delivery, and its log entry if it is dead from the start.
-func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags byte) made {
+func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags uint16) made {
 	route := b.Route(m.Route)
-	to, body := e.sender(route), s.Body
+	to := e.sender(route)
 	r := record.Delivery{Flags: flags, Route: route.Num, Signal: s.ID}
 	if m.Error != "" {
 		r.State, r.Reason = record.IsDead, Transform
@@ -96,10 +96,9 @@ func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags
 		b.Log(route, &died)
 		r.Last, r.Cause = died.At, b.Fail(route, id, causeOf(&died.Entry))
 	} else {
-		if m.Body != nil && !bytes.Equal(m.Body, s.Body) {
-			r.Flags |= record.OwnBody
-			b.PutBody(id, m.Body)
-			body = m.Body
+		var own record.Body
+		if own, r.Flags = m.stored(s.Body, r.Flags); r.HasBody() {
+			b.PutBody(id, r.Flags, own)
 		}
 		// Where the clock went back, ids are ahead of it.
 		r.Due = min(record.MillisOf(id.Time()), record.MillisOf(e.q.now()))
@@ -108,7 +107,20 @@ func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags
 	}
 	b.PutDelivery(id, &r)
 	b.Made(route, &r)
-	return made{to, s, id, r, body}
+	return made{to, s, m, id, r}
+}
+
+// stored is what is stored of a delivery that was made of a signal, beside the
+// signal's bytes, and the delivery's flags with those that say so.
+func (m *Made) stored(signal []byte, flags uint16) (own record.Body, _ uint16) {
+	flags &^= record.NoBody | record.OwnBody | record.Shaped
+	if m.Body != nil && !bytes.Equal(m.Body, signal) {
+		own.Body, flags = m.Body, flags|record.OwnBody
+	}
+	if m.Shape != "" {
+		own.Shape, flags = m.Shape, flags|record.Shaped
+	}
+	return own, flags
 }
 
 func (p *putOp) Done(err error) {
@@ -129,8 +141,12 @@ func settle(all []made, err error) {
 				l.Forget(m.id)
 				return
 			}
-			l.Offer(lane.Item{Place: p, Size: len(m.body), Load: &pendingDelivery{
-				Delivery: Delivery{ID: m.id, Signal: s.ID, Route: m.sender.route.Name, Type: s.Type, Traceparent: s.Traceparent, Body: m.body},
+			body := m.made.Body
+			if body == nil {
+				body = s.Body
+			}
+			l.Offer(lane.Item{Place: p, Size: len(body) + len(m.made.Shape), Load: &pendingDelivery{
+				Delivery: Delivery{ID: m.id, Signal: s.ID, Route: m.sender.route.Name, Type: s.Type, Traceparent: s.Traceparent, Body: body, Shape: m.made.Shape},
 				stored:   m.stored,
 			}})
 		})

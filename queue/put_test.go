@@ -97,15 +97,24 @@ func TestBodiesComeBackFromDisk(t *testing.T) {
 		r := newRig(t, route("crm"))
 		r.SetPaused("crm", true)
 		raw := []byte{' ', '{', '}', 0, 0xff, '\n'}
-		a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Traceparent: "tp", Body: raw}, Deliveries: []Made{{Route: "crm"}, {Route: "crm", Body: []byte("1 ")}}}
+		a := Accepted{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Traceparent: "tp", Body: raw}, Deliveries: []Made{
+			{Route: "crm"}, {Route: "crm", Body: []byte("1 ")}, {Route: "crm", Shape: "a"}, {Route: "crm", Shape: "b", Body: []byte("1 ")}, {Route: "crm", Shape: "old"},
+		}}
 		r.putAll(a)
+		if err := r.Retry(a.ID.Delivery(5), true, func(Signal, string) ([]Made, error) { return []Made{{Shape: "new", Body: raw}}, nil }); err != nil {
+			t.Fatal(err)
+		}
 		r.restart()
 		r.SetPaused("crm", false)
 		synctest.Wait()
 		shots := r.taken()
 		slices.SortFunc(shots, func(a, b shot) int { return bytes.Compare(a.Delivery.ID[:], b.Delivery.ID[:]) })
-		for i, want := range [][]byte{raw, []byte("1 ")} {
-			if d := shots[i].Delivery; !bytes.Equal(d.Body, want) || d.Traceparent != "tp" || d.Type != "lead" || d.Signal != a.ID || d.ID != a.ID.Delivery(i+1) {
+		for i, want := range [][]byte{raw, []byte("1 "), raw, []byte("1 "), raw} {
+			shape := []string{"", "", "a", "b", "new"}[i]
+			if d := r.detail(a.ID.Delivery(i + 1)); !bytes.Equal(d.Body, want) || d.Shape != shape {
+				t.Errorf("it is shown as %+v", d)
+			}
+			if d := shots[i].Delivery; !bytes.Equal(d.Body, want) || d.Shape != shape || d.Traceparent != "tp" || d.Type != "lead" || d.Signal != a.ID || d.ID != a.ID.Delivery(i+1) {
 				t.Errorf("the courier got %+v", d)
 			}
 		}

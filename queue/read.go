@@ -110,15 +110,11 @@ func (q *Queue) Delivery(id DeliveryID) (d Detail, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.Traceparent, d.SignalBody = s.Traceparent, s.Body
-	switch {
-	case r.Flags&record.OwnBody != 0:
-		if d.Body, err = e.store.Body(id); err != nil {
-			return d, err
-		}
-	case r.Flags&record.NoBody == 0:
-		d.Body = s.Body
+	b, err := e.store.Body(id, &r, &s)
+	if err != nil {
+		return d, err
 	}
+	d.Traceparent, d.SignalBody, d.Body, d.Shape = s.Traceparent, s.Body, b.Body, b.Shape
 	d.Log = []Entry{}
 	err = e.history(r.Last, func(r *store.Entry) bool {
 		if d.Log = append(d.Log, e.entryOf(r)); d.Sent.IsZero() && r.Started != 0 {

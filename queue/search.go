@@ -216,7 +216,9 @@ func (e *engine) bodyHolds(w *walk, id DeliveryID, r *record.Delivery, text []by
 	s, err := e.store.Signal(r.Signal)
 	body := s.Body
 	if err == nil && r.Flags&record.OwnBody != 0 && !jsonHolds(body, text) {
-		body, err = e.store.Body(id)
+		var b record.Body
+		b, err = e.store.Body(id, r, &s)
+		body = b.Body
 	}
 	w.seen += bodyCost + (len(s.Body)+len(body))/bytesCost
 	if errors.Is(err, ErrNotFound) {

@@ -230,11 +230,13 @@ func (s *sender) load(id DeliveryID) (*pendingDelivery, error) {
 		return nil, err
 	}
 	d := &pendingDelivery{
-		Delivery: Delivery{ID: id, Signal: r.Signal, Route: s.route.Name, Type: sig.Type, Traceparent: sig.Traceparent, Body: sig.Body},
+		Delivery: Delivery{ID: id, Signal: r.Signal, Route: s.route.Name, Type: sig.Type, Traceparent: sig.Traceparent},
 		stored:   r,
 	}
-	if r.Flags&record.OwnBody != 0 && r.Flags&record.GivenUp == 0 {
-		d.Body, err = s.e.store.Body(id)
+	if r.Flags&record.GivenUp == 0 {
+		var b record.Body
+		b, err = s.e.store.Body(id, &r, &sig)
+		d.Body, d.Shape = b.Body, b.Shape
 	}
 	return d, err
 }

@@ -92,7 +92,8 @@ type Note struct {
 type Made struct {
 	Route string
 	Body  []byte // nil: the signal's own bytes
-	Error string // not empty: the expression failed with this, the delivery is dead, reason transform
+	Shape string // what else of the request was made now, opaque here; "": nothing
+	Error string // not empty: an expression failed with this, the delivery is dead, reason transform
 }
 
 // A Delivery is what a courier is handed.
@@ -103,6 +104,7 @@ type Delivery struct {
 	Type        string // signal_type
 	Traceparent string
 	Body        []byte // must not be changed
+	Shape       string // as Made has it
 	// Step is the attempt's number in the route's schedule, from 1: lower than
 	// that of the attempt when the delivery was retried by hand.
 	Step int
@@ -195,6 +197,7 @@ type Detail struct {
 	Info
 	Traceparent string
 	Body        []byte  // nil if the expression failed
+	Shape       string  // as Made has it
 	SignalBody  []byte  // as received
 	Log         []Entry // oldest first
 	// Request is the template of the request that was sent last, "" if none is
@@ -269,11 +272,11 @@ type Filter struct {
 	After    string        // a page's next; ignored by RetryAll and DiscardAll
 }
 
-// Reshape makes the bodies of a stored signal anew, as the config of today
-// has it, for one route. No body: the signal does not pass any more. An error
+// Reshape makes the deliveries of a stored signal anew, as the config of today
+// has it, for one route. None: the signal does not pass any more. An error
 // makes the delivery dead, reason transform, with its text in the log, unless
 // it wraps ErrUnavailable: then the delivery is left as it is, and the retry fails.
-type Reshape func(s Signal, route string) ([][]byte, error)
+type Reshape func(s Signal, route string) ([]Made, error)
 
 // Status is what the queue knows of itself.
 type Status struct {

@@ -40,6 +40,7 @@ type goldenDelivery struct {
 	Info
 	Traceparent string
 	Body        string
+	Shape       string    `json:",omitempty"`
 	Config      string    `json:",omitempty"` // of the signal
 	Request     string    `json:",omitempty"`
 	Sent        time.Time `json:",omitzero"`
@@ -61,7 +62,7 @@ func (r *rig) golden(now time.Time) golden {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		g.Deliveries = append(g.Deliveries, goldenDelivery{i, d.Traceparent, string(d.Body), s.Config, d.Request, d.Sent})
+		g.Deliveries = append(g.Deliveries, goldenDelivery{i, d.Traceparent, string(d.Body), d.Shape, s.Config, d.Request, d.Sent})
 		g.Signals[d.Signal.String()] = string(d.SignalBody)
 	}
 	g.Log = r.entries(LogFilter{Limit: 100})
@@ -116,6 +117,7 @@ func makeGolden(t *testing.T) {
 		Deliveries: []Made{
 			{Route: "works"}, {Route: "fails", Body: []byte(`{"its":"own"}`)}, {Route: "gives-up"}, {Route: "gone"},
 			{Route: "paused"}, {Route: "works", Error: "the expression failed"}, {Route: "works", Body: []byte("null")},
+			{Route: "paused", Shape: "shaped"}, {Route: "works", Shape: "shaped", Body: []byte("1")},
 		},
 	}
 	if err := r.Put([]Accepted{first}, claim, []byte("the answer")); err != nil {
@@ -130,8 +132,8 @@ func makeGolden(t *testing.T) {
 	if n, err := r.DiscardAll(t.Context(), Filter{Signal: second, Route: "paused"}, false); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	n, err := r.RetryAll(t.Context(), Filter{State: StateDead, Reason: Transform}, true, func(Signal, string) ([][]byte, error) {
-		return [][]byte{[]byte(`"reshaped"`), []byte(`"one more"`)}, nil
+	n, err := r.RetryAll(t.Context(), Filter{State: StateDead, Reason: Transform}, true, func(Signal, string) ([]Made, error) {
+		return bodies(`"reshaped"`, `"one more"`), nil
 	}, false)
 	if n != 1 || err != nil {
 		t.Fatal(n, err)

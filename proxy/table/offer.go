@@ -154,9 +154,9 @@ func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pa
 	return pass, bodies, err
 }
 
-// Reshape makes the bodies of a stored signal as the table has it today, for
+// Reshape makes the deliveries of a stored signal as the table has it today, for
 // one route: it is a queue.Reshape. signal_types count as for a new signal.
-func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
+func (t *Table) Reshape(s queue.Signal, name string) ([]queue.Made, error) {
 	r := t.Route(name)
 	if r == nil {
 		return nil, fmt.Errorf("route %q is not in the config", name)
@@ -168,6 +168,6 @@ func (t *Table) Reshape(s queue.Signal, name string) ([][]byte, error) {
 	defer in.close()
 	use := transform.NewSession(context.Background(), transform.ForSignals)
 	defer use.Close()
-	_, bodies, err := r.run(use, r.pair, in)
-	return bodies, err
+	made, _, err := r.offer(use, nil, in)
+	return made, err
 }

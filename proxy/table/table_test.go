@@ -152,10 +152,12 @@ func TestReshape(t *testing.T) {
 		"gone":   "error",
 	}
 	for name, want := range tests {
-		bodies, err := table.Reshape(queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}, name)
+		made, err := table.Reshape(queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}, name)
 		var got []string
-		for _, b := range bodies {
-			got = append(got, string(b))
+		for _, m := range made {
+			if got = append(got, string(m.Body)); m.Error != "" {
+				got = []string{"error"}
+			}
 		}
 		if err != nil {
 			got = append(got, "error")

@@ -16,8 +16,9 @@ import (
 // Format is the layout that package queue draws. A store of a later format is
 // refused, one of an earlier format is brought up to date when it is opened.
 // Format 1 has no newest attempt in the c keys, format 2 does not count there
-// what was discarded, format 3 has no texts, no statistics and less of each attempt.
-const Format = 4
+// what was discarded, format 3 has no texts, no statistics and less of each attempt, format 4 has
+// of a request only the body.
+const Format = 5
 
 // ErrDamaged is behind the error of every key and value that does not parse.
 var ErrDamaged = errors.New("damaged record")
@@ -146,7 +147,7 @@ func SignalKey(b []byte, id SignalID) []byte { return append(append(b, SignalPre
 // DeliveryKey leads to a [Delivery].
 func DeliveryKey(b []byte, id DeliveryID) []byte { return append(append(b, DeliveryPrefix), id[:]...) }
 
-// BodyKey leads to a delivery's body, if that is not the signal's.
+// BodyKey leads to a delivery's [Body], if it has one of its own.
 func BodyKey(b []byte, id DeliveryID) []byte { return append(append(b, BodyPrefix), id[:]...) }
 
 // ParseID is the id in a key of SignalKey, DeliveryKey or BodyKey.

@@ -63,10 +63,21 @@ func TestRecordsComeBack(t *testing.T) {
 		{Signal: near},
 		{State: IsDead, Flags: OwnBody | OwnSignal, Route: math.MaxUint32, Signal: far, Attempts: 12, Base: 10, Reason: Discarded, Last: math.MaxInt64},
 		{State: IsPending, Flags: NoBody, Route: 1, Signal: near, Due: math.MaxInt64, Cause: math.MaxUint64},
+		{Flags: OwnBody | Shaped, Signal: near},
 	} {
 		if got, err := ParseDelivery(own, want.Append(nil)); err != nil || got != want {
 			t.Errorf("%+v came back as %+v, %v", want, got, err)
 		}
+	}
+	for flags, want := range map[uint16]Body{
+		OwnBody: {Body: []byte("{}")}, Shaped: {Shape: "shape", Body: []byte{}}, OwnBody | Shaped | Revived: {Shape: "s", Body: []byte("b")},
+	} {
+		if got, err := ParseBody(want.Append(nil, flags), flags); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v came back as %+v, %v", want, got, err)
+		}
+	}
+	if _, err := ParseBody(Body{Shape: "s", Body: []byte("b")}.Append(nil, Shaped), Shaped); err == nil {
+		t.Error("a body behind the shape of a delivery that has none is read")
 	}
 	for _, want := range []Entry{
 		{Delivery: own, Signal: near, Verdict: Delivered},

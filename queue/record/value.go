@@ -88,12 +88,14 @@ const (
 	GivenUp               // it was discarded while an attempt was under way, which is the last
 	Tallied               // it is in Counts.Discarded; an older version did not count those
 	caused                // stored only: it has a cause
+	further               // stored only: the flags below are in a byte of their own
+	Shaped                // more of the request than its body was made when the signal came: it begins the body's value
 )
 
 // A Delivery is the value of a delivery's key: all about it that changes.
 type Delivery struct {
 	State    State
-	Flags    byte
+	Flags    uint16
 	Route    RouteNum
 	Signal   SignalID // stored only with OwnSignal
 	Attempts int      // charged since the delivery was made
@@ -107,11 +109,17 @@ type Delivery struct {
 
 // Append appends the value to b.
 func (r *Delivery) Append(b []byte) []byte {
-	flags := r.Flags &^ caused
+	flags := r.Flags &^ (caused | further)
 	if r.Cause != 0 {
 		flags |= caused
 	}
-	b = append(b, byte(r.State), flags, index(reasons, r.Reason))
+	if flags>>8 != 0 {
+		flags |= further
+	}
+	b = append(b, byte(r.State), byte(flags), index(reasons, r.Reason))
+	if flags&further != 0 {
+		b = append(b, byte(flags>>8))
+	}
 	b = binary.AppendUvarint(b, uint64(r.Route))
 	if r.Flags&OwnSignal != 0 {
 		b = append(b, r.Signal[:]...)
@@ -132,7 +140,12 @@ func (r *Delivery) Append(b []byte) []byte {
 // ParseDelivery parses the value of the delivery with the id.
 func ParseDelivery(id DeliveryID, v []byte) (r Delivery, err error) {
 	p := parser{b: v}
-	r.State, r.Flags, r.Reason = State(p.byte()), p.byte(), pick(&p, reasons)
+	r.State, r.Flags, r.Reason = State(p.byte()), uint16(p.byte()), pick(&p, reasons)
+	if r.Flags&further != 0 {
+		high := p.byte()
+		r.Flags = r.Flags&^further | uint16(high)<<8
+		p.bad = p.bad || high == 0
+	}
 	r.Route = RouteNum(p.uvarint(math.MaxUint32))
 	r.Signal = id.Signal()
 	if r.Flags&OwnSignal != 0 {
@@ -155,6 +168,36 @@ func ParseDelivery(id DeliveryID, v []byte) (r Delivery, err error) {
 		p.bad = true
 	}
 	return r, p.err("delivery")
+}
+
+// HasBody is whether the delivery has a body's key.
+func (r *Delivery) HasBody() bool { return r.Flags&(OwnBody|Shaped) != 0 }
+
+// A Body is the value of a body's key.
+type Body struct {
+	Shape string // stored only with Shaped
+	Body  []byte // empty without OwnBody: it is the signal's
+}
+
+// Append appends the value, of a delivery with the flags, to b.
+func (r Body) Append(b []byte, flags uint16) []byte {
+	if flags&Shaped != 0 {
+		b = appendString(b, r.Shape)
+	}
+	return append(b, r.Body...)
+}
+
+// ParseBody keeps no reference to v.
+func ParseBody(v []byte, flags uint16) (r Body, err error) {
+	p := parser{b: v}
+	if flags&Shaped != 0 {
+		r.Shape = p.string()
+	}
+	r.Body = p.rest()
+	if flags&OwnBody == 0 && len(r.Body) > 0 {
+		p.bad = true
+	}
+	return r, p.err("body")
 }
 
 // Counts are a route's running totals. They are written in the batch of every change.

@@ -84,10 +84,10 @@ func (b *Batch) PutDelivery(id record.DeliveryID, r *record.Delivery) {
 	b.Set(b.k, b.v)
 }
 
-// PutBody writes the body of a delivery, if it is not the signal's.
-func (b *Batch) PutBody(id record.DeliveryID, body []byte) {
-	b.k = record.BodyKey(b.k[:0], id)
-	b.Set(b.k, body)
+// PutBody writes what a delivery with the flags has of its own.
+func (b *Batch) PutBody(id record.DeliveryID, flags uint16, body record.Body) {
+	b.k, b.v = record.BodyKey(b.k[:0], id), body.Append(b.v[:0], flags)
+	b.Set(b.k, b.v)
 }
 
 // PutExtra says that a retry added the delivery to the signal.

@@ -183,7 +183,7 @@ func (c *checker) delivery(k, v []byte) error {
 	pending := d.State == record.IsPending
 	for what, amiss := range map[string]bool{
 		"its signal is missing":           !c.has(record.SignalKey(nil, d.Signal)),
-		"its body is missing":             d.Flags&record.OwnBody != 0 && !c.has(record.BodyKey(nil, id)),
+		"its body is missing":             d.HasBody() && !c.has(record.BodyKey(nil, id)),
 		"its signal does not know of it":  d.Flags&record.OwnSignal != 0 && !c.has(record.ExtraKey(nil, d.Signal, id)),
 		"it is pending, and never due":    pending && !c.has(record.DueKey(nil, d.Route, d.Due, id)),
 		"it is due before the low mark":   pending && d.Due < r.counts.Low,
@@ -197,10 +197,14 @@ func (c *checker) delivery(k, v []byte) error {
 	return c.leadsTo(d.Last, id)
 }
 
-func (c *checker) body(k, _ []byte) error {
+func (c *checker) body(k, v []byte) error {
 	id, err := record.ParseID(k)
-	if err == nil {
-		_, err = c.Delivery(id)
+	if err != nil {
+		return err
+	}
+	d, err := c.Delivery(id)
+	if err == nil && d.HasBody() {
+		_, err = record.ParseBody(v, d.Flags)
 	}
 	return err
 }

@@ -127,10 +127,17 @@ func (s *Store) Signal(id record.SignalID) (record.Signal, error) {
 	return r, s.of("signal", id, err)
 }
 
-// Body reads the body that a delivery has of its own. The error wraps ErrNotFound if there is none.
-func (s *Store) Body(id record.DeliveryID) ([]byte, error) {
-	b, err := find(s, record.BodyKey(nil, id), func(v []byte) ([]byte, error) { return v, nil })
-	return b, s.of("body of delivery", id, err)
+// Body is the body of a delivery, and what else was made of its request: sig is
+// its signal, whose body it may be. There is no body if the expression failed.
+func (s *Store) Body(id record.DeliveryID, d *record.Delivery, sig *record.Signal) (b record.Body, err error) {
+	if d.HasBody() {
+		b, err = find(s, record.BodyKey(nil, id), func(v []byte) (record.Body, error) { return record.ParseBody(v, d.Flags) })
+		err = s.of("body of delivery", id, err)
+	}
+	if d.Flags&(record.OwnBody|record.NoBody) == 0 {
+		b.Body = sig.Body
+	}
+	return b, err
 }
 
 // of says in the error what it is about.

@@ -378,7 +378,9 @@ func TestCheckProves(t *testing.T) {
 		"due when done":    func(b *Batch, r *Route, _, done record.SignalID) { b.AddDue(r, at, done.Delivery(1)) },
 		"no signal":        func(b *Batch, _ *Route, waits, _ record.SignalID) { b.Delete(record.SignalKey(nil, waits)) },
 		"no body":          func(b *Batch, _ *Route, waits, _ record.SignalID) { b.Delete(record.BodyKey(nil, waits.Delivery(1))) },
-		"a body too many":  func(b *Batch, _ *Route, waits, _ record.SignalID) { b.PutBody(waits.Delivery(2), nil) },
+		"a body too many": func(b *Batch, _ *Route, waits, _ record.SignalID) {
+			b.PutBody(waits.Delivery(2), record.OwnBody, record.Body{})
+		},
 		"an extra of none": func(b *Batch, _ *Route, waits, _ record.SignalID) { b.PutExtra(waits, waits.Delivery(2)) },
 		"counts":           func(b *Batch, r *Route, _, _ record.SignalID) { b.Made(r, &record.Delivery{State: record.IsDead}) },
 		"unaccounted": func(b *Batch, r *Route, _, _ record.SignalID) {
@@ -414,7 +416,7 @@ func TestCheckProves(t *testing.T) {
 			r := b.Route("a")
 			b.PutSignal(waits, record.Signal{Type: "lead"})
 			d := record.Delivery{Flags: record.OwnBody, Route: r.Num, Signal: waits, Due: at}
-			b.PutBody(waits.Delivery(1), []byte("1"))
+			b.PutBody(waits.Delivery(1), d.Flags, record.Body{Body: []byte("1")})
 			b.AddDue(r, at, waits.Delivery(1))
 			b.PutDelivery(waits.Delivery(1), &d)
 			b.Made(r, &d)
