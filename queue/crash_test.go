@@ -325,7 +325,7 @@ func reshapeTest(s Signal, route string) ([]Made, error) {
 	case 2:
 		return bodies("reshaped for " + route), nil
 	}
-	return bodies("reshaped for " + route, "and one more"), nil
+	return bodies("reshaped for "+route, "and one more"), nil
 }
 
 // A cut is what a power cut would leave, and when it was.
