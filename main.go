@@ -27,6 +27,7 @@ import (
 	"signalpost/proxy"
 	"signalpost/proxy/cli"
 	"signalpost/proxy/config"
+	"signalpost/proxy/system"
 	"signalpost/proxy/term"
 )
 
@@ -80,7 +81,7 @@ func run(c *cobra.Command) error {
 	// Whoever reads what it says may stall, or go away; it lives, and ends, all the same.
 	signal.Ignore(syscall.SIGPIPE)
 	tune()
-	syscall.Umask(0o077) // what is stored is for nobody else, also where the folder is somebody else's
+	system.Umask(0o077) // what is stored is for nobody else, also where the folder is somebody else's
 	// net/http tells the standard logger what receivers send unasked, unmasked.
 	stdlog.SetOutput(io.Discard)
 

@@ -4,8 +4,9 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
+
+	"signalpost/proxy/system"
 )
 
 // maxConns is how many connections are open at once, unless half of the files
@@ -13,11 +14,11 @@ import (
 const maxConns = 1000
 
 func connsAllowed() int {
-	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+	files, limited := system.MostFiles()
+	if !limited {
 		return maxConns
 	}
-	return max(int(min(maxConns, files.Cur/2)), 1)
+	return max(int(min(maxConns, files/2)), 1)
 }
 
 // A connLimit is a listener with a bound to the connections that are open. A

@@ -17,6 +17,7 @@ import (
 	"signalpost/proxy/front"
 	"signalpost/proxy/h1"
 	"signalpost/proxy/ingest"
+	"signalpost/proxy/system"
 )
 
 // grace is how long a stop waits for attempts under way; what is not done
@@ -172,7 +173,7 @@ func listen(addr string) (l net.Listener, err error) {
 	path, unix := strings.CutPrefix(addr, "unix:")
 	if !unix {
 		l, err = net.Listen("tcp", addr)
-		if errors.Is(err, syscall.EADDRINUSE) {
+		if system.Is(err, syscall.EADDRINUSE) {
 			err = fmt.Errorf("%w: %w", inUse, err)
 		}
 		return l, err
@@ -190,7 +191,7 @@ func listen(addr string) (l net.Listener, err error) {
 		}
 	}
 	// The mask, which is the whole process's, keeps others out from the first moment on.
-	defer syscall.Umask(syscall.Umask(0o177))
+	defer system.Umask(system.Umask(0o177))
 	return net.Listen("unix", path)
 }
 

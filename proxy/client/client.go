@@ -23,6 +23,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
+	"signalpost/proxy/system"
 	"signalpost/queue"
 )
 
@@ -264,7 +265,7 @@ func (c *Client) unreachable(err error) error {
 		return context.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the sidecar at %s says nothing: it hangs, or its machine does", c.shown)
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
+	case system.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("no sidecar answers at %s: is it running? Start it with signalpost run, or name another with --server or --config", c.shown)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s: %w: only the sidecar's own user may connect", c.shown, err)

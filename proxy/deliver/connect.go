@@ -17,6 +17,7 @@ import (
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/h1"
+	"signalpost/proxy/system"
 	"signalpost/queue"
 )
 
@@ -101,12 +102,12 @@ func (h holding) RoundTrip(req *http.Request) (*http.Response, error) {
 // that the process may open: clients, the store and the config need some, too.
 // The system gives the lowest number that is free.
 func leaveFiles(c syscall.RawConn) (err error) {
-	var files syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil {
+	files, limited := system.MostFiles()
+	if !limited {
 		return nil
 	}
 	if lost := c.Control(func(fd uintptr) {
-		if uint64(fd) >= files.Cur-min(files.Cur/8, 128) {
+		if uint64(fd) >= files-min(files/8, 128) {
 			err = syscall.EMFILE
 		}
 	}); lost != nil {

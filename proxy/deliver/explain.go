@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"signalpost/proxy/h1"
+	"signalpost/proxy/system"
 	"signalpost/queue"
 )
 
@@ -46,7 +47,7 @@ const resolverRefresh = 6 * time.Second
 func shortage(err error) error {
 	dns, inDNS := errors.AsType[*net.DNSError](err)
 	for _, s := range shortages {
-		if errors.Is(err, s.errno) && !(s.errno == syscall.EADDRNOTAVAIL && unusable(err)) || inDNS && hides(dns, s.errno) {
+		if system.Is(err, s.errno) && !(s.errno == syscall.EADDRNOTAVAIL && unusable(err)) || inDNS && hides(dns, s.errno) {
 			now := time.Now()
 			lastShortage.Store(&now)
 			return fmt.Errorf("%w: %w: %s", queue.ErrShortage, s.errno, s.advice)
@@ -70,7 +71,7 @@ func unusable(err error) bool {
 	if err == nil {
 		c.Close()
 	}
-	return errors.Is(err, syscall.EADDRNOTAVAIL)
+	return system.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 // explain says in the outcome why there was no answer, in class and a few words,
@@ -112,7 +113,7 @@ func (e *Endpoint) reason(s seen, err error) (queue.Class, string) {
 		return queue.ClassTLS, text
 	}
 	for _, f := range failures {
-		if !errors.Is(err, f.err) {
+		if !system.Is(err, f.err) {
 			continue
 		}
 		text := cmp.Or(f.text, err.Error())
@@ -171,7 +172,7 @@ func (e *Endpoint) tlsReason(s seen, err error) string {
 		reason     = alert
 	)
 	// The end of the connection may overtake the alert.
-	closed := func(end error) bool { return errors.Is(err, end) }
+	closed := func(end error) bool { return system.Is(err, end) }
 	if reason == "" && slices.ContainsFunc([]error{io.EOF, h1.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}, closed) {
 		reason = "connection closed"
 	}

@@ -62,7 +62,7 @@ func (t *Transport) newConn(g *generation, nc net.Conn) (*conn, error) {
 	c.abort = func() { nc.SetDeadline(longAgo) }
 	var b [1]byte
 	c.peek = func(fd uintptr) {
-		c.peeked, _, c.peekErr = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		c.peeked, c.peekErr = peek(fd, b[:])
 	}
 	return c, nil
 }
@@ -159,7 +159,7 @@ func (c *conn) answer(request []byte, req *http.Request, trace *httptrace.Client
 
 // closedByPeer reports whether the other side ended the connection.
 func closedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, errReset) || errors.Is(err, errEnded)
 }
 
 // plainAnswer reads the head of an answer whose body has a length, if it has

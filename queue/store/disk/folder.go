@@ -69,7 +69,7 @@ func (f *Folder) hold() (err error) {
 	if f.held, err = os.Open(f.Path); err != nil {
 		return fmt.Errorf("store %s: cannot be opened: %w", f.Path, err)
 	}
-	if err = syscall.Flock(int(f.held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+	if err = lock(f.held); errors.Is(err, errLocked) {
 		return openElsewhere(f.Path, err)
 	}
 	return nil
@@ -112,17 +112,6 @@ func (f *Folder) Unlocked() error {
 		return fmt.Errorf("store %s: its file LOCK has been removed, so another process may have it open: see that none has, and restart signalpost", f.Path)
 	}
 	return nil // or it is not known
-}
-
-// sameFile tells whether two are of one file, as far as the file system
-// numbers files. a may be nil: then it is not known.
-func sameFile(a, b os.FileInfo) bool {
-	if a == nil {
-		return true
-	}
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, also := b.Sys().(*syscall.Stat_t)
-	return !ok || !also || x.Ino == y.Ino && x.Dev == y.Dev
 }
 
 // A Call notices that a call, made again and again by one goroutine, does not return.
