@@ -43,6 +43,7 @@ type decoder struct {
 type field struct {
 	read     func(d *decoder, key string, v *value)
 	keys     schema // of a table; such a table of a route takes from [defaults] the keys it lacks
+	def      any    // what it is without the key; nil: nothing
 	jq       bool   // it is an expression, in which $name is a variable
 	required string // why it cannot be left out; "": it can
 }
@@ -56,7 +57,7 @@ type parser[T any] func(d *decoder, key string, v *value) (T, bool)
 // into is a field that goes where dst points, which has def without the key.
 func into[T any](dst *T, def T, parse parser[T]) field {
 	*dst = def
-	return field{read: func(d *decoder, key string, v *value) {
+	return field{def: def, read: func(d *decoder, key string, v *value) {
 		if x, ok := parse(d, key, v); ok {
 			*dst = x
 		}

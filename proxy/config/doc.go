@@ -21,6 +21,7 @@
 // text was meant to be.
 //
 // To add a key, add a field and a line to config.go and an entry to
-// config.example.toml; what it may be is a parser in values.go, what holds between
+// config.example.toml, and write its page anew: go test ./proxy/config -run
+// TestReference -update. What it may be is a parser in values.go, what holds between
 // it and others is in route.go.
 package config

@@ -6,11 +6,15 @@ package docs
 import (
 	"embed"
 	"io/fs"
+	"regexp"
 	"strings"
 )
 
 //go:embed *.md
 var pages embed.FS
+
+// marks are the lines that say which part of a page is made from the code, and how.
+var marks = regexp.MustCompile(`(?m)^<!-- .* -->\n`)
 
 // A Topic is a page: its name without .md, what it is about in a few words, and its text in Markdown.
 type Topic struct{ Name, About, Text string }
@@ -25,7 +29,7 @@ func Topics() (all []Topic) {
 		}
 		title, _, _ := strings.Cut(string(text), "\n")
 		_, about, _ := strings.Cut(title, ": ")
-		all = append(all, Topic{strings.TrimSuffix(e.Name(), ".md"), about, string(text)})
+		all = append(all, Topic{strings.TrimSuffix(e.Name(), ".md"), about, marks.ReplaceAllString(string(text), "")})
 	}
 	if err != nil {
 		panic("docs: " + err.Error()) // they are in the binary; every test meets this
