@@ -151,6 +151,44 @@ func TestAnswersHaveABound(t *testing.T) {
 	}
 }
 
+// Of many tries at once only so many are under way; the rest is refused, and the sidecar accepts.
+func TestTriesHaveABound(t *testing.T) {
+	var routes []string
+	for i := range 600 { // a try of all of them takes a minute
+		routes = append(routes, fmt.Sprintf("r%d\nwhere = 'def f: f; f'\nsignal_types = ['endless']", i))
+	}
+	r := run(t, routesOf(append(routes, "a")...))
+	ctx, leave := context.WithCancel(t.Context())
+	const clients, atOnce = 12, 8
+	answers := make(chan string, clients)
+	for range clients {
+		go func() {
+			request, _ := http.NewRequestWithContext(ctx, "POST", "http://"+r.addr+"/try", strings.NewReader(`{"signal":{"signal_type":"endless"}}`))
+			request.Header.Set("Content-Type", "application/json")
+			resp, err := http.DefaultClient.Do(request)
+			if err != nil {
+				answers <- ""
+				return
+			}
+			defer resp.Body.Close()
+			body, _ := io.ReadAll(resp.Body)
+			answers <- resp.Status + string(body)
+		}()
+	}
+	for range clients - atOnce {
+		if a := <-answers; !strings.HasPrefix(a, "503") || !strings.Contains(a, "the memory for requests is used up") {
+			t.Errorf("a try too many got %s", a)
+		}
+	}
+	r.send()
+	leave()
+	for range atOnce {
+		if a := <-answers; a != "" {
+			t.Errorf("a try under way got %s when its client left", a)
+		}
+	}
+}
+
 // A try ends when its client has left: it would take a minute.
 func TestTryEndsWithItsClient(t *testing.T) {
 	var routes []string
