@@ -1,0 +1,56 @@
+package natstest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// TestCluster: what is acknowledged outlives a killed node and its disk, and a
+// node that is cut off is not reached.
+func TestCluster(t *testing.T) {
+	c := Start(t, 3)
+	nc, err := nats.Connect(c.Nodes[0].URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, _ := jetstream.New(nc)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, "s", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	c.Nodes[0].Cut()
+	if direct, err := nats.Connect(c.Nodes[0].URL(), nats.MaxReconnects(0)); err == nil {
+		direct.Close()
+		t.Error("a node that is cut off answers")
+	}
+	c.Nodes[1].Kill()
+	c.Nodes[1].Wipe()
+	for {
+		s, err := js.Stream(ctx, "S")
+		if err == nil {
+			var m *jetstream.RawStreamMsg
+			if m, err = s.GetMsg(ctx, 1); err == nil && string(m.Data) != "kept" {
+				t.Errorf("read %q", m.Data)
+			}
+		}
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	c.Nodes[1].Start()
+	c.Nodes[0].Mend()
+	c.Ready()
+}
