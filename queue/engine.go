@@ -44,9 +44,13 @@ type engine struct {
 func (q *Queue) newEngine() (*engine, error) {
 	e := &engine{q: q, memory: lane.Memory{Most: handoffBytes}, workers: workers{jobs: make(chan job)}}
 	e.attempts, e.cancel = context.WithCancel(context.Background())
-	var err error
+	log, err := q.openFolder()
+	if err != nil {
+		e.cancel()
+		return nil, err
+	}
 	e.store, err = store.Open(q.folder, store.Options{
-		Log: q.log, Now: q.now, LowEvery: lowEvery, Prompt: q.o.prompt,
+		Log: q.log, Journal: log, Now: q.now, LowEvery: lowEvery, Prompt: q.o.prompt,
 		Low:    func(r *store.Route) record.Millis { return e.sender(r).low() },
 		Logged: e.observe, Grown: e.wakeFollowers, TooOld: e.endTooOld,
 	})

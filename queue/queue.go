@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,8 @@ import (
 type Queue struct {
 	o      Options
 	log    *slog.Logger
-	folder *disk.Folder
+	fs     store.FS
+	folder *disk.Folder // of the engine; nil: none is open
 
 	engine atomic.Pointer[engine]
 
@@ -51,12 +53,10 @@ func open(o Options, fs store.FS) (_ *Queue, err error) {
 	if q.o.clock == nil {
 		q.o.clock = func(t time.Time) time.Time { return t }
 	}
-	if q.folder, err = disk.Open(o.Path, fs); err != nil {
-		return nil, err
-	}
+	q.fs = fs
 	e, err := q.newEngine()
 	if err != nil {
-		return nil, errors.Join(err, q.folder.Close())
+		return nil, errors.Join(err, q.closeFolder())
 	}
 	newest := e.store.LastSignal()
 	q.ids.Above(newest)
@@ -71,6 +71,34 @@ func open(o Options, fs store.FS) (_ *Queue, err error) {
 	q.wg.Go(func() { q.reopenFailed(ctx) })
 	q.wg.Go(func() { q.watchClock(ctx) })
 	return q, nil
+}
+
+// openFolder opens the folder of the store, which that of a log may change, and
+// returns the log; nil: it has none.
+func (q *Queue) openFolder() (l Log, err error) {
+	path := q.o.Path
+	if q.o.Journal != nil {
+		if path, l, err = q.o.Journal(); err != nil {
+			return nil, err
+		}
+	}
+	if q.folder != nil && q.folder.Path == path {
+		return l, nil
+	}
+	if err := q.closeFolder(); err != nil {
+		return nil, err
+	}
+	q.folder, err = disk.Open(path, q.fs)
+	return l, err
+}
+
+func (q *Queue) closeFolder() error {
+	if q.folder == nil {
+		return nil
+	}
+	f := q.folder
+	q.folder = nil
+	return f.Close()
 }
 
 // now is what the clock on the wall shows. It may be set; durations are of time.Now.
@@ -129,7 +157,7 @@ func (q *Queue) Close(ctx context.Context) error {
 	func() { q.mu.Lock(); defer q.mu.Unlock() }() // a Configure under way ends first
 	q.stop()
 	q.wg.Wait()
-	return errors.Join(q.engine.Load().close(ctx), q.folder.Close())
+	return errors.Join(q.engine.Load().close(ctx), q.closeFolder())
 }
 
 // reopenFailed opens the store anew when it has failed, until ctx ends: what
@@ -160,7 +188,9 @@ func (q *Queue) reopenFailed(ctx context.Context) {
 		wait = min(wait*2, lastReopen)
 		err := q.reopen()
 		opened = time.Now()
-		if err == nil {
+		if errors.Is(err, ErrDeposed) {
+			return
+		} else if err == nil {
 			q.log.Info("the store is open again")
 		} else if text := err.Error(); text != said {
 			said = text
@@ -196,6 +226,24 @@ func (q *Queue) reopen() error {
 
 // NewSignalID makes the id of a signal about to be put: greater than all before.
 func (q *Queue) NewSignalID() SignalID { return q.ids.Next(q.now()) }
+
+// Empty is whether nothing that was accepted is left, nor any history of it.
+func (q *Queue) Empty() bool { return q.engine.Load().store.Empty() }
+
+// Snapshot hands over the files of the store as it is at some record of its log,
+// and the record's position. The files go when save returns.
+func (q *Queue) Snapshot(save func(position uint64, files []File) error) error {
+	return q.engine.Load().store.Snapshot(save)
+}
+
+// Lock makes the folder if it is missing, and locks it against other processes.
+func Lock(path string) (io.Closer, error) {
+	f, err := disk.Open(path, store.DefaultFS)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
 
 // Ready is nil if a Put would be answered; else it wraps ErrUnavailable or
 // ErrClosed and says why.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"signalpost/queue/record"
 	"signalpost/queue/store"
 )
 
@@ -27,9 +28,22 @@ var (
 	ErrTooMuch = errors.New("too much for one answer")
 	// ErrClosed: the queue is closed.
 	ErrClosed = store.ErrClosed
+	// ErrDeposed: another sidecar has the queue's log.
+	ErrDeposed = store.ErrDeposed
+	// ErrStale: a log lacks what a view needs to go on from where it stands.
+	ErrStale = store.ErrStale
 	// ErrShortage: the machine lacks what an attempt takes: files, ports, memory. A Courier wraps it.
 	ErrShortage = errors.New("no attempt can be made")
 )
+
+// A Log is where a queue's records go, if not to a disk of its own.
+type Log = store.Log
+
+// A File is one of a snapshot.
+type File = store.File
+
+// Format is the layout of the store, and of what a Log's records change.
+const Format = record.Format
 
 // Options are what a queue is opened with. Path and Courier are needed.
 type Options struct {
@@ -45,6 +59,10 @@ type Options struct {
 	Observe func([]Entry)
 	// Limits hold until the first Configure.
 	Limits Limits
+	// Journal, unless nil, is asked for the log, and the folder of the view of it,
+	// each time the store is opened, also anew after a failure; Path is not used then.
+	// An error that wraps ErrDeposed ends the queue's life: it is to be closed.
+	Journal func() (path string, log Log, err error)
 
 	clock  func(time.Time) time.Time // what the clock on the wall shows then; nil: that. Tests set it
 	prompt bool                      // outcomes do not wait to share an fsync. Tests set it

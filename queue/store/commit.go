@@ -206,12 +206,10 @@ func (s *Store) guarded(write func() error) (err error) {
 func (s *Store) finish() {
 	for g := range s.groups {
 		if g.err == nil && !g.empty {
-			s.syncs.Begin()
 			if err := s.end(g.batch); err != nil {
-				g.err = fmt.Errorf("store: sync: %w", err)
+				g.err = fmt.Errorf("store: %w", err)
 				s.Fail(g.err)
 			}
-			s.syncs.End()
 		}
 		if g.err == nil {
 			g.err = s.Err()

@@ -2,14 +2,19 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"signalpost/queue/record"
+	"signalpost/queue/store/disk"
 )
 
 // A Log makes records durable, in order, for one store: each is what a batch
 // changes, as Pebble writes it (pebble.Batch.Repr). With one the database is
-// but a view of it, written without fsyncs: lost, it is made again from the records.
+// but a view of it, written without fsyncs: lost, or damaged, it is made again from the records.
 //
 // The store appends one record at a time, and the next batch gathers
 // meanwhile. An implementation has to see to it that a record whose fate it does
@@ -17,13 +22,26 @@ import (
 // may be there already, and that nobody else appends in between.
 type Log interface {
 	// Append makes the record durable, behind all before it, and returns its
-	// position: greater than all before. After an error the store fails, is opened
-	// anew, and reads from the log whether the record is there.
+	// position: greater than all before. It has an end, whatever happens. After an error the store fails, is opened
+	// anew, and reads from the log whether the record is there. The error wraps ErrDeposed if
+	// somebody else has the log now.
 	Append(record []byte) (position uint64, err error)
 	// Read calls f with the records behind a position, 0 for all, in order, until
-	// there are no more or f fails, whose error it returns.
+	// there are no more or f fails, whose error it returns. What was appended before
+	// and is not among them is never there. The error wraps ErrStale if the log begins
+	// behind the position: then the view is made anew.
 	Read(after uint64, f func(position uint64, record []byte) error) error
+	// Restore hands the files of the newest snapshot to write, if there is one; they
+	// are those of a database that has the records up to some position.
+	Restore(write func(name string, content io.Reader) error) error
 }
+
+// ErrDeposed is wrapped by a Log's errors when somebody else has the log: the
+// view is worth nothing any more.
+var ErrDeposed = errors.New("another sidecar has taken the ledger over")
+
+// ErrStale is wrapped by a Log's error when records that a view lacks are gone.
+var ErrStale = errors.New("the log does not have the records behind the view any more")
 
 // positionKey holds up to where the view has the log. A store without a Log has none.
 var positionKey = []byte{'p'}
@@ -40,14 +58,22 @@ func (s *Store) write(b *pebble.Batch) error {
 // end takes the last; the finisher calls it for each batch in turn. The batch,
 // and all before it, is durable then.
 func (s *Store) end(b *pebble.Batch) error {
-	if s.o.Journal == nil {
-		return b.SyncWait()
+	var position uint64
+	if s.o.Journal != nil {
+		var err error
+		if position, err = s.o.Journal.Append(b.Repr()); err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
 	}
-	position, err := s.o.Journal.Append(b.Repr())
-	if err != nil {
-		return err
+	s.syncs.Begin()
+	defer s.syncs.End()
+	if s.o.Journal != nil {
+		return s.apply(b, position)
 	}
-	return s.apply(b, position)
+	if err := b.SyncWait(); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
 }
 
 // apply brings a record of the log into the view.
@@ -60,11 +86,10 @@ func (s *Store) apply(b *pebble.Batch, position uint64) error {
 
 // catchUp brings into the view what the log has beyond it.
 func (s *Store) catchUp() error {
-	v, err := s.Get(positionKey)
+	at, err := s.position()
 	if err != nil {
 		return err
 	}
-	at, _ := binary.Uvarint(v)
 	return s.o.Journal.Read(at, func(position uint64, record []byte) error {
 		if position <= at {
 			return nil // it came twice
@@ -77,4 +102,70 @@ func (s *Store) catchUp() error {
 		}
 		return s.apply(b, position)
 	})
+}
+
+// position is up to where the view has the log.
+func (s *Store) position() (uint64, error) {
+	v, err := s.Get(positionKey)
+	at, _ := binary.Uvarint(v)
+	return at, err
+}
+
+// Empty is whether no signal, delivery or entry of the log is left.
+func (s *Store) Empty() bool {
+	for _, prefix := range []byte{record.SignalPrefix, record.DeliveryPrefix, record.LogPrefix} {
+		if some, err := s.some([]byte{prefix}, []byte{prefix + 1}); err != nil || some {
+			return false
+		}
+	}
+	return true
+}
+
+// A File is one of a snapshot. Tables, of which a name stands for one content, are
+// most of it.
+type File struct {
+	Name  string
+	Table bool
+	Size  int64
+	Open  func() (io.ReadCloser, error)
+}
+
+// Snapshot hands over the files of the database as it is at some record of its
+// log, and the record's position. The files go when save returns.
+func (s *Store) Snapshot(save func(position uint64, files []File) error) error {
+	fs := s.folder.FS
+	folder := fs.PathJoin(s.folder.Path, "snapshot")
+	if err := fs.RemoveAll(folder); err != nil {
+		return err
+	}
+	defer fs.RemoveAll(folder)
+	if err := s.Read(func(db *pebble.DB) error { return db.Checkpoint(folder, pebble.WithFlushedWAL()) }); err != nil {
+		return err
+	}
+	names, err := fs.List(folder)
+	if err != nil {
+		return err
+	}
+	var files []File
+	for _, name := range names {
+		path := fs.PathJoin(folder, name)
+		info, err := fs.Stat(path)
+		if err != nil {
+			return err
+		}
+		files = append(files, File{
+			Name: name, Table: disk.IsTable(name), Size: info.Size(),
+			Open: func() (io.ReadCloser, error) { return fs.Open(path) },
+		})
+	}
+	db, err := openToRead(folder, fs, nil)
+	if err != nil {
+		return err
+	}
+	v, err := get(db, positionKey)
+	if err := errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	at, _ := binary.Uvarint(v)
+	return save(at, files)
 }

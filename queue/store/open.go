@@ -28,18 +28,27 @@ const afterDamage = "restore the folder from a backup, or move it aside to begin
 // what there is to know of the routes. If it cannot, it leaves on disk what was
 // there; the error is one line that says what to do.
 func Open(f *disk.Folder, o Options) (*Store, error) {
-	s := &Store{
-		o: o, folder: f, log: o.Log,
-		ops: make(chan Operation, 1024), groups: make(chan *group, 1), failed: make(chan struct{}), room: newRoom(), reported: map[string]bool{},
+	s, err := open(f, o, nil)
+	if errors.Is(err, ErrStale) {
+		s, err = open(f, o, err)
 	}
-	s.shield = disk.NewShield(f.FS, f.Path, s.Fail, func() bool { return s.Err() != nil })
-	if err := s.open(); err != nil {
+	if err != nil {
 		return nil, &openError{"store " + f.Path + ": " + strings.TrimPrefix(err.Error(), "store "+f.Path+": "), err}
 	}
 	return s, nil
 }
 
-func (s *Store) open() (err error) {
+// open opens the store once; stale, unless nil, is why the view of a log is to be made anew.
+func open(f *disk.Folder, o Options, stale error) (*Store, error) {
+	s := &Store{
+		o: o, folder: f, log: o.Log,
+		ops: make(chan Operation, 1024), groups: make(chan *group, 1), failed: make(chan struct{}), room: newRoom(), reported: map[string]bool{},
+	}
+	s.shield = disk.NewShield(f.FS, f.Path, s.Fail, func() bool { return s.Err() != nil })
+	return s, s.open(stale)
+}
+
+func (s *Store) open(stale error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("cannot be opened: %v; %s", p, afterDamage)
@@ -49,19 +58,10 @@ func (s *Store) open() (err error) {
 	if err := cmp.Or(f.Moved(), f.Unlocked()); err != nil {
 		return err
 	}
-	found, err := disk.Strangers(f.FS, f.Path)
-	if err != nil {
-		return fmt.Errorf("cannot be read: %w", err)
+	fresh, err := s.inspect()
+	if err = cmp.Or(err, stale); s.o.Journal != nil && (fresh || err != nil) && !errors.Is(err, os.ErrPermission) {
+		fresh, err = s.renew(err)
 	}
-	if len(found) > 0 {
-		return fmt.Errorf("the folder has files (%s), but no marker.manifest file that leads to a store: "+
-			"if it is no store, name another or an empty folder in queue.path; if it was one, %s", some(found, ", "), afterDamage)
-	}
-	if err := disk.CheckLogs(f.FS, f.Path); err != nil {
-		return cannotOpen(err)
-	}
-	// What makes it refuse the store it finds before anything is written.
-	fresh, err := s.tryOut()
 	if err != nil {
 		return err
 	}
@@ -89,6 +89,39 @@ func (s *Store) open() (err error) {
 	}
 	compactions.next()
 	return nil
+}
+
+// inspect refuses the store it finds before anything is written, if it cannot be
+// opened. fresh is whether there is none.
+func (s *Store) inspect() (fresh bool, err error) {
+	f := s.folder
+	found, err := disk.Strangers(f.FS, f.Path)
+	if err != nil {
+		return false, fmt.Errorf("cannot be read: %w", err)
+	}
+	if len(found) > 0 {
+		return false, fmt.Errorf("the folder has files (%s), but no marker.manifest file that leads to a store: "+
+			"if it is no store, name another or an empty folder in queue.path; if it was one, %s", some(found, ", "), afterDamage)
+	}
+	if err := disk.CheckLogs(f.FS, f.Path); err != nil {
+		return false, cannotOpen(err)
+	}
+	return s.tryOut()
+}
+
+// renew begins the view of a log anew, from its snapshot if there is one. why is
+// what is wrong with the view there is, nil if there is none.
+func (s *Store) renew(why error) (fresh bool, err error) {
+	if why != nil {
+		s.log.Warn(fmt.Sprintf("the view in %s cannot be used and is made again from its log", s.folder.Path), slog.Any("err", why))
+	}
+	if err := s.folder.Clear(); err != nil {
+		return false, fmt.Errorf("cannot be cleared: %w", err)
+	}
+	if err := s.o.Journal.Restore(s.folder.Write); err != nil {
+		return false, errors.Join(fmt.Errorf("its snapshot cannot be read: %w", err), s.folder.Clear())
+	}
+	return s.inspect()
 }
 
 // tryOut reads what there is to know from the store as it is, and writes

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -97,6 +99,9 @@ type fakeLog struct {
 	lose    bool // the next is there, and its Append fails
 	twice   bool // Read yields each record twice
 	gate    chan struct{}
+
+	begins   uint64            // positions up to it are gone
+	snapshot map[string][]byte // files of a view
 }
 
 var errFake = errors.New("no quorum")
@@ -122,6 +127,9 @@ func (l *fakeLog) Append(r []byte) (uint64, error) {
 func (l *fakeLog) Read(after uint64, f func(uint64, []byte) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if after < l.begins {
+		return fmt.Errorf("%d records are gone: %w", l.begins, ErrStale)
+	}
 	for i := after; i < uint64(len(l.records)); i++ {
 		for range map[bool]int{false: 1, true: 2}[l.twice] {
 			if err := f(i+1, l.records[i]); err != nil {
@@ -130,6 +138,87 @@ func (l *fakeLog) Read(after uint64, f func(uint64, []byte) error) error {
 		}
 	}
 	return nil
+}
+
+func (l *fakeLog) Restore(write func(string, io.Reader) error) error {
+	for name, content := range l.snapshot {
+		if err := write(name, bytes.NewReader(content)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestViewIsRenewed: a view that is damaged, or stands at records that the log
+// lacks by now, is made anew, from a snapshot where there is one.
+func TestViewIsRenewed(t *testing.T) {
+	log := &fakeLog{snapshot: map[string][]byte{}}
+	mem := vfs.NewMem()
+	s := openOn(t, mem, log)
+	var ids record.IDs
+	put := func(s *Store, n int) {
+		for range n {
+			if _, err := s.put(&ids, "a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put(s, 50)
+	s.stop(t)
+	names, _ := mem.List(path)
+	for _, name := range names {
+		if strings.HasPrefix(name, "MANIFEST-") {
+			f, err := mem.Create(path+"/"+name, vfs.WriteCategoryUnspecified)
+			if err := errors.Join(err, f.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s = openOn(t, mem, log)
+	put(s, 50)
+	err := s.Snapshot(func(position uint64, files []File) error {
+		tables := 0
+		for _, f := range files {
+			r, err := f.Open()
+			if err != nil {
+				return err
+			}
+			if log.snapshot[f.Name], err = io.ReadAll(r); err != nil || int64(len(log.snapshot[f.Name])) != f.Size {
+				t.Errorf("%s has %d bytes of %d: %v", f.Name, len(log.snapshot[f.Name]), f.Size, err)
+			}
+			if f.Table {
+				tables++
+			}
+			r.Close()
+		}
+		if position != 100 {
+			t.Errorf("the snapshot stands at %d of 100, with %d tables", position, tables)
+		}
+		log.begins = position
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(s, 50)
+	if s.Empty() {
+		t.Error("it is said to be empty")
+	}
+	want := s.content(t)
+	s.stop(t)
+	old := vfs.NewMem()
+	stale := openOn(t, old, &fakeLog{records: log.records[:70]})
+	stale.stop(t)
+	for name, fs := range map[string]*vfs.MemFS{"from nothing": vfs.NewMem(), "of long ago": old, "as it was closed": mem} {
+		s := openOn(t, fs, log)
+		if got := s.content(t); !maps.Equal(got, want) {
+			t.Errorf("%s: it holds %d keys, want %d", name, len(got), len(want))
+		}
+		s.stop(t)
+		if err := Check(path, fs); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // TestViewIsRebuilt: what a log has is all there is to a store: a view made of

@@ -193,7 +193,7 @@ func TestMissingFiles(t *testing.T) {
 	if err := errors.Join(db.Set([]byte("k"), nil, pebble.Sync), db.Flush()); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []func(string) bool{isMarker, isManifest, isTable, isLog} {
+	for _, kind := range []func(string) bool{isMarker, isManifest, IsTable, isLog} {
 		n := names(t, mem, kind)
 		gone := n[len(n)-1]
 		b := read(t, mem, gone)

@@ -5,6 +5,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -77,6 +78,27 @@ func (f *Folder) hold() (err error) {
 
 func openElsewhere(path string, err error) error {
 	return fmt.Errorf("store %s: another process has it open (one sidecar a folder; stop that one, or name another folder in queue.path): %w", path, err)
+}
+
+// Clear removes all files of the folder but its lock.
+func (f *Folder) Clear() error {
+	names, err := f.FS.List(f.Path)
+	for _, name := range names {
+		if name != "LOCK" {
+			err = errors.Join(err, f.FS.RemoveAll(f.FS.PathJoin(f.Path, name)))
+		}
+	}
+	return err
+}
+
+// Write makes a file of the folder.
+func (f *Folder) Write(name string, content io.Reader) error {
+	file, err := f.FS.Create(f.FS.PathJoin(f.Path, name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, content)
+	return errors.Join(err, file.Close())
 }
 
 // Close unlocks the folder.

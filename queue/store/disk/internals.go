@@ -20,11 +20,13 @@ import (
 func isLog(name string) bool      { return strings.HasSuffix(name, ".log") }
 func isMarker(name string) bool   { return strings.HasPrefix(name, "marker.") }
 func isManifest(name string) bool { return strings.HasPrefix(name, "MANIFEST-") }
-func isTable(name string) bool    { return strings.HasSuffix(name, ".sst") }
+
+// IsTable is whether a file of that name is a table.
+func IsTable(name string) bool { return strings.HasSuffix(name, ".sst") }
 
 // isWatched: without such a file the store cannot be opened as it was.
 func isWatched(name string) bool {
-	return isLog(name) || isTable(name) || isMarker(name) || isManifest(name)
+	return isLog(name) || IsTable(name) || isMarker(name) || isManifest(name)
 }
 
 // Strangers are the files of a folder that is not a store, as far as its

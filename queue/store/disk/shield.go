@@ -89,7 +89,10 @@ func (s *Shield) DropTables() {
 // Create makes a file, in memory if the store has failed.
 func (s *Shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
 	base := s.PathBase(name)
-	if isTable(base) && !s.failed() {
+	if s.PathDir(name) != s.path { // of a checkpoint, which is not the database
+		return s.FS.Create(name, c)
+	}
+	if IsTable(base) && !s.failed() {
 		s.mu.Lock()
 		s.tables = append(s.tables, name)
 		s.mu.Unlock()
