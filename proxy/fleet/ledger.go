@@ -1,0 +1,246 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+
+	"signalpost/queue"
+)
+
+// A Ledger is one that this process has claimed.
+type Ledger struct {
+	ID      ulid.ULID
+	node    *Node
+	stream  string
+	subject string
+	folder  string // of its view
+	began   time.Time
+	own     bool         // set before the ledger is held
+	queue   *queue.Queue // of an adopted one, once it is open; guarded by Node.mu
+
+	mu       sync.Mutex
+	revision uint64    // of the key; guarded by mu, as all below
+	renewed  time.Time // when the key was last renewed
+	epoch    uint64    // the newest that this process has begun
+	deposed  bool
+	log      *journal // of the newest opening
+}
+
+func (n *Node) newLedger(id ulid.ULID) *Ledger {
+	h := fnv.New32a()
+	h.Write(id[:])
+	i := int(h.Sum32() % streams)
+	return &Ledger{
+		ID: id, node: n, began: time.Now(), stream: n.o.stream(i), subject: fmt.Sprintf("%s.log.%d.%s", n.o.Name, i, id), folder: filepath.Join(n.o.Folder, id.String()),
+	}
+}
+
+// lost is whether the ledger is another's by now, as far as is known.
+func (l *Ledger) lost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deposed
+}
+
+func (l *Ledger) lose() {
+	l.mu.Lock()
+	was := l.deposed
+	l.deposed = true
+	l.mu.Unlock()
+	if !was {
+		l.node.mu.Lock()
+		l.node.counters.Deposed++
+		l.node.mu.Unlock()
+	}
+}
+
+// ready is whether its queue is open.
+func (l *Ledger) ready() bool {
+	l.node.mu.Lock()
+	defer l.node.mu.Unlock()
+	return l.queue != nil
+}
+
+// owned notes that an epoch of this process's has begun.
+func (l *Ledger) owned(epoch uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch = epoch
+}
+
+// ownedEpoch is the newest that this process has begun, 0 for none.
+func (l *Ledger) ownedEpoch() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch
+}
+
+// has is whether the journal is of the newest opening.
+func (l *Ledger) has(j *journal) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.log == j
+}
+
+// live is whether others know that the ledger is this process's.
+func (l *Ledger) live() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.deposed && time.Since(l.renewed) < l.node.o.ttl*4/5
+}
+
+var errNotOurs = fmt.Errorf("the ledger may be another sidecar's by now: %w", queue.ErrDeposed)
+
+// courier is one that makes no attempt unless others know that the ledger is this process's.
+func (l *Ledger) courier(c queue.Courier) queue.Courier { return gate{c, l.live} }
+
+// Courier is one for the node's own ledger.
+func (n *Node) Courier(c queue.Courier) queue.Courier {
+	return gate{c, func() bool {
+		n.mu.Lock()
+		l := n.own
+		n.mu.Unlock()
+		return l != nil && l.live()
+	}}
+}
+
+type gate struct {
+	queue.Courier
+	live func() bool
+}
+
+func (g gate) Deliver(ctx context.Context, d queue.Delivery, attempt int) (queue.Outcome, error) {
+	if !g.live() {
+		return queue.Outcome{}, errNotOurs
+	}
+	return g.Courier.Deliver(ctx, d, attempt)
+}
+
+// value is what the key says.
+func (l *Ledger) value() []byte {
+	host, _ := os.Hostname()
+	b, _ := json.Marshal(Owner{Node: l.node.ID, Host: host, Epoch: l.epoch, Own: l.own})
+	return b
+}
+
+// claim makes the ledger's key this process's; revision is that of the key that
+// it replaces, 0: there is none.
+func (l *Ledger) claim(revision uint64) (err error) {
+	ctx, cancel := l.node.soon()
+	defer cancel()
+	began := time.Now()
+	l.mu.Lock()
+	value := l.value()
+	l.mu.Unlock()
+	if revision == 0 {
+		revision, err = l.node.owners.Create(ctx, l.ID.String(), value)
+	} else {
+		revision, err = l.node.owners.Update(ctx, l.ID.String(), value, revision)
+	}
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.revision, l.renewed = revision, began
+	}
+	return err
+}
+
+// renew renews the key. That it is another's ends the ledger here; another error
+// says that NATS has not answered.
+func (l *Ledger) renew() error {
+	l.mu.Lock()
+	revision := l.revision
+	l.mu.Unlock()
+	err := l.claim(revision)
+	var api *jetstream.APIError
+	if err == nil || !errors.As(err, &api) || !isWrongLast(api) && !errors.Is(err, jetstream.ErrKeyExists) {
+		return err
+	}
+	ctx, cancel := l.node.soon()
+	defer cancel()
+	e, err := l.node.owners.Get(ctx, l.ID.String())
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound): // it has run out, and nobody took it
+		err = l.claim(0)
+	case err != nil:
+	case ownerOf(e).Node == l.node.ID: // renewed, and the answer was lost
+		err = l.claim(e.Revision())
+	default:
+		l.lose()
+	}
+	return err
+}
+
+// release gives up the ledger's key, if it is still this process's.
+func (l *Ledger) release() {
+	l.mu.Lock()
+	revision, deposed := l.revision, l.deposed
+	l.mu.Unlock()
+	if deposed {
+		return
+	}
+	ctx, cancel := l.node.soon()
+	defer cancel()
+	_ = l.node.owners.Delete(ctx, l.ID.String(), jetstream.LastRevision(revision))
+}
+
+// journal opens the ledger's log. It is a queue's Options.Journal.
+func (l *Ledger) journal() (string, queue.Log, error) {
+	if l.lost() {
+		return "", nil, fmt.Errorf("ledger %s: %w", l.ID, queue.ErrDeposed)
+	}
+	ctx, cancel := l.node.soon()
+	defer cancel()
+	s, err := l.node.js.Stream(ctx, l.stream)
+	if err != nil {
+		return "", nil, fmt.Errorf("ledger %s: stream %s: %w", l.ID, l.stream, l.node.explain(err))
+	}
+	j := &journal{l: l, stream: s, session: ulid.Make()}
+	l.mu.Lock()
+	l.log = j
+	l.mu.Unlock()
+	return l.folder, j, nil
+}
+
+// hasEnded is whether the ledger's newest record is its end.
+func (l *Ledger) hasEnded() (bool, error) {
+	ctx, cancel := l.node.soon()
+	defer cancel()
+	s, err := l.node.js.Stream(ctx, l.stream)
+	if err != nil {
+		return false, err
+	}
+	m, err := s.GetLastMsgForSubject(ctx, l.subject)
+	if err != nil {
+		return false, err
+	}
+	r, _, err := decode(m.Data)
+	return err == nil && r.kind == kindEnd, nil
+}
+
+// end appends the ledger's last record, and removes all before it.
+func (l *Ledger) end() error {
+	l.mu.Lock()
+	j := l.log
+	l.mu.Unlock()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.append(kindEnd, nil); err != nil {
+		return err
+	}
+	j.ended = true
+	ctx, cancel := l.node.soon()
+	defer cancel()
+	err := j.stream.Purge(ctx, jetstream.WithPurgeSubject(l.subject), jetstream.WithPurgeSequence(j.last))
+	return errors.Join(err, l.removeViews(ctx))
+}

@@ -1,0 +1,218 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"signalpost/queue"
+)
+
+const (
+	snapshotBytes = 64 << 20         // of records after which a snapshot is made
+	snapshotEvery = 10 * time.Minute // or so long after the last one, if anything came since
+	snapshotFor   = 10 * time.Minute // at most
+)
+
+// A snapshot says of which objects a view is made that has all records up to one.
+type snapshot struct {
+	Position uint64         `json:"position"` // of the record
+	Time     time.Time      `json:"time"`
+	Files    []snapshotFile `json:"files"`
+}
+
+type snapshotFile struct {
+	Name   string `json:"name"`
+	Object string `json:"object"`
+}
+
+// noteSnapshot takes a snapshot's record. mu is held.
+func (j *journal) noteSnapshot(content []byte) error {
+	s := &snapshot{}
+	if err := json.Unmarshal(content, s); err != nil {
+		return fmt.Errorf("ledger %s: the snapshot at %d of %s: %w", j.l.ID, j.last, j.l.stream, err)
+	}
+	j.supersede()
+	j.lastly, j.since = s, 0
+	return nil
+}
+
+// supersede has the objects of the newest snapshot go when there is a newer one. mu is held.
+func (j *journal) supersede() {
+	if j.lastly != nil {
+		for _, f := range j.lastly.Files {
+			j.names = append(j.names, f.Object)
+		}
+	}
+}
+
+// findSnapshot is the newest snapshot of the ledger, nil if there is none.
+func (j *journal) findSnapshot() (found *snapshot, err error) {
+	end, err := j.newest()
+	if err != nil {
+		return nil, err
+	}
+	err = j.l.consume(0, end, func(m *message) error {
+		r, _, err := decode(m.data)
+		if err != nil {
+			return fmt.Errorf("ledger %s: record at %d of %s: %w", j.l.ID, m.seq, j.l.stream, err)
+		}
+		if r.kind == kindSnapshot {
+			found = &snapshot{}
+			err = json.Unmarshal(r.content, found)
+		}
+		return err
+	})
+	return found, err
+}
+
+// restore hands the files of a snapshot to write. Each object's digest is checked.
+func (l *Ledger) restore(s *snapshot, write func(string, io.Reader) error) error {
+	ctx, cancel := context.WithTimeout(l.node.ctx, snapshotFor)
+	defer cancel()
+	for _, f := range s.Files {
+		o, err := l.node.views.Get(ctx, f.Object)
+		if err == nil {
+			err = errors.Join(write(f.Name, o), o.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("ledger %s: object %s of its snapshot: %w", l.ID, f.Object, l.node.explain(err))
+		}
+	}
+	return nil
+}
+
+// snap makes a snapshot of a ledger's queue if it is time, and removes what is
+// not needed any more.
+func (l *Ledger) snap(ctx context.Context, q *queue.Queue) error {
+	l.mu.Lock()
+	j, lost := l.log, l.deposed
+	l.mu.Unlock()
+	if lost || j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	since, last, begun := j.since, j.lastly, j.last > 0 && !j.ended
+	j.mu.Unlock()
+	at := l.began
+	if last != nil {
+		at = last.Time
+	}
+	if !begun || since < l.node.snapshotBytes && (since == 0 || time.Since(at) < l.node.snapshotEvery) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, snapshotFor)
+	defer cancel()
+	began := time.Now()
+	s := &snapshot{Time: began.UTC()}
+	sent := 0
+	err := q.Snapshot(func(position uint64, files []queue.File) (err error) {
+		if position == 0 || last != nil && position <= last.Position {
+			return nil
+		}
+		s.Position = position
+		for _, f := range files {
+			object := l.ID.String() + "/" + j.session.String() + "/" + f.Name
+			if !f.Table {
+				object += fmt.Sprintf(".%d", position)
+			}
+			if !f.Table || last == nil || !last.has(object) {
+				if err := l.put(ctx, object, f); err != nil {
+					return err
+				}
+				sent++
+			}
+			s.Files = append(s.Files, snapshotFile{f.Name, object})
+		}
+		return nil
+	})
+	if err == nil && s.Position == 0 { // nothing but epochs came since
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.since = 0
+	}
+	if err != nil || s.Position == 0 {
+		return err
+	}
+	content, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	names, err := j.appendSnapshot(s, content)
+	if err != nil {
+		return err
+	}
+	// From here on the snapshot stands for all before it. Its own record stays, for the chain.
+	if err := j.stream.Purge(ctx, jetstream.WithPurgeSubject(l.subject), jetstream.WithPurgeSequence(s.Position)); err != nil {
+		return fmt.Errorf("ledger %s: what a snapshot has cannot be purged: %w", l.ID, l.node.explain(err))
+	}
+	for _, name := range names {
+		if !s.has(name) {
+			_ = l.node.views.Delete(ctx, name)
+		}
+	}
+	l.node.log.Debug("fleet: snapshot made", slog.String("ledger", l.ID.String()), slog.Int("sent", sent), slog.Int("files", len(s.Files)),
+		slog.Float64("duration_ms", float64(time.Since(began).Milliseconds())))
+	return nil
+}
+
+// appendSnapshot makes the snapshot the newest, and returns the objects that
+// those before had. A snapshot of a view that was taken over meanwhile is not made.
+func (j *journal) appendSnapshot(s *snapshot, content []byte) (names []string, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.append(kindSnapshot, content); err != nil {
+		return nil, err
+	}
+	j.supersede()
+	names, j.names = j.names, nil
+	j.lastly, j.since = s, 0
+	return names, nil
+}
+
+func (s *snapshot) has(object string) bool {
+	for _, f := range s.Files {
+		if f.Object == object {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Ledger) put(ctx context.Context, object string, f queue.File) error {
+	content, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	var r io.Reader = content
+	if f.Size == 0 {
+		r = bytes.NewReader(nil)
+	}
+	if _, err := l.node.views.Put(ctx, jetstream.ObjectMeta{Name: object}, r); err != nil {
+		return fmt.Errorf("ledger %s: object %s: %w", l.ID, object, l.node.explain(err))
+	}
+	return nil
+}
+
+// removeViews removes the objects of all snapshots of the ledger, which has ended.
+func (l *Ledger) removeViews(ctx context.Context) error {
+	all, err := l.node.views.List(ctx)
+	if errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return nil
+	}
+	for _, o := range all {
+		if strings.HasPrefix(o.Name, l.ID.String()+"/") {
+			err = errors.Join(err, l.node.views.Delete(ctx, o.Name))
+		}
+	}
+	return err
+}
