@@ -186,6 +186,15 @@ func loadConfig(c *cobra.Command) (*config.Config, error) {
 	return config.LoadOnce(c.Context(), path)
 }
 
+// rehearsedConfig reads a config by which nothing is sent, and says what it lacks.
+func rehearsedConfig(c *cobra.Command, path string) (*config.Config, error) {
+	cfg, err := config.LoadRehearsal(c.Context(), path)
+	if err == nil && len(cfg.Missing) > 0 {
+		term.NewPage(c.ErrOrStderr()).Printf("%s\n", term.Wrap("missing, and placeholders stand in: "+strings.Join(cfg.Missing, ", "), 0))
+	}
+	return cfg, err
+}
+
 // oneOf completes a flag with a fixed set of values.
 func oneOf(c *cobra.Command, flag string, values ...string) {
 	c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))

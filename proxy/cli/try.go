@@ -12,6 +12,7 @@ import (
 
 	"signalpost/proxy"
 	"signalpost/proxy/api"
+	"signalpost/proxy/config"
 	"signalpost/proxy/term"
 )
 
@@ -21,8 +22,8 @@ func tryCommand(version string) *cobra.Command {
 		Short: "Show what each route would do with a signal, from the config alone",
 		Long: `Show for each route of the config whether a signal passes and why, and the body
 and headers it would be sent with, secret ones redacted. Nothing is sent, and no
-sidecar need run. With no FILE the sample signal is tried. It fails if an
-expression does.`,
+sidecar need run, nor need the secrets exist. With no FILE the sample signal is
+tried. It fails if an expression does.`,
 		Example: `  signalpost try
   signalpost try signal.json --route crm
   echo '{"signal_type":"test"}' | signalpost try -`,
@@ -33,7 +34,8 @@ expression does.`,
 	route := c.Flags().String("route", "", "try the route `NAME` alone")
 	headers := c.Flags().Bool("headers", false, "print the request's headers too")
 	c.RegisterFlagCompletionFunc("route", func(c *cobra.Command, _ []string, _ string) (names []string, _ cobra.ShellCompDirective) {
-		if cfg, err := loadConfig(c); err == nil {
+		path, _ := ConfigPath(c)
+		if cfg, err := config.LoadRehearsal(c.Context(), path); err == nil {
 			for i := range cfg.Routes {
 				names = append(names, cfg.Routes[i].Name)
 			}
@@ -41,7 +43,8 @@ expression does.`,
 		return names, cobra.ShellCompDirectiveNoFileComp
 	})
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cfg, err := loadConfig(c)
+		path, _ := ConfigPath(c)
+		cfg, err := rehearsedConfig(c, path)
 		if err != nil {
 			return err
 		}

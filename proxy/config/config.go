@@ -28,6 +28,9 @@ type Config struct {
 	// files.Digest of what Load read in it.
 	Held     map[string]string
 	Warnings Faults // what is legal and probably not meant: one for each cause
+	// Missing are the environment variables and files, in words, for which
+	// placeholders stand in: of LoadRehearsal alone.
+	Missing []string
 }
 
 // Server is the [server] table.

@@ -23,6 +23,8 @@ type outside struct {
 	env      func(name string) (string, bool)
 	readFile func(path string) ([]byte, error) // by its absolute path
 	proxy    func(*http.Request) (*url.URL, error)
+	// rehearsed: nothing will be sent, and what is not there is no fault.
+	rehearsed bool
 }
 
 // A decoder turns a document into a Config, and gathers faults on the way
@@ -36,6 +38,7 @@ type decoder struct {
 	partial  bool              // reading [defaults] by themselves: what needs the whole route waits
 	faults   Faults
 	warnings Faults
+	missing  []string                 // of the outside, when rehearsed
 	homes    func() map[string]string // made when there is an unknown key
 }
 
@@ -265,7 +268,9 @@ func (d *decoder) abs(path string) string {
 // contentOf reads a file that the config names, and reports one that cannot be read.
 func (d *decoder) contentOf(key string, v *value) ([]byte, bool) {
 	data, err := d.readFile(d.abs(v.text))
-	if err != nil {
+	if err != nil && d.rehearsed {
+		d.missing = append(d.missing, "file "+quote(v.text))
+	} else if err != nil {
 		d.fault(v.at, "%s: the file %s cannot be read: %s", key, quote(v.text), files.Problem(err))
 	}
 	return data, err == nil

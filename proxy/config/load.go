@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,25 +29,37 @@ const (
 // Load reads and checks the file at path and everything it names. It returns a
 // complete Config, or an error of type *LoadError. It waits for files until ctx
 // ends, and no longer than 10 s in all.
-func Load(ctx context.Context, path string) (*Config, error) { return load(ctx, path, files.Read) }
+func Load(ctx context.Context, path string) (*Config, error) {
+	return load(ctx, path, files.Read, false)
+}
 
 // LoadOnce is Load for a look at a config that is not loaded again: the file may
 // be a pipe, or - for standard input, whose relative paths are the working
 // folder's, like those of /dev/fd. Held then says nothing of use.
-func LoadOnce(ctx context.Context, path string) (*Config, error) {
+func LoadOnce(ctx context.Context, path string) (*Config, error) { return loadOnce(ctx, path, false) }
+
+// LoadRehearsal is LoadOnce of a config by which nothing is sent: environment
+// variables and files that it lacks are no faults. Missing has them, and
+// placeholders stand in.
+func LoadRehearsal(ctx context.Context, path string) (*Config, error) {
+	return loadOnce(ctx, path, true)
+}
+
+func loadOnce(ctx context.Context, path string, rehearsed bool) (*Config, error) {
 	if path == "-" {
 		path = "/dev/stdin"
 	}
-	return load(ctx, path, files.ReadOnce)
+	return load(ctx, path, files.ReadOnce, rehearsed)
 }
 
 // A reader returns the content of a file of at most most bytes before ctx ends.
 type reader func(ctx context.Context, path string, most int64) ([]byte, error)
 
-func load(ctx context.Context, path string, file reader) (c *Config, err error) {
+func load(ctx context.Context, path string, file reader, rehearsed bool) (c *Config, err error) {
 	held := map[string]string{}
 	err = open(ctx, path, file, held, func(data []byte, out outside) error {
 		var faults Faults
+		out.rehearsed = rehearsed
 		if c, faults = parse(path, data, out); len(faults) > 0 {
 			return &LoadError{faults, held, nil}
 		}
@@ -88,7 +101,7 @@ func open(ctx context.Context, path string, file reader, held map[string]string,
 	}
 	data, err := read(absolute(path))
 	if err == nil {
-		return then(data, outside{os.LookupEnv, read, http.ProxyFromEnvironment})
+		return then(data, outside{env: os.LookupEnv, readFile: read, proxy: http.ProxyFromEnvironment})
 	}
 	msg := "cannot be read: " + files.Problem(err)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,6 +134,8 @@ func parse(path string, data []byte, out outside) (*Config, Faults) {
 	sum := sha256.Sum256(data)
 	c.Path, c.Hash = path, hex.EncodeToString(sum[:6])
 	c.Warnings = d.warnings.placed(d.data).byCause()
+	slices.Sort(d.missing)
+	c.Missing = slices.Compact(d.missing)
 	return c, nil
 }
 
