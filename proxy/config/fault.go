@@ -16,13 +16,15 @@ type Fault struct {
 	Route  string `json:"route,omitempty"` // the route it is about; "" for none, one without a name, or [defaults]
 	Msg    string `json:"message"`         // what happened, to what, and what to do
 	Also   Faults `json:"also,omitempty"`  // of a warning: where else the same is, of which place and route are to be read
+	what   string // File is; "": a config
 	at     int    // the place as an offset, while the file is read
 }
 
-// Error returns the fault in one line: `config FILE:LINE:COLUMN: route "NAME": MSG`.
+// Error returns the fault in one line: `config FILE:LINE:COLUMN: route "NAME": MSG`, or
+// `tests FILE:…`.
 func (f Fault) Error() string {
 	var b strings.Builder
-	b.WriteString("config " + f.File)
+	b.WriteString(cmp.Or(f.what, "config") + " " + f.File)
 	if f.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", f.Line, f.Column)
 	}

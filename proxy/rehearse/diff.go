@@ -1,0 +1,127 @@
+package rehearse
+
+import (
+	"cmp"
+	stdjson "encoding/json"
+	"maps"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"signalpost/transform/json"
+)
+
+// A missing is what is not there.
+type missing struct{}
+
+// diff calls found for each place where two values differ, as transform/json
+// decodes them, in order: with its path, as jq writes it, and what is there, of
+// which one may be missing. If partial, members that want lacks are no difference.
+func diff(path string, want, got any, partial bool, found func(path string, want, got any)) {
+	switch w := want.(type) {
+	case map[string]any:
+		g, ok := got.(map[string]any)
+		if !ok {
+			break
+		}
+		names := maps.Clone(w)
+		if !partial {
+			maps.Copy(names, g)
+		}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			diff(path+member(path, name), at(w, name), at(g, name), partial, found)
+		}
+		return
+	case []any:
+		g, ok := got.([]any)
+		if !ok {
+			break
+		}
+		for i := range max(len(w), len(g)) {
+			x, y := any(missing{}), any(missing{})
+			if i < len(w) {
+				x = w[i]
+			}
+			if i < len(g) {
+				y = g[i]
+			}
+			dot := ""
+			if path == "" {
+				dot = "."
+			}
+			diff(path+dot+"["+strconv.Itoa(i)+"]", x, y, partial, found)
+		}
+		return
+	case stdjson.Number:
+		if g, ok := got.(stdjson.Number); ok && decimal(w) == decimal(g) {
+			return
+		}
+	default:
+		switch got.(type) { // what cannot be compared with ==
+		case map[string]any, []any:
+		default:
+			if want == got {
+				return
+			}
+		}
+	}
+	if path == "" {
+		path = "."
+	}
+	found(path, want, got)
+}
+
+func at(object map[string]any, name string) any {
+	if v, ok := object[name]; ok {
+		return v
+	}
+	return missing{}
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// member is the step of a path to a member.
+func member(path, name string) string {
+	if plainName.MatchString(name) {
+		return "." + name
+	}
+	quoted, _ := json.Encode(name, math.MaxInt)
+	dot := ""
+	if path == "" {
+		dot = "."
+	}
+	return dot + "[" + string(quoted) + "]"
+}
+
+// decimal writes a number so that equal ones are written alike: its digits, and
+// the power of ten of the last of them.
+func decimal(n stdjson.Number) string {
+	text, exponent, _ := strings.Cut(strings.ToLower(string(n)), "e")
+	digits, negative := strings.CutPrefix(text, "-")
+	whole, fraction, _ := strings.Cut(digits, ".")
+	power, err := strconv.ParseInt(cmp.Or(exponent, "0"), 10, 32)
+	if err != nil {
+		return string(n)
+	}
+	digits = strings.TrimLeft(whole+fraction, "0")
+	short := strings.TrimRight(digits, "0")
+	if short == "" {
+		return "0"
+	}
+	sign := ""
+	if negative {
+		sign = "-"
+	}
+	return sign + short + "e" + strconv.FormatInt(power-int64(len(fraction))+int64(len(digits)-len(short)), 10)
+}
+
+// encode is a value as JSON, of which there is none if it is missing.
+func encode(v any) stdjson.RawMessage {
+	if _, none := v.(missing); none {
+		return nil
+	}
+	text, _ := json.Encode(v, math.MaxInt) // it fails for a bound alone
+	return text
+}

@@ -1,0 +1,12 @@
+// Package rehearse says what a config would do, before it does it: it runs tests
+// of routes, and forecasts what another config would have made of the signals
+// that came. It sends and stores nothing.
+//
+//	test.go    tests: a signal, and what routes are to make of it
+//	record.go  a test made of a real delivery
+//	plan.go    two configs on the same signals, and how they differ
+//	running.go the config that runs, as far as a sidecar tells of it
+//	diff.go    where two values differ
+//
+// What a route makes of a signal package table decides, here as in the sidecar.
+package rehearse

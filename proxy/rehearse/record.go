@@ -1,0 +1,137 @@
+package rehearse
+
+import (
+	"bytes"
+	stdjson "encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"signalpost/proxy/api"
+	"signalpost/transform/json"
+)
+
+// Record is a [[test]] of what a route made of a signal: made are its deliveries
+// of that, in the order of their ids. What $signal_id and $received_at were is
+// written as it is in tests.
+func Record(of string, made []api.Delivery) (string, error) {
+	first := &made[0]
+	route := first.Route
+	fixed := strings.NewReplacer(first.Signal.String(), "sig_"+testID.String(),
+		first.Signal.Time().UTC().Format(time.RFC3339), testID.Timestamp().UTC().Format(time.RFC3339))
+	var b strings.Builder
+	fmt.Fprintf(&b, "[[test]]\nname = %s\n", encode(of+" for "+route))
+	doc, err := json.Decode([]byte(fixed.Replace(string(first.SignalBody))))
+	if err != nil {
+		return "", fmt.Errorf("the signal of %s cannot be read: %w", of, err)
+	}
+	members, _ := doc.(map[string]any)
+	table, ok := tableTOML(members)
+	if !ok {
+		fmt.Fprintf(&b, "signal_json = %s\n", jsonTOML(doc))
+	}
+	bodies := []any{}
+	for _, d := range made {
+		if d.Body == nil {
+			why := ""
+			for _, e := range d.Log {
+				if e.Attempt == 0 {
+					why = e.Error
+				}
+			}
+			if why == "" {
+				return "", fmt.Errorf("delivery %s has no body, and its log no error of an expression", d.ID)
+			}
+			fmt.Fprintf(&b, "expect_error = { %s = %s }\n", keyTOML(route), encode(fixed.Replace(why)))
+			return b.String() + table, nil
+		}
+		body, err := json.Decode([]byte(fixed.Replace(string(d.Body))))
+		if err != nil {
+			return "", fmt.Errorf("the body of %s cannot be read: %w", d.ID, err)
+		}
+		bodies = append(bodies, body)
+	}
+	expected := any(bodies)
+	if _, list := bodies[0].([]any); len(bodies) == 1 && !list && bodies[0] != "none" {
+		expected = bodies[0]
+	}
+	if value, ok := valueTOML(expected); ok {
+		fmt.Fprintf(&b, "expect = { %s = %s }\n", keyTOML(route), value)
+	} else {
+		fmt.Fprintf(&b, "expect_json = { %s = %s }\n", keyTOML(route), jsonTOML(bodies))
+	}
+	return b.String() + table, nil
+}
+
+// tableTOML is a signal as the table of a test; false if TOML cannot say it.
+func tableTOML(members map[string]any) (string, bool) {
+	var b strings.Builder
+	b.WriteString("\n[test.signal]\n")
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		value, ok := valueTOML(members[name])
+		if !ok {
+			return "", false
+		}
+		fmt.Fprintf(&b, "%s = %s\n", keyTOML(name), value)
+	}
+	return b.String(), true
+}
+
+// valueTOML is a value on one line; false if TOML cannot say it.
+func valueTOML(v any) (string, bool) {
+	var parts []string
+	open, end := "[", "]"
+	switch v := v.(type) {
+	case nil:
+		return "", false
+	case stdjson.Number:
+		_, tooLong := strconv.ParseInt(string(v), 10, 64)
+		if strings.ContainsAny(string(v), ".eE") {
+			_, tooLong = strconv.ParseFloat(string(v), 64)
+		}
+		return string(v), tooLong == nil
+	case []any:
+		for _, element := range v {
+			part, ok := valueTOML(element)
+			if !ok {
+				return "", false
+			}
+			parts = append(parts, part)
+		}
+	case map[string]any:
+		open, end = "{ ", " }"
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			part, ok := valueTOML(v[name])
+			if !ok {
+				return "", false
+			}
+			parts = append(parts, keyTOML(name)+" = "+part)
+		}
+	default: // JSON writes a boolean, and a string in double quotes, as TOML does
+		return string(encode(v)), true
+	}
+	return open + strings.Join(parts, ", ") + end, true
+}
+
+var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+func keyTOML(name string) string {
+	if bareKey.MatchString(name) {
+		return name
+	}
+	return string(encode(name))
+}
+
+// jsonTOML is a string that holds a value as JSON.
+func jsonTOML(v any) string {
+	var b bytes.Buffer
+	stdjson.Indent(&b, encode(v), "", "  ") // it is JSON
+	if strings.Contains(b.String(), "'''") {
+		return string(encode(b.String()))
+	}
+	return "'''\n" + b.String() + "'''"
+}
