@@ -2,6 +2,7 @@ package sign_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -22,6 +23,7 @@ func FuzzSign(f *testing.F) {
 	f.Add(plain, other, "dlv_1", "expansion_seat", uint32(1777473068), []byte(`{"a":1}`))
 	f.Add(whsec, whold, "dlv.with.dots", "x", uint32(0), []byte{})
 	f.Add("whsec_", "whsec_??", " ", "", uint32(1), []byte("\n"))
+	f.Add(whsk, "whsk_TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs=", "dlv_1", "x", uint32(2), []byte("{}"))
 	f.Add("a", "a\x00", "\x00", "\r\n", uint32(1<<31), []byte{0xff})
 	f.Fuzz(func(t *testing.T, first, second, id, kind string, at uint32, body []byte) {
 		m := sign.Message{ID: id, Time: time.Unix(int64(at), 0), Type: kind, Body: body}
@@ -46,7 +48,7 @@ func FuzzSign(f *testing.F) {
 			verify := func(body []byte, secrets ...string) error {
 				return sign.Verify(preset, secrets, h, body, m.Time, 0)
 			}
-			if preset == "standard" && id == "" {
+			if (preset == "standard" || preset == "ed25519") && id == "" {
 				if err := verify(body, first); !errors.Is(err, sign.ErrMissing) {
 					t.Fatalf("an empty id: %v", err)
 				}
@@ -58,7 +60,7 @@ func FuzzSign(f *testing.F) {
 			if err := verify(body, "not this one", first); err != nil {
 				t.Fatalf("%s, first secret among others: %v", preset, err)
 			}
-			all := preset == "standard" || preset == "stripe"
+			all := preset == "standard" || preset == "stripe" || preset == "ed25519"
 			if err := verify(body, second); all && err != nil {
 				t.Fatalf("%s, second secret: %v", preset, err)
 			} else if !all && !sameKey(preset, first, second) && !errors.Is(err, sign.ErrMismatch) {
@@ -82,6 +84,7 @@ func FuzzVerify(f *testing.F) {
 		f.Add(uint8(i), signature, m.ID, "1777473068", m.Body, whsec)
 		f.Add(uint8(i), signature, m.ID, "1777473068", m.Body, plain)
 		f.Add(uint8(i), signature+" ", m.ID, "-1", []byte("\n"), "whsec_")
+		f.Add(uint8(i), signature, m.ID, "1777473068", m.Body, whsk)
 	}
 	f.Add(uint8(3), "t=,v1=,=,,t", "", "", []byte(nil), "x")
 	f.Add(uint8(1), "v1, ,v1 v1a,", "", "99999999999999999999", []byte(nil), "x")
@@ -122,6 +125,14 @@ func FuzzVerify(f *testing.F) {
 			_, stamp, _ = strings.Cut(signature, "t=")
 			stamp, _, _ = strings.Cut(stamp, ",")
 			text = stamp + "."
+		}
+		if preset == "ed25519" {
+			seed, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsk_"))
+			want := ed25519.Sign(ed25519.NewKeyFromSeed(seed[:32]), []byte(id+"."+stamp+"."+string(body)))
+			if !strings.HasPrefix(secret, "whsk_") || !strings.Contains(signature, "v1a,"+base64.StdEncoding.EncodeToString(want)) {
+				t.Fatalf("accepted %q", signature)
+			}
+			return
 		}
 		mac := hmac.New(sha256.New, keyOf(preset, secret))
 		mac.Write([]byte(text))

@@ -47,25 +47,42 @@ func nth(i, n int) string {
 	return fmt.Sprintf("secret %d of %d", i+1, n)
 }
 
-// keys takes the secrets as the preset does: as they are written, or decoded.
-func (p *preset) keys(secrets []string) ([][]byte, error) {
-	if len(secrets) == 0 {
-		return nil, errors.New("no secret: a signature needs at least one")
-	}
-	keys := make([][]byte, len(secrets))
+// ErrNoKey says that there is no key of the kind that a preset takes.
+var ErrNoKey = errors.New("no secret")
+
+// keys takes the secrets as the preset does: as they are written, or decoded; of
+// ed25519 to sign with, or to verify.
+func (p *preset) keys(secrets []string, signs bool) (keys [][]byte, err error) {
 	for i, secret := range secrets {
-		if secret == "" {
+		switch {
+		case secret == "":
 			return nil, errors.New(nth(i, len(secrets)) + " is empty")
+		case IsKey(secret) != p.pair:
+			continue
 		}
-		keys[i] = []byte(secret)
-		if p.decodes {
-			var err error
-			if keys[i], err = standardKey(secret); err != nil {
-				return nil, fmt.Errorf("%s %w", nth(i, len(secrets)), err)
-			}
+		key, err := []byte(secret), error(nil)
+		switch {
+		case p.pair && signs:
+			key, err = privateKey(secret)
+		case p.pair:
+			key, err = publicKey(secret)
+		case p.decodes:
+			key, err = standardKey(secret)
 		}
+		if err != nil {
+			return nil, fmt.Errorf("%s %w", nth(i, len(secrets)), err)
+		}
+		keys = append(keys, key)
 	}
-	return keys, nil
+	switch {
+	case len(keys) > 0:
+		return keys, nil
+	case p.pair && signs:
+		return nil, fmt.Errorf("%w: the preset ed25519 signs with a private key (whsk_)", ErrNoKey)
+	case p.pair:
+		return nil, fmt.Errorf("%w: the preset ed25519 is verified with a public key (whpk_)", ErrNoKey)
+	}
+	return nil, fmt.Errorf("%w: a signature needs at least one", ErrNoKey)
 }
 
 // standardKey returns the key a secret stands for under the standard preset.

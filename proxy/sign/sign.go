@@ -1,12 +1,13 @@
 // Package sign makes and checks the signatures of deliveries.
 //
 // A preset is a form of signature that receivers already know how to verify.
-// All are HMAC-SHA256 of the exact bytes sent; they differ in the text signed,
-// the key and the header:
+// All are of the exact bytes sent, and all but ed25519 HMAC-SHA256; they differ in
+// the text signed, the key and the header:
 //
 //	preset    headers                                    signed text        secrets
 //	beton     X-Beton-Signature: sha256=HEX              body               first
 //	standard  webhook-signature: v1,B64 v1,B64           id.timestamp.body  all
+//	ed25519   webhook-signature: v1a,B64                 id.timestamp.body  the private key
 //	github    X-Hub-Signature-256: sha256=HEX,           body               first
 //	          X-GitHub-Event, X-GitHub-Delivery
 //	stripe    Stripe-Signature: t=TIME,v1=HEX,v1=HEX     t.body             all
@@ -16,7 +17,8 @@
 // Hex is lower case, times are Unix seconds of the attempt, and nothing is
 // added between parts. The key is the secret's bytes as written, with one
 // exception: under standard the part of a secret after "whsec_" is
-// base64-decoded, as its specification asks.
+// base64-decoded, as its specification asks. Presets of one header share it, with
+// a space between. A Form is a signature of one's own form.
 //
 // While a secret is rotated there are two or more. The first is the one
 // receivers verify today: presets that have room for one signature use it,
@@ -33,6 +35,8 @@
 package sign
 
 import (
+	"cmp"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -41,6 +45,7 @@ import (
 	"fmt"
 	"hash"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +68,7 @@ type preset struct {
 	sep      string // "": the first secret alone signs
 	base64   bool   // else hex
 	decodes  bool   // whsec_ secrets
+	pair     bool   // its keys are those of ed25519, and it is no HMAC
 	time     string // header of the time; "": it is in the value, or in none
 	expected string // what the value looks like
 
@@ -79,6 +85,11 @@ var presets = []*preset{
 		name: "standard", header: "Webhook-Signature", mark: "v1,", sep: " ", base64: true, decodes: true,
 		time: "Webhook-Timestamp", id: true, timed: true, after: ".",
 		expected: "v1, and base64 of 32 bytes",
+	},
+	{
+		name: "ed25519", header: "Webhook-Signature", mark: "v1a,", sep: " ", base64: true, pair: true,
+		time: "Webhook-Timestamp", id: true, timed: true, after: ".",
+		expected: "v1a, and base64 of 64 bytes",
 	},
 	{
 		name: "github", header: "X-Hub-Signature-256", mark: "sha256=",
@@ -146,7 +157,7 @@ func Headers(names []string) []string {
 func SignatureHeaders(names []string) []string {
 	var headers []string
 	for _, p := range presets {
-		if slices.Contains(names, p.name) {
+		if slices.Contains(names, p.name) && !slices.Contains(headers, p.header) {
 			headers = append(headers, p.header)
 		}
 	}
@@ -159,26 +170,33 @@ type Message struct {
 	Time time.Time // of this attempt; what webhook-timestamp says, in Unix seconds
 	Type string    // the signal's type
 	Body []byte    // the exact bytes sent
+	URL  *url.URL  // as it is sent; only Forms sign it
 }
 
 // A Signer signs for one route. It may be used concurrently, and does not
 // print its secrets. A nil Signer signs nothing.
 type Signer struct {
 	presets []*preset
+	forms   []*Form
 	// The keys live in the pool's constructor and in what it makes, nowhere
 	// that a formatting verb reaches.
 	pool sync.Pool
 }
 
-// New returns a Signer for the presets, of which there is at least one and
-// none twice. The first of the secrets, of which there is at least one and
-// none empty, is the one receivers verify today.
-func New(names []string, secrets []string) (*Signer, error) {
-	if len(names) == 0 {
+// New returns a Signer for the presets, of which none is there twice, and the
+// forms. The first of the secrets is the one receivers verify today; none is
+// empty. There is one for each preset and form: for ed25519 a private key, whsk_…,
+// which all others pass over.
+func New(names []string, secrets []string, forms ...*Form) (*Signer, error) {
+	if len(names)+len(forms) == 0 {
 		return nil, errors.New("no signature preset: name at least one of " + strings.Join(Presets(), ", "))
 	}
-	s := &Signer{}
-	keys := make([][][]byte, len(names))
+	// In the order of the table, so that what shares a header always looks the same.
+	names = slices.SortedStableFunc(slices.Values(names), func(a, b string) int {
+		return cmp.Compare(slices.Index(Presets(), a), slices.Index(Presets(), b))
+	})
+	s := &Signer{forms: forms}
+	keys := make([][][]byte, len(names), len(names)+len(forms))
 	for i, name := range names {
 		p, err := find(name)
 		if err != nil {
@@ -187,7 +205,7 @@ func New(names []string, secrets []string) (*Signer, error) {
 		if slices.Contains(s.presets, p) {
 			return nil, fmt.Errorf("signature preset %q is named twice", name)
 		}
-		if keys[i], err = p.keys(secrets); err != nil {
+		if keys[i], err = p.keys(secrets, true); err != nil {
 			return nil, err
 		}
 		if p.sep == "" {
@@ -195,11 +213,26 @@ func New(names []string, secrets []string) (*Signer, error) {
 		}
 		s.presets = append(s.presets, p)
 	}
+	if len(forms) > 0 {
+		written, err := new(preset).keys(secrets, true)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, slices.Repeat([][][]byte{written[:1]}, len(forms))...)
+	}
 	s.pool.New = func() any {
-		sc := &scratch{keys: make([][]hash.Hash, len(keys))}
+		sc := &scratch{keys: make([][]key, len(keys))}
 		for i := range keys {
-			for _, key := range keys[i] {
-				sc.keys[i] = append(sc.keys[i], hmac.New(sha256.New, key))
+			made := sha256.New
+			if i >= len(names) {
+				made = hashMakers[slices.Index(Hashes, forms[i-len(names)].Hash)]
+			}
+			for _, k := range keys[i] {
+				if i < len(names) && s.presets[i].pair {
+					sc.keys[i] = append(sc.keys[i], key{private: k})
+				} else {
+					sc.keys[i] = append(sc.keys[i], key{Hash: hmac.New(made, k)})
+				}
 			}
 		}
 		return sc
@@ -207,13 +240,21 @@ func New(names []string, secrets []string) (*Signer, error) {
 	return s, nil
 }
 
-// Format writes the Signer's presets, whatever the verb.
-func (s *Signer) Format(f fmt.State, _ rune) {
+// Names are the Signer's presets and the headers of its forms.
+func (s *Signer) Names() []string {
 	if s == nil {
-		fmt.Fprint(f, "sign.Signer(none)")
-		return
+		return []string{}
 	}
-	fmt.Fprintf(f, "sign.Signer(%s)", strings.Join(namesOf(s.presets), ", "))
+	names := namesOf(s.presets)
+	for _, f := range s.forms {
+		names = append(names, f.Header)
+	}
+	return names
+}
+
+// Format writes the Signer's names, whatever the verb.
+func (s *Signer) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "sign.Signer(%s)", cmp.Or(strings.Join(s.Names(), ", "), "none"))
 }
 
 // Sign sets the headers of the Signer's presets in h, in the memory of the values
@@ -228,11 +269,23 @@ func (s *Signer) Sign(h http.Header, m Message) {
 	defer s.pool.Put(sc)
 	at := strconv.FormatInt(m.Time.Unix(), 10)
 	for i, p := range s.presets {
-		h[p.header] = append(h[p.header][:0], sc.value(p, sc.keys[i], &m, at))
+		value := sc.value(p, sc.keys[i], &m, at)
+		if s.shared(i) {
+			value = h[p.header][0] + " " + value
+		}
+		h[p.header] = append(h[p.header][:0], value)
 		for i, name := range p.extra {
 			h[name] = append(h[name][:0], p.values(i, m.ID, m.Type, at))
 		}
 	}
+	for i, f := range s.forms {
+		h[f.Header] = append(h[f.Header][:0], sc.form(f, sc.keys[len(s.presets)+i][0], &m, at))
+	}
+}
+
+// shared reports whether a preset before the i-th has its header.
+func (s *Signer) shared(i int) bool {
+	return slices.ContainsFunc(s.presets[:i], func(p *preset) bool { return p.header == s.presets[i].header })
 }
 
 // Shape sets the headers that Sign sets, of these texts, with signature in place
@@ -247,19 +300,28 @@ func (s *Signer) Shape(h http.Header, id, kind, time, signature string) {
 			h[name] = []string{p.values(i, id, kind, time)}
 		}
 	}
+	for _, f := range s.forms {
+		h[f.Header] = []string{signature}
+	}
 }
 
 // scratch is what one Sign needs. Its hashes carry their keys: Reset brings
 // them back to the state after the key, without hashing it again.
 type scratch struct {
-	keys   [][]hash.Hash // of each preset
-	prefix []byte        // of the signed text, before the body
-	sum    []byte        // the digest made last
-	text   []byte        // the signature's value
+	keys   [][]key // of each preset, then of each form
+	prefix []byte  // of the signed text, before the body
+	sum    []byte  // the digest made last
+	text   []byte  // the signature's value
+}
+
+// A key is that of an HMAC, or of ed25519.
+type key struct {
+	hash.Hash
+	private ed25519.PrivateKey
 }
 
 // value returns the value of a preset's signature.
-func (sc *scratch) value(p *preset, keys []hash.Hash, m *Message, time string) string {
+func (sc *scratch) value(p *preset, keys []key, m *Message, time string) string {
 	sc.text = sc.text[:0]
 	sc.prefix = p.prefix(sc.prefix[:0], m.ID, time)
 	if p.head != "" {
@@ -269,10 +331,14 @@ func (sc *scratch) value(p *preset, keys []hash.Hash, m *Message, time string) s
 		if i > 0 {
 			sc.text = append(sc.text, p.sep...)
 		}
-		key.Reset()
-		key.Write(sc.prefix)
-		key.Write(m.Body)
-		sc.sum = key.Sum(sc.sum[:0])
+		if p.pair {
+			sc.sum = append(sc.sum[:0], ed25519.Sign(key.private, append(sc.prefix, m.Body...))...)
+		} else {
+			key.Reset()
+			key.Write(sc.prefix)
+			key.Write(m.Body)
+			sc.sum = key.Sum(sc.sum[:0])
+		}
 		sc.text = append(sc.text, p.mark...)
 		if p.base64 {
 			sc.text = base64.StdEncoding.AppendEncode(sc.text, sc.sum)

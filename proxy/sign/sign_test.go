@@ -1,6 +1,7 @@
 package sign_test
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -26,6 +27,8 @@ const (
 	other = "another secret altogether, of old"
 	whsec = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // 24 bytes
 	whold = "whsec_c2lnbmFscG9zdCByb3RhdGVzIGl0cyBzZWNyZXRzIQ=="
+	whsk  = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=" // the first key of RFC 8032, section 7.1
+	whpk  = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 )
 
 func message(at time.Time) sign.Message {
@@ -41,7 +44,7 @@ func message(at time.Time) sign.Message {
 // that the caller sets on each.
 func request(t testing.TB, presets, secrets []string, m sign.Message) http.Header {
 	t.Helper()
-	s, err := sign.New(presets, secrets)
+	s, err := sign.New(presets, keyed(secrets))
 	if err != nil {
 		t.Fatalf("New(%q): %v", presets, err)
 	}
@@ -51,6 +54,9 @@ func request(t testing.TB, presets, secrets []string, m sign.Message) http.Heade
 	s.Sign(h, m)
 	return h
 }
+
+// keyed are the secrets with a key for ed25519.
+func keyed(secrets []string) []string { return append(slices.Clip(secrets), whsk) }
 
 // published are the examples that the specifications print.
 var published = []struct {
@@ -137,10 +143,16 @@ func TestSign(t *testing.T) {
 	}
 	m := message(time.Unix(1777473068, 999))
 	ts, body := "1777473068", string(m.Body)
+	seed, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(whsk, "whsk_"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v1a := "v1a," + base64.StdEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(seed), []byte(m.ID+"."+ts+"."+body)))
 	for _, secrets := range [][]string{{plain}, {whsec}, {whsec, plain}, {plain, whsec, whold}, {strings.Repeat("long", 50)}} {
 		full := map[string]map[string]string{
 			"beton":    {"X-Beton-Signature": fmt.Sprintf("sha256=%x", mac(secrets[0], body))},
 			"standard": {"Webhook-Signature": ""},
+			"ed25519":  {"Webhook-Signature": v1a},
 			"github": {
 				"X-Hub-Signature-256": fmt.Sprintf("sha256=%x", mac(secrets[0], body)),
 				"X-Github-Event":      m.Type,
@@ -166,12 +178,15 @@ func TestSign(t *testing.T) {
 				if set&(1<<i) != 0 {
 					presets = append(presets, name)
 					for header, value := range full[name] {
+						if name == "ed25519" && want[header] != nil {
+							value = want[header][0] + " " + value
+						}
 						want[header] = []string{value}
 					}
 				}
 			}
 			slices.Reverse(presets) // the order is of no account
-			s, err := sign.New(presets, secrets)
+			s, err := sign.New(presets, keyed(secrets))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,11 +248,14 @@ func TestNewErrors(t *testing.T) {
 		presets, secrets []string
 		want             string
 	}{
-		{nil, []string{plain}, "no signature preset: name at least one of beton, standard, github, stripe, slack"},
-		{[]string{"betn"}, []string{plain}, `unknown signature preset "betn": expected one of beton, standard, github, stripe, slack`},
-		{[]string{"Beton"}, []string{plain}, `unknown signature preset "Beton": expected one of beton, standard, github, stripe, slack`},
+		{nil, []string{plain}, "no signature preset: name at least one of beton, standard, ed25519, github, stripe, slack"},
+		{[]string{"betn"}, []string{plain}, `unknown signature preset "betn": expected one of beton, standard, ed25519, github, stripe, slack`},
+		{[]string{"Beton"}, []string{plain}, `unknown signature preset "Beton": expected one of beton, standard, ed25519, github, stripe, slack`},
 		{[]string{"beton", "slack", "beton"}, []string{plain}, `signature preset "beton" is named twice`},
 		{[]string{"beton"}, nil, "no secret: a signature needs at least one"},
+		{[]string{"beton"}, []string{whsk}, "no secret: a signature needs at least one"},
+		{[]string{"ed25519"}, []string{plain, whsec}, "no secret: the preset ed25519 signs with a private key (whsk_)"},
+		{[]string{"ed25519"}, []string{whpk}, "the secret is no private key of ed25519: expected whsk_ and base64 of 32 or 64 bytes; make one with signalpost keygen"},
 		{[]string{"beton"}, []string{""}, "the secret is empty"},
 		{[]string{"beton"}, []string{plain, ""}, "secret 2 of 2 is empty"},
 		{[]string{"standard"}, []string{"whsec_"}, "the secret is empty after whsec_: the standard preset expects base64 there"},
@@ -297,16 +315,17 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestSignerDoesNotPrintSecrets(t *testing.T) {
-	s, err := sign.New([]string{"beton", "standard"}, []string{plain, whsec})
+	s, err := sign.New([]string{"beton", "standard", "ed25519"}, []string{plain, whsec, whsk})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Sign(http.Header{}, message(time.Now()))
 	key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(whsec, "whsec_"))
+	seed, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(whsk, "whsk_"))
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 		for _, value := range []any{s, struct{ S *sign.Signer }{s}, struct{ s *sign.Signer }{s}, []*sign.Signer{s}} {
 			text := fmt.Sprintf(verb, value)
-			for _, secret := range []string{plain, whsec, string(key)} {
+			for _, secret := range []string{plain, whsec, string(key), whsk, string(seed)} {
 				for _, form := range []string{secret, hex.EncodeToString([]byte(secret)), fmt.Sprint([]byte(secret))} {
 					if strings.Contains(strings.ToLower(text), strings.ToLower(strings.Trim(form, "[]"))) {
 						t.Errorf("%s of %T holds a secret", verb, value)
@@ -315,13 +334,13 @@ func TestSignerDoesNotPrintSecrets(t *testing.T) {
 			}
 		}
 	}
-	if got, want := fmt.Sprintf("%+v", s), "sign.Signer(beton, standard)"; got != want {
+	if got, want := fmt.Sprintf("%+v", s), "sign.Signer(beton, standard, ed25519)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
 func TestSignConcurrently(t *testing.T) {
-	secrets := []string{whsec, plain}
+	secrets := []string{whsec, plain, whsk}
 	s, err := sign.New(sign.Presets(), secrets)
 	if err != nil {
 		t.Fatal(err)
@@ -348,11 +367,16 @@ func TestSignConcurrently(t *testing.T) {
 	wg.Wait()
 }
 
+// hmacs are the presets but ed25519.
+func hmacs() []string {
+	return slices.DeleteFunc(sign.Presets(), func(name string) bool { return name == "ed25519" })
+}
+
 func TestSignAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector changes what is allocated")
 	}
-	s, err := sign.New(sign.Presets(), []string{whsec, plain})
+	s, err := sign.New(hmacs(), []string{whsec, plain})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +397,8 @@ func BenchmarkSign(b *testing.B) {
 		{"default", []string{"beton", "standard"}, []string{whsec}, 412},
 		{"default/rotation", []string{"beton", "standard"}, []string{whsec, whold}, 412},
 		{"default/64KiB", []string{"beton", "standard"}, []string{whsec}, 64 << 10},
-		{"all", sign.Presets(), []string{whsec}, 412},
+		{"all", hmacs(), []string{whsec}, 412},
+		{"ed25519", []string{"ed25519"}, []string{whsk}, 412},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			s, err := sign.New(bench.presets, bench.secrets)

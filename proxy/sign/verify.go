@@ -3,6 +3,7 @@ package sign
 import (
 	"bytes"
 	"cmp"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -29,11 +30,16 @@ var (
 // Standard Webhooks, Stripe and Slack recommend.
 const Tolerance = 5 * time.Minute
 
-// Detect returns the presets whose signature header the request carries.
+// Detect returns the presets whose signature header the request carries: of
+// those that share one, those whose mark is in it, or else the first.
 func Detect(h http.Header) []string {
 	var found []string
 	for _, p := range presets {
-		if len(h[p.header]) > 0 {
+		marked := func(p *preset) bool {
+			return slices.ContainsFunc(strings.Fields(strings.Join(h[p.header], " ")), func(part string) bool { return strings.HasPrefix(part, p.mark) })
+		}
+		other := slices.ContainsFunc(presets, func(o *preset) bool { return o != p && o.header == p.header && marked(o) })
+		if len(h[p.header]) > 0 && (marked(p) || !other && !p.pair) {
 			found = append(found, p.name)
 		}
 	}
@@ -54,7 +60,7 @@ func Verify(preset string, secrets []string, h http.Header, body []byte, now tim
 	if err != nil {
 		return err
 	}
-	keys, err := p.keys(secrets)
+	keys, err := p.keys(secrets, false)
 	if err != nil {
 		return err
 	}
@@ -83,11 +89,17 @@ type received struct {
 	sums   [][]byte  // the digests, any of which may match
 	prefix []byte    // of the signed text, before the body
 	at     time.Time // if a time is signed
+	pair   bool      // the digests are signatures of ed25519
 }
 
 func (r received) matches(keys [][]byte, body []byte) bool {
 	found := false
 	for _, key := range keys {
+		if r.pair {
+			text := append(slices.Clip(r.prefix), body...)
+			found = slices.ContainsFunc(r.sums, func(sum []byte) bool { return ed25519.Verify(key, text, sum) }) || found
+			continue
+		}
 		mac := hmac.New(sha256.New, key)
 		mac.Write(r.prefix)
 		mac.Write(body)
@@ -110,6 +122,9 @@ func (r received) mistake(decodes bool, secrets []string, keys [][]byte, body []
 		}
 	case r.matches(keys, cut), r.matches(keys, bytes.TrimSuffix(cut, []byte("\r"))):
 		return "it matches the body without the line end at its end: something added that (an editor, echo)"
+	}
+	if r.pair {
+		return "signed with another key, or the body is not the bytes that were sent"
 	}
 	for _, secret := range secrets {
 		text, prefixed := strings.CutPrefix(secret, whsec)
@@ -164,7 +179,7 @@ func (p *preset) read(h http.Header) (got received, err error) {
 	if err != nil {
 		return got, err
 	}
-	// Other marks are for other receivers: v1a of standard is asymmetric, v0 of
+	// Other marks are for other receivers: v1a beside standard is ed25519's, v0 of
 	// stripe is that of test events.
 	parts, stamps := []string{text}, 0
 	if p.sep != "" {
@@ -190,7 +205,7 @@ func (p *preset) read(h http.Header) (got received, err error) {
 		}
 		got.at = time.Unix(int64(seconds), 0)
 	}
-	got.prefix = p.prefix(nil, id, stamp)
+	got.prefix, got.pair = p.prefix(nil, id, stamp), p.pair
 	return got, nil
 }
 
@@ -202,7 +217,11 @@ func (p *preset) decode(text string) []byte {
 	if p.base64 {
 		sum, err = base64.StdEncoding.Strict().DecodeString(text)
 	}
-	if err != nil || len(sum) != sha256.Size || p.base64 && len(text) != base64.StdEncoding.EncodedLen(sha256.Size) {
+	size := sha256.Size
+	if p.pair {
+		size = ed25519.SignatureSize
+	}
+	if err != nil || len(sum) != size || p.base64 && len(text) != base64.StdEncoding.EncodedLen(size) {
 		return nil
 	}
 	return sum

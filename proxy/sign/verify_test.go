@@ -182,7 +182,7 @@ func TestVerifyIgnoresTimeOnRequest(t *testing.T) {
 	m := message(time.Unix(1, 0))
 	h := request(t, sign.Presets(), []string{plain}, m)
 	for _, preset := range sign.Presets() {
-		if err := sign.Verify(preset, []string{plain}, h, m.Body, time.Now(), -1); err != nil {
+		if err := sign.Verify(preset, []string{plain, whpk}, h, m.Body, time.Now(), -1); err != nil {
 			t.Errorf("%s: %v", preset, err)
 		}
 	}
@@ -197,9 +197,11 @@ func TestVerifyArguments(t *testing.T) {
 		secrets []string
 		want    string
 	}{
-		{"svix", []string{plain}, `unknown signature preset "svix": expected one of beton, standard, github, stripe, slack`},
+		{"svix", []string{plain}, `unknown signature preset "svix": expected one of beton, standard, ed25519, github, stripe, slack`},
 		{"beton", nil, "no secret: a signature needs at least one"},
 		{"beton", []string{plain, ""}, "secret 2 of 2 is empty"},
+		{"ed25519", []string{plain, whsec}, "no secret: the preset ed25519 is verified with a public key (whpk_)"},
+		{"standard", []string{whpk}, "no secret: a signature needs at least one"},
 		{"standard", []string{"whsec_?"}, "the secret is not base64 after whsec_: the standard preset expects the standard alphabet (+ and /), padded with ="},
 	} {
 		err := sign.Verify(tt.preset, tt.secrets, h, m.Body, m.Time, 0)

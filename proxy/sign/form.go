@@ -1,0 +1,138 @@
+package sign
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"slices"
+	"strings"
+)
+
+// A Form is a signature of one's own form: a header, whose value is made of an
+// HMAC of a text. The key is the first secret as written.
+type Form struct {
+	Header string // as it is spelled
+	Text   Template
+	Value  Template
+	Hash   string // of Hashes
+}
+
+// The hashes of Forms, in the order of hashMakers.
+var Hashes = []string{"sha256", "sha1", "sha512"}
+
+var hashMakers = []func() hash.Hash{sha256.New, sha1.New, sha512.New}
+
+// A Template is a text with {names} in it, for which values stand when it is
+// filled. {{ is a brace.
+type Template struct {
+	Source string
+	parts  []part
+}
+
+// A part of a template is a literal, or has a name.
+type part struct{ literal, name string }
+
+// A TemplateError says what is wrong with a template, and where.
+type TemplateError struct {
+	Offset int // in bytes
+	Msg    string
+}
+
+func (e *TemplateError) Error() string { return e.Msg }
+
+// ParseText reads the template of a text to sign.
+func ParseText(source string) (Template, error) {
+	return parse(source, "{id}", "{timestamp}", "{type}", "{url}", "{body}")
+}
+
+// ParseValue reads the template of a header's value.
+func ParseValue(source string) (Template, error) {
+	t, err := parse(source, "{hex}", "{base64}", "{timestamp}")
+	switch odd := strings.IndexFunc(source, func(c rune) bool { return c < ' ' || c > '~' }); {
+	case err != nil:
+	case odd >= 0:
+		err = &TemplateError{odd, "a header holds printable ASCII alone"}
+	case !t.Has("{hex}") && !t.Has("{base64}"):
+		err = &TemplateError{0, "there is no signature in it: expected {hex} or {base64}"}
+	}
+	return t, err
+}
+
+// Has reports whether a name, in its braces, is in the template.
+func (t Template) Has(name string) bool {
+	return slices.ContainsFunc(t.parts, func(p part) bool { return p.name == name })
+}
+
+func parse(source string, names ...string) (Template, error) {
+	t, literal := Template{Source: source}, ""
+	for at := 0; at < len(source); {
+		switch rest := source[at:]; {
+		case strings.HasPrefix(rest, "{{"):
+			literal += "{"
+			at += 2
+		case rest[0] == '{':
+			end := strings.IndexAny(rest, "}\n")
+			if end < 0 || rest[end] != '}' {
+				return t, &TemplateError{at, "{ has no }: a brace is written {{"}
+			}
+			name := rest[:end+1]
+			if !slices.Contains(names, name) {
+				return t, &TemplateError{at, fmt.Sprintf("unknown %s: expected %s; a brace is written {{", quote(name), strings.Join(names, ", "))}
+			}
+			t.parts = append(t.parts, part{literal, name})
+			literal = ""
+			at += len(name)
+		default:
+			next := strings.IndexByte(rest, '{')
+			if next < 0 {
+				next = len(rest)
+			}
+			literal += rest[:next]
+			at += next
+		}
+	}
+	if literal != "" {
+		t.parts = append(t.parts, part{literal, ""})
+	}
+	return t, nil
+}
+
+// form returns the value of a form's header.
+func (sc *scratch) form(f *Form, mac hash.Hash, m *Message, time string) string {
+	mac.Reset()
+	for _, p := range f.Text.parts {
+		sc.prefix = append(sc.prefix[:0], p.literal...)
+		switch p.name {
+		case "{id}":
+			sc.prefix = append(sc.prefix, m.ID...)
+		case "{timestamp}":
+			sc.prefix = append(sc.prefix, time...)
+		case "{type}":
+			sc.prefix = append(sc.prefix, m.Type...)
+		case "{url}":
+			sc.prefix = append(sc.prefix, m.URL.String()...)
+		}
+		mac.Write(sc.prefix)
+		if p.name == "{body}" {
+			mac.Write(m.Body)
+		}
+	}
+	sc.sum = mac.Sum(sc.sum[:0])
+	sc.text = sc.text[:0]
+	for _, p := range f.Value.parts {
+		sc.text = append(sc.text, p.literal...)
+		switch p.name {
+		case "{hex}":
+			sc.text = hex.AppendEncode(sc.text, sc.sum)
+		case "{base64}":
+			sc.text = base64.StdEncoding.AppendEncode(sc.text, sc.sum)
+		case "{timestamp}":
+			sc.text = append(sc.text, time...)
+		}
+	}
+	return string(sc.text)
+}
