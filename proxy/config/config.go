@@ -73,8 +73,10 @@ type Route struct {
 	TransformSource string
 
 	Secrets    []Secret     // the first is the one receivers verify today
+	SigningKey Secret       // of the preset ed25519; zero: none
 	Signatures []string     // presets
-	Signer     *sign.Signer // nil when there is no secret or no preset
+	Forms      []*sign.Form // signatures of one's own form
+	Signer     *sign.Signer // nil when there is nothing to sign with or by
 
 	Headers     map[string]Secret // by canonical name
 	BasicAuth   *BasicAuth        // nil: none
@@ -178,8 +180,10 @@ func routeKeys(r *Route) schema {
 		"signal_types":           into(&r.SignalTypes, nil, list("strings", glob)),
 		"where":                  program(&r.Where, &r.WhereSource, true),
 		"transform":              program(&r.Transform, &r.TransformSource, false),
-		"secret":                 into(&r.Secrets, nil, alone(secret(nil))),
-		"secrets":                into(&r.Secrets, nil, list("secret values", secret(nil))),
+		"secret":                 into(&r.Secrets, nil, alone(secret(sharedSecret))),
+		"secrets":                into(&r.Secrets, nil, list("secret values", secret(sharedSecret))),
+		"signing_key":            into(&r.SigningKey, Secret{}, secret(privateKey)),
+		"signature":              forms(&r.Forms),
 		"signatures":             into(&r.Signatures, []string{"beton", "standard"}, list("strings", name(sign.Presets()...))),
 		"headers":                headers(&r.Headers),
 		"basic_auth":             basicAuth(&r.BasicAuth),
@@ -236,6 +240,9 @@ func homes() map[string]string {
 			}
 			for sub := range f.keys {
 				names[sub] = key + " = { … }"
+				if key == "signature" {
+					names[sub] = "[[route.signature]]"
+				}
 			}
 		}
 	}

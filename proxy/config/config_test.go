@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"signalpost/proxy/files"
+	"signalpost/proxy/sign"
 	"signalpost/queue"
 )
 
@@ -481,6 +482,7 @@ func TestExample(t *testing.T) {
 	writeCertificate(t, dir, "ca.pem", "ca.key")
 	out := testOutside()
 	out.env = func(string) (string, bool) { return canary, true }
+	write(t, dir, "whsk.key", sign.NewPrivateKey()+"\n")
 	load := func(text string) *Config { return goodIn(t, filepath.Join(dir, "x.toml"), text, out) }
 
 	c := load(string(data))
@@ -510,7 +512,11 @@ func TestExample(t *testing.T) {
 		if m[1] != "" {
 			with := slices.Clone(lines)
 			with[i] = strings.TrimPrefix(line, "# ")
-			load(strings.Join(with, "\n"))
+			text := strings.Join(with, "\n")
+			if m[2] == "signing_key" {
+				text = strings.Replace(text, `"standard"]`, `"standard", "ed25519"]`, 1)
+			}
+			load(text)
 		}
 	}
 	for name, s := range map[string]schema{
@@ -522,7 +528,7 @@ func TestExample(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []schema{retryKeys(new(queue.Schedule)), basicAuthKeys(new(BasicAuth)), tlsKeys(new(TLS))} {
+	for _, s := range []schema{retryKeys(new(queue.Schedule)), basicAuthKeys(new(BasicAuth)), tlsKeys(new(TLS)), formKeys(new(sign.Form))} {
 		for key := range s {
 			if !strings.Contains(string(data), " "+key+" = ") {
 				t.Errorf("the example has no %s", key)

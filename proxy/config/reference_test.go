@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"signalpost/proxy/docs/generated"
+	"signalpost/proxy/sign"
 	"signalpost/proxy/units"
 )
 
@@ -116,6 +117,8 @@ func shownDefault(f field) string {
 		if text = fmt.Sprintf("%q", def); def == "" {
 			text = ""
 		}
+	case sign.Template:
+		text = fmt.Sprintf("%q", def.Source)
 	case slog.Level:
 		text = fmt.Sprintf("%q", strings.ToLower(def.String()))
 	case []string:

@@ -91,10 +91,10 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 	if sound("url", "allow_http", "block_private_networks", "tls") {
 		r.checkURL(d, t)
 	}
-	if sound("headers", "signatures", "basic_auth", "bearer_token") && t.keys["headers"] != nil {
+	if sound("headers", "signatures", "signature", "basic_auth", "bearer_token") {
 		r.checkHeaders(d, t)
 	}
-	if sound("secret", "secrets", "signatures") {
+	if sound("secret", "secrets", "signatures", "signature", "signing_key") {
 		r.makeSigner(d, t)
 	}
 	if r.Concurrency > 100 {
@@ -176,6 +176,20 @@ var (
 	ownHeaderPrefixes = []string{"Content-", "Webhook-", "X-Beton-"}
 )
 
+// mayBeHeader reports a name that is none of a header that a route may have.
+func (d *decoder) mayBeHeader(key, name string, at int) bool {
+	canonical := http.CanonicalHeaderKey(name)
+	switch {
+	case !httpguts.ValidHeaderFieldName(name):
+		d.fault(at, "%s: %s is no name of a header: letters, digits and - only", key, quote(name))
+	case slices.Contains(ownHeaders, canonical), slices.ContainsFunc(ownHeaderPrefixes, func(p string) bool { return strings.HasPrefix(canonical, p) }):
+		d.fault(at, "%s: %s is set by signalpost or belongs to the connection: leave it out", key, quote(name))
+	default:
+		return true
+	}
+	return false
+}
+
 // headers is a table of header names and secret values.
 func headers(dst *map[string]Secret) field {
 	return field{keys: schema{}, read: func(d *decoder, key string, v *value) {
@@ -188,10 +202,7 @@ func headers(dst *map[string]Secret) field {
 			name := http.CanonicalHeaderKey(e.name)
 			_, twice := kept[name]
 			switch {
-			case !httpguts.ValidHeaderFieldName(e.name):
-				d.fault(e.key, "%s: %s is no name of a header: letters, digits and - only", key, quote(e.name))
-			case slices.Contains(ownHeaders, name), slices.ContainsFunc(ownHeaderPrefixes, func(p string) bool { return strings.HasPrefix(name, p) }):
-				d.fault(e.key, "%s: %s is set by signalpost or belongs to the connection: leave it out", key, quote(e.name))
+			case !d.mayBeHeader(key, e.name, e.key):
 			case twice:
 				d.fault(e.key, "%s: %s is there twice (upper and lower case are the same)", key, quote(e.name))
 			default:
@@ -206,19 +217,30 @@ func headers(dst *map[string]Secret) field {
 	}}
 }
 
-// checkHeaders reports headers that other keys of the route set too.
+// checkHeaders reports headers of the route that other keys of it set too.
 func (r *Route) checkHeaders(d *decoder, t *value) {
-	signed := sign.Headers(r.Signatures)
-	for _, e := range t.keys["headers"].sorted() {
-		name := http.CanonicalHeaderKey(e.name)
-		if s := t.keys["signatures"]; s != nil && slices.Contains(signed, name) {
-			d.fault(d.own(e.key, s.at), "headers: %s is set by the presets in signatures: leave one of them out", quote(e.name))
+	signed, forms := sign.Headers(r.Signatures), map[string]*value{}
+	check := func(key, name string, at int) {
+		canonical := http.CanonicalHeaderKey(name)
+		if s := t.keys["signatures"]; s != nil && slices.Contains(signed, canonical) {
+			d.fault(d.own(at, s.at), "%s: %s is set by the presets in signatures: leave one of them out", key, quote(name))
 		}
-		for _, key := range []string{"basic_auth", "bearer_token"} {
-			if auth := t.keys[key]; auth != nil && name == "Authorization" {
-				d.fault(d.own(e.key, auth.key), "headers: %s is set by %s: leave one of them out", quote(e.name), key)
+		for _, other := range []string{"basic_auth", "bearer_token"} {
+			if auth := t.keys[other]; auth != nil && canonical == "Authorization" {
+				d.fault(d.own(at, auth.key), "%s: %s is set by %s: leave one of them out", key, quote(name), other)
 			}
 		}
+		if form := forms[canonical]; form != nil {
+			d.fault(d.own(at, form.at), "%s: %s is set by a signature, too: leave one of them out", key, quote(name))
+		}
+	}
+	for _, f := range cmp.Or(t.keys["signature"], new(value)).list {
+		header := f.keys["header"]
+		check("signature.header", header.text, header.at)
+		forms[http.CanonicalHeaderKey(header.text)] = header
+	}
+	for _, e := range cmp.Or(t.keys["headers"], new(value)).sorted() {
+		check("headers", e.name, e.key)
 	}
 }
 
@@ -273,38 +295,4 @@ func (r *Route) loadTLS(d *decoder, key string, v *value) {
 	if len(v.keys) > 0 {
 		r.TLS.Config = config
 	}
-}
-
-// makeSigner makes the route's signer from its secrets and presets.
-func (r *Route) makeSigner(d *decoder, t *value) {
-	values := cmp.Or(t.keys["secrets"], new(value)).list
-	if v := t.keys["secret"]; v != nil {
-		values = []*value{v}
-	}
-	switch {
-	case len(values) != len(r.Secrets): // both keys: reported
-		return
-	case len(values) == 0:
-		d.warn(cmp.Or(t.keys["name"], t).at, "no secret: receivers cannot tell these deliveries from anyone else's; set secret")
-		return
-	case len(r.Signatures) == 0:
-		d.warn(t.keys["signatures"].at, "signatures is empty: nothing is signed, though the route has a secret")
-		return
-	}
-	var texts []string
-	for i, s := range r.Secrets {
-		texts = append(texts, s.Reveal())
-		_, err := sign.New(r.Signatures, texts[i:]) // one by one, to place the fault
-		switch {
-		case err != nil:
-			d.fault(values[i].at, "%v", err)
-		case strings.HasPrefix(texts[i], "v1,whsec_"):
-			d.warn(values[i].at, "the secret begins with v1,whsec_: v1, is the version of its signatures and hardly part of it: leave out v1,")
-		default:
-			for _, w := range sign.Warnings(r.Signatures, texts[i:]) {
-				d.warn(values[i].at, "%s", w)
-			}
-		}
-	}
-	r.Signer, _ = sign.New(r.Signatures, texts)
 }
