@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/sign"
 	"signalpost/proxy/term"
 	"signalpost/queue"
 )
@@ -55,7 +57,8 @@ type checkedRoute struct {
 	Target     string    `json:"target"`
 	Attempts   int       `json:"attempts"`
 	Gaps       []float64 `json:"gaps_seconds"` // between the attempts, without jitter
-	Signatures []string  `json:"signatures"`   // none without a secret
+	Signatures []string  `json:"signatures"`   // presets and headers; none without a secret
+	PublicKey  string    `json:"public_key,omitempty"`
 }
 
 func report(path string, cfg *config.Config, err error) checked {
@@ -73,11 +76,11 @@ func report(path string, cfg *config.Config, err error) checked {
 		for _, gap := range route.Retry.Gaps() {
 			gaps = append(gaps, gap.Seconds())
 		}
-		signatures := []string{}
-		if route.Signer != nil {
-			signatures = route.Signatures
+		key := ""
+		if slices.Contains(route.Signer.Names(), "ed25519") {
+			key, _ = sign.PublicKey(route.SigningKey.Reveal())
 		}
-		r.Routes = append(r.Routes, checkedRoute{route.Name, route.Target, route.Retry.Attempts, gaps, signatures})
+		r.Routes = append(r.Routes, checkedRoute{route.Name, route.Target, route.Retry.Attempts, gaps, route.Signer.Names(), key})
 	}
 	return r
 }
@@ -108,6 +111,9 @@ func printConfig(p term.Page, cfg *config.Config, report checked) {
 			field("shapes", oneLine(r.TransformSource))
 		}
 		field("signs", cmp.Or(strings.Join(report.Routes[i].Signatures, ", "), "nothing"))
+		if key := report.Routes[i].PublicKey; key != "" {
+			field("key", key)
+		}
 		field("tries", tries(r.Retry))
 	}
 	for i, w := range report.Warnings {

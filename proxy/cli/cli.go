@@ -42,7 +42,7 @@ func Add(root, run *cobra.Command, version string) {
 		{"Run, and look after what runs:", []*cobra.Command{
 			run, sendCommand(), logCommand(), statusCommand(), statsCommand(), retryCommand(), discardCommand(), pauseCommand(), resumeCommand(), healthCommand(),
 		}},
-		{"Receive:", []*cobra.Command{listenCommand(), verifyCommand()}},
+		{"Receive:", []*cobra.Command{listenCommand(), verifyCommand(), keygenCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
 		for _, c := range group.commands {

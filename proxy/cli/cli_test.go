@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -420,8 +421,10 @@ func TestDemo(t *testing.T) {
 func TestVerify(t *testing.T) {
 	dir := t.TempDir()
 	const secret = "whsec_c2lnbmluZ3NlY3JldHNpZ25pbmdzZWNyZXQ="
-	signer, err := sign.New(sign.Presets(), []string{secret})
-	if err != nil {
+	key := sign.NewPrivateKey()
+	public, err1 := sign.PublicKey(key)
+	signer, err2 := sign.New(sign.Presets(), []string{secret, key})
+	if err := cmp.Or(err1, err2); err != nil {
 		t.Fatal(err)
 	}
 	body := []byte(`{"a":1}`)
@@ -451,13 +454,16 @@ func TestVerify(t *testing.T) {
 		code int
 		want string
 	}{
-		{"--headers " + headers + " --body " + good + " --secret " + secret, 0, "✓ slack"},
-		{"--headers " + headers + " --body " + good + " --secret other --secret " + secret, 0, "✓ standard"},
-		{"--headers " + headers + " --body - --secret " + secret, 0, "✓ beton"},
+		{"--headers " + headers + " --body " + good + " --secret " + public + " --secret " + secret, 0, "✓ slack"},
+		{"--headers " + headers + " --body " + good + " --secret other --secret " + key + " --secret " + secret, 0, "✓ standard"},
+		{"--headers " + headers + " --body - --secret " + public + " --secret " + secret, 0, "✓ beton"},
 		{"--headers " + headers + " --body " + good + " --secret " + secret + " --json --preset github", 0, `"ok": true`},
 		{"--headers " + headers + " --body " + good + " --secret other", 1, "✗ beton: no secret matches"},
-		{"--headers " + headers + " --body " + changed + " --secret " + secret, 1, "5 of 5 signatures not verified"},
+		{"--headers " + headers + " --body " + changed + " --secret " + secret, 1, "6 of 6 signatures not verified"},
 		{"--headers " + headers + " --body " + good + " --tolerance 5m --secret " + secret, 1, "✗ standard: timestamp"},
+		{"--headers " + headers + " --body " + good + " --preset ed25519 --secret " + public, 0, "✓ ed25519"},
+		{"--headers " + headers + " --body " + changed + " --preset ed25519 --secret " + public, 1, "✗ ed25519: no secret matches: signed with another key"},
+		{"--headers " + headers + " --body " + good + " --secret " + secret, 1, "✗ ed25519: no secret: the preset ed25519 is verified with a public key (whpk_)"},
 		{"--headers " + none + " --body " + good + " --secret " + secret, 1, "no signature header"},
 		{"--headers " + none + " --body " + good + " --preset stripe --secret " + secret, 1, "header missing"},
 		{"--headers " + broken + " --body " + good + " --secret " + secret, 1, "no header line"},

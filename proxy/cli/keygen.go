@@ -14,7 +14,7 @@ func keygenCommand() *cobra.Command {
 		Long: `Make a key for the preset ed25519: the private one, for signing_key, goes to
 standard output, and the public one, for receivers, to standard error. check
 prints the public one, too.`,
-		Example: `  signalpost keygen > whsk.key                   # signing_key = { file = "whsk.key" }`,
+		Example: "  signalpost keygen > whsk.key",
 	}
 	jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -20,7 +20,7 @@ import (
 
 // secretFlag adds --secret, for who checks signatures.
 func secretFlag(c *cobra.Command) (secrets func() []string) {
-	given := c.Flags().StringArray("secret", nil, "`SECRET` to verify signatures with; several while one is rotated (default SIGNALPOST_SECRET)")
+	given := c.Flags().StringArray("secret", nil, "`SECRET` to verify signatures with, or public key (whpk_…) for those by ed25519; several while one is rotated (default SIGNALPOST_SECRET)")
 	return func() []string {
 		if env := os.Getenv("SIGNALPOST_SECRET"); len(*given) == 0 && env != "" {
 			return []string{env}
@@ -105,8 +105,8 @@ func configSecrets(c *cobra.Command) (secrets []string, about string, err error)
 		return nil, path + " has a fault (signalpost check says which), so no signature is verified", nil
 	}
 	for i := range cfg.Routes {
-		for _, s := range cfg.Routes[i].Secrets {
-			if !slices.Contains(secrets, s.Reveal()) {
+		for _, s := range append(cfg.Routes[i].Secrets, cfg.Routes[i].SigningKey) {
+			if !s.IsZero() && !slices.Contains(secrets, s.Reveal()) {
 				secrets = append(secrets, s.Reveal())
 			}
 		}

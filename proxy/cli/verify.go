@@ -24,7 +24,7 @@ func verifyCommand() *cobra.Command {
 as HTTP has them, Name: value (a request line and curl's marks are passed over),
 the body is exactly the bytes received. Every signature that the headers carry
 must be right, or the one of --preset. It exits 0 if they are, else 1, and says
-why.
+why. One by ed25519 is checked with the public key, --secret whpk_….
 
 How old a delivery is does not count, unless --tolerance says how old it may be.`,
 		Example: `  signalpost verify --headers headers.txt --body body.json --secret whsec_…

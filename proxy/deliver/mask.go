@@ -34,6 +34,7 @@ func newMask(r *config.Route, urls ...*url.URL) *mask {
 	for _, s := range r.Secrets {
 		add(s.Reveal(), strings.TrimPrefix(s.Reveal(), "whsec_"))
 	}
+	add(r.SigningKey.Reveal(), strings.TrimPrefix(r.SigningKey.Reveal(), "whsk_"))
 	for _, s := range r.Headers {
 		_, credentials, _ := strings.Cut(s.Reveal(), " ") // "Token abc"
 		add(s.Reveal(), credentials)

@@ -65,6 +65,9 @@ func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) e
 		hide(http.CanonicalHeaderKey(name), "", strings.Trim(value.Reveal(), " \t"))
 	}
 	e.signed = sign.SignatureHeaders(r.Signatures)
+	for _, f := range r.Forms {
+		e.signed = append(e.signed, f.Header)
+	}
 	e.makeTemplate(shown)
 	return nil
 }
@@ -103,11 +106,11 @@ func fillHeader(h http.Header, id, timestamp, signal, kind, attempt, trace strin
 	}
 }
 
-// sign makes h, as of fillHeader, the headers of one request, signed as of now.
-func (e *Endpoint) sign(h http.Header, d *queue.Delivery, attempt int, now time.Time) {
+// sign makes h, as of fillHeader, the headers of one request to u, signed as of now.
+func (e *Endpoint) sign(h http.Header, u *url.URL, d *queue.Delivery, attempt int, now time.Time) {
 	id := d.ID.String()
 	fillHeader(h, id, unix(now), d.Signal.String(), d.Type, strconv.Itoa(attempt), d.Traceparent)
-	e.route.Signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body})
+	e.route.Signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body, URL: u})
 }
 
 func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
@@ -121,7 +124,7 @@ type signing struct{ e *Endpoint }
 // redirect: http.Client would follow it, or fail if it cannot be parsed.
 func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
-	s.e.sign(a.header, &a.delivery, a.number, a.start)
+	s.e.sign(a.header, req.URL, &a.delivery, a.number, a.start)
 	req.Header = a.header // the request is the attempt's own
 	resp, err := s.e.transport.RoundTrip(req)
 	if err != nil {

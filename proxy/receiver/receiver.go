@@ -165,6 +165,9 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		verdict := ErrNoSecret
 		if len(rc.Secrets) > 0 {
 			verdict = sign.Verify(preset, rc.Secrets, r.Header, body, req.Time, sign.Tolerance)
+			if errors.Is(verdict, sign.ErrNoKey) {
+				verdict = ErrNoSecret
+			}
 		}
 		req.Signatures = append(req.Signatures, Signature{preset, verdict})
 	}

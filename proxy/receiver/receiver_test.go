@@ -22,6 +22,8 @@ import (
 	"signalpost/proxy/sign"
 )
 
+const key = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=" // of RFC 8032
+
 const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 // delivery is a request as Signalpost makes it.
@@ -36,7 +38,7 @@ func delivery(t testing.TB, id, body string, presets ...string) *http.Request {
 	r.Header.Set("X-Beton-Signal-Type", m.Type)
 	r.Header.Set("X-Beton-Attempt", "3")
 	if len(presets) > 0 {
-		s, err := sign.New(presets, []string{secret})
+		s, err := sign.New(presets, []string{secret, key})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +62,7 @@ func serve(t testing.TB, o receiver.Options, rs ...*http.Request) (seen []receiv
 
 func TestSeen(t *testing.T) {
 	now := time.Now()
-	seen, answers := serve(t, receiver.Options{Secrets: []string{"another", secret}},
+	seen, answers := serve(t, receiver.Options{Secrets: []string{"another", secret, key}},
 		delivery(t, "dlv_1", `{"a":1}`, sign.Presets()...))
 	if got := answers[0].StatusCode; got != 200 {
 		t.Errorf("answered %d", got)
@@ -413,5 +415,13 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	}
 	if o.Secrets[0] != secret {
 		t.Error("printing changed the options")
+	}
+}
+
+// Without the public key a signature by ed25519 is neither good nor bad.
+func TestNoPublicKey(t *testing.T) {
+	seen, _ := serve(t, receiver.Options{Secrets: []string{secret}}, delivery(t, "dlv_1", `{}`, "standard", "ed25519"))
+	if s := seen[0].Signatures; len(s) != 2 || s[0].Err != nil || s[1].Err != receiver.ErrNoSecret {
+		t.Errorf("%+v", s)
 	}
 }
