@@ -310,6 +310,8 @@ func outside(t *testing.T, text string) (path string) {
 		switch {
 		case strings.Contains(strings.ToLower(name), "url"):
 			return "https://hooks.example.com/from/" + filepath.Base(name)
+		case strings.Contains(name, "whsk"):
+			return "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
 		case strings.Contains(strings.ToLower(name), "secret"):
 			return "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 		}

@@ -217,7 +217,7 @@ func TestReadmeOpenssl(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := signed(t, time.Now(), routeSecret)
-	out, err := bash(t, dir, "set -eu\n"+only(t, "verifying", "sh"),
+	out, err := bash(t, dir, "set -eu\n"+blocks(t, "verifying", "sh")[0].text,
 		"SECRET="+routeSecret, "ID="+h.Get("webhook-id"), "TIMESTAMP="+h.Get("webhook-timestamp"))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
