@@ -159,7 +159,9 @@ func (s *sidecar) do(method, path, body string, header ...string) answer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return answer{resp.StatusCode, resp.Header, string(b)}
+	a := answer{resp.StatusCode, resp.Header, string(b)}
+	conforms(s.t, r, body, a)
+	return a
 }
 
 const (

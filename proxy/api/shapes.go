@@ -115,7 +115,7 @@ type Problems struct {
 
 // RetryOne is the body of POST /deliveries/{id}/retry, which may be left out.
 type RetryOne struct {
-	Reshape bool `json:"reshape"` // make the body anew with today's signal_types, where and transform
+	Reshape bool `json:"reshape,omitempty"` // make the body anew with today's signal_types, where and transform
 }
 
 // Selection is the body of POST /retry and POST /discard: the deliveries that

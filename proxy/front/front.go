@@ -2,6 +2,7 @@
 // that stands before all of it, the parameters that callers send, the problems
 // that they are answered, and a file for each kind of resource:
 //
+//	endpoints.go  the table of them all, which is what /openapi.json tells
 //	read.go     the delivery log and deliveries
 //	signals.go  stored signals
 //	follow.go   answers that go on: the delivery log as it grows, all signals
@@ -20,7 +21,9 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -61,6 +64,7 @@ type Front struct {
 	answers  *memory.Budget      // for answers that are not small
 	stopping context.Context
 	stop     context.CancelFunc
+	document func() ([]byte, error) // made when it is first asked for
 }
 
 const (
@@ -70,7 +74,7 @@ const (
 
 // A handler answers one method of one path; q is the request's parameters. A
 // problem it returns is the answer; any other error becomes one by problemOf.
-type handler func(w http.ResponseWriter, r *http.Request, q *query) error
+type handler func(f *Front, w http.ResponseWriter, r *http.Request, q *query) error
 
 // New returns a Front.
 func New(o Options) *Front {
@@ -80,35 +84,13 @@ func New(o Options) *Front {
 		answers: memory.New(answersBytes, memory.Wait), tries: memory.New(maxTries, memory.Wait),
 	}
 	f.stopping, f.stop = context.WithCancel(context.Background())
-	for _, e := range []struct {
-		pattern string
-		handler handler
-		params  []string
-	}{
-		{"POST /signals", f.postSignals, []string{"route"}},
-		{"GET /signals", f.getSignals, []string{"signal_type", "since", "until", "limit", "after"}},
-		{"GET /signals/{id}", f.getSignal, nil},
-		{"GET /log", f.getLog, []string{"route", "signal_type", "signal", "delivery", "verdict", "status", "text", "since", "until", "limit", "after", "follow"}},
-		{"GET /deliveries", f.getDeliveries, []string{"state", "route", "signal_type", "signal", "reason", "body", "since", "until", "limit", "after"}},
-		{"GET /deliveries/{id}", f.getDelivery, nil},
-		{"POST /deliveries/{id}/retry", f.postRetryOne, nil},
-		{"POST /deliveries/{id}/discard", f.postDiscardOne, nil},
-		{"POST /retry", f.postRetry, nil},
-		{"POST /discard", f.postDiscard, nil},
-		{"POST /try", f.postTry, nil},
-		{"GET /stats", f.getStats, []string{"route", "since", "until", "step"}},
-		{"GET /problems", f.getProblems, []string{"since"}},
-		{"GET /status", f.getStatus, nil},
-		{"POST /routes/{name}/pause", f.postPause, nil},
-		{"POST /routes/{name}/resume", f.postResume, nil},
-		{"GET /metrics", f.getMetrics, nil},
-		{"GET /healthz", getHealth, nil},
-		{"GET /readyz", f.getReady, nil},
-	} {
-		f.mux.HandleFunc(e.pattern, func(w http.ResponseWriter, r *http.Request) {
-			q, err := readQuery(r.URL.RawQuery, e.params)
+	f.document = sync.OnceValues(func() ([]byte, error) { return Document(o.Version) })
+	for _, e := range endpoints {
+		known := slices.DeleteFunc(slices.Clone(e.Params), func(name string) bool { return parameters[name].In != "query" })
+		f.mux.HandleFunc(e.Pattern, func(w http.ResponseWriter, r *http.Request) {
+			q, err := readQuery(r.URL.RawQuery, known)
 			if err == nil {
-				err = e.handler(w, r, q)
+				err = e.handler(f, w, r, q)
 			}
 			if err != nil {
 				f.refuse(w, r, err)

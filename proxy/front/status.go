@@ -116,7 +116,7 @@ func instant(t time.Time) *time.Time {
 	return &t
 }
 
-func getHealth(w http.ResponseWriter, _ *http.Request, _ *query) error {
+func (f *Front) getHealth(w http.ResponseWriter, _ *http.Request, _ *query) error {
 	api.WriteText(w, "ok\n")
 	return nil
 }
