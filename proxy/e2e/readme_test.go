@@ -30,6 +30,7 @@ import (
 	"signalpost/proxy"
 	"signalpost/proxy/config"
 	"signalpost/proxy/docs"
+	"signalpost/transform"
 )
 
 // The README and the pages of documentation are a promise: what they show is run
@@ -180,8 +181,9 @@ func TestReadmeQuickStart(t *testing.T) {
 	port, receiver := mustFreePort(t), mustFreePort(t)
 	var tr transcript
 	var script strings.Builder
+	edited := regexp.MustCompile(`(' signalpost.toml\n(?:./signalpost try\n)?)sleep 1\n`)
 	script.WriteString(`set -eu
-trap 'kill $(jobs -p)' EXIT
+trap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT
 taken() { hash=$(sha256sum signalpost.toml | cut -c1-12); until ./signalpost status --json | grep -q "\"hash\": \"$hash\""; do sleep 0.05; done; }
 arrived() { until [ "$(./signalpost log --verdict delivered --json | grep -c '"verdict"')" = $1 ]; do sleep 0.05; done; ./signalpost log; }
 `)
@@ -194,7 +196,7 @@ arrived() { until [ "$(./signalpost log --verdict delivered --json | grep -c '"v
 		text = strings.ReplaceAll(text, "127.0.0.1:8787", "127.0.0.1:"+port)
 		text = strings.Replace(text, "./signalpost init slack\n", "./signalpost init slack\nsed -i 's/127.0.0.1:8787/127.0.0.1:"+port+"/; s/127.0.0.1:9000/127.0.0.1:"+receiver+"/' signalpost.toml\n", 1)
 		text = strings.Replace(text, "./signalpost listen", "./signalpost listen --addr 127.0.0.1:"+receiver, 1)
-		text = strings.ReplaceAll(text, "sleep 1\n", "taken\n")
+		text = edited.ReplaceAllString(text, "${1}taken\n")
 		script.WriteString(text)
 		switch {
 		case strings.Contains(text, "curl "):
@@ -203,6 +205,7 @@ arrived() { until [ "$(./signalpost log --verdict delivered --json | grep -c '"v
 			script.WriteString("arrived 2\n")
 		}
 	}
+	script.WriteString("wait || true\necho all has ended\n") // by what the last block kills
 	out, err := bash(t, dir, script.String())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -216,6 +219,7 @@ arrived() { until [ "$(./signalpost log --verdict delivered --json | grep -c '"v
 		"delivered slack",
 		"1 delivery due again",
 		"slack  https://hooks.slack.com\n",
+		"all has ended\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the quick start does not print %q:\n%s", want, out)
@@ -418,8 +422,26 @@ func TestReadmeDifferences(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^//\t(.*\n)`).FindAllStringSubmatch(string(doc), -1) {
 		listed += m[1]
 	}
-	if shown := only(t, "expressions", "text"); shown != listed {
+	if shown := only(t, "expressions ## How it differs from gojq", "text"); shown != listed {
 		t.Errorf("the README lists\n%s\ntransform/doc.go\n%s", shown, listed)
+	}
+}
+
+// TestReadmeJq: each expression comes to what the documentation says.
+func TestReadmeJq(t *testing.T) {
+	for line := range strings.Lines(only(t, "expressions ## How it differs from jq", "text")) {
+		columns := regexp.MustCompile(` {2,}`).Split(line, 3)
+		src, want := columns[0], columns[1]
+		got := "compile"
+		if p, err := transform.Compile(src); err == nil {
+			got = "failed"
+			if results, err := p.Shape(nil, nil, transform.Vars{}); err == nil {
+				got = string(bytes.Join(results, []byte("\n")))
+			}
+		}
+		if got != want {
+			t.Errorf("%s comes to %s, not %s", src, got, want)
+		}
 	}
 }
 

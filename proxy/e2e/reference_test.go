@@ -7,12 +7,14 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"signalpost/proxy/docs/generated"
+	"signalpost/transform/builtins"
 )
 
 var update = flag.Bool("update", false, "write the generated parts of the documentation anew")
@@ -39,6 +41,16 @@ func TestReferenceCommands(t *testing.T) {
 		t.Errorf("found %d commands", n)
 	}
 	generated.Check(t, "../docs/commands.md", "go test ./proxy/e2e -run TestReferenceCommands -update", table+help, *update)
+}
+
+// TestReferenceMissing: the page of expressions names the builtins of jq that there are
+// not.
+func TestReferenceMissing(t *testing.T) {
+	table := "| jq has | here |\n| --- | --- |\n"
+	for _, name := range slices.Sorted(maps.Keys(builtins.Missing)) {
+		table += fmt.Sprintf("| `%s` | %s |\n", name, strings.ReplaceAll(builtins.Missing[name], "|", `\|`))
+	}
+	generated.Check(t, "../docs/expressions.md", "go test ./proxy/e2e -run TestReferenceMissing -update", table, *update)
 }
 
 // TestReferenceMetrics: the page of the metrics is what a scrape says of its own.
