@@ -69,11 +69,38 @@ func (r *rewriter) variable(name string, s *scope) {
 	if s.find(name, 0) != nil {
 		return
 	}
+	if name == params {
+		r.fail(name, "$params holds secret values, so that only transform, path and query can name it: what they make is sent, what others decide is shown")
+	}
 	if name == "$ENV" {
 		r.fail(name, "an expression cannot read the environment: $ENV is not available")
 	}
 	r.fail(name, "variable %s is not defined; beside an expression's own there are %s",
-		name, strings.Join(varNames, ", "))
+		name, strings.Join(r.bound(), ", "))
+}
+
+// bound names the variables that are bound from the beginning.
+func (r *rewriter) bound() (names []string) {
+	for s := r.vars; s != nil; s = s.outer {
+		names = append(names, s.name)
+	}
+	slices.Reverse(names)
+	return names
+}
+
+// param notes which member of $params a term names, if it does.
+func (r *rewriter) param(t *gojq.Term, s *scope) {
+	if t.Type != gojq.TermTypeFunc || t.Func.Name != params || len(t.SuffixList) == 0 || t.SuffixList[0].Index == nil {
+		return
+	}
+	x := t.SuffixList[0].Index
+	name := x.Name
+	if text, ok := literal(x.Start); ok && !x.IsSlice {
+		name = text
+	}
+	if defined := s.find(params, 0); name != "" && defined != nil && defined == r.vars {
+		r.params[name] = max(strings.Index(r.src, params+"."+name), strings.Index(r.src, params))
+	}
 }
 
 // call rewrites a call.

@@ -144,7 +144,7 @@ func runStockShort(t *testing.T, src string, v any) (results []string, failed er
 	if err != nil {
 		t.Fatalf("%s compiles here and not with gojq: %v", src, err)
 	}
-	it := code.RunWithContext(&stepsContext{t.Context(), 200_000}, v, sampleVars.SignalID, sampleVars.ReceivedAt, sampleVars.Route)
+	it := code.RunWithContext(&stepsContext{t.Context(), 200_000}, v, sampleVars.SignalID, sampleVars.ReceivedAt, sampleVars.Route, sampleVars.SignalType, sampleVars.Params)
 	results = []string{}
 	for {
 		w, ok := it.Next()

@@ -2,8 +2,9 @@
 // a route takes a signal, and transforms, which shape what it gets. It is
 // pure: bytes in, bytes out.
 //
-// An expression means what gojq says it means. $signal_id, $received_at and
-// $route are bound. It cannot read the environment, files or the network, nor
+// An expression means what gojq says it means. $signal_id, $received_at, $route and
+// $signal_type are bound, and $params in those that make a part of a request ([CompileShape]).
+// It cannot read the environment, files or the network, nor
 // write anywhere. What passes through is kept: every digit of a number that is
 // not computed on, every code point of a string; keys come out sorted. Decoded
 // values are never changed, so that the expressions of all routes can share

@@ -31,6 +31,7 @@ type checked struct {
 	query     *gojq.Query
 	functions []string // of package builtins
 	reads     reads
+	params    map[string]int // members of $params that it names, and where
 	warnings  []Warning
 	filter    Warning // of the expression used as a filter; none without a text
 }
@@ -59,7 +60,7 @@ func signature(name string, arity int) string { return name + "/" + strconv.Itoa
 //   - arrays, objects, paths, iterations and recursion are accounted for by a
 //     function which otherwise hands on what it gets;
 //   - all that is not known not to need any of this does not compile.
-func check(src string) (c *checked, err error) {
+func check(src string, shapes bool) (c *checked, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			var ok bool
@@ -78,19 +79,20 @@ func check(src string) (c *checked, err error) {
 	if err != nil {
 		return nil, parseError(src, err)
 	}
-	var vars *scope
+	r := &rewriter{src: src, root: true, params: make(map[string]int), reads: reads{members: make(map[string]bool)}, uses: make(map[string]bool), functions: make(map[string]bool)}
 	for _, name := range varNames {
-		vars = vars.with(name, 0)
+		if name != params || shapes {
+			r.vars = r.vars.with(name, 0)
+		}
 	}
 	filter := lintFilter(src, q)
-	r := &rewriter{src: src, root: true, reads: reads{members: make(map[string]bool)}, uses: make(map[string]bool), functions: make(map[string]bool)}
-	q = r.query(q, vars)
+	q = r.query(q, r.vars)
 	if filter.Msg == "" && !r.reads.whole && !r.reads.variables && len(r.reads.members) == 0 {
 		filter = isSame
 	}
 	top := pipe(identity(), q)
 	top.FuncDefs = r.defs
-	return &checked{top, slices.Sorted(maps.Keys(r.functions)), r.reads, r.warnings, filter}, nil
+	return &checked{top, slices.Sorted(maps.Keys(r.functions)), r.reads, r.params, r.warnings, filter}, nil
 }
 
 // A scope is the names an expression has bound itself at some place, the
@@ -132,6 +134,8 @@ type reads struct {
 type rewriter struct {
 	inner     bool // this is a part of the prelude: it may use names with an underscore
 	src       string
+	vars      *scope          // the variables that are bound from the beginning
+	params    map[string]int  // members of $params that are named
 	uses      map[string]bool // of the prelude, by name/arity
 	defs      []*gojq.FuncDef // the same, each behind those it uses
 	functions map[string]bool // of package builtins

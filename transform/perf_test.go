@@ -32,7 +32,7 @@ const (
 }`
 )
 
-var sampleVars = Vars{"sig_01JT0000000000000000000000", "2026-04-29T14:31:08.123Z", "crm"}
+var sampleVars = Vars{"sig_01JT0000000000000000000000", "2026-04-29T14:31:08.123Z", "crm", "product_qualified_lead", nil}
 
 func compiled(t testing.TB, src string) *Program {
 	t.Helper()

@@ -26,9 +26,14 @@ type Vars struct {
 	SignalID   string // $signal_id
 	ReceivedAt string // $received_at
 	Route      string // $route
+	SignalType string // $signal_type
+	// Params is $params: what stands for secret values, by name. It is not changed.
+	Params map[string]any
 }
 
-var varNames = []string{"$signal_id", "$received_at", "$route"}
+const params = "$params"
+
+var varNames = []string{"$signal_id", "$received_at", "$route", "$signal_type", params}
 
 // A Program is a compiled expression. It is safe for concurrent use.
 type Program struct {
@@ -44,10 +49,15 @@ type machine struct {
 	light budget.Run // used again and again
 }
 
-// Compile checks a jq expression and compiles it. An error is a
+// Compile checks a jq expression that decides something, and compiles it. An error is a
 // [*CompileError].
-func Compile(src string) (*Program, error) {
-	c, err := check(src)
+func Compile(src string) (*Program, error) { return compile(src, false) }
+
+// CompileShape is Compile for an expression that makes a part of a request: it can name $params.
+func CompileShape(src string) (*Program, error) { return compile(src, true) }
+
+func compile(src string, shapes bool) (*Program, error) {
+	c, err := check(src, shapes)
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +132,9 @@ func (p *Pair) Reads(members map[string]bool) (whole bool) {
 	}
 	return whole
 }
+
+// Params are the members of $params that the expression names, each with its place in bytes.
+func (p *Program) Params() map[string]int { return p.checked.params }
 
 // both is one expression for two, for the price of one run. It ends after the
 // first result of where, whose others nobody has asked for.
@@ -212,7 +225,7 @@ func (m *machine) evaluate(r *budget.Run, input any, vars Vars, out *outcome) {
 			r.Discard()
 		}
 	}()
-	it := m.code.RunWithContext(r, input, vars.SignalID, vars.ReceivedAt, vars.Route)
+	it := m.code.RunWithContext(r, input, vars.SignalID, vars.ReceivedAt, vars.Route, vars.SignalType, vars.Params)
 	for {
 		if v, ok := it.Next(); !ok || !out.take(r, v) {
 			return

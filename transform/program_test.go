@@ -4,8 +4,10 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -105,6 +107,7 @@ func TestShape(t *testing.T) {
 		`[.l[] | {a: .}] | map(.a) | add`:         `3`,
 		"# a comment\n.l\n| length":               `2`,
 		`$signal_id, $received_at, $route`:        `"sig_01JT0000000000000000000000"|"2026-04-29T14:31:08.123Z"|"crm"`,
+		`$signal_type`:                            `"product_qualified_lead"`,
 		`.l | .[.[0]]`:                            `2`,
 		`[{"k":[5],"n":"k"}] | .[][.[0].n]`:       `[5]`,
 		`(.id | tostring | fromjson) == .id`:      `true`,
@@ -467,5 +470,44 @@ func TestPackageIsPure(t *testing.T) {
 				t.Errorf("%s imports %s", file, forbidden)
 			}
 		}
+	}
+}
+
+// $params are there for what makes a request, whatever else decides.
+func TestParams(t *testing.T) {
+	vars := sampleVars
+	vars.Params = map[string]any{"key": "K3Y", "b-c": "BC"}
+	for src, want := range map[string]struct{ result, named string }{
+		`{k: $params.key}`:                           {`{"k":"K3Y"}`, "key@4"},
+		`"Bearer \($params["b-c"] | @uri)"`:          {`"Bearer BC"`, "b-c@10"},
+		`$params | .key + "x"`:                       {`"K3Yx"`, ""},
+		`{($params.key): [$params.key, $params.no]}`: {`{"K3Y":["K3Y",null]}`, "key@2 no@30"},
+		`{key: 1} as $params | $params.key`:          {`1`, ""},
+		`def f($params): $params.no; f({no: 2})`:     {`2`, ""},
+	} {
+		p, err := CompileShape(src)
+		if err != nil {
+			t.Errorf("%s: %v", src, err)
+			continue
+		}
+		results, err := p.Shape(nil, nil, vars)
+		var named []string
+		for _, name := range slices.Sorted(maps.Keys(p.Params())) {
+			named = append(named, fmt.Sprintf("%s@%d", name, p.Params()[name]))
+		}
+		if err != nil || string(results[0]) != want.result || strings.Join(named, " ") != want.named {
+			t.Errorf("%s = %s, %v, names %q, want %v", src, results, err, named, want)
+		}
+	}
+	for _, src := range []string{`$params.key`, `.a == $params.key`, `{$params}`, `. as $x | $params`} {
+		if _, err := Compile(src); err == nil || !strings.Contains(err.Error(), "only transform, path and query can name it") {
+			t.Errorf("%s: %v", src, err)
+		}
+	}
+	if _, err := Compile(`{key: 1} as $params | $params.key`); err != nil {
+		t.Errorf("a variable of the expression's own: %v", err)
+	}
+	if _, err := Compile(`$parms`); err == nil || strings.Contains(err.Error(), "$params") {
+		t.Errorf("a filter is told of $params: %v", err)
 	}
 }

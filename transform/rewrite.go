@@ -165,6 +165,7 @@ func (r *rewriter) patterns(ps []*gojq.Pattern, s *scope) *scope {
 // parentheses, so that a check can stand between.
 func (r *rewriter) term(t *gojq.Term, s *scope) *gojq.Term {
 	defer r.enter()()
+	r.param(t, s)
 	suffixes := t.SuffixList
 	head := *t
 	head.SuffixList = nil
