@@ -1,0 +1,221 @@
+// Package shape makes and writes down what of a request is made of a signal beside a
+// JSON body: the path and the query, bodies of other formats, and the placeholders of
+// params, whose values are put in when the request is made.
+//
+// It is pure, and knows no value of a param but in [Params.Fill].
+package shape
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// A Shape is what of a delivery's request, but for the body, was made when its signal
+// came. The zero Shape is a JSON body sent to the route's URL as it is.
+type Shape struct {
+	Path   string `json:"path,omitempty"`   // appended to that of the URL
+	Query  string `json:"query,omitempty"`  // added to that of the URL
+	Format string `json:"format,omitempty"` // of the body; "": json
+	Type   string `json:"type,omitempty"`   // the Content-Type; "": application/json
+	Params Params `json:"params,omitempty"`
+}
+
+// Parse reads what String has written.
+func Parse(text string) (s Shape, err error) {
+	if text != "" {
+		err = json.Unmarshal([]byte(text), &s)
+	}
+	return s, err
+}
+
+// String is the Shape to be stored: "" for the zero one.
+func (s Shape) String() string {
+	if s == (Shape{}) {
+		return ""
+	}
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.Encode(s) // strings alone
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// formats are those of bodies, but json: the Content-Type, and what is made of the JSON
+// that a transform yields.
+var formats = map[string]struct {
+	contentType string
+	from        func(doc []byte) ([]byte, error)
+}{
+	"form":   {"application/x-www-form-urlencoded", func(doc []byte) ([]byte, error) { return pairs(doc, url.QueryEscape) }},
+	"text":   {"text/plain; charset=utf-8", text},
+	"ndjson": {"application/x-ndjson", lines},
+}
+
+// Body makes a body of a format of the JSON that a transform yields.
+func Body(format string, doc []byte) (body []byte, err error) {
+	if f, ok := formats[format]; ok {
+		return f.from(doc)
+	}
+	return doc, nil
+}
+
+// ContentType is that of a format; "" for json, which is what is sent without a Shape.
+func ContentType(format string) string { return formats[format].contentType }
+
+// Query makes a query of JSON: an object of strings, numbers, booleans, or arrays of
+// them.
+func Query(doc []byte) (string, error) {
+	b, err := pairs(doc, escapeQuery)
+	return string(b), err
+}
+
+// escapeQuery leaves nothing that any reader of a query takes for a space but %20.
+func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// pairs makes key=value&key=value of an object, in its order. An array is a pair for
+// each element. The JSON is valid.
+func pairs(doc []byte, escape func(string) string) ([]byte, error) {
+	if doc[0] != '{' {
+		return nil, errors.New("it is " + words(doc) + ", not an object")
+	}
+	d := json.NewDecoder(bytes.NewReader(doc))
+	d.UseNumber()
+	var out []byte
+	key, inList := "", false
+	for d.Token(); ; { // its brace
+		token, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		bad := ""
+		switch t := token.(type) {
+		case json.Delim:
+			switch {
+			case t == '}':
+				return out, nil
+			case t == '[' && !inList:
+				inList = true
+				continue
+			case t == ']':
+				inList, key = false, ""
+				continue
+			}
+			bad = map[json.Delim]string{'[': "an array in an array", '{': "an object"}[t]
+		case nil:
+			bad = "null"
+		case string:
+			if key == "" && !inList {
+				key = "=" + t
+				continue
+			}
+		}
+		if bad != "" {
+			return nil, fmt.Errorf("%q is %s, not a string, a number, a boolean or an array of these", clip(key[1:]), bad)
+		}
+		if len(out) > 0 {
+			out = append(out, '&')
+		}
+		out = append(append(append(out, escape(key[1:])...), '='), escape(fmt.Sprint(token))...)
+		if !inList {
+			key = ""
+		}
+	}
+}
+
+// text makes what a string says.
+func text(doc []byte) ([]byte, error) {
+	if doc[0] != '"' {
+		return nil, errors.New("it is " + words(doc) + ", not a string")
+	}
+	var s string
+	err := json.Unmarshal(doc, &s)
+	return []byte(s), err
+}
+
+// lines makes a line of each element of an array. The JSON has no white space outside
+// of strings.
+func lines(doc []byte) ([]byte, error) {
+	if doc[0] != '[' {
+		return nil, errors.New("it is " + words(doc) + ", not an array")
+	}
+	d := json.NewDecoder(bytes.NewReader(doc))
+	out := make([]byte, 0, len(doc))
+	for d.Token(); d.More(); {
+		var element json.RawMessage
+		if err := d.Decode(&element); err != nil {
+			return nil, err
+		}
+		out = append(append(out, element...), '\n')
+	}
+	return out, nil
+}
+
+// Path reads a path of JSON: a string that begins with "/", of characters that RFC 3986
+// allows in a path, in which nothing is hidden that leads elsewhere.
+func Path(doc []byte) (string, error) {
+	b, err := text(doc)
+	if err != nil {
+		return "", err
+	}
+	return string(b), checkPath(string(b))
+}
+
+// pathChars is the beginning of a path that RFC 3986 allows.
+var pathChars = regexp.MustCompile(`^(?:[-._~!$&'()*+,;=:@/0-9A-Za-z]|%[0-9A-Fa-f]{2})*`)
+
+func checkPath(path string) error {
+	if !strings.HasPrefix(path, "/") {
+		return fmt.Errorf(`%q does not begin with "/"`, clip(path))
+	}
+	if rest := path[len(pathChars.FindString(path)):]; rest != "" {
+		return fmt.Errorf("%q holds %q, which a path cannot: encode what comes from a signal with @uri", clip(path), string([]rune(rest)[:1]))
+	}
+	if strings.Contains(path, "//") {
+		return fmt.Errorf(`%q holds "//": a part of it is empty`, clip(path))
+	}
+	decoded, err := url.PathUnescape(path)
+	switch {
+	case err != nil:
+		return err
+	case strings.ContainsFunc(decoded, unicode.IsControl):
+		return fmt.Errorf("%q holds a control character", clip(path))
+	case strings.Contains(decoded, `\`):
+		return fmt.Errorf(`%q holds a \`, clip(path))
+	case slices.ContainsFunc(strings.Split(decoded, "/"), func(part string) bool { return part == "." || part == ".." }):
+		return fmt.Errorf("%q has a part that is . or .., which leads elsewhere", clip(path))
+	}
+	return nil
+}
+
+// words says of what kind a JSON text is.
+func words(doc []byte) string {
+	switch doc[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "a number"
+}
+
+// clip shortens what a fault shows.
+func clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
