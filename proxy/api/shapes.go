@@ -43,17 +43,19 @@ type DeliveryPage struct {
 // Delivery is the answer to GET /deliveries/{id}.
 type Delivery struct {
 	queue.Info
-	Request    *Request        `json:"request"`     // as sent last, or as it would be; nil if neither can be said
-	Body       json.RawMessage `json:"body"`        // null if the expression failed
-	SignalBody json.RawMessage `json:"signal_body"` // as received
-	Log        []queue.Entry   `json:"log"`         // every attempt, oldest first
+	Request    *Request        `json:"request"`          // as sent last, or as it would be; nil if neither can be said
+	Body       json.RawMessage `json:"body"`             // null if the expression failed; a string if it is no JSON
+	Format     string          `json:"format,omitempty"` // of a body that is no JSON: form, text, ndjson
+	SignalBody json.RawMessage `json:"signal_body"`      // as received
+	Log        []queue.Entry   `json:"log"`              // every attempt, oldest first
 }
 
 // Request is what a route sends for a delivery, as people may see it: no path
-// or query of the URL, secret headers and signatures redacted.
+// or query of the route's URL, secret headers and signatures redacted.
 type Request struct {
 	Method  string            `json:"method"`
-	Target  string            `json:"target"` // scheme://host
+	Target  string            `json:"target"`         // scheme://host
+	Path    string            `json:"path,omitempty"` // and query, if the signal decides on one of them: [secret] is the URL's part
 	Headers map[string]string `json:"headers"`
 	Sent    bool              `json:"sent"`           // or as it would be
 	Time    *time.Time        `json:"time,omitempty"` // that was signed, if it was sent
@@ -167,11 +169,12 @@ type Trials struct {
 // Trial is what one route would do with a signal.
 type Trial struct {
 	Route   string            `json:"route"`
-	Matches bool              `json:"matches"` // it passes, also when the transform then fails or yields nothing
-	Why     string            `json:"why"`     // it matches, or not
-	Bodies  []json.RawMessage `json:"bodies"`  // of the deliveries it would make, one each
-	Request *Request          `json:"request"` // of the first attempt of the first delivery; nil if there is none
-	Error   *string           `json:"error"`   // what is wrong with an expression, or went wrong in it
+	Matches bool              `json:"matches"`          // it passes, also when the transform then fails or yields nothing
+	Why     string            `json:"why"`              // it matches, or not
+	Bodies  []json.RawMessage `json:"bodies"`           // of the deliveries it would make, one each; strings if they are no JSON
+	Format  string            `json:"format,omitempty"` // of bodies that are no JSON: form, text, ndjson
+	Request *Request          `json:"request"`          // of the first attempt of the first delivery; nil if there is none
+	Error   *string           `json:"error"`            // what is wrong with an expression, or went wrong in it
 }
 
 // Level is how bad something is. The zero value is none of them.

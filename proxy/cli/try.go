@@ -87,12 +87,17 @@ func printTrial(p term.Page, t api.Trial, headers bool) {
 		printRequest(p, t.Request, headers)
 	}
 	for _, body := range t.Bodies {
+		if t.Format != "" {
+			var text string
+			json.Unmarshal(body, &text) // it is one
+			body = []byte(text)
+		}
 		printBody(p, body)
 	}
 }
 
 func printRequest(p term.Page, r *api.Request, headers bool) {
-	p.Printf("    %s %s\n", r.Method, r.Target)
+	p.Printf("    %s %s\n", r.Method, r.Target+r.Path)
 	if headers {
 		for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
 			p.Printf("    %s\n", p.In(term.Dim, name+": "+r.Headers[name]))

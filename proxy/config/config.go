@@ -71,6 +71,16 @@ type Route struct {
 	Transform       *transform.Program // nil: the bytes as they came
 	WhereSource     string
 	TransformSource string
+	Path            *transform.Program // nil: the URL's alone
+	Query           *transform.Program // nil: the URL's alone
+	PathSource      string
+	QuerySource     string
+
+	Method      string            // POST, PUT or PATCH
+	Format      string            // of bodies: json, form, text or ndjson
+	ContentType string            // "": the format's own
+	Compression string            // of bodies: gzip or none
+	Params      map[string]Secret // $params, by name
 
 	Secrets    []Secret     // the first is the one receivers verify today
 	SigningKey Secret       // of the preset ed25519; zero: none
@@ -78,7 +88,7 @@ type Route struct {
 	Forms      []*sign.Form // signatures of one's own form
 	Signer     *sign.Signer // nil when there is nothing to sign with or by
 
-	Headers     map[string]Secret // by canonical name
+	Headers     map[string]Secret // by name as written; no two are one but for upper and lower case
 	BasicAuth   *BasicAuth        // nil: none
 	BearerToken Secret            // zero: none; never beside BasicAuth
 
@@ -179,7 +189,14 @@ func routeKeys(r *Route) schema {
 		"url":                    required(both, into(&r.URL, Secret{}, endpoint)),
 		"signal_types":           into(&r.SignalTypes, nil, list("strings", glob)),
 		"where":                  program(&r.Where, &r.WhereSource, true),
-		"transform":              program(&r.Transform, &r.TransformSource, false),
+		"transform":              shape(&r.Transform, &r.TransformSource),
+		"method":                 into(&r.Method, "POST", name("POST", "PUT", "PATCH")),
+		"path":                   shape(&r.Path, &r.PathSource),
+		"query":                  shape(&r.Query, &r.QuerySource),
+		"format":                 into(&r.Format, "json", name("json", "form", "text", "ndjson")),
+		"content_type":           into(&r.ContentType, "", contentType),
+		"compression":            into(&r.Compression, "none", name("gzip", "none")),
+		"params":                 params(&r.Params),
 		"secret":                 into(&r.Secrets, nil, alone(secret(sharedSecret))),
 		"secrets":                into(&r.Secrets, nil, list("secret values", secret(sharedSecret))),
 		"signing_key":            into(&r.SigningKey, Secret{}, secret(privateKey)),
@@ -213,7 +230,7 @@ func basicAuthKeys(b *BasicAuth) schema {
 	const both = "it takes a username and a password"
 	return schema{
 		"username": required(both, into(&b.Username, "", username)),
-		"password": required(both, into(&b.Password, Secret{}, secret(nil))),
+		"password": required(both, into(&b.Password, Secret{}, secretValue(nil, true))),
 	}
 }
 

@@ -84,8 +84,9 @@ func TestDefaultsOfTheContract(t *testing.T) {
 	check(t, "lists", [][]string{r.SignalTypes, r.Signatures}, [][]string{nil, {"beton", "standard"}})
 	check(t, "give up on", r.GiveUpOn, []int{410})
 	check(t, "limits", []any{r.Concurrency, r.Rate}, []any{8, 0.0})
+	check(t, "request", []string{r.Method, r.Format, r.ContentType, r.Compression, r.PathSource, r.QuerySource}, []string{"POST", "json", "", "none", "", ""})
 	check(t, "switches", []bool{r.Paused, r.BlockPrivateNetworks, r.AllowHTTP}, []bool{false, false, false})
-	if r.Where != nil || r.Transform != nil || r.Signer != nil || r.BasicAuth != nil || r.TLS.Config != nil ||
+	if r.Where != nil || r.Transform != nil || r.Path != nil || r.Query != nil || r.Params != nil || r.Signer != nil || r.BasicAuth != nil || r.TLS.Config != nil ||
 		len(r.Secrets) != 0 || len(r.Headers) != 0 || !r.BearerToken.IsZero() {
 		t.Errorf("something is set that has no default: %+v", r)
 	}
@@ -141,12 +142,21 @@ name = "b"
 url = 'https://b.example.com:8443'
 secrets = ["one", { file = "token" }]
 basic_auth = { username = "", password = "p:w" }
+method = "PATCH"
+transform = "{ $params }"
+path = '"/a"'
+query = "{}"
+format = "form"
+content_type = "application/x-b; charset=utf-8"
+compression = "gzip"
+params = { A_1 = "one", b = { file = "token" } }
 rate = "0.5/h"
 give_up_on = []
 [[route]]
 name = "c"
 url = 'http://LocalHost:1/'
 bearer_token = "abc"
+headers = { user-agent = "mine" }
 secrets = []
 where = " "
 [route.retry]
@@ -166,7 +176,7 @@ first = "30d"
 	check(t, "retry", r.Retry, queue.Schedule{Attempts: 2, First: time.Minute, Window: time.Second, Jitter: 0})
 	check(t, "give up on", r.GiveUpOn, []int{404, 410})
 	check(t, "limits", []any{r.Concurrency, r.Rate, r.Timeout}, []any{1000, 1.5, 100 * time.Millisecond})
-	check(t, "headers", []string{r.Headers["X-Api-Key"].Reveal(), r.Headers["X-Team"].Reveal(), r.Headers["Authorization"].Reveal()}, []string{canary, "growth", "x"})
+	check(t, "headers", []string{r.Headers["x-api-key"].Reveal(), r.Headers["X-Team"].Reveal(), r.Headers["authorization"].Reveal()}, []string{canary, "growth", "x"})
 	if r.Where == nil || r.Transform == nil || r.Signer == nil || !r.Paused || !r.BlockPrivateNetworks || !r.AllowHTTP {
 		t.Errorf("something is not set: %+v", r)
 	}
@@ -175,10 +185,13 @@ first = "30d"
 	r = c.Routes[1]
 	check(t, "secrets", reveal(r.Secrets), []string{"one", "tok" + canary})
 	check(t, "basic", []string{r.BasicAuth.Username, r.BasicAuth.Password.Reveal()}, []string{"", "p:w"})
+	check(t, "request", []string{r.Method, r.PathSource, r.QuerySource, r.Format, r.ContentType, r.Compression}, []string{"PATCH", `"/a"`, "{}", "form", "application/x-b; charset=utf-8", "gzip"})
+	check(t, "params", []string{r.Params["A_1"].Reveal(), r.Params["b"].Reveal()}, []string{"one", "tok" + canary})
 	check(t, "rate", r.Rate*3600, 0.5)
 	check(t, "give up on", r.GiveUpOn, []int{})
 	r = c.Routes[2]
 	check(t, "bearer", r.BearerToken.Reveal(), "abc")
+	check(t, "agent", r.Headers["user-agent"].Reveal(), "mine")
 	check(t, "retry", r.Retry, queue.Schedule{Attempts: 1, First: 30 * 24 * time.Hour, Window: 24 * time.Hour, Jitter: 0.1})
 	if r.Where != nil || r.Signer != nil {
 		t.Errorf("not empty: %+v", r)
@@ -231,7 +244,7 @@ headers = { x-b = "2", X-C = "2" }
 		{time.Second, []string{"a", "b"}, []string{"one"}, "tok", false, true,
 			queue.Schedule{Attempts: 3, First: time.Second, Window: 24 * time.Hour, Jitter: 0.1}, map[string]string{"X-A": "1", "X-B": "1"}},
 		{2 * time.Second, []string{"c"}, []string{"two", "three"}, "", true, false,
-			queue.Schedule{Attempts: 3, First: 2 * time.Second, Window: 24 * time.Hour, Jitter: 0.1}, map[string]string{"X-A": "1", "X-B": "2", "X-C": "2"}},
+			queue.Schedule{Attempts: 3, First: 2 * time.Second, Window: 24 * time.Hour, Jitter: 0.1}, map[string]string{"X-A": "1", "x-b": "2", "X-C": "2"}},
 	})
 }
 
@@ -240,6 +253,10 @@ func TestDefaultsMergeCompletes(t *testing.T) {
 	c := good(t, `defaults.basic_auth.username = "u"
 `+minimal+`basic_auth.password = "p"`)
 	check(t, "basic", []string{c.Routes[0].BasicAuth.Username, c.Routes[0].BasicAuth.Password.Reveal()}, []string{"u", "p"})
+	for _, none := range []string{`""`, `{ env = "EMPTY" }`} { // a login by its name alone, as Stripe has
+		c = good(t, minimal+`basic_auth = { username = "u", password = `+none+` }`)
+		check(t, none, []any{c.Routes[0].BasicAuth.Username, c.Routes[0].BasicAuth.Password.IsZero()}, []any{"u", true})
+	}
 }
 
 func TestSecretFiles(t *testing.T) {

@@ -34,6 +34,8 @@ transform = """
 { a: .b }"""
 secrets = ["CANARY", { env = "CRM_SECRET" }]
 basic_auth = { username = "u", password = "CANARY" }
+params = { key = "CANARY" }
+path = '"/\($params.key)"'
 retry = { attempts = 3, first = "1s" }
 [[route]]
 name = "slack"

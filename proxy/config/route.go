@@ -97,6 +97,9 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 	if sound("secret", "secrets", "signatures", "signature", "signing_key") {
 		r.makeSigner(d, t)
 	}
+	if sound("name", "format", "transform", "path", "query", "params") {
+		r.checkShape(d, t)
+	}
 	if r.Concurrency > 100 {
 		d.warn(t.keys["concurrency"].at, "concurrency: %d attempts at once are many for one endpoint", r.Concurrency)
 	}
@@ -169,7 +172,7 @@ func (r *Route) checkURL(d *decoder, t *value) {
 // Headers that a delivery has already, or that are about the connection.
 var (
 	ownHeaders = []string{
-		"Host", "User-Agent", "Traceparent",
+		"Host", "Traceparent",
 		"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
 		"Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	}
@@ -200,13 +203,13 @@ func headers(dst *map[string]Secret) field {
 		kept := map[string]Secret{}
 		for _, e := range v.sorted() {
 			name := http.CanonicalHeaderKey(e.name)
-			_, twice := kept[name]
+			twice := slices.ContainsFunc(slices.Collect(maps.Keys(kept)), func(other string) bool { return strings.EqualFold(other, name) })
 			switch {
 			case !d.mayBeHeader(key, e.name, e.key):
 			case twice:
 				d.fault(e.key, "%s: %s is there twice (upper and lower case are the same)", key, quote(e.name))
 			default:
-				kept[name], _ = secret(nil)(d, key+"."+e.name, e)
+				kept[e.name], _ = secret(nil)(d, key+"."+e.name, e)
 				d.warnDollar(e)
 				if v.origin == headed && routeKeys(new(Route))[e.name].read != nil {
 					d.warn(e.key, "%s: %s is sent as a header here; a key of the route stands before [route.headers]", key, quote(e.name))

@@ -102,7 +102,10 @@ func sendable(text string) string {
 // secret parses a secret value: a string, { env = "NAME" } or { file = "path" },
 // of which check, if there is one, returns what else is wrong. No fault shows the
 // text of the string, or what was read.
-func secret(check func(text string) string) parser[Secret] {
+func secret(check func(text string) string) parser[Secret] { return secretValue(check, false) }
+
+// secretValue is secret for one that may be empty.
+func secretValue(check func(text string) string, mayBeEmpty bool) parser[Secret] {
 	return func(d *decoder, key string, v *value) (Secret, bool) {
 		text, from := v.text, ""
 		if v.kind == kindTable && len(v.keys) == 1 {
@@ -126,6 +129,9 @@ func secret(check func(text string) string) parser[Secret] {
 			return placeholder(check), true
 		}
 		problem := secretFlaw(text)
+		if text == "" && mayBeEmpty {
+			return Secret{}, true
+		}
 		if problem == "" && check != nil {
 			problem = check(text)
 		}

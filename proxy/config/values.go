@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"mime"
 	"net"
 	"net/netip"
 	"regexp"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"golang.org/x/net/http/httpguts"
 
 	"signalpost/proxy/units"
 	"signalpost/transform"
@@ -165,15 +168,26 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
-// program is a jq expression, kept as written too; a filter decides which signals
-// pass. White space is none, so that a route can do without the one in [defaults].
+// program is a jq expression that decides something, kept as written too; a filter
+// decides which signals pass.
 func program(dst **transform.Program, source *string, filter bool) field {
+	return expression(dst, source, transform.Compile, filter)
+}
+
+// shape is a jq expression that makes a part of the request, kept as written too.
+func shape(dst **transform.Program, source *string) field {
+	return expression(dst, source, transform.CompileShape, false)
+}
+
+// expression is a jq expression. White space is none, so that a route can do without
+// the one in [defaults].
+func expression(dst **transform.Program, source *string, compile func(string) (*transform.Program, error), filter bool) field {
 	f := into(dst, nil, func(d *decoder, key string, v *value) (*transform.Program, bool) {
 		*source = ""
 		if !d.expect(v.kind == kindString, key, v, "a jq expression in a string") || strings.TrimSpace(v.text) == "" {
 			return nil, true
 		}
-		compiled, err := transform.Compile(v.text)
+		compiled, err := compile(v.text)
 		wrong, _ := errors.AsType[*transform.CompileError](err)
 		switch {
 		case err == nil:
@@ -183,6 +197,8 @@ func program(dst **transform.Program, source *string, filter bool) field {
 			}
 		case keyLine.MatchString(v.text): // the compiler's words could show a secret of those lines
 			d.fault(v.at, "%s: is no jq expression: it goes on over lines that look like keys of this file; is its closing quote missing?", key)
+		case key == "path" && strings.HasPrefix(v.text, "/"):
+			d.fault(v.at, "%s: a path is a jq expression that yields a string: write it as %s", key, quote(strconv.Quote(v.text)))
 		default:
 			d.fault(v.offset(wrong.Offset), "%s: %s", key, wrong.Msg)
 		}
@@ -191,6 +207,12 @@ func program(dst **transform.Program, source *string, filter bool) field {
 	f.jq = true
 	return f
 }
+
+// contentType is the value of a Content-Type header; "" is none.
+var contentType = text(`a media type such as "application/json"`, func(text string) (string, bool) {
+	kind, _, err := mime.ParseMediaType(text)
+	return text, text == "" || err == nil && strings.Contains(kind, "/") && httpguts.ValidHeaderFieldValue(text)
+})
 
 func username(d *decoder, key string, v *value) (string, bool) {
 	ok := v.kind == kindString && !strings.ContainsFunc(v.text, func(c rune) bool { return c == ':' || unicode.IsControl(c) })

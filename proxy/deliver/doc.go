@@ -13,6 +13,7 @@
 //
 //	endpoint.go   New, Attempt: what is the same for all attempts, and one of them
 //	request.go    the URL as it is sent, headers, signature
+//	fill.go       what of the request a signal decided, params, compression
 //	template.go   the same for people, of attempts gone by, too
 //	trace.go      how far an attempt has got, over which connection, how long each part took
 //	connect.go    how the receiver is reached: addresses, TLS, proxies

@@ -17,6 +17,7 @@ import (
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/h1"
+	"signalpost/proxy/shape"
 	"signalpost/queue"
 )
 
@@ -31,6 +32,7 @@ type Endpoint struct {
 	template string       // of the request, for people
 	proxy    string       // scheme and host of the proxy that requests go through; "": none
 	mask     *mask
+	params   shape.Values
 
 	transport *h1.Transport
 	client    *retryablehttp.Client
@@ -48,7 +50,7 @@ func newEndpoint(r *config.Route, userAgent string, n network) (*Endpoint, error
 	if err != nil || u.Host == "" {
 		return nil, errors.New("url is not an absolute URL") // the error would show it
 	}
-	e := &Endpoint{route: r}
+	e := &Endpoint{route: r, params: valuesOf(r.Params)}
 	if err := e.shapeRequest(r, u, userAgent); err != nil {
 		return nil, err
 	}
@@ -90,6 +92,8 @@ type attempt struct {
 	body            bytes.Reader
 
 	delivery queue.Delivery
+	sent     []byte // its body, as it goes over the wire
+	unfit    error  // why there is no request to be sent
 	number   int
 	start    time.Time
 	trace    trace
@@ -115,7 +119,7 @@ func (e *Endpoint) newAttempt(ctx context.Context) *attempt {
 	a := &attempt{Context: ctx, header: maps.Clone(e.fixed)}
 	a.reader = io.NopCloser(&a.body)
 	a.call.Request = e.request.WithContext(httptrace.WithClientTrace(a, a.trace.hooks()))
-	a.call.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(a.delivery.Body)), nil }
+	a.call.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(a.sent)), nil }
 	return a
 }
 
@@ -129,9 +133,13 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 	}
 	a.delivery, a.number, a.start = d, number, time.Now()
 	a.trace.reset()
-	a.call.Body, a.call.ContentLength = nil, int64(len(d.Body))
-	if len(d.Body) > 0 {
-		a.body.Reset(d.Body)
+	fill := d.Shape != "" || e.route.Compression == "gzip"
+	if a.sent = d.Body; fill {
+		a.unfit = e.fill(a)
+	}
+	a.call.Body, a.call.ContentLength = nil, int64(len(a.sent))
+	if len(a.sent) > 0 {
+		a.body.Reset(a.sent)
 		a.call.Body = a.reader
 	}
 	resp, err := e.client.Do(&a.call) // err is in the outcome, by checkRetry
@@ -156,7 +164,10 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 	}
 	if !a.trace.held { // an idle connection keeps hold of the attempt that has made it
 		a.call.Header, a.location, a.outcome, a.err = e.request.Header, "", queue.Outcome{}, nil
-		a.delivery = queue.Delivery{}
+		a.delivery, a.sent = queue.Delivery{}, nil
+		if fill {
+			e.unfill(a)
+		}
 		a.body.Reset(nil)
 		if !a.trace.dialed && ctx.Err() == nil {
 			e.attempts.Put(a)

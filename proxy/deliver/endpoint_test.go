@@ -786,14 +786,23 @@ func TestSecretsStay(t *testing.T) {
 	})
 }
 
-// described is the request of an attempt as people may see it.
+// described is the request of an attempt as people may see it, headers by canonical name.
 func described(t testing.TB, e *Endpoint, d queue.Delivery, attempt int, sent time.Time) (method, target string, headers map[string]string) {
 	t.Helper()
-	method, target, headers, err := Describe(e.Template(), &d, attempt, sent)
+	r, err := Describe(e.Template(), &d, attempt, sent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return method, target, headers
+	return r.Method, r.Target, canonical(r.Headers)
+}
+
+// canonical are headers by canonical name.
+func canonical(headers map[string]string) map[string]string {
+	all := map[string]string{}
+	for name, value := range headers {
+		all[http.CanonicalHeaderKey(name)] = value
+	}
+	return all
 }
 
 func TestDescribe(t *testing.T) {

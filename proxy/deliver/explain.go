@@ -82,6 +82,10 @@ func (e *Endpoint) explain(a *attempt, err error) {
 		err = u.Err
 	}
 	o, s := &a.outcome, a.trace.look()
+	if err == a.unfit {
+		o.Class, o.Error = queue.ClassLocal, "not sent: "+err.Error()
+		return
+	}
 	o.Class, o.Error = e.reason(s, err)
 	o.Fault = !errors.Is(err, h1.ErrHeader)
 	if e.proxy != "" && !s.reached(tlsStart) && !s.reached(connected) && o.Class != queue.ClassTimeout {

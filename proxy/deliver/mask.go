@@ -43,6 +43,9 @@ func newMask(r *config.Route, urls ...*url.URL) *mask {
 		add(r.BasicAuth.Password.Reveal(), basicCredentials(r.BasicAuth))
 	}
 	add(r.BearerToken.Reveal())
+	for _, s := range r.Params {
+		add(s.Reveal())
+	}
 	for _, u := range urls {
 		add(u.RequestURI(), u.EscapedPath(), u.Path, u.RawQuery)
 		for _, values := range u.Query() {
@@ -58,7 +61,8 @@ func newMask(r *config.Route, urls ...*url.URL) *mask {
 	// The forms in which a receiver may echo them.
 	var needles []string
 	for _, s := range known {
-		needles = append(needles, s, url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s))
+		form := url.QueryEscape(s)
+		needles = append(needles, s, form, strings.ReplaceAll(form, "+", "%20"), url.PathEscape(s), html.EscapeString(s))
 		if b, err := json.Marshal(s); err == nil {
 			safe := string(b[1 : len(b)-1]) // for HTML
 			plain := strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(safe)

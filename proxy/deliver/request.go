@@ -39,7 +39,7 @@ func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) e
 	sent.Host = host
 	sent.RawPath, sent.RawQuery = escape(cmp.Or(u.RawPath, u.EscapedPath())), escape(u.RawQuery)
 	e.request = http.Request{
-		Method: http.MethodPost,
+		Method: cmp.Or(r.Method, http.MethodPost),
 		URL:    &sent,
 		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{}, // signing sets it: http.Client would copy it for redirects
@@ -50,6 +50,9 @@ func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) e
 		// Has net/http send the request again if a connection that served before is
 		// closed under it before a byte of the answer. Receivers know repetitions by webhook-id.
 		"Idempotency-Key": nil,
+	}
+	if r.Compression == "gzip" {
+		e.fixed["Content-Encoding"] = []string{"gzip"}
 	}
 	shown := maps.Clone(e.fixed)
 	hide := func(name, scheme, value string) {
@@ -62,7 +65,10 @@ func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) e
 		hide("Authorization", "Bearer ", r.BearerToken.Reveal())
 	}
 	for name, value := range r.Headers {
-		hide(http.CanonicalHeaderKey(name), "", strings.Trim(value.Reveal(), " \t"))
+		if strings.EqualFold(name, "User-Agent") { // net/http sends its own if there is none in this spelling
+			e.fixed["User-Agent"], shown["User-Agent"] = nil, nil
+		}
+		hide(name, "", strings.Trim(value.Reveal(), " \t"))
 	}
 	e.signed = sign.SignatureHeaders(r.Signatures)
 	for _, f := range r.Forms {
@@ -124,6 +130,9 @@ type signing struct{ e *Endpoint }
 // redirect: http.Client would follow it, or fail if it cannot be parsed.
 func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
+	if a.unfit != nil {
+		return nil, a.unfit
+	}
 	s.e.sign(a.header, req.URL, &a.delivery, a.number, a.start)
 	req.Header = a.header // the request is the attempt's own
 	resp, err := s.e.transport.RoundTrip(req)

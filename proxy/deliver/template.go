@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,14 +10,17 @@ import (
 	"strings"
 	"time"
 
+	"signalpost/proxy/shape"
 	"signalpost/queue"
 )
 
-// A template is a request as people may see it: no path or query of the URL,
+// A Request is one as people may see it: no path or query of the route's URL,
 // secret values and signatures redacted.
-type template struct {
+type Request struct {
 	Method  string            `json:"method"`
-	Target  string            `json:"target"` // scheme://host
+	Target  string            `json:"target"`          // scheme://host
+	Path    string            `json:"path,omitempty"`  // if the signal decides on it or on the query: both
+	Query   string            `json:"query,omitempty"` // of a template alone
 	Headers map[string]string `json:"headers"`
 }
 
@@ -40,7 +44,15 @@ func (e *Endpoint) Template() string { return e.template }
 func (e *Endpoint) makeTemplate(h http.Header) {
 	fillHeader(h, itsID, itsTimestamp, itsSignal, itsType, itsAttempt, itsTraceparent)
 	e.route.Signer.Shape(h, itsID, itsType, itsTimestamp, aSignature)
-	t := template{Method: e.request.Method, Target: e.route.Target, Headers: map[string]string{}}
+	t := Request{Method: e.request.Method, Target: e.route.Target, Headers: map[string]string{}}
+	if e.route.Path != nil || e.route.Query != nil { // what theirs is added to
+		if strings.Trim(e.request.URL.Path, "/") != "" {
+			t.Path = "/" + redacted
+		}
+		if e.request.URL.RawQuery != "" {
+			t.Query = redacted
+		}
+	}
 	for name, values := range h {
 		if len(values) > 0 {
 			t.Headers[name] = strings.Join(values, ", ")
@@ -52,10 +64,12 @@ func (e *Endpoint) makeTemplate(h http.Header) {
 
 // Describe fills a template for one attempt of a delivery, which was sent at a
 // time: for people. If that is zero it never was, and has no timestamp and no signature.
-func Describe(text string, d *queue.Delivery, attempt int, sent time.Time) (method, target string, headers map[string]string, err error) {
-	var t template
-	if err := json.Unmarshal([]byte(text), &t); err != nil {
-		return "", "", nil, fmt.Errorf("template of a request: %w", err)
+func Describe(text string, d *queue.Delivery, attempt int, sent time.Time) (*Request, error) {
+	var t Request
+	err := json.Unmarshal([]byte(text), &t)
+	s, err2 := shape.Parse(d.Shape)
+	if err := cmp.Or(err, err2); err != nil {
+		return nil, fmt.Errorf("template of a request: %w", err)
 	}
 	timestamp, signature := unix(sent), aSignature
 	if sent.IsZero() {
@@ -71,5 +85,19 @@ func Describe(text string, d *queue.Delivery, attempt int, sent time.Time) (meth
 		}
 	}
 	maps.DeleteFunc(t.Headers, func(_, value string) bool { return value == "" })
-	return t.Method, t.Target, t.Headers, nil
+	if s.Type != "" {
+		t.Headers["Content-Type"] = s.Type
+	}
+	if s.Path == "" && s.Query == "" {
+		t.Path, t.Query = "", ""
+		return &t, nil
+	}
+	if t.Path += s.Path; t.Path == "" {
+		t.Path = "/"
+	}
+	if q := joined(t.Query, s.Query); q != "" {
+		t.Path += "?" + q
+	}
+	t.Query = ""
+	return &t, nil
 }

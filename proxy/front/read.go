@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/table"
 	"signalpost/queue"
 )
 
@@ -131,6 +132,7 @@ func (f *Front) getDelivery(w http.ResponseWriter, r *http.Request, _ *query) er
 	}
 	return f.showTagged(w, r, f.detailBytes(), true, func() (any, error) {
 		d, err := f.Queue.Delivery(id)
-		return api.Delivery{Info: d.Info, Request: f.Table().Request(&d), Body: d.Body, SignalBody: d.SignalBody, Log: list(d.Log)}, err
+		body, format := table.Readable(d.Body, d.Shape)
+		return api.Delivery{Info: d.Info, Request: f.Table().Request(&d), Body: body, Format: format, SignalBody: d.SignalBody, Log: list(d.Log)}, err
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"signalpost/proxy/memory"
+	"signalpost/proxy/shape"
 	"signalpost/queue"
 	"signalpost/transform"
 	"signalpost/transform/json"
@@ -30,6 +31,7 @@ type input struct {
 	vars  transform.Vars
 	began time.Time // when the first expression came; zero: none has, and nothing is decoded
 	taken int64     // of decoding
+	tried bool      // nothing of it is stored or sent
 }
 
 // decode decodes the signal, once. The error wraps queue.ErrUnavailable if
@@ -49,6 +51,7 @@ func (in *input) decode(ctx context.Context) (err error) {
 		}
 	}
 	in.vars = transform.Vars{
+		SignalType: in.Type,
 		SignalID:   in.ID.String(),
 		ReceivedAt: in.ID.Time().UTC().Format(time.RFC3339), // whole seconds: jq's fromdate takes no others
 	}
@@ -121,37 +124,50 @@ func (r *Route) takes(signalType string) bool {
 // reports whether the signal passed. One whose where fails counts as passed: it makes a dead
 // delivery, for people to see.
 func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]queue.Made, bool, error) {
-	pass, bodies, err := r.run(use, r.pair, in)
+	pass, bodies, s, err := r.run(use, r.pair, in)
 	if _, failed := errors.AsType[*transform.RunError](err); failed {
 		return append(made, queue.Made{Route: r.Name, Error: err.Error()}), true, nil
 	}
+	stored := s.String()
 	for _, body := range bodies {
-		made = append(made, queue.Made{Route: r.Name, Body: body})
+		made = append(made, queue.Made{Route: r.Name, Body: body, Shape: stored})
 	}
 	return made, pass, err
 }
 
 // run gives a signal to two expressions, of which there may be none, one or both, and
-// returns whether it passes the first and what the second makes of it: the signal's
-// own bytes if there is none. An error that is a *transform.RunError is the
-// expression's own fault.
-func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pass bool, bodies [][]byte, err error) {
+// returns whether it passes the first and what the second, and the route's others, make of
+// it: the signal's own bytes if there is none. An error that is a *transform.RunError is
+// the expression's own fault.
+func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pass bool, bodies [][]byte, s shape.Shape, err error) {
 	pass = true
-	if !pair.IsEmpty() {
+	var vars transform.Vars
+	if !pair.IsEmpty() || r.shapes {
 		if err := in.decode(context.Background()); err != nil {
-			return false, nil, err
+			return false, nil, s, err
 		}
-		vars := in.vars
+		vars = in.vars
 		vars.Route = r.Name
+	}
+	if r.names != nil {
+		if !in.tried {
+			s.Params = shape.NewParams()
+		}
+		vars.Params = s.Params.Bind(r.names)
+	}
+	if !pair.IsEmpty() {
 		pass, bodies, err = pair.Run(use, in.doc, vars)
 	}
 	if pass && err == nil && !pair.Shapes() {
 		bodies = [][]byte{in.Body}
 	}
+	if r.shapes && len(bodies) > 0 {
+		err = r.shape(use, in.doc, vars, &s, bodies, pair.Shapes())
+	}
 	if errors.Is(err, transform.ErrBusy) {
 		err = fmt.Errorf("%w: %s", queue.ErrUnavailable, err)
 	}
-	return pass, bodies, err
+	return pass, bodies, s, err
 }
 
 // Reshape makes the deliveries of a stored signal as the table has it today, for

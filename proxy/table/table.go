@@ -39,7 +39,9 @@ type Table struct {
 type Route struct {
 	*config.Route
 	Endpoint *deliver.Endpoint
-	pair     *transform.Pair // of its expressions
+	pair     *transform.Pair // of where and transform
+	names    []string        // of params; nil: none
+	shapes   bool            // it makes more than JSON for its URL
 }
 
 // New compiles a config. userAgent is that of the requests. The table must be closed.
@@ -59,8 +61,14 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 			return nil, fmt.Errorf("route %q: %w", r.Name, err)
 		}
 		t.Routes = append(t.Routes, r)
-		whole = r.pair.Reads(reads) || whole
-		shapes = shapes || !r.pair.IsEmpty()
+		for _, p := range []*transform.Pair{r.pair, transform.Join(nil, r.Path), transform.Join(nil, r.Query)} {
+			whole = p.Reads(reads) || whole
+			shapes = shapes || !p.IsEmpty()
+		}
+		for name := range r.Params {
+			r.names = append(r.names, name)
+		}
+		r.shapes = r.names != nil || r.Path != nil || r.Query != nil || r.Format != "json" || r.ContentType != ""
 		t.byName[r.Name] = r
 	}
 	if shapes {
@@ -114,7 +122,7 @@ func (t *Table) Queue() (queue.Limits, []queue.Route) {
 // Request is the request of a delivery, as people may see it: as it was sent the
 // last time, or as it would be now; nil if there is none.
 func (t *Table) Request(d *queue.Detail) *api.Request {
-	made := &queue.Delivery{ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent}
+	made := &queue.Delivery{ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent, Shape: d.Shape}
 	if d.Request != "" {
 		attempt := 1
 		for _, e := range d.Log {
@@ -132,11 +140,11 @@ func (t *Table) Request(d *queue.Detail) *api.Request {
 
 // shown fills the template of a request; sent is zero if it was not.
 func shown(template string, d *queue.Delivery, attempt int, sent time.Time) *api.Request {
-	method, target, headers, err := deliver.Describe(template, d, attempt, sent)
+	as, err := deliver.Describe(template, d, attempt, sent)
 	if err != nil {
 		return nil // of a newer version
 	}
-	r := &api.Request{Method: method, Target: target, Headers: headers, Sent: !sent.IsZero()}
+	r := &api.Request{Method: as.Method, Target: as.Target, Path: as.Path, Headers: as.Headers, Sent: !sent.IsZero()}
 	if r.Sent {
 		r.Time = &sent
 	}

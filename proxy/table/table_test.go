@@ -14,6 +14,7 @@ import (
 
 	"signalpost/proxy/config"
 	"signalpost/proxy/memory"
+	"signalpost/proxy/shape"
 	"signalpost/queue"
 	"signalpost/transform"
 	"signalpost/transform/json"
@@ -348,5 +349,132 @@ func TestBusy(t *testing.T) {
 	}
 	if _, err := decoding.Take(t.Context(), 1<<40); err != nil {
 		t.Errorf("not all has been given back: %v", err)
+	}
+}
+
+// What a route makes beside JSON for its URL, and what it dies of: never of more than
+// its own expressions.
+func TestRequestOfSignal(t *testing.T) {
+	for _, test := range []struct{ name, lines, want string }{
+		{"path", `path = '"/contacts/\(.account.name | @uri)"'`, sample + ` {"path":"/contacts/Acme%20Corp"}`},
+		{"query", `query = "{ id, tag: .events }"`, sample + ` {"query":"id=12345678901234567890&tag=a&tag=b&tag=c"}`},
+		{"first result", "path = '\"/a\", \"b\"'\nquery = '{a: 1}, 3'", sample + ` {"path":"/a","query":"a=1"}`},
+		{"form", "format = 'form'\ntransform = '{ name: .account.name }'", `name=Acme+Corp {"format":"form","type":"application/x-www-form-urlencoded"}`},
+		{"text", "format = 'text'\ntransform = '.events[:2][]'", `a {"format":"text","type":"text/plain; charset=utf-8"}|b {"format":"text","type":"text/plain; charset=utf-8"}`},
+		{"empty text", "format = 'text'\ntransform = '\"\"'", ` {"format":"text","type":"text/plain; charset=utf-8"}`},
+		{"ndjson", "format = 'ndjson'\ntransform = '[.events, .confidence]'", "[\"a\",\"b\",\"c\"]\n0.92\n" + ` {"format":"ndjson","type":"application/x-ndjson"}`},
+		{"content type", "content_type = 'application/cloudevents+json'", sample + ` {"type":"application/cloudevents+json"}`},
+		{"content type of a format", "format = 'text'\ncontent_type = 'text/csv'\ntransform = '\"a,b\"'", `a,b {"format":"text","type":"text/csv"}`},
+		{"json", "format = 'json'\ncompression = 'gzip'\nmethod = 'PUT'", sample + " "},
+		{"no result needs no path", "path = 'error'\ntransform = 'empty'", ""},
+		{"variables", "path = '\"/\\($route)/\\($signal_type)\"'\nwhere = '$signal_type == .signal_type'", sample + ` {"path":"/crm/product_qualified_lead"}`},
+
+		{"path fails", "path = 'error(\"no\")'", "dead: path: the expression raised an error: no"},
+		{"path is none", "path = '.nothing'", "dead: path: it is null, not a string"},
+		{"path yields nothing", "path = 'empty'", "dead: path: it yields nothing"},
+		{"path leads away", "path = '\"/a/../b\"'\ntransform = '.events[]'", `dead: path: "/a/../b" has a part that is . or .., which leads elsewhere`},
+		{"query is none", "query = '{ a: .account }'", `dead: query: "a" is an object, not a string, a number, a boolean or an array of these`},
+		{"format does not fit", "format = 'text'\ntransform = '.confidence'", "dead: format: text: it is a number, not a string"},
+		{"of several", "format = 'text'\ntransform = '.events[0], 1'", "dead: format: text: it is a number, not a string"},
+		{"grows beyond bounds", "format = 'form'\ntransform = '{ a: (\"&\" * 500000) }'", "dead: format: form: it comes to more than 1 MiB"},
+		{"query beyond bounds", "query = '{ a: (\"&\" * 500000) }'", "dead: query: it comes to more than 1 MiB"},
+		{"runs away", "path = 'last(range(1e12))'", "dead: path: the expression ran for more than 100 ms"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			table := tableOf(t, routesOf("crm\n"+test.lines))
+			var got []string
+			for _, m := range offeredTo(t, table, sample) {
+				if m.Error != "" {
+					got = append(got, "dead: "+m.Error)
+				} else {
+					got = append(got, string(m.Body)+" "+m.Shape)
+				}
+			}
+			if s := strings.Join(got, "|"); s != test.want {
+				t.Errorf("got %q, want %q", s, test.want)
+			}
+			again, err := table.Reshape(queue.Signal{ID: sampleID, Type: "product_qualified_lead", Body: []byte(sample)}, "crm")
+			if err != nil || len(again) != len(got) || len(got) > 0 && (string(again[0].Body)+" "+again[0].Shape != got[0] && "dead: "+again[0].Error != got[0]) {
+				t.Errorf("made anew: %+v, %v", again, err)
+			}
+		})
+	}
+}
+
+// offeredTo is what the table makes of a signal, as it comes in by HTTP.
+func offeredTo(t *testing.T, table *Table, body string) []queue.Made {
+	t.Helper()
+	signals, _, err := json.Signals([]byte(body), false, table.Reads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := transform.NewSession(t.Context(), transform.ForSignals)
+	defer use.Close()
+	made, _, err := table.Offer(use, &queue.Signal{ID: sampleID, Type: signals[0].Type, Body: []byte(body)}, signals[0].Doc, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// Each signal's placeholders are its own, and no value is in anything that is made.
+func TestParamsOfSignal(t *testing.T) {
+	table := tableOf(t, routesOf("crm\nparams = { routing_key = 'v4lue' }\ntransform = '{ k: $params.routing_key, n: .n }, 2'\npath = '\"/\\($params.routing_key | @uri)\"'\nquery = '{ k: $params.routing_key }'"))
+	seen := map[string]bool{}
+	var before string
+	for range 3 {
+		made := offeredTo(t, table, `{"signal_type":"t","n":"`+before+`"}`)
+		s, err := shape.Parse(made[0].Shape)
+		if err != nil || len(made) != 2 || seen[string(s.Params)] {
+			t.Fatalf("%+v, %v", made, err)
+		}
+		seen[string(s.Params)] = true
+		filled, body, err := s.Fill(made[0].Body, func(name string) (string, bool) { return "v4lue", name == "routingkey" })
+		// What a signal has seen of an earlier one stays as it is.
+		if want := `{"k":"v4lue","n":"` + before + `"}`; err != nil || string(body) != want || filled.Path != "/v4lue" || filled.Query != "k=v4lue" {
+			t.Errorf("%+v, %s, %v; want %s", filled, body, err, want)
+		}
+		if strings.Contains(fmt.Sprintf("%+v %s %s", made, made[0].Body, made[0].Shape), "v4lue") {
+			t.Errorf("a value is stored: %+v", made)
+		}
+		before = strings.TrimPrefix(s.Path, "/")
+	}
+}
+
+// What a try shows is the same each time, and whole.
+func TestTryRequest(t *testing.T) {
+	table := tableOf(t, "[[route]]\nname = 'crm'\nurl = 'http://127.0.0.1:9/T0KEN?k=v'\nmethod = 'PATCH'\nparams = { routing_key = 'v4lue' }\nformat = 'form'\n"+
+		"transform = '{ k: $params.routing_key }'\npath = '\"/a/\\($params.routing_key)\"'\nquery = '{ b: .n }'\n")
+	s := &queue.Signal{ID: sampleID, Type: "t", Body: []byte(`{"signal_type":"t","n":1}`)}
+	use := transform.NewSession(t.Context(), transform.ForTries)
+	defer use.Close()
+	var where *string
+	for _, shaped := range []string{"", "[]", "{k: ($params.routing_key + \"!\")}", "$params.routing_key", "$parms"} {
+		override := &shaped
+		if shaped == "" {
+			override = nil
+		}
+		trials, err := table.Try(t.Context(), use, s, "", where, override)
+		if err != nil || len(trials) != 1 {
+			t.Fatal(trials, err)
+		}
+		got := ""
+		if r := trials[0]; r.Error != nil {
+			got = *r.Error
+		} else {
+			got = fmt.Sprintf("%s %s%s %s %s %s", r.Request.Method, r.Request.Target, r.Request.Path, r.Request.Headers["Content-Type"], r.Format, r.Bodies[0])
+		}
+		const request = "PATCH http://127.0.0.1:9/[secret]/a/param10routingkey?[secret]&b=1 application/x-www-form-urlencoded form "
+		want := map[string]string{
+			"": request + `"k=param10routingkey"`, "[]": "format: form: it is an array, not an object", "{k: ($params.routing_key + \"!\")}": request + `"k=param10routingkey%21"`,
+			"$params.routing_key": "format: form: it is a string, not an object", "$parms": "transform: line 1, column 1: variable $parms is not defined; beside an expression's own there are $signal_id, $received_at, $route, $signal_type, $params",
+		}[shaped]
+		if got != want {
+			t.Errorf("transform %q: got %s, want %s", shaped, got, want)
+		}
+	}
+	named := "$params.routing_key"
+	if trials, err := table.Try(t.Context(), use, s, "", &named, nil); err != nil || trials[0].Error == nil || !strings.Contains(*trials[0].Error, "only transform, path and query") {
+		t.Errorf("where names a param: %+v, %v", trials, err)
 	}
 }

@@ -28,7 +28,7 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 		}
 		routes = []*Route{r}
 	}
-	in := &input{Signal: s}
+	in := &input{Signal: s, tried: true}
 	defer in.close()
 	if err := in.decode(ctx); err != nil {
 		return nil, err
@@ -54,10 +54,6 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return nil, err
 		}
-		if len(tried.Bodies) > 0 {
-			tried.Request = shown(r.Endpoint.Template(), &queue.Delivery{ID: s.ID.Delivery(1), Signal: s.ID, Type: s.Type}, 1, time.Now())
-			tried.Request.Sent, tried.Request.Time = false, nil
-		}
 		trials = append(trials, tried)
 	}
 	return trials, nil
@@ -67,7 +63,11 @@ func compile(name string, source *string) (*transform.Program, error) {
 	if source == nil || *source == "" {
 		return nil, nil
 	}
-	p, err := transform.Compile(*source)
+	compile := transform.Compile
+	if name == "transform" {
+		compile = transform.CompileShape
+	}
+	p, err := compile(*source)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -81,7 +81,7 @@ func (r *Route) try(use *transform.Session, where, shape *transform.Program, in 
 		t.Why = fmt.Sprintf("signal_type %q is none of signal_types: %s", in.Type, strings.Join(r.SignalTypes, ", "))
 		return t, nil
 	}
-	pass, bodies, err := r.run(use, transform.Join(where, shape), in)
+	pass, bodies, s, err := r.run(use, transform.Join(where, shape), in)
 	_, failed := errors.AsType[*transform.RunError](err)
 	if err != nil && !failed {
 		return t, err
@@ -103,8 +103,15 @@ func (r *Route) try(use *transform.Session, where, shape *transform.Program, in 
 		text := err.Error()
 		t.Error = &text
 	}
-	for _, b := range bodies {
-		t.Bodies = append(t.Bodies, b)
+	if failed || len(bodies) == 0 {
+		return t, nil
 	}
+	stored := s.String()
+	for i := range bodies {
+		t.Bodies = append(t.Bodies, nil)
+		t.Bodies[i], t.Format = Readable(bodies[i], stored)
+	}
+	t.Request = shown(r.Endpoint.Template(), &queue.Delivery{ID: in.ID.Delivery(1), Signal: in.ID, Type: in.Type, Shape: stored}, 1, time.Now())
+	t.Request.Sent, t.Request.Time = false, nil
 	return t, nil
 }

@@ -1,0 +1,77 @@
+package table
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"signalpost/proxy/shape"
+	"signalpost/transform"
+)
+
+// shape makes what of a request is more than JSON for the route's URL: the bodies, in
+// place, if they were made of the signal, and in s the rest. An error is as of run.
+func (r *Route) shape(use *transform.Session, doc any, vars transform.Vars, s *shape.Shape, bodies [][]byte, made bool) (err error) {
+	if r.Path != nil {
+		s.Path, err = one("path", r.Path, use, doc, vars, shape.Path)
+	}
+	if r.Query != nil && err == nil {
+		s.Query, err = one("query", r.Query, use, doc, vars, shape.Query)
+	}
+	if made && r.Format != "json" {
+		s.Format, s.Type = r.Format, shape.ContentType(r.Format)
+	}
+	if r.ContentType != "" {
+		s.Type = r.ContentType
+	}
+	for i := range bodies {
+		if err == nil && s.Format != "" {
+			bodies[i], err = shape.Body(s.Format, bodies[i])
+			err = faultOf("format: "+s.Format, bounded(len(bodies[i]), err))
+		}
+	}
+	return err
+}
+
+// one reads the first result of an expression.
+func one(key string, p *transform.Program, use *transform.Session, doc any, vars transform.Vars, read func([]byte) (string, error)) (string, error) {
+	results, err := p.Shape(use, doc, vars)
+	run, failed := errors.AsType[*transform.RunError](err)
+	switch {
+	case failed && run != transform.ErrBusy:
+		return "", &transform.RunError{Kind: run.Kind, Msg: key + ": " + run.Msg}
+	case err != nil:
+		return "", err
+	case len(results) == 0:
+		return "", faultOf(key, errors.New("it yields nothing"))
+	}
+	text, err := read(results[0])
+	return text, faultOf(key, bounded(len(text), err))
+}
+
+// bounded is err, or that what was made of a result has more bytes than one may have.
+func bounded(bytes int, err error) error {
+	if err == nil && bytes > transform.MaxOutput {
+		return fmt.Errorf("it comes to more than %d MiB", transform.MaxOutput>>20)
+	}
+	return err
+}
+
+// faultOf is err, unless there is none, as the fault of the expression of a key.
+func faultOf(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &transform.RunError{Kind: "failed", Msg: key + ": " + err.Error()}
+}
+
+// Readable is the body of a delivery in JSON: a string if it is of another format,
+// which is named.
+func Readable(body []byte, stored string) (in json.RawMessage, format string) {
+	s, err := shape.Parse(stored)
+	if body == nil || err == nil && s.Format == "" {
+		return body, ""
+	}
+	body, _ = json.Marshal(string(body)) // a string can be encoded
+	return body, s.Format
+}
