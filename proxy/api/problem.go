@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Problem is a refusal, as RFC 9457 writes it. Its detail says what happened,
@@ -32,6 +34,12 @@ func (p *Problem) With(name, value string) *Problem {
 	}
 	p.header.Add(name, value)
 	return p
+}
+
+// RetryAfter is how long the sidecar asks to wait; 0 if it does not say.
+func (p *Problem) RetryAfter() time.Duration {
+	seconds, _ := strconv.Atoi(p.header.Get("Retry-After"))
+	return time.Duration(seconds) * time.Second
 }
 
 // At says which element of a batch p is about, and returns p.

@@ -219,7 +219,7 @@ func (d *demo) send(ctx context.Context, api *client.Client) (made int, err erro
 	defer d.mu.Unlock()
 	d.Printf("%s\n", d.In(term.Bold, "Three signals are sent:"))
 	for _, s := range demoSignals {
-		accepted, _, err := api.Send(ctx, []byte(s.body), false, "")
+		accepted, _, err := api.Send(ctx, client.Signals{Body: []byte(s.body)})
 		if err != nil {
 			return 0, err
 		}

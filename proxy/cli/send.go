@@ -38,7 +38,7 @@ safe on disk.`,
 		if d := json.NewDecoder(bytes.NewReader(body)); !*lines && d.Decode(new(any)) == nil && d.Decode(new(any)) == nil {
 			return usage("the input holds several JSON documents: with --ndjson each line is a signal, and so is each element of a JSON array")
 		}
-		signals, answer, err := api.Send(ctx, body, *lines, *route)
+		signals, answer, err := api.Send(ctx, client.Signals{Body: body, Lines: *lines, Route: *route})
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,6 @@
-// Package client is the API of a running sidecar from Go, for the commands.
-// What it takes and returns is proxy/api's. An error is an *api.Problem where
-// the sidecar says what is wrong.
+// Package client is the API of a running sidecar from Go: for the commands, and for
+// apps that would rather call Go than HTTP. What it takes and returns is
+// proxy/api's. An error is an *api.Problem where the sidecar says what is wrong.
 package client
 
 import (
@@ -112,25 +112,55 @@ func FromListen(listen, token string) (*Client, error) {
 // Server is where the client's sidecar is, for people.
 func (c *Client) Server() string { return c.shown }
 
-// Send posts a body to POST /signals: one signal, a JSON array of them, or,
-// if lines, one on each line. route, unless empty, is the only one it is offered
-// to. It returns the signals and the answer as it came.
-func (c *Client) Send(ctx context.Context, body []byte, lines bool, route string) ([]api.Accepted, json.RawMessage, error) {
-	contentType := "application/json"
-	if lines {
-		contentType = "application/x-ndjson"
+// Signals are what Send posts.
+type Signals struct {
+	Body  []byte // one signal, a JSON array of them, or, if Lines, one on each line
+	Lines bool
+	Route string // the only one they are offered to; "" for all
+	// Key, unless empty, is an idempotency key: one for these signals and no others,
+	// such as the id of the row that they come from. It lets Send try again.
+	Key string
+}
+
+// Send posts signals to POST /signals. It returns them as they were accepted, and
+// the answer as it came. If they have a Key it tries again until ctx ends while no
+// sidecar answers, or one that takes no signals now (503): however often they were
+// posted within queue.dedup_window, they are accepted once. It returns any other
+// refusal at once, and the last error when ctx ends.
+func (c *Client) Send(ctx context.Context, s Signals) ([]api.Accepted, json.RawMessage, error) {
+	header := http.Header{"Content-Type": {"application/json"}}
+	if s.Lines {
+		header.Set("Content-Type", "application/x-ndjson")
+	}
+	if s.Key != "" {
+		header.Set("Idempotency-Key", s.Key)
 	}
 	path := "/signals"
-	if route != "" {
-		path += "?route=" + url.QueryEscape(route)
+	if s.Route != "" {
+		path += "?route=" + url.QueryEscape(s.Route)
 	}
 	var raw json.RawMessage
 	var answer struct {
 		api.Accepted
 		api.AcceptedBatch
 	}
-	if err := c.call(ctx, http.MethodPost, path, contentType, body, &raw); err != nil {
-		return nil, nil, err
+	for pause := leastPause; ; pause = min(2*pause, mostPause) {
+		err := c.call(ctx, http.MethodPost, path, header, s.Body, &raw)
+		if err == nil {
+			break
+		}
+		problem, answered := errors.AsType[*api.Problem](err)
+		if s.Key == "" || ctx.Err() != nil || errors.Is(err, os.ErrPermission) || answered && problem.Status != http.StatusServiceUnavailable {
+			return nil, nil, err
+		}
+		if answered {
+			pause = max(pause, min(problem.RetryAfter(), mostPause))
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, nil, err
+		}
 	}
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return nil, nil, fmt.Errorf("%s: the answer cannot be read: %w", c.shown, err)
@@ -140,6 +170,12 @@ func (c *Client) Send(ctx context.Context, body []byte, lines bool, route string
 	}
 	return answer.Signals, raw, nil
 }
+
+// Between two tries of a Send, unless the sidecar asks for longer.
+const (
+	leastPause = 100 * time.Millisecond
+	mostPause  = 10 * time.Second
+)
 
 // Follow calls yield with the last entries of the delivery log, oldest first, then with each as it
 // comes. It ends when ctx ends (nil), with an error of yield, or when the sidecar ends
@@ -151,7 +187,7 @@ func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue
 	defer hangs(nil)
 	silence := time.AfterFunc(c.patience, func() { hangs(context.DeadlineExceeded) })
 	defer silence.Stop()
-	resp, err := c.do(following, http.MethodGet, "/log?"+query.Encode(), "", nil)
+	resp, err := c.do(following, http.MethodGet, "/log?"+query.Encode(), nil, nil)
 	if err != nil {
 		return err
 	}
@@ -194,23 +230,23 @@ func (h heard) Read(b []byte) (int, error) {
 func (c *Client) Get(ctx context.Context, path string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
-	return c.call(ctx, http.MethodGet, path, "", nil, answer)
+	return c.call(ctx, http.MethodGet, path, nil, nil, answer)
 }
 
 // Post does the same with a request that has body as JSON, or none if it is nil.
 func (c *Client) Post(ctx context.Context, path string, body, answer any) error {
 	if body == nil {
-		return c.call(ctx, http.MethodPost, path, "", nil, answer)
+		return c.call(ctx, http.MethodPost, path, nil, nil, answer)
 	}
 	b, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	return c.call(ctx, http.MethodPost, path, "application/json", b, answer)
+	return c.call(ctx, http.MethodPost, path, http.Header{"Content-Type": {"application/json"}}, b, answer)
 }
 
-func (c *Client) call(ctx context.Context, method, path, contentType string, body []byte, answer any) error {
-	resp, err := c.do(ctx, method, path, contentType, body)
+func (c *Client) call(ctx context.Context, method, path string, header http.Header, body []byte, answer any) error {
+	resp, err := c.do(ctx, method, path, header, body)
 	if err != nil {
 		return err
 	}
@@ -226,14 +262,12 @@ func (c *Client) call(ctx context.Context, method, path, contentType string, bod
 
 // do makes a request. An answer that is not 2xx is an *api.Problem. path is
 // escaped already, and holds the query.
-func (c *Client) do(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, error) {
+func (c *Client) do(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	if contentType != "" {
-		r.Header.Set("Content-Type", contentType)
-	}
+	maps.Copy(r.Header, header)
 	c.authorize(r)
 	resp, err := c.http.Do(r)
 	if err != nil {
@@ -252,7 +286,7 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 		return nil, api.Refuse(resp.StatusCode, "%s answered %d %s: is it a Signalpost?", c.shown, resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
 	problem.Status = resp.StatusCode
-	return nil, problem
+	return nil, problem.With("Retry-After", resp.Header.Get("Retry-After"))
 }
 
 // unreachable says what an error below HTTP means.
