@@ -20,6 +20,7 @@ type Config struct {
 	Hash   string // of the file's bytes: 12 hex digits; a changed secret or certificate file does not change it
 	Server Server
 	Queue  Queue
+	Fleet  *Fleet // nil: one machine
 	Log    Log
 	Alerts *Alerts // nil: none
 	Routes []Route // at least one, in the order of the file
@@ -137,6 +138,7 @@ func rootKeys(c *Config) schema {
 	return schema{
 		"server":   table(serverKeys(&c.Server), c.Server.mayListen),
 		"queue":    table(queueKeys(&c.Queue), nil),
+		"fleet":    fleet(&c.Fleet),
 		"log":      table(logKeys(&c.Log), nil),
 		"alerts":   alerts(&c.Alerts),
 		"defaults": {read: readDefaults},
@@ -211,7 +213,7 @@ func routeKeys(r *Route) schema {
 		"concurrency":            into(&r.Concurrency, 8, integer(1, 1000)),
 		"rate":                   into(&r.Rate, 0, rate),
 		"paused":                 into(&r.Paused, false, boolean),
-		"tls":                    table(tlsKeys(&r.TLS), r.loadTLS),
+		"tls":                    table(tlsKeys(&r.TLS), r.TLS.load),
 		"block_private_networks": into(&r.BlockPrivateNetworks, false, boolean),
 		"allow_http":             into(&r.AllowHTTP, false, boolean),
 	}

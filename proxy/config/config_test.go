@@ -511,7 +511,11 @@ func TestExample(t *testing.T) {
 
 	lines := strings.Split(string(data), "\n")
 	key := regexp.MustCompile(`^(# )?([a-z_]+) = `)
-	section := regexp.MustCompile(`^\[+([a-z]+)\]+$`)
+	section := regexp.MustCompile(`^(?:# )?\[+([a-z]+)\]+$`)
+	creds := "-----BEGIN NATS USER JWT-----\n-----BEGIN USER NKEY SEED-----\n"
+	if err := os.WriteFile(filepath.Join(dir, "signalpost.creds"), []byte(creds), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	found := map[string][]string{} // by section
 	current := ""
 	for i, line := range lines {
@@ -529,6 +533,12 @@ func TestExample(t *testing.T) {
 		if m[1] != "" {
 			with := slices.Clone(lines)
 			with[i] = strings.TrimPrefix(line, "# ")
+			for j, l := range with { // a table that is off, and what goes together
+				off, other := strings.CutPrefix(l, "# ")
+				if m := key.FindStringSubmatch(l); current == "fleet" && other && (off == "[fleet]" || m != nil && (m[2] == "servers" || strings.HasPrefix(line, "# user") && m[2] == "password" || strings.HasPrefix(line, "# pass") && m[2] == "user")) {
+					with[j] = off
+				}
+			}
 			text := strings.Join(with, "\n")
 			if m[2] == "signing_key" {
 				text = strings.Replace(text, `"standard"]`, `"standard", "ed25519"]`, 1)
@@ -537,7 +547,7 @@ func TestExample(t *testing.T) {
 		}
 	}
 	for name, s := range map[string]schema{
-		"server": serverKeys(new(Server)), "queue": queueKeys(new(Queue)), "log": logKeys(new(Log)), "alerts": alertKeys(new(Alerts)), "route": routeKeys(new(Route)),
+		"server": serverKeys(new(Server)), "queue": queueKeys(new(Queue)), "log": logKeys(new(Log)), "fleet": fleetKeys(new(Fleet)), "alerts": alertKeys(new(Alerts)), "route": routeKeys(new(Route)),
 	} {
 		for key := range s {
 			if !slices.Contains(found[name], key) {

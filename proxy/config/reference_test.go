@@ -23,7 +23,7 @@ func TestReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	section := regexp.MustCompile(`^\[+([a-z.]+)\]+$`)
+	section := regexp.MustCompile(`^(?:# )?\[+([a-z.]+)\]+$`)
 	keyed := regexp.MustCompile(`^(?:# )?([a-z_0-9]+) = `)
 	root := rootKeys(new(Config))
 	table := "| key | default | |\n| --- | --- | --- |\n"
@@ -51,7 +51,7 @@ func TestReference(t *testing.T) {
 		line = strings.TrimSuffix(line, "\n")
 		if m := section.FindStringSubmatch(line); m != nil {
 			keys = root[m[1]].keys
-			table += fmt.Sprintf("| `%s` | | %s |\n", line, strings.Join(comment, " "))
+			table += fmt.Sprintf("| `%s` | | %s |\n", strings.TrimPrefix(line, "# "), strings.Join(comment, " "))
 			comment, written[m[1]] = nil, true
 			continue
 		}

@@ -268,8 +268,8 @@ func (r *Route) gapsGrow(d *decoder, key string, v *value) {
 		key, gaps, units.FormatDuration(s.First), units.FormatDuration(s.Window))
 }
 
-// loadTLS loads what the files hold.
-func (r *Route) loadTLS(d *decoder, key string, v *value) {
+// load loads what the files hold.
+func (t *TLS) load(d *decoder, key string, v *value) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	ca, cert, k := v.keys["ca_file"], v.keys["cert_file"], v.keys["key_file"]
 	if ca != nil {
@@ -296,6 +296,6 @@ func (r *Route) loadTLS(d *decoder, key string, v *value) {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	if len(v.keys) > 0 {
-		r.TLS.Config = config
+		t.Config = config
 	}
 }
