@@ -110,6 +110,17 @@ func (m *metrics) know(route string) {
 	}
 }
 
+// appended begins the metric of a fleet's appends, and returns what notes one.
+func (m *metrics) appended() func(time.Duration) {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "signalpost_fleet_append_seconds",
+		Help:    "Time until NATS has acknowledged a batch of records. Only in a fleet, as all signalpost_fleet_ metrics.",
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	})
+	m.registry.MustRegister(h)
+	return func(d time.Duration) { h.Observe(d.Seconds()) }
+}
+
 // handler answers GET /metrics.
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 8})
@@ -169,6 +180,12 @@ func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 	send(counter, "log_lines_dropped_total", "Log lines that nobody took in time.", float64(facts.Dropped))
 	send(gauge, "config_last_reload_successful", "1 if the config file's last reading was applied.", number(facts.ConfigError == nil))
 	send(gauge, "config_last_reload_success_timestamp_seconds", "When the running config was applied, in Unix seconds.", float64(c.proxy.table.Load().Loaded.UnixMilli())/1000)
+	if node := c.proxy.fleet; node != nil {
+		n := node.Counters()
+		send(gauge, "fleet_ledgers", "Ledgers that this sidecar owns: its own, and those it has adopted.", float64(n.Ledgers))
+		send(counter, "fleet_adoptions_total", "Ledgers adopted since the start.", float64(n.Adoptions))
+		send(counter, "fleet_deposed_total", "Ledgers that another sidecar took over, since this one was not heard of.", float64(n.Deposed))
+	}
 	c.deliveries.Collect(ch)
 	c.attempts.Collect(ch)
 	c.duration.Collect(ch)

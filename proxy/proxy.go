@@ -15,6 +15,7 @@ import (
 	"signalpost/proxy/alert"
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
+	"signalpost/proxy/fleet"
 	"signalpost/proxy/health"
 	"signalpost/proxy/ingest"
 	"signalpost/proxy/table"
@@ -32,8 +33,10 @@ type Proxy struct {
 	listen  string // server.listen as it was at the start; a reload does not change it
 	store   string // queue.path likewise
 
-	timeouts timeouts // set before Serve
-	conns    int      // open at once, at most; likewise
+	timeouts timeouts    // set before Serve
+	conns    int         // open at once, at most; likewise
+	fleet    *fleet.Node // nil: one machine
+	joined   *config.Fleet
 	queue    *queue.Queue
 	metrics  *metrics
 	alerts   *alert.Teller
@@ -70,14 +73,7 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 	p.table.Store(t)
 	p.metrics, p.alerts = newMetrics(p), alert.New(p.started)
 	limits, routes := t.Queue()
-	p.queue, err = queue.Open(queue.Options{
-		Path:    p.store,
-		Courier: p,
-		Log:     log,
-		Observe: p.observe,
-		Limits:  limits,
-	})
-	if err != nil {
+	if p.queue, err = p.open(cfg, limits); err != nil {
 		t.Close()
 		return nil, err
 	}
@@ -86,7 +82,7 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 		log.Warn("what was told by [alerts] before cannot be read: it may be told again", "err", err)
 	}
 	p.alerts.Remember(notes)
-	if err := p.queue.Configure(limits, routes); err != nil {
+	if err := p.configure(limits, routes); err != nil {
 		t.Close()
 		return nil, errors.Join(err, p.close())
 	}
@@ -180,11 +176,62 @@ func (p *Proxy) tell(ctx context.Context, in *ingest.Ingest, tick <-chan time.Ti
 	}
 }
 
+// open opens the queue: of one machine, or of its own ledger in a fleet, of whose other ledgers it opens more.
+func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, error) {
+	o := queue.Options{Path: p.store, Courier: p, Log: p.log, Observe: p.observe, Limits: limits}
+	f := cfg.Fleet
+	if f == nil {
+		return queue.Open(o)
+	}
+	servers := make([]string, len(f.Servers))
+	for i, s := range f.Servers {
+		servers[i] = s.Reveal()
+	}
+	node, err := fleet.Join(fleet.Options{
+		Servers: servers, Creds: []byte(f.Credentials.Reveal()), User: f.User, Password: f.Password.Reveal(), Token: f.Token.Reveal(),
+		TLS: f.TLS.Config, Name: f.Name, Replicas: f.Replicas, Folder: p.store, Log: p.log, Appended: p.metrics.appended(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	own := o
+	own.Courier, own.Journal = node.Courier(p), node.Journal
+	q, err := queue.Open(own)
+	if err != nil {
+		node.Leave()
+		return nil, err
+	}
+	node.Start(q, func(gate func(queue.Courier) queue.Courier, journal func() (string, queue.Log, error)) (*queue.Queue, error) {
+		adopted := o
+		adopted.Courier, adopted.Journal, adopted.Limits = gate(p), journal, p.table.Load().Config.Queue.Limits
+		return queue.Open(adopted)
+	})
+	p.fleet, p.joined = node, f
+	return q, nil
+}
+
+// configure has all queues follow the config.
+func (p *Proxy) configure(limits queue.Limits, routes []queue.Route) error {
+	if p.fleet != nil {
+		return p.fleet.Configure(limits, routes)
+	}
+	return p.queue.Configure(limits, routes)
+}
+
 // close closes the queue, giving attempts under way the grace.
 func (p *Proxy) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	return p.queue.Close(ctx)
+	if p.fleet == nil {
+		return p.queue.Close(ctx)
+	}
+	var adopted error
+	var closing sync.WaitGroup
+	closing.Go(func() { adopted = p.fleet.Stop(ctx) })
+	err := p.queue.Close(ctx)
+	closing.Wait()
+	p.fleet.Leave()
+	return errors.Join(err, adopted)
 }
 
 // Try tells what the routes of a config would do with the one signal in body.

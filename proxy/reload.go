@@ -42,7 +42,7 @@ func (p *Proxy) Reload(ctx context.Context) error {
 	// From here on nothing fails that would have to be undone.
 	p.fault.Store(nil)
 	p.table.Store(t)
-	if err := p.queue.Configure(t.Queue()); err != nil {
+	if err := p.configure(t.Queue()); err != nil {
 		// It has them nonetheless, for when the store can be written again.
 		p.log.Warn("the queue takes up the new config when its store works again", "err", err)
 	}
@@ -53,6 +53,9 @@ func (p *Proxy) Reload(ctx context.Context) error {
 	}
 	if t.Config.Queue.Path != p.store {
 		p.log.Warn(fmt.Sprintf("queue.path is now %s, but the store stays at %s: restart the sidecar to change that; all else is applied", t.Config.Queue.Path, p.store))
+	}
+	if !t.Config.Fleet.Equal(p.joined) {
+		p.log.Warn("[fleet] has changed, but the sidecar stays as it is: restart it to change that; all else is applied")
 	}
 	p.log.Info(fmt.Sprintf("config reloaded: %s, %s", t.Config.Hash, term.Count(len(t.Routes), "route")))
 	return nil

@@ -19,7 +19,7 @@ import (
 // Options are what a sidecar joins a fleet with.
 type Options struct {
 	Servers  []string // secret
-	Creds    []byte   // content of a credentials file; nil: none
+	Creds    []byte   // content of a credentials file; empty: none
 	User     string
 	Password string
 	Token    string
@@ -28,6 +28,7 @@ type Options struct {
 	Replicas int
 	Folder   string // of the views; what is kept in it outlives a restart, and need not
 	Log      *slog.Logger
+	Appended func(time.Duration) // unless nil, is told how long each batch took to be acknowledged
 
 	ttl time.Duration // in place of ownerTTL. Tests set it
 }
@@ -71,7 +72,7 @@ func (n *Node) connect() (err error) {
 			n.log.Info("fleet: connected to NATS again", slog.String("server", c.ConnectedServerName()))
 		}),
 	}
-	if o.Creds != nil {
+	if len(o.Creds) > 0 {
 		options = append(options, nats.UserCredentialBytes(o.Creds))
 	}
 	if o.User != "" {

@@ -70,8 +70,8 @@ func (j *journal) Append(batch []byte) (uint64, error) {
 		batch = batch[pieceBytes:]
 	}
 	err := j.append(kindBatch, batch)
-	if err == nil {
-		j.l.node.observe(time.Since(began))
+	if told := j.l.node.o.Appended; err == nil && told != nil {
+		told(time.Since(began))
 	}
 	return j.last, err
 }

@@ -28,6 +28,9 @@ type Ledger struct {
 	own     bool         // set before the ledger is held
 	queue   *queue.Queue // of an adopted one, once it is open; guarded by Node.mu
 
+	configured []queue.Route // as the queue has it; guarded by Node.configuring, as limits
+	limits     queue.Limits
+
 	mu       sync.Mutex
 	revision uint64    // of the key; guarded by mu, as all below
 	renewed  time.Time // when the key was last renewed
@@ -62,13 +65,6 @@ func (l *Ledger) lose() {
 		l.node.counters.Deposed++
 		l.node.mu.Unlock()
 	}
-}
-
-// ready is whether its queue is open.
-func (l *Ledger) ready() bool {
-	l.node.mu.Lock()
-	defer l.node.mu.Unlock()
-	return l.queue != nil
 }
 
 // owned notes that an epoch of this process's has begun.

@@ -1,0 +1,378 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+
+	"signalpost/queue"
+)
+
+const (
+	renewShare   = 10              // of the time that a key lives, from one renewal to the next
+	lookEvery    = 5 * time.Second // for ledgers without an owner, also when nothing was told of one
+	settleFor    = 2 * time.Second // that NATS has to have answered before anything is adopted
+	refusedFor   = time.Minute
+	turnPause    = 200 * time.Millisecond // between the turns of those who may adopt
+	tidyEvery    = 5 * time.Second
+	adoptAtOnce  = 2
+	snapshotLook = time.Second // between looks whether one is due
+)
+
+// keepRenewing renews the keys until the node leaves.
+func (n *Node) keepRenewing() {
+	for n.ctx.Err() == nil {
+		n.renew()
+		pause(n.ctx, n.o.ttl/renewShare)
+	}
+}
+
+// keep adopts ledgers, and sees to those that it has, until ctx ends.
+func (n *Node) keep(ctx context.Context) {
+	woken := make(chan struct{}, 1)
+	woken <- struct{}{} // there may be some already
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	tasks.Go(func() { n.watch(ctx, woken) })
+	tasks.Go(func() { n.snapshots(ctx) })
+	tasks.Go(func() {
+		for ctx.Err() == nil {
+			n.tidy(ctx)
+			_ = n.share()
+			pause(ctx, n.tidyEvery)
+		}
+	})
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for ctx.Err() == nil {
+		var adopting sync.WaitGroup
+		slots := make(chan struct{}, adoptAtOnce)
+		for _, id := range n.orphans(ctx) {
+			slots <- struct{}{}
+			adopting.Go(func() {
+				defer func() { <-slots }()
+				n.adopt(ctx, id)
+			})
+		}
+		adopting.Wait()
+		select {
+		case <-ctx.Done():
+		case <-look.C:
+		case <-woken:
+		}
+	}
+}
+
+// watch says when a ledger has lost its owner.
+func (n *Node) watch(ctx context.Context, woken chan<- struct{}) {
+	for ctx.Err() == nil {
+		w, err := n.owners.WatchAll(ctx, jetstream.UpdatesOnly())
+		if err != nil {
+			pause(ctx, time.Second)
+			continue
+		}
+		for e := range w.Updates() {
+			if e != nil && e.Operation() != jetstream.KeyValuePut {
+				select {
+				case woken <- struct{}{}:
+				default:
+				}
+			}
+		}
+		_ = w.Stop()
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// snapshots makes them when it is time, one after the other.
+func (n *Node) snapshots(ctx context.Context) {
+	for ctx.Err() == nil {
+		pause(ctx, snapshotLook)
+		for _, l := range n.ledgers() {
+			q := n.queueOf(l)
+			if q == nil || ctx.Err() != nil {
+				continue
+			}
+			if err := l.snap(ctx, q); err != nil && ctx.Err() == nil && !l.lost() {
+				n.log.Warn("fleet: a snapshot cannot be made; it is tried again", slog.String("ledger", l.ID.String()), slog.Any("err", err))
+				pause(ctx, snapshotLook)
+			}
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// renew renews the keys of all that is held.
+func (n *Node) renew() {
+	var renewing sync.WaitGroup
+	for _, l := range n.ledgers() {
+		if l.lost() {
+			continue
+		}
+		renewing.Go(func() {
+			if err := l.renew(); err != nil {
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				n.shaky = time.Now()
+			}
+		})
+	}
+	renewing.Wait()
+}
+
+// calm is whether NATS has answered for a while: after a loss of quorum owners
+// may only have failed to renew.
+func (n *Node) calm() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.nc.IsConnected() && time.Since(n.shaky) >= settleFor
+}
+
+// orphans are the ledgers that nobody owns, those first that it is this node's turn for.
+func (n *Node) orphans(ctx context.Context) (all []ulid.ULID) {
+	owners, err := n.Owners(ctx)
+	if err != nil || !n.calm() {
+		return nil
+	}
+	ledgers, err := n.Ledgers(ctx)
+	if err != nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id := range ledgers {
+		if _, owned := owners[id]; !owned && n.held[id] == nil && !n.ended[id] && time.Now().After(n.refused[id]) {
+			all = append(all, id)
+		}
+	}
+	slices.SortFunc(all, func(a, b ulid.ULID) int { return cmp.Compare(n.turn(a), n.turn(b)) })
+	return all
+}
+
+// turn is how many nodes come before this one to adopt a ledger: those with
+// fewer of them first. mu is held.
+func (n *Node) turn(id ulid.ULID) (before int) {
+	load := map[ulid.ULID]int{n.ID: 0}
+	for _, o := range n.seen {
+		load[o.Node]++
+	}
+	order := func(node ulid.ULID) uint32 {
+		h := fnv.New32a()
+		h.Write(append(node[:], id[:]...))
+		return h.Sum32()
+	}
+	for node := range load {
+		if node != n.ID && cmp.Or(cmp.Compare(load[node], load[n.ID]), cmp.Compare(order(node), order(n.ID))) < 0 {
+			before++
+		}
+	}
+	return before
+}
+
+// Owners are who owns what, by ledger.
+func (n *Node) Owners(ctx context.Context) (map[ulid.ULID]Owner, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerFor)
+	defer cancel()
+	w, err := n.owners.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, n.explain(err)
+	}
+	defer w.Stop()
+	all := map[ulid.ULID]Owner{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, n.explain(ctx.Err())
+		case e := <-w.Updates():
+			if e == nil { // that was all there is
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				n.seen = all
+				return all, nil
+			}
+			if id, err := ulid.ParseStrict(e.Key()); err == nil {
+				all[id] = ownerOf(e)
+			}
+		}
+	}
+}
+
+// Ledgers are all that there are, with their numbers of records.
+func (n *Node) Ledgers(ctx context.Context) (map[ulid.ULID]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerFor)
+	defer cancel()
+	all := map[ulid.ULID]uint64{}
+	for i, s := range n.streams {
+		info, err := s.Info(ctx, jetstream.WithSubjectFilter(n.o.subjects(i)))
+		if err != nil {
+			return nil, fmt.Errorf("fleet: stream %s: %w", n.o.stream(i), n.explain(err))
+		}
+		for subject, count := range info.State.Subjects {
+			if id, err := ulid.ParseStrict(subject[strings.LastIndexByte(subject, '.')+1:]); err == nil {
+				all[id] = count
+			}
+		}
+	}
+	return all, nil
+}
+
+// adopt tries to own a ledger, and runs it then.
+func (n *Node) adopt(ctx context.Context, id ulid.ULID) {
+	n.mu.Lock()
+	turn := n.turn(id)
+	n.mu.Unlock()
+	pause(ctx, time.Duration(turn)*turnPause)
+	if ctx.Err() != nil || !n.calm() {
+		return
+	}
+	l := n.newLedger(id)
+	ended, err := l.hasEnded()
+	if ended {
+		n.mu.Lock()
+		n.ended[id] = true
+		n.mu.Unlock()
+	}
+	if ended || err != nil || l.claim(0) != nil { // it is not there, or another was faster
+		return
+	}
+	n.mu.Lock()
+	n.held[id] = l
+	n.mu.Unlock()
+	began := time.Now()
+	n.log.Info("fleet: adopting a ledger", slog.String("ledger", id.String()))
+	_ = os.RemoveAll(l.folder)
+	q, err := n.open(l.courier, l.journal)
+	if err != nil {
+		n.log.Error("fleet: a ledger cannot be adopted", slog.String("ledger", id.String()), slog.Any("err", err))
+		n.mu.Lock()
+		n.refused[id] = time.Now().Add(refusedFor)
+		n.mu.Unlock()
+		_ = n.end(ctx, l)
+		return
+	}
+	n.mu.Lock()
+	l.queue = q
+	n.counters.Adoptions++
+	n.mu.Unlock()
+	_ = n.share()
+	var pending int64
+	for _, r := range q.Status().Routes {
+		pending += r.Pending + r.Held
+	}
+	n.log.Info("fleet: adopted a ledger", slog.String("ledger", id.String()), slog.Int64("pending", pending), slog.Float64("duration_ms", float64(time.Since(began).Milliseconds())))
+}
+
+// tidy closes the adopted queues that are another's by now, or of which nothing
+// is left, and removes views that are nobody's.
+func (n *Node) tidy(ctx context.Context) {
+	for _, l := range n.ledgers() {
+		q := n.queueOf(l)
+		if l.own || q == nil || ctx.Err() != nil {
+			continue
+		}
+		if l.lost() {
+			n.log.Warn("fleet: another sidecar has taken the ledger over", slog.String("ledger", l.ID.String()))
+			gone, cancel := context.WithCancel(ctx)
+			cancel()
+			_ = n.end(gone, l)
+		} else if q.Empty() {
+			n.finish(ctx, l, q)
+		}
+	}
+	entries, _ := os.ReadDir(n.o.Folder)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range entries {
+		if id, err := ulid.ParseStrict(e.Name()); err == nil && n.held[id] == nil {
+			_ = os.RemoveAll(filepath.Join(n.o.Folder, e.Name()))
+		}
+	}
+}
+
+// finish ends a ledger of which nothing is left.
+func (n *Node) finish(ctx context.Context, l *Ledger, q *queue.Queue) {
+	_ = q.Close(ctx)
+	if err := l.end(); err != nil {
+		n.log.Warn("fleet: a ledger of which nothing is left stays for now", slog.String("ledger", l.ID.String()), slog.Any("err", err))
+	} else {
+		n.log.Info("fleet: nothing is left of a ledger; it has been ended", slog.String("ledger", l.ID.String()))
+		n.mu.Lock()
+		n.ended[l.ID] = true
+		n.mu.Unlock()
+	}
+	_ = n.end(ctx, l)
+}
+
+// Configure sets the limits and routes of all queues. What a route may do in a
+// second is shared by all nodes, and by the queues of this one that have something to send; what it may do at
+// once, by these alone. The error is that of the node's own queue.
+func (n *Node) Configure(limits queue.Limits, routes []queue.Route) error {
+	n.configuring.Lock()
+	n.limits, n.routes = limits, routes
+	n.configuring.Unlock()
+	return n.share()
+}
+
+// share configures the queues whose share has changed.
+func (n *Node) share() (err error) {
+	n.configuring.Lock()
+	defer n.configuring.Unlock()
+	if n.routes == nil {
+		return nil
+	}
+	nodes := map[ulid.ULID]bool{n.ID: true}
+	n.mu.Lock()
+	for _, o := range n.seen {
+		nodes[o.Node] = true
+	}
+	n.mu.Unlock()
+	queues := map[*Ledger]*queue.Queue{}
+	busy := map[string]int{} // queues of this node, by route
+	for _, l := range n.ledgers() {
+		q := n.queueOf(l)
+		if q == nil || l.lost() {
+			continue
+		}
+		queues[l] = q
+		for _, r := range q.Status().Routes {
+			if l.own || r.Pending > 0 {
+				busy[r.Name]++
+			}
+		}
+	}
+	for l, q := range queues {
+		shared := slices.Clone(n.routes)
+		for i := range shared {
+			r := &shared[i]
+			among := max(busy[r.Name], 1)
+			r.Rate /= float64(len(nodes) * among)
+			r.Concurrency = max(r.Concurrency/among, 1)
+		}
+		if l.configured != nil && slices.Equal(l.configured, shared) && l.limits == n.limits {
+			continue
+		}
+		failed := q.Configure(n.limits, shared)
+		if l.own {
+			err = failed
+		}
+		l.configured, l.limits = shared, n.limits // a failed store has it when it is open again
+	}
+	return err
+}
