@@ -254,6 +254,9 @@ func (q *Queue) Ready() error {
 	return q.engine.Load().store.Ready()
 }
 
+// Rebuild makes the view of a log in an empty folder, and proves it as Check does.
+func Rebuild(path string, l Log) error { return store.Rebuild(path, store.DefaultFS, l) }
+
 // Check proves of a store that no process has open what the package's
 // documentation lists as proved by it, and changes nothing. Its error joins all
 // that it found amiss.

@@ -243,7 +243,7 @@ func (n *Node) adopt(ctx context.Context, id ulid.ULID) {
 		return
 	}
 	l := n.newLedger(id)
-	ended, err := l.hasEnded()
+	_, ended, err := l.newest()
 	if ended {
 		n.mu.Lock()
 		n.ended[id] = true

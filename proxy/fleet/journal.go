@@ -9,6 +9,7 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -39,6 +40,8 @@ type journal struct {
 	l       *Ledger
 	stream  jetstream.Stream
 	session ulid.ULID // names the records of this journal
+	told    atomic.Pointer[told]
+	looks   bool // it only reads: the ledger stays whose it is
 
 	mu     sync.Mutex // held while a record is appended
 	tip               // guarded by mu, as all below
@@ -101,6 +104,7 @@ func (j *journal) appendAs(k kind, epoch uint64, content []byte) error {
 	}
 	j.last, j.number, j.crc, j.epoch = seq, r.number, crc, epoch
 	j.since += int64(len(data))
+	j.tell()
 	return nil
 }
 
@@ -201,10 +205,37 @@ func (j *journal) Read(after uint64, f func(uint64, []byte) error) error {
 		if err != nil {
 			return err
 		}
+		if j.looks {
+			return nil
+		}
 		if err = j.own(); !errors.Is(err, errMoved) {
 			return err
 		}
 	}
+}
+
+// stands is how far the journal knows its ledger, and when the newest snapshot was
+// made, as of the last append that has ended.
+func (j *journal) stands() (last uint64, snapshot *time.Time) {
+	p := j.told.Load()
+	if p == nil {
+		return 0, nil
+	}
+	return p.last, p.snapshot
+}
+
+// tell has stands know. mu is held.
+func (j *journal) tell() {
+	t := &told{last: j.last}
+	if j.lastly != nil {
+		t.snapshot = &j.lastly.Time
+	}
+	j.told.Store(t)
+}
+
+type told struct {
+	last     uint64
+	snapshot *time.Time
 }
 
 // errGone: there is no such record any more, so the view has to be made anew.

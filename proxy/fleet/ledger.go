@@ -39,6 +39,7 @@ type Ledger struct {
 	log      *journal // of the newest opening
 }
 
+// newLedger is a ledger that is not claimed yet.
 func (n *Node) newLedger(id ulid.ULID) *Ledger {
 	h := fnv.New32a()
 	h.Write(id[:])
@@ -122,10 +123,14 @@ func (g gate) Deliver(ctx context.Context, d queue.Delivery, attempt int) (queue
 	return g.Courier.Deliver(ctx, d, attempt)
 }
 
-// value is what the key says.
+// value is what the key says. mu is held.
 func (l *Ledger) value() []byte {
-	host, _ := os.Hostname()
-	b, _ := json.Marshal(Owner{Node: l.node.ID, Host: host, Epoch: l.epoch, Own: l.own})
+	o := Owner{Node: l.node.ID, Epoch: l.epoch, Own: l.own}
+	o.Host, _ = os.Hostname()
+	if l.log != nil {
+		o.Last, o.Snapshot = l.log.stands()
+	}
+	b, _ := json.Marshal(o)
 	return b
 }
 
@@ -208,20 +213,20 @@ func (l *Ledger) journal() (string, queue.Log, error) {
 	return l.folder, j, nil
 }
 
-// hasEnded is whether the ledger's newest record is its end.
-func (l *Ledger) hasEnded() (bool, error) {
+// newest is the sequence of the ledger's newest record, and whether that is its end.
+func (l *Ledger) newest() (seq uint64, ended bool, err error) {
 	ctx, cancel := l.node.soon()
 	defer cancel()
 	s, err := l.node.js.Stream(ctx, l.stream)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	m, err := s.GetLastMsgForSubject(ctx, l.subject)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	r, _, err := decode(m.Data)
-	return err == nil && r.kind == kindEnd, nil
+	return m.Sequence, err == nil && r.kind == kindEnd, nil
 }
 
 // end appends the ledger's last record, and removes all before it.

@@ -82,6 +82,9 @@ type Owner struct {
 	Host  string    `json:"host"`
 	Epoch uint64    `json:"epoch"`
 	Own   bool      `json:"own"` // it takes the node's new signals
+
+	Last     uint64     `json:"last"`               // sequence of the newest record that it knows
+	Snapshot *time.Time `json:"snapshot,omitempty"` // when the newest one was made
 }
 
 // An Opener opens the queue of an adopted ledger.
@@ -95,14 +98,19 @@ type state struct {
 
 const stateFile = "fleet.json"
 
-// Join connects to the fleet. The node adopts nothing before Start; Close has to be called.
-func Join(o Options) (*Node, error) {
+func newNode(o Options) *Node {
 	o.ttl = cmp.Or(o.ttl, ownerTTL)
 	n := &Node{
 		ID: ulid.Make(), o: o, log: o.Log, held: map[ulid.ULID]*Ledger{}, ended: map[ulid.ULID]bool{},
 		refused: map[ulid.ULID]time.Time{}, seen: map[ulid.ULID]Owner{}, snapshotBytes: snapshotBytes, snapshotEvery: snapshotEvery, tidyEvery: tidyEvery,
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	return n
+}
+
+// Join connects to the fleet. The node adopts nothing before Start; Leave has to be called.
+func Join(o Options) (*Node, error) {
+	n := newNode(o)
 	err := n.readState()
 	if err == nil {
 		err = n.connect()
@@ -204,7 +212,7 @@ func (n *Node) resume(before state) (*Ledger, error) {
 	default:
 		revision = e.Revision()
 	}
-	ended, err := l.hasEnded()
+	_, ended, err := l.newest()
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, fmt.Errorf("ledger %s, which this sidecar had, is not in stream %s: was the stream deleted, or the ledger's end of a month ago forgotten? "+
 			"Its view is %s: move that aside, with %s, to begin a new ledger", l.ID, l.stream, l.folder, stateFile)

@@ -1,0 +1,327 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"signalpost/proxy/fleet"
+	"signalpost/proxy/fleet/natstest"
+)
+
+// A fleetRig is three sidecars, as processes, on a cluster of NATS, and a receiver.
+type fleetRig struct {
+	t        *testing.T
+	nats     *natstest.Cluster
+	receiver *httptest.Server
+	sidecars []*sidecar
+
+	mu       sync.Mutex
+	accepted map[string]int          // the numbers of signals answered 202, by their delivery
+	offered  int                     // signals
+	got      map[string]map[int]bool // the numbers that came under a webhook-id
+	fails    bool                    // the receiver answers 503
+	ids      map[int]map[string]bool // the webhook-ids that a number came under
+}
+
+func newFleet(t *testing.T, sidecars int) *fleetRig {
+	f := &fleetRig{t: t, nats: natstest.Start(t, 3), accepted: map[string]int{}, got: map[string]map[int]bool{}, ids: map[int]map[string]bool{}}
+	f.receiver = httptest.NewServer(http.HandlerFunc(f.receive))
+	t.Cleanup(f.receiver.Close)
+	for range sidecars {
+		s := newSidecar(t, t.TempDir())
+		f.sidecars = append(f.sidecars, s)
+		f.begin(s)
+	}
+	for _, s := range f.sidecars {
+		s.ready()
+	}
+	return f
+}
+
+func (f *fleetRig) begin(s *sidecar) {
+	f.t.Helper()
+	servers, _ := json.Marshal(f.nats.URLs())
+	s.begin(fmt.Sprintf("[server]\nlisten = %q\n[fleet]\nservers = %s\n[[route]]\nname = \"crm\"\nurl = %q\nconcurrency = 32\nretry = { attempts = 100, first = \"200ms\", window = \"1m\" }\n",
+		s.address, servers, f.receiver.URL))
+}
+
+func (f *fleetRig) receive(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	var signal struct{ Number int }
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := json.Unmarshal(body, &signal); err != nil || f.fails {
+		w.WriteHeader(http.StatusNotFound) // which opens no breaker
+		return
+	}
+	id := r.Header.Get("webhook-id")
+	if f.got[id] == nil {
+		f.got[id] = map[int]bool{}
+	}
+	if f.ids[signal.Number] == nil {
+		f.ids[signal.Number] = map[string]bool{}
+	}
+	f.got[id][signal.Number], f.ids[signal.Number][id] = true, true
+}
+
+var accepted = regexp.MustCompile(`"id":"(dlv_[0-9A-Z]+)"`)
+
+// post offers one signal to a sidecar, and notes a 202.
+func (f *fleetRig) post(s *sidecar) bool {
+	f.mu.Lock()
+	n := f.offered
+	f.offered++
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 15*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "POST", "http://"+s.address+"/signals", strings.NewReader(fmt.Sprintf(`{"signal_type":"lead","number":%d,"pad":%q}`, n, strings.Repeat("x", rand.IntN(2000)))))
+	if err != nil {
+		f.t.Error(err)
+		return false
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := s.client.Do(r)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusAccepted {
+		return false
+	}
+	if m := accepted.FindSubmatch(body); m != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.accepted[string(m[1])] = n
+	} else {
+		f.t.Errorf("answered %s", body)
+	}
+	return true
+}
+
+// missing is how many that were accepted have not come.
+func (f *fleetRig) missing() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, number := range f.accepted {
+		if !f.got[id][number] {
+			n++
+		}
+	}
+	return n
+}
+
+// come waits until all that was accepted has come.
+func (f *fleetRig) come(within time.Duration) time.Duration {
+	f.t.Helper()
+	began := time.Now()
+	for time.Since(began) < within {
+		if f.missing() == 0 {
+			return time.Since(began)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	f.t.Errorf("after %v %d of %d that were accepted have not come", within, f.missing(), len(f.accepted))
+	return within
+}
+
+// TestFleetTakesOver: what a sidecar that is gone had accepted is sent by another
+// within 20 s if it was killed, with its disk, within 2 s if it was stopped.
+func TestFleetTakesOver(t *testing.T) {
+	f := newFleet(t, 2)
+	for i, end := range []func(*sidecar){(*sidecar).kill, (*sidecar).stop} {
+		s := f.sidecars[0]
+		f.set(true)
+		for range 50 {
+			if !f.post(s) {
+				s.fatal("a signal is not accepted")
+			}
+		}
+		end(s)
+		f.set(false)
+		t.Log(f.come([]time.Duration{20 * time.Second, 2 * time.Second}[i]))
+		if err := os.RemoveAll(filepath.Join(s.dir, "data")); err != nil {
+			t.Error(err)
+		}
+		f.begin(s)
+		s.ready()
+	}
+	f.judge()
+}
+
+func (f *fleetRig) set(fails bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fails = fails
+}
+
+// TestFleetFaults is a history of faults under load. FLEET_FAULTS is how many.
+func TestFleetFaults(t *testing.T) {
+	faults := 8
+	if n, err := strconv.Atoi(os.Getenv("FLEET_FAULTS")); err == nil {
+		faults = n
+	} else if testing.Short() {
+		t.Skip()
+	}
+	f := newFleet(t, 3)
+	stop := make(chan struct{})
+	var posting sync.WaitGroup
+	for range 6 {
+		posting.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if !f.post(f.sidecars[rand.IntN(len(f.sidecars))]) {
+					time.Sleep(20 * time.Millisecond)
+				}
+			}
+		})
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for i := range faults {
+		time.Sleep(time.Duration(rng.IntN(1500)) * time.Millisecond)
+		what := f.fault(rng)
+		t.Logf("fault %d: %s; %d accepted", i, what, len(f.snapshot()))
+	}
+	close(stop)
+	posting.Wait()
+	f.come(2 * time.Minute)
+	f.judge()
+}
+
+func (f *fleetRig) snapshot() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := map[string]int{}
+	for k, v := range f.accepted {
+		all[k] = v
+	}
+	return all
+}
+
+// fault has one thing befall the fleet, and be over.
+func (f *fleetRig) fault(rng *rand.Rand) string {
+	i, lasts := rng.IntN(3), time.Duration(rng.IntN(3000))*time.Millisecond
+	s, n := f.sidecars[i], f.nats.Nodes[i]
+	again := func() { f.begin(s) }
+	switch rng.IntN(9) {
+	case 0:
+		s.kill()
+		time.Sleep(lasts)
+		again()
+		return fmt.Sprintf("sidecar %d killed for %v", i, lasts)
+	case 1:
+		s.kill()
+		if err := os.RemoveAll(filepath.Join(s.dir, "data")); err != nil {
+			f.t.Error(err)
+		}
+		again()
+		return fmt.Sprintf("sidecar %d killed, its disk wiped", i)
+	case 2:
+		s.stop()
+		again()
+		return fmt.Sprintf("sidecar %d stopped", i)
+	case 3, 4:
+		lasts *= 5 // up to beyond the time that a key lives
+		_ = s.process.Process.Signal(syscall.SIGSTOP)
+		time.Sleep(lasts)
+		_ = s.process.Process.Signal(syscall.SIGCONT)
+		return fmt.Sprintf("sidecar %d frozen for %v", i, lasts)
+	case 5:
+		n.Kill()
+		wiped := rng.IntN(2) == 0
+		if wiped {
+			n.Wipe()
+		}
+		time.Sleep(lasts)
+		n.Start()
+		f.nats.Ready()
+		return fmt.Sprintf("node %d of NATS killed for %v, wiped: %v", i, lasts, wiped)
+	case 6:
+		n.Freeze()
+		time.Sleep(lasts)
+		n.Thaw()
+		return fmt.Sprintf("node %d of NATS frozen for %v", i, lasts)
+	case 7:
+		n.Stop()
+		n.Start()
+		f.nats.Ready()
+		return fmt.Sprintf("node %d of NATS stopped", i)
+	}
+	for _, n := range f.nats.Nodes {
+		n.Cut()
+	}
+	time.Sleep(lasts)
+	for _, n := range f.nats.Nodes {
+		n.Mend()
+	}
+	return fmt.Sprintf("all cut off from NATS for %v", lasts)
+}
+
+// judge stops all, and holds what came against what was accepted, and each ledger against itself.
+func (f *fleetRig) judge() {
+	f.t.Helper()
+	f.nats.Ready()
+	for _, s := range f.sidecars {
+		s.ready()
+		resp, err := s.client.Get("http://" + s.address + "/metrics")
+		if err != nil {
+			f.t.Error(err)
+			continue
+		}
+		page, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if !bytes.Contains(page, []byte("\nsignalpost_unaccounted 0\n")) {
+			f.t.Error("deliveries are unaccounted for")
+		}
+	}
+	for _, s := range f.sidecars {
+		s.stop()
+		for line := range strings.Lines(s.output.String()) {
+			if strings.Contains(line, "cannot be adopted") {
+				f.t.Error(line)
+			}
+		}
+	}
+	for id, numbers := range f.got {
+		if len(numbers) != 1 {
+			f.t.Errorf("%s came with %d signals", id, len(numbers))
+		}
+	}
+	for number, ids := range f.ids {
+		if len(ids) != 1 {
+			f.t.Errorf("signal %d came under %d ids", number, len(ids))
+		}
+	}
+	all, err := fleet.Look(f.t.Context(), fleet.Options{Servers: f.nats.URLs(), Name: "signalpost", Log: slog.New(slog.DiscardHandler)}, true)
+	if err != nil {
+		f.t.Error(err)
+	}
+	for _, l := range all {
+		if l.Fault != nil {
+			f.t.Error(l.Fault)
+		}
+	}
+	f.t.Logf("%d accepted of %d offered, in %d ledgers", len(f.accepted), f.offered, len(all))
+}
