@@ -173,7 +173,7 @@ func (f *fleetRig) set(fails bool) {
 
 // TestFleetFaults is a history of faults under load. FLEET_FAULTS is how many.
 func TestFleetFaults(t *testing.T) {
-	faults := 8
+	faults := 5
 	if n, err := strconv.Atoi(os.Getenv("FLEET_FAULTS")); err == nil {
 		faults = n
 	} else if testing.Short() {
