@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,14 +26,14 @@ import (
 // without colours elsewhere, and where the environment sets NO_COLOR.
 //
 // The keys of a line are fixed: time level msg route signal delivery attempt
-// status duration_ms verdict err.
+// status duration_ms verdict err. On a terminal a long line is folded.
 func NewLogger(w io.Writer, terminal bool, c config.Log) *slog.Logger {
 	out := &logOutput{terminal: terminal, lineWriter: lineWriter{w: w}}
 	out.apply(c)
 	log := slog.New(&logHandler{
 		out,
 		slog.NewJSONHandler(out, &slog.HandlerOptions{Level: &out.level}),
-		tint.NewTextHandler(out, &tint.Options{
+		tint.NewTextHandler(folded{out}, &tint.Options{
 			Level:      &out.level,
 			TimeFormat: time.TimeOnly,
 			NoColor:    !terminal || os.Getenv("NO_COLOR") != "",
@@ -50,6 +51,16 @@ type logOutput struct {
 	terminal bool
 	level    slog.LevelVar
 	asText   atomic.Bool
+}
+
+// folded is where lines of text go: on a terminal they fit it.
+type folded struct{ *logOutput }
+
+func (f folded) Write(line []byte) (int, error) {
+	if !f.terminal {
+		return f.lineWriter.Write(line)
+	}
+	return f.lineWriter.Write([]byte(term.Fold(strings.TrimSuffix(string(line), "\n"), 4) + "\n"))
 }
 
 func (o *logOutput) apply(c config.Log) {

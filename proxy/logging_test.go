@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/term"
 	"signalpost/queue"
 )
 
@@ -194,5 +196,27 @@ func TestNewLogger(t *testing.T) {
 		if !json.Valid(out.Bytes()) || !strings.Contains(out.String(), "now this") {
 			t.Errorf("%s, terminal %t: after a reload: %q", test.format, test.terminal, out.String())
 		}
+	}
+}
+
+// On a terminal each line fits it, and nothing is lost of it.
+func TestTerminalLines(t *testing.T) {
+	t.Setenv("NO_COLOR", "")
+	var out bytes.Buffer
+	log := NewLogger(&out, true, config.Log{})
+	logEntry(log, &queue.Entry{Route: "crm", Attempt: 1, Status: 503, Verdict: queue.Retry, DurationMS: 12.3,
+		Error: strings.Repeat("answered 503 Service Unavailable; ", 9)})
+	log.Info("listening on 127.0.0.1:8787")
+	written(t, log)
+	text := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(out.String(), "")
+	for line := range strings.Lines(text) {
+		if n := term.Width(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("a line of %d columns: %q", n, line)
+		}
+	}
+	whole := strings.Join(strings.Fields(text), " ")
+	if strings.Count(text, "\n    ") < 4 || !strings.Contains(whole, strings.Repeat("answered 503 Service Unavailable; ", 9)) ||
+		!strings.Contains(whole, " status=503 duration_ms=12.3 verdict=retry ") || !strings.HasSuffix(text, " INF listening on 127.0.0.1:8787\n") {
+		t.Errorf("it shows\n%s", text)
 	}
 }

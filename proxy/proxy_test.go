@@ -462,6 +462,26 @@ func TestListenUnix(t *testing.T) {
 	}
 }
 
+// Who starts it at a terminal is told where to look, and where signals go.
+func TestGreeting(t *testing.T) {
+	for listen, dashboard := range map[string]string{"127.0.0.1": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::1]": "[::1]"} {
+		var shown lines
+		text := "[server]\nlisten = '" + listen + ":0'\ntoken = 'secret'\n[[route]]\nname = 'crm'\nurl = 'https://crm.example.com/secret'\n"
+		r := run(t, text, func(p *Proxy) { p.log = NewLogger(&shown, true, config.Log{}) })
+		_, port, _ := net.SplitHostPort(r.addr)
+		r.until("told", func() bool { return strings.Contains(shown.String(), "Ctrl-C stops it") })
+		for _, want := range []string{" dashboard at http://" + dashboard + ":" + port + "/\n", " route crm to https://crm.example.com\n"} {
+			if !strings.Contains(shown.String(), want) {
+				t.Errorf("%s: no %q in\n%s", listen, want, shown.String())
+			}
+		}
+		if strings.Contains(r.log.String(), "dashboard") {
+			t.Error("what is no terminal is told, too")
+		}
+		r.stop()
+	}
+}
+
 func TestListenInUse(t *testing.T) {
 	before := runtime.NumGoroutine()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

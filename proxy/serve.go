@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -116,6 +117,9 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	tasks.Go(func() { served <- server.Serve(plain) })
 	addr := address(l)
 	p.log.Info("listening on " + addr)
+	if output(p.log).terminal {
+		p.greet(addr)
+	}
 	if ready != nil {
 		ready(addr)
 	}
@@ -140,6 +144,21 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 		p.log.Info("stopped")
 	}
 	return err
+}
+
+// greet tells who started it at a terminal where to look, where signals go, and
+// how it ends.
+func (p *Proxy) greet(addr string) {
+	if host, port, err := net.SplitHostPort(addr); err == nil {
+		if ip, _ := netip.ParseAddr(host); ip.IsUnspecified() {
+			host = "127.0.0.1"
+		}
+		p.log.Info("dashboard at http://" + net.JoinHostPort(host, port) + "/")
+	}
+	for _, r := range p.table.Load().Config.Routes {
+		p.log.Info("route " + r.Name + " to " + r.Target)
+	}
+	p.log.Info("Ctrl-C stops it; what is not delivered yet goes on with the next run")
 }
 
 // front is everything under HTTP.

@@ -45,8 +45,10 @@ safe on disk.`,
 		if out.json {
 			return out.JSON(json.RawMessage(answer), "")
 		}
+		unmatched := false
 		for _, s := range signals {
 			if len(s.Deliveries) == 0 {
+				unmatched = true
 				out.Printf("%s  makes no delivery\n", s.ID)
 				continue
 			}
@@ -54,6 +56,11 @@ safe on disk.`,
 			for _, d := range s.Deliveries {
 				out.Printf("  %s  %s\n", d.ID, d.Route)
 			}
+		}
+		if name := strings.Join(args, ""); unmatched && len(signals) == 1 {
+			out.Printf("Why not: %s\n", strings.TrimSpace("signalpost try "+name))
+		} else if unmatched {
+			out.Printf("Why not: signalpost try FILE, with one such signal in it\n")
 		}
 		return nil
 	})

@@ -37,6 +37,7 @@ func TestFromConfig(t *testing.T) {
 		fmt.Sprintf("[server]\nlisten = %q\ntoken = \"written\"\n[[route]]\nnope = 1", host):     "Bearer written",
 		fmt.Sprintf("[server]\nlisten = %q\ntoken = \"written\"\n[[route]]\nname = crm", host):   "Bearer written",
 		fmt.Sprintf("[server]\nlisten = %q\ntoken = \"written\"\n[defaults]\ntimeout = 1", host): "Bearer written",
+		fmt.Sprintf("[server]\nlisten = %q\ntoken = \"written\"\nhosts = [\"a]\n", host):         "Bearer written",
 	} {
 		path := filepath.Join(dir, "signalpost.toml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

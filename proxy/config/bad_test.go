@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -76,5 +77,32 @@ func TestBad(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A quote or bracket that is missing is one fault, and one alone, wherever it is.
+func TestUnclosed(t *testing.T) {
+	data, err := os.ReadFile("../../config.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data) + `
+[[route]]
+name = "slack"
+url = "https://slack.example.com/hooks"
+where = '.a == "x"'
+transform = '''
+{ text: "\(.a)" }
+'''
+secret = "abc"
+`
+	for _, m := range regexp.MustCompile(`'''|["'\[\]{}]`).FindAllStringIndex(text, -1) {
+		before := text[strings.LastIndex(text[:m[0]], "\n")+1 : m[0]]
+		if strings.HasPrefix(before, "#") || strings.HasPrefix(before, "{") { // jq
+			continue
+		}
+		if _, faults := parse("x.toml", []byte(text[:m[0]]+text[m[1]:]), testOutside()); len(faults) > 1 {
+			t.Errorf("without the %s behind %q: %v", text[m[0]:m[1]], before, faults)
+		}
 	}
 }

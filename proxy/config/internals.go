@@ -81,7 +81,7 @@ type document struct {
 }
 
 // sectionLine matches the header of a section, alone on its line.
-var sectionLine = regexp.MustCompile(`(?m)^[ \t]*(\[(server|queue|log|defaults)\]|\[\[route\]\])[ \t]*(#.*)?\r?$`)
+var sectionLine = regexp.MustCompile(`(?m)^[ \t]*(\[(server|queue|log|alerts|fleet|defaults)\]|\[\[route\]\])[ \t]*(#.*)?\r?$`)
 
 // keyLine matches a line in a string such as `secret = "x"`, which no jq has.
 var keyLine = regexp.MustCompile(`\n[ \t]*[A-Za-z0-9_'"-][A-Za-z0-9_'".-]*[ \t]*=[ \t]*["'{\[0-9tf]`)

@@ -77,7 +77,8 @@ func LoadServer(ctx context.Context, path string) (s Server, err error) {
 	err = open(ctx, path, files.Read, map[string]string{}, func(data []byte, out outside) error {
 		d := newDecoder(path, data, out)
 		keys, t := serverKeys(&s), cmp.Or(d.root.keys["server"], d.root)
-		if t.broken || t.kind != kindTable || t != d.root && d.read(t, keys, "")["listen"] {
+		hidden := t.broken && (t == d.root || t.keys["listen"] == nil) // behind a syntax error, perhaps
+		if hidden || t.kind != kindTable || t != d.root && d.read(t, keys, "")["listen"] {
 			return Fault{File: path, Msg: "[server] cannot be read: find out why with signalpost check"}
 		}
 		return nil
@@ -168,6 +169,8 @@ func (d *decoder) config() *Config {
 		}
 	}
 	d.route = ""
-	d.checkAlerts(c)
+	if !syntax { // which may hide the route that they go to
+		d.checkAlerts(c)
+	}
 	return c
 }

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -130,6 +131,30 @@ func WrapAt(text string, indent, width int) Text {
 	}
 	return Text(b.String())
 }
+
+// Fold breaks a shaded line between words so that it fits Columns where that can be;
+// what follows the first of its lines is indented. Its words are escaped already.
+func Fold(line string, indent int) string {
+	var b strings.Builder
+	at := 0
+	for i, word := range strings.Split(line, " ") {
+		columns := Width(shades.ReplaceAllString(word, ""))
+		switch {
+		case i == 0:
+		case at+1+columns > Columns:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			at = indent
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += columns
+	}
+	return b.String()
+}
+
+var shades = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
 // Cut shortens text to at most so many columns.
 func Cut(text string, most int) Text {
