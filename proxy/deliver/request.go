@@ -155,7 +155,7 @@ func (e *Endpoint) signatures(a *attempt, answer int) (pieces []string) {
 	for _, name := range e.signed {
 		for _, value := range a.header[name] {
 			for _, piece := range strings.FieldsFunc(value, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-				if _, err := strconv.ParseUint(piece, 10, 64); err != nil && len(piece) > len("sha256") { // it is not the time
+				if _, err := strconv.ParseUint(piece, 10, 64); err != nil && len(piece) >= minSecret && piece != "sha256" { // it is not the time
 					pieces = append(pieces, piece)
 				}
 			}
