@@ -1,0 +1,99 @@
+package transform
+
+import (
+	"strings"
+	"testing"
+
+	"signalpost/transform/json"
+)
+
+func TestPaths(t *testing.T) {
+	for src, want := range map[string]string{
+		`.confidence >= 0.8`:                         ".confidence",
+		`.account.name == "x" and .n > 1`:            ".account.name .n",
+		`.account | .name`:                           ".account.name",
+		`(.account | .name) // .other`:               ".account.name .other",
+		`.events | length > 2`:                       ".events",
+		`any(.events[]; . == "x")`:                   ".events",
+		`.events | any(.type == "x")`:                ".events",
+		`.events[0] == 1 or .events[-1].a == 2`:      ".events[0] .events[-1].a",
+		`.["odd name"].x == 1`:                       `.["odd name"].x`,
+		`.a["b-c"] | .d`:                             `.a["b-c"].d`,
+		`."a b" == 1`:                                `.["a b"]`,
+		`.a[.b]`:                                     ".a .b",
+		`.a[2:4] == []`:                              ".a",
+		`.a as $x | $x.b == .c`:                      ".a.b .c",
+		`. as {a: $x} | $x == 1`:                     "",
+		`has("a") and (.b | has("c"))`:               ".a .b.c",
+		`if .a then .b else .c end`:                  ".a .b .c",
+		`try .a.b catch .c`:                          ".a.b",
+		`select(.a > 1) | .b`:                        ".a .b",
+		`{a, b: .c, (.k): 1, "x\(.y)": 2} | .a`:      ".a .c .k .y",
+		`[.a, .b] | index(1)`:                        ".a .b",
+		`reduce .a[] as $i (.b; . + $i.c)`:           ".a .b",
+		`def f: .x; .a | f > 1`:                      ".a.x",
+		`def f: f; f`:                                "",
+		`def f(g): g; f(.a)`:                         ".a",
+		`.name | test("^a"; "i")`:                    ".name",
+		`.. == 1`:                                    ".",
+		`tojson | test("x")`:                         ".",
+		`$signal_type == "x"`:                        "",
+		`.tags - ["x"] != []`:                        ".tags",
+		`-.n > 1`:                                    ".n",
+		`"\(.a)-\(.b)" == "x-y"`:                     ".a .b",
+		`first(.a, .b)`:                              ".a .b",
+		`.a?.b == 1`:                                 ".a.b",
+		`true`:                                       "",
+		`.a |`:                                       "",
+		`@base64 "\(.a)" == "x"`:                     ". .a",
+		`.a.b.c, .a.b.c`:                             ".a.b.c",
+		`label $f | .a`:                              ".a",
+		`foreach .a[] as $x (0; .z + $x; .)`:         ".a",
+		`.a as [$x] | .b`:                            ".b",
+		`.account.domain | endswith(".com", ".org")`: ".account.domain",
+		`[.events[] | select(.type == "x")] == []`:   ".events",
+		`.a | map(.b) | length`:                      ".a",
+	} {
+		var got []string
+		for _, p := range Paths(src) {
+			got = append(got, p.String())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s reads %q, want %q", src, got, want)
+		}
+	}
+}
+
+func TestPathOf(t *testing.T) {
+	doc, err := json.Decode([]byte(`{"a":{"b":[1,{"c":12345678901234567890.10}]},"n":null}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for src, want := range map[string]string{
+		".a.b[1].c": "12345678901234567890.10", ".a.b[-2]": "1", ".n": "null", ".a": "-", ".x": "", ".a.b[2]": "", ".a.x": "", ".n.x": "", ".a[0]": "",
+	} {
+		text, ok, whole := Paths(src)[0].Of(doc, 32)
+		switch got := string(text); {
+		case want == "-":
+			if !ok || whole {
+				t.Errorf("%s is %s, whole", src, got)
+			}
+		case got != want || ok != (want != "") || !whole:
+			t.Errorf("%s is %q, %v, %v, want %q", src, got, ok, whole, want)
+		}
+	}
+}
+
+// Whatever the expression, looking for its paths comes to an end.
+func FuzzPaths(f *testing.F) {
+	for _, src := range []string{`def f: f, f; f`, `.a.b[0] | select(.c) | any(.d; .e)`, `def f(g): f(g | .a); f(.b)`, `. as [$a, {b: $c}] | $a[$c:]`, `reduce .[] as $x (0; . + $x)`} {
+		f.Add(src)
+	}
+	f.Fuzz(func(t *testing.T, src string) {
+		for _, p := range Paths(src) {
+			if again := Paths(p.String()); len(again) != 1 || again[0].String() != p.String() {
+				t.Errorf("%s reads %s, which reads %v", src, p, again)
+			}
+		}
+	})
+}
