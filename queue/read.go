@@ -117,11 +117,13 @@ func (q *Queue) Delivery(id DeliveryID) (d Detail, err error) {
 	d.Traceparent, d.SignalBody, d.Body, d.Shape = s.Traceparent, s.Body, b.Body, b.Shape
 	d.Log = []Entry{}
 	err = e.history(r.Last, func(r *store.Entry) bool {
-		if d.Log = append(d.Log, e.entryOf(r)); d.Sent.IsZero() && r.Started != 0 {
-			d.Request, d.Sent = r.RequestText, r.Started.Time()
+		sent := SentRequest{r.RequestText, instant(r.Started)}
+		if d.Log, d.Requests = append(d.Log, e.entryOf(r)), append(d.Requests, sent); d.Sent.IsZero() {
+			d.Request, d.Sent = sent.Template, sent.At
 		}
 		return true
 	})
+	slices.Reverse(d.Requests)
 	if slices.Reverse(d.Log); len(d.Log) > 0 {
 		d.Log[len(d.Log)-1] = *d.Last
 	}

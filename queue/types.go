@@ -222,6 +222,15 @@ type Detail struct {
 	// known of, and Sent the time that was signed with it.
 	Request string
 	Sent    time.Time
+	// Requests are those of the attempts in Log, of which each has one.
+	Requests []SentRequest
+}
+
+// A SentRequest is what was sent of an attempt: the template of its request, and the time
+// that was signed. Both are zero if nothing was sent, or nothing is known of it.
+type SentRequest struct {
+	Template string
+	At       time.Time
 }
 
 // LogFilter selects entries of the delivery log. Zero fields select all.
