@@ -15,6 +15,7 @@ import (
 	"signalpost/proxy/alert"
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
+	"signalpost/proxy/explain"
 	"signalpost/proxy/fleet"
 	"signalpost/proxy/health"
 	"signalpost/proxy/ingest"
@@ -40,6 +41,7 @@ type Proxy struct {
 	queue    *queue.Queue
 	metrics  *metrics
 	alerts   *alert.Teller
+	history  explain.History
 	table    atomic.Pointer[table.Table] // never nil
 	fault    atomic.Pointer[fault]       // why the config was not reloaded the last time; nil if it was
 
@@ -104,6 +106,7 @@ func (p *Proxy) look() (health.Facts, api.Health) {
 	if rejected := p.fault.Load(); rejected != nil {
 		facts.ConfigError, facts.ConfigSince = rejected.error, rejected.since
 	}
+	p.history.Look(facts.Now, facts.Queue.Routes, facts.PausedByConfig)
 	p.health = health.Decide(facts, p.health)
 	return facts, p.health
 }
@@ -115,6 +118,9 @@ func (p *Proxy) Deliver(ctx context.Context, d queue.Delivery, attempt int) (que
 	if r := t.Route(d.Route); r != nil {
 		o, err := r.Endpoint.Attempt(ctx, d, attempt)
 		o.Config = t.Config.Hash
+		if o.Hold > 0 {
+			p.history.Hold(d.Route, time.Now(), o.Hold)
+		}
 		if errors.Is(err, queue.ErrShortage) {
 			t.CloseIdle() // one route's kept connections are not to starve another
 		}

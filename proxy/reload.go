@@ -47,6 +47,7 @@ func (p *Proxy) Reload(ctx context.Context) error {
 		p.log.Warn("the queue takes up the new config when its store works again", "err", err)
 	}
 	old.Close()
+	p.look() // what has changed of the routes begins now
 	output(p.log).apply(t.Config.Log)
 	if t.Config.Server.Listen != p.listen {
 		p.log.Warn(fmt.Sprintf("server.listen is now %s, but the sidecar goes on listening on %s: restart it to change that; all else is applied", t.Config.Server.Listen, p.listen))

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"signalpost/proxy/explain"
 	"signalpost/proxy/front"
 	"signalpost/proxy/h1"
 	"signalpost/proxy/ingest"
@@ -169,6 +170,7 @@ func (p *Proxy) front(in *ingest.Ingest) *front.Front {
 		Queue:    p.queue,
 		Table:    p.table.Load,
 		Look:     p.look,
+		Explain:  &explain.Explainer{Queue: p.queue, Table: p.table.Load, Started: p.started, History: &p.history},
 		Metrics:  p.metrics.handler(),
 		Log:      p.log,
 		Ingest:   in,

@@ -63,6 +63,10 @@ var endpoints = []endpoint{
 		Pattern: "POST /try", Name: "trySignal", Text: "What each route would do with a signal; nothing is stored or sent",
 		Takes: openapi.JSON(api.TryRequest{}), Gives: ok(openapi.JSON(api.Trials{})), Fails: orderFails(404, 422),
 	}},
+	{(*Front).getExplanation, openapi.Endpoint{
+		Pattern: "GET /explain/{id}", Name: "explain", Text: "The life of a signal, or of one delivery: which routes took it and why, each attempt and wait, what comes next",
+		Gives: ok(openapi.JSON(api.Explanation{})), Fails: []int{404},
+	}},
 	{(*Front).getStats, openapi.Endpoint{
 		Pattern: "GET /stats", Name: "getStats", Text: "What happened on each route in each step of time",
 		Params: []string{"route", "since", "until", "step"}, Gives: ok(openapi.JSON(api.Stats{})),

@@ -9,6 +9,7 @@
 //	stats.go    what happened in each step of time, and what fails
 //	amend.go    retry and discard
 //	pause.go    pause and resume of routes
+//	explain.go  the life of a signal or delivery
 //	try.go      what routes would make of a signal
 //	status.go   how all fares, and the probes
 //
@@ -30,6 +31,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/dashboard"
+	"signalpost/proxy/explain"
 	"signalpost/proxy/health"
 	"signalpost/proxy/ingest"
 	"signalpost/proxy/memory"
@@ -44,6 +46,7 @@ type Options struct {
 	Queue   *queue.Queue
 	Table   func() *table.Table               // the running one
 	Look    func() (health.Facts, api.Health) // how all fares
+	Explain *explain.Explainer
 	Metrics http.Handler
 	Log     *slog.Logger
 	Ingest  *ingest.Ingest

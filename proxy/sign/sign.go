@@ -348,3 +348,16 @@ func (sc *scratch) value(p *preset, keys []key, m *Message, time string) string 
 	}
 	return string(sc.text)
 }
+
+// Signed says of a header that holds a signature of which presets it is, of those that
+// may be, and what is signed before the body, of an attempt at a time; presets is "" if
+// it is of none.
+func Signed(header string, may []string, id string, at time.Time) (names, before string) {
+	for _, p := range presets {
+		if p.header == http.CanonicalHeaderKey(header) && slices.Contains(may, p.name) {
+			names = strings.TrimPrefix(names+", "+p.name, ", ")
+			before = string(p.prefix(nil, id, strconv.FormatInt(at.Unix(), 10)))
+		}
+	}
+	return names, before
+}

@@ -138,6 +138,29 @@ func (t *Table) Request(d *queue.Detail) *api.Request {
 	return nil
 }
 
+// SentBy is the request of the i-th attempt in the log of a delivery, as people may see it;
+// nil if nothing was sent, or nothing is known of it.
+func (t *Table) SentBy(d *queue.Detail, i int) *api.Request {
+	one := *d
+	one.Request, one.Sent, one.Log = d.Requests[i].Template, d.Requests[i].At, d.Log[i:i+1]
+	if one.Request == "" {
+		return nil
+	}
+	return t.Request(&one)
+}
+
+// Today is what Request shows of a delivery that was sent, had it been sent by this config; nil
+// if that has no such route.
+func (t *Table) Today(d *queue.Detail) *api.Request {
+	r := t.Route(d.Route)
+	if r == nil {
+		return nil
+	}
+	today := *d
+	today.Request = r.Endpoint.Template()
+	return t.Request(&today)
+}
+
 // shown fills the template of a request; sent is zero if it was not.
 func shown(template string, d *queue.Delivery, attempt int, sent time.Time) *api.Request {
 	as, err := deliver.Describe(template, d, attempt, sent)

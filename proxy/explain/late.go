@@ -1,0 +1,106 @@
+package explain
+
+import (
+	"fmt"
+	"time"
+
+	"signalpost/proxy/term"
+	"signalpost/queue"
+)
+
+// late tells why a delivery that was due was not sent at once: what the history has of that time,
+// and of the rest what the route's log shows.
+func (l *life) late(due, began time.Time, trigger queue.Trigger) error {
+	if began.Sub(due) < notable {
+		return nil
+	}
+	spans := l.History.during(l.d.Route, due, began)
+	if l.Started.After(due) { // what was before is not known, but for this
+		stopped := span{code: "stopped", from: due, to: earlier(l.Started.Add(time.Second), began)} // a start takes a moment
+		spans = append([]span{stopped}, spans...)
+	}
+	for _, s := range spans {
+		from := later(s.from, l.at)
+		if !s.to.After(from) {
+			continue
+		}
+		if err := l.other(later(due, l.at), from, trigger); err != nil {
+			return err
+		}
+		l.step("wait", from, s.to, s.code, "%s", l.spanText(s))
+	}
+	return l.other(later(due, l.at), began, trigger)
+}
+
+func (l *life) spanText(s span) string {
+	switch s.code {
+	case "paused":
+		return "The route was paused by the " + names(s.by) + "."
+	case "failing":
+		return "The route was failing: only probes were sent."
+	case "held":
+		return "The route was not in the config."
+	case "retry_after":
+		return "An answer asked that nothing be sent on this route (Retry-After)."
+	}
+	return fmt.Sprintf("The sidecar was started at %s. Before, it was not running, or held this back; which is not known.", stamp(l.Started))
+}
+
+// other tells of a wait that the history has nothing of.
+func (l *life) other(from, to time.Time, trigger queue.Trigger) error {
+	if to.Sub(from) < notable {
+		return nil
+	}
+	if trigger == queue.Probe {
+		l.step("wait", from, to, "failing", "The route was failing: this attempt was a probe.")
+		return nil
+	}
+	code, text, err := l.busy(from, to)
+	if err == nil {
+		l.step("wait", from, to, code, "%s", text)
+	}
+	return err
+}
+
+// busy tells from the route's log what kept it from sending more, by its limits of today.
+func (l *life) busy(from, to time.Time) (code, text string, err error) {
+	const unknown = "Why is not known: the machine was short of something, its disk was slow, or the route was held for less than a few seconds."
+	if l.r == nil {
+		return "unknown", unknown, nil
+	}
+	page, err := l.Queue.Log(l.ctx, queue.LogFilter{Route: l.d.Route, Since: from, Until: to.Add(l.r.Timeout + time.Second), Limit: queue.MostAhead})
+	if err != nil {
+		return "", "", err
+	}
+	var used time.Duration // by attempts, all together
+	began, probes := 0, 0
+	for _, e := range page.Entries {
+		if e.Attempt == 0 || e.Delivery == l.d.ID {
+			continue
+		}
+		start := e.Time.Add(-time.Duration(e.DurationMS * float64(time.Millisecond)))
+		if !start.Before(to) || !e.Time.After(from) {
+			continue
+		}
+		used += earlier(e.Time, to).Sub(later(start, from))
+		if !start.Before(from) {
+			began++
+		}
+		if e.Trigger == queue.Probe {
+			probes++
+		}
+		if len(page.Entries) == queue.MostAhead { // the log of this time is not seen whole
+			from = later(from, page.Entries[len(page.Entries)-1].Time)
+		}
+	}
+	whole := to.Sub(from)
+	switch {
+	case probes > 0:
+		return "failing", fmt.Sprintf("The route was failing: %s sent meanwhile.", term.Count(probes, "probe")), nil
+	case used > whole/2*time.Duration(l.r.Concurrency):
+		return "concurrency", fmt.Sprintf("Other attempts of the route were under way, %d at once by its concurrency.", l.r.Concurrency), nil
+	case l.r.Rate > 0 && float64(began) > l.r.Rate*whole.Seconds()/2-1:
+		return "rate", fmt.Sprintf("The route's rate: %s began meanwhile.", term.Count(began, "other attempt")), nil
+	}
+	return "unknown", unknown, nil
+}
