@@ -27,7 +27,7 @@ func TestReference(t *testing.T) {
 	keyed := regexp.MustCompile(`^(?:# )?([a-z_0-9]+) = `)
 	root := rootKeys(new(Config))
 	table := "| key | default | |\n| --- | --- | --- |\n"
-	written := map[string]bool{}
+	written, sections := map[string]bool{}, map[string]bool{}
 	var comment, names []string // of the keys to be written
 	var keys schema
 	write := func() {
@@ -50,6 +50,11 @@ func TestReference(t *testing.T) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		if m := section.FindStringSubmatch(line); m != nil {
+			if sections[m[1]] { // another route
+				keys, comment = nil, nil
+				continue
+			}
+			sections[m[1]] = true
 			keys = root[m[1]].keys
 			table += fmt.Sprintf("| `%s` | | %s |\n", strings.TrimPrefix(line, "# "), strings.Join(comment, " "))
 			comment, written[m[1]] = nil, true

@@ -128,7 +128,7 @@ func bash(t testing.TB, dir, script string, env ...string) (string, error) {
 
 // changing is what differs between one run and the next: ids, ports, times,
 // sizes, hashes, and how wide a column is.
-var changing = regexp.MustCompile(`(dlv|sig)_\w{26}|127\.0\.0\.1:\d+|demo-\d+|\d\d:\d\d:\d\d|(\d+(\.\d+)?(ms|s|m|h))+\b|\d+(\.\d+)? [KMGT]?i?B\b|\([0-9a-f]{12}\)|1\.2\.3(-test)?|\s+`)
+var changing = regexp.MustCompile(`(dlv|sig)_\w{26}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\b\d{10}\b|127\.0\.0\.1:\d+|demo-\d+|\d\d:\d\d:\d\d(\.\d+)?|(\d+(\.\d+)?(ms|s|m|h))+\b|\d+(\.\d+)? [KMGT]?i?B\b|\(?\b[0-9a-f]{12}\b\)?|1\.2\.3(-test)?|\s+`)
 
 func mask(line string) string {
 	return strings.TrimSpace(changing.ReplaceAllString(line, " "))

@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/client"
+	"signalpost/proxy/term"
+	"signalpost/queue"
+)
+
+func explainCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "explain ID",
+		Short: "Tell the whole life of a signal or delivery, and what comes next",
+		Long: `Tell of a signal, or of one delivery, all that the running sidecar knows: when and
+how it came, which config it met, why each route took it or did not, each attempt
+with what was signed and how long its parts took, each wait with its reason, what
+comes next, and what the config that runs now would make of it. What cannot be
+known it says.`,
+		Example: `  signalpost explain sig_01K…
+  signalpost explain dlv_01K… --json | jq '.deliveries[0].steps'`,
+		Args: takes(1, 1, "the ID of a signal (sig_…) or delivery (dlv_…)"),
+	}
+	return remote(c, func(ctx context.Context, sidecar *client.Client, out output, args []string) error {
+		var e api.Explanation
+		if err := sidecar.Get(ctx, "/explain/"+url.PathEscape(args[0]), &e); err != nil {
+			return err
+		}
+		return out.show(e, func() { printExplanation(out.Page, e) })
+	})
+}
+
+func printExplanation(p term.Page, e api.Explanation) {
+	s := e.Signal
+	p.Printf("%s  %s\n", s.ID, p.In(term.Bold, s.Type))
+	p.Printf("  %s\n", term.Wrap(fmt.Sprintf("Received at %s (%s): %s", precise(s.ReceivedAt), term.Ago(&s.ReceivedAt, e.Now), s.Text), 2))
+	for _, r := range e.Routes {
+		printExplainedRoute(p, r)
+	}
+	if len(e.Routes) > 0 && len(e.Deliveries) == 0 {
+		p.Printf("\nIt made no delivery, so nothing is sent.\n")
+	}
+	for _, d := range e.Deliveries {
+		printExplainedDelivery(p, d, e.Now)
+	}
+}
+
+// precise is a time as logs have it.
+func precise(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+func printExplainedRoute(p term.Page, r api.ExplainedRoute) {
+	mark := p.In(term.Dim, "-")
+	if r.Taken {
+		mark = p.In(term.Green, "✓")
+	}
+	p.Printf("\n%s %s\n  %s\n", mark, p.In(term.Bold, "route "+r.Route), term.Wrap(r.Why, 2))
+	if r.Today != "" {
+		p.Printf("  %s\n", term.Wrap("Today: "+r.Today, 2))
+	}
+	if len(r.PausedBy) > 0 {
+		p.Printf("  %s\n", p.In(term.Yellow, "It is paused by the "+strings.Join(r.PausedBy, " and the ")+": it takes signals, and sends nothing."))
+	}
+	if r.Where != "" && len(r.Reads) > 0 {
+		p.Printf("  %s\n", p.In(term.Dim, term.Wrap("where "+oneLine(r.Where), 2)))
+		for _, read := range r.Reads {
+			value := string(read.Value)
+			switch {
+			case !read.Found:
+				value = "is not there"
+			case read.Large:
+				value = "is too large to be shown"
+			default:
+				value = "= " + value
+			}
+			p.Printf("    %s\n", term.Wrap(read.Path+" "+value, 4))
+		}
+	}
+}
+
+func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time) {
+	p.Printf("\n%s  %s, %s\n", d.ID, d.Route, p.In(stateShades[d.State], stateOf(d.Info)))
+	last := -1 // whose headers are printed
+	for i, s := range d.Steps {
+		if s.Attempt != nil && s.Attempt.Request != nil {
+			last = i
+		}
+	}
+	for i, s := range d.Steps {
+		long := ""
+		switch {
+		case s.To == nil:
+			long = term.Span(now.Sub(s.From).Truncate(time.Millisecond)) + "…"
+		case s.Kind == "wait":
+			long = term.Span(s.To.Sub(s.From))
+		}
+		shade := term.Plain
+		switch {
+		case s.Attempt != nil:
+			shade = verdictShade[s.Attempt.Verdict]
+		case s.Kind == "wait":
+			shade = term.Dim
+		case s.Kind == "end":
+			shade = term.Red
+		}
+		head := s.Kind
+		if s.Kind == "wait" {
+			head = strings.ReplaceAll(s.Code, "_", " ")
+		}
+		p.Printf("  %s %s %s  %s\n", clockMillis(s.From, now), p.In(shade, fmt.Sprintf("%-11s", head)), fmt.Sprintf("%6s", long), term.Wrap(s.Text, 35))
+		if s.Attempt != nil {
+			printExplainedAttempt(p, s.Attempt, i == last)
+		}
+	}
+	p.Printf("  %s\n", term.Wrap("Next: "+d.Next, 2))
+	for _, way := range d.Today {
+		p.Printf("  %s\n", p.In(term.Yellow, term.Wrap("Today: "+way, 2)))
+	}
+	if d.TodayBody != nil {
+		printBody(p, d.TodayBody)
+	}
+}
+
+var stateShades = map[queue.State]term.Shade{
+	queue.StateDelivered: term.Green, queue.StatePending: term.Yellow, queue.StateHeld: term.Yellow, queue.StateDead: term.Red,
+}
+
+// clockMillis is a time of today, or of another day with the date, of one width each.
+func clockMillis(t, now time.Time) string {
+	if t, now = t.Local(), now.Local(); t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format("15:04:05.000")
+	}
+	return t.Format("01-02 15:04 ")
+}
+
+// printExplainedAttempt prints what went over the wire, and how long it took.
+func printExplainedAttempt(p term.Page, a *api.ExplainedAttempt, headers bool) {
+	detail := func(format string, args ...any) {
+		p.Printf("    %s\n", p.In(term.Dim, term.Wrap(fmt.Sprintf(format, args...), 6)))
+	}
+	if a.Peer != "" {
+		how := "a new connection"
+		if a.Reused != nil && *a.Reused {
+			how = "a connection used before"
+		}
+		detail("to %s over %s%s", a.Peer, how, timings(a.Timing))
+	}
+	if a.Config != "" {
+		detail("by the config %s, trigger %s, class %s", a.Config, a.Trigger, a.Class)
+	}
+	for _, s := range a.Signed {
+		detail("%s (%s) signs %s", s.Header, cmp.Or(s.Preset, "a form of its own"), s.Over)
+	}
+	if a.Request != nil && headers {
+		var plain []string
+		for name, value := range a.Request.Headers {
+			if value != "[signature]" {
+				plain = append(plain, name+": "+value)
+			}
+		}
+		slices.Sort(plain)
+		detail("%s %s", a.Request.Method, a.Request.Target)
+		for _, line := range plain {
+			p.Printf("      %s\n", p.In(term.Dim, line))
+		}
+	}
+	if said := oneLine(a.Response); said != "" {
+		detail("it said: %s", term.Cut(said, 2*term.Columns))
+	}
+}
+
+// timings splits the time of an attempt.
+func timings(t *queue.Timing) string {
+	if t == nil {
+		return ""
+	}
+	var parts []string
+	for _, part := range []struct {
+		name string
+		took time.Duration
+	}{{"DNS", t.DNS}, {"connecting", t.Connect}, {"TLS", t.TLS}, {"first byte", t.FirstByte}} {
+		if part.took > 0 {
+			parts = append(parts, part.name+" "+term.Span(part.took))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(parts, ", ")
+}
