@@ -29,7 +29,7 @@ const (
 func Print(to term.Page, r Request) error {
 	var out bytes.Buffer
 	p := term.Page{Writer: &out, Shaded: to.Shaded}
-	head(p, r)
+	whole := head(p, r)
 	if r.Duplicate {
 		p.Printf("%s\n", p.In(term.Yellow, "  ! delivered before: at least once means that an id can come again"))
 	}
@@ -52,6 +52,9 @@ func Print(to term.Page, r Request) error {
 			verdict(term.Red, "✗", s.Preset+": "+s.Err.Error())
 		}
 	}
+	if !whole {
+		bodyLine(p, []byte(r.Path))
+	}
 	if r.Err == nil {
 		body(p, r)
 	}
@@ -60,8 +63,9 @@ func Print(to term.Page, r Request) error {
 	return err
 }
 
-// head prints when a request came, what it was and what it was answered.
-func head(p term.Page, r Request) {
+// head prints when a request came, what it was and what it was answered, and reports
+// whether its path had room.
+func head(p term.Page, r Request) (whole bool) {
 	answer, shade := fmt.Sprint(r.Status), term.Red
 	switch {
 	case r.Status == 0:
@@ -83,6 +87,7 @@ func head(p term.Page, r Request) {
 	if r.SignalType != "" || r.SignalID != "" {
 		p.Printf("%s\n", p.In(term.Dim, "  "+term.Cut(strings.TrimSpace(r.SignalType+" "+r.SignalID), term.Columns-2)))
 	}
+	return string(path) == term.Escape(r.Path)
 }
 
 // body prints the body, each line of text two columns in.

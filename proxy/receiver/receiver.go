@@ -9,6 +9,7 @@ package receiver
 
 import (
 	"cmp"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -143,7 +144,7 @@ func (rc *Receiver) Close() { rc.close() }
 
 // ServeHTTP implements http.Handler.
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := read(w, r)
 	req := Request{
 		Time:       time.Now(),
 		Method:     r.Method,
@@ -179,6 +180,19 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if status/100 == 2 {
 		rc.remember(req.ID)
 	}
+}
+
+// read reads a body, which may be compressed: what is signed is what it unpacks to.
+func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	from := io.Reader(http.MaxBytesReader(w, r.Body, MaxBody))
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(from)
+		if err != nil {
+			return nil, err
+		}
+		from = http.MaxBytesReader(w, z, MaxBody)
+	}
+	return io.ReadAll(from)
 }
 
 // refuse answers a request whose body could not be read.

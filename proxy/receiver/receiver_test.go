@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -196,12 +197,24 @@ func TestDuplicatesAreForgotten(t *testing.T) {
 
 func TestBodies(t *testing.T) {
 	broken := httptest.NewRequest("POST", "/", iotest.ErrReader(errors.New("line cut")))
+	compressed := func(n int, cut int) *http.Request {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		z.Write(make([]byte, n))
+		z.Close()
+		r := httptest.NewRequest("POST", "/", bytes.NewReader(b.Bytes()[:b.Len()-cut]))
+		r.Header.Set("Content-Encoding", "gzip")
+		return r
+	}
 	for _, tt := range []struct {
 		name string
 		r    *http.Request
 		want int
 		says string
 	}{
+		{"compressed", compressed(receiver.MaxBody, 0), 200, ""},
+		{"compressed and too large", compressed(receiver.MaxBody+1, 0), 413, "its body is over 10 MiB"},
+		{"compressed and cut", compressed(10, 3), 400, "its body could not be read: unexpected EOF"},
 		{"at the limit", httptest.NewRequest("POST", "/", bytes.NewReader(make([]byte, receiver.MaxBody))), 200, ""},
 		{"too large", httptest.NewRequest("POST", "/", bytes.NewReader(make([]byte, receiver.MaxBody+1))), 413, "its body is over 10 MiB"},
 		{"broken", broken, 400, "its body could not be read: line cut"},
