@@ -7,6 +7,7 @@ import { ago, due, many, span, took, when } from "./format.js";
 import { time } from "./clock.js";
 import { ifChanged, text } from "./api.js";
 import { body, compare, cut, headers, id, pretty, search } from "./json.js";
+import { explain } from "./explain.js";
 import { every, now, on, routeNamed } from "./live.js";
 import { reasons, story } from "./lists.js";
 import { discard, resend } from "./actions.js";
@@ -58,6 +59,7 @@ function head(d, load, beside) {
       button("Send again…", () => resend(d, load), { class: d.state === "dead" ? "primary" : null, disabled: held, title: held ? "Its route is not in the config: put it back first" : null }),
       button("Reshape…", () => resend(d, load, true), { disabled: held, title: "Send it again with a body made by today's expressions" }),
       button("Discard…", () => discard(d, load), { disabled: over, title: over ? `It is ${d.state}: there is nothing left to discard` : null }),
+      button("Explain", () => explain(d.id), { title: "Why it went as it did, and what comes next" }),
       el("a", { class: "button", href: url({ view: "playground", signal: d.signal, route: d.route }) }, "Try in the playground")),
     el("dl", { class: "facts small" },
       fact("Delivery", id(d.id, beside && toDelivery(d.id))), fact("Signal", id(d.signal, toSignal(d.signal))), fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
@@ -168,7 +170,7 @@ export function signalView(params, end) {
   const { page, load } = reading("signal", backLink(), end, async () => {
     const raw = await text(`/signals/${encodeURIComponent(params.id ?? "")}`, {}, end), s = JSON.parse(raw);
     const made = s.deliveries.map((x) => el("li", {}, el("span", { class: `badge ${x.state}` }, x.state), " ", el("a", { href: toDelivery(x.id) }, x.route), x.last?.error && el("span", { class: "quiet" }, ` ${x.last.error}`)));
-    put(page, backLink(), el("h1", {}, s.signal_type), el("dl", { class: "facts small" }, fact("Signal", id(s.id)), fact("Received", when(s.received_at))),
+    put(page, backLink(), el("h1", {}, s.signal_type), el("p", { class: "buttons" }, button("Explain", () => explain(s.id), { title: "Why each route took it, or did not" })), el("dl", { class: "facts small" }, fact("Signal", id(s.id)), fact("Received", when(s.received_at))),
       el("section", { class: "panel" }, el("h2", {}, "Deliveries"), made.length ? el("ul", { class: "plain-list" }, made) : el("p", { class: "quiet" }, "No route took it.")),
       body("As received", cut(raw, "signal"), "", { extra: el("a", { href: url({ view: "playground", signal: s.id, route: "*" }) }, "Try it in the playground") }));
   });
