@@ -148,16 +148,32 @@ func (e *engine) amendAll(ctx context.Context, f Filter, dry bool, a amendment) 
 	return n, err
 }
 
-// amend amends the deliveries, as many at once as memory allows, and returns
-// how many it was. Bodies are made before anything is locked, one after the
-// other: expressions can be slow, and others amend too.
+// amend amends the deliveries, and returns how many it was. The first of an order
+// comes last: those behind it, which are to die as well, must not have their turn before.
 func (e *engine) amend(ctx context.Context, ids []DeliveryID, a amendment) (int, error) {
+	n, first, err := e.amendSome(ctx, ids, a, false)
+	if len(first) > 0 && err == nil {
+		var more int
+		more, _, err = e.amendSome(ctx, first, a, true)
+		n += more
+	}
+	return n, err
+}
+
+// amendSome amends as many at once as memory allows. It leaves those that are the
+// first of an order unless they are included. Bodies are made before anything is locked, one after the
+// other: expressions can be slow, and others amend too.
+func (e *engine) amendSome(ctx context.Context, ids []DeliveryID, a amendment, included bool) (_ int, first []DeliveryID, _ error) {
 	var n atomic.Int64
 	memory := semaphore.NewWeighted(store.GroupBytes)
 	all, ctx := errgroup.WithContext(ctx)
 	for _, id := range ids {
-		t, err := e.target(id, &a)
+		t, err := e.target(id, &a, included)
 		if t == nil && err == nil {
+			continue
+		}
+		if err == nil && t.first(included) {
+			first = append(first, id)
 			continue
 		}
 		size := int64(store.GroupBytes / amendAtOnce)
@@ -181,25 +197,28 @@ func (e *engine) amend(ctx context.Context, ids []DeliveryID, a amendment) (int,
 					return nil
 				}
 				if err == nil { // it has changed since
-					t, err = e.target(id, &a)
+					t, err = e.target(id, &a, true)
 				}
 			}
 			return err
 		})
 	}
 	err := all.Wait()
-	return int(n.Load()), err
+	return int(n.Load()), first, err
 }
+
+// first is whether the target is the first of an order, and not included.
+func (t *target) first(included bool) bool { return !included && t.InChain() && !t.Waits() }
 
 // target reads a delivery that is to be amended, and makes its body anew if
 // that is to be. It is nil if the amendment does not apply, or no more.
-func (e *engine) target(id DeliveryID, a *amendment) (*target, error) {
+func (e *engine) target(id DeliveryID, a *amendment, included bool) (*target, error) {
 	r, err := e.store.Delivery(id)
 	if errors.Is(err, ErrNotFound) || err == nil && !a.of(&r) {
 		return nil, nil
 	}
 	t := &target{Found: store.Found{ID: id, Delivery: r}}
-	if err != nil || !a.retry || !a.always && r.Flags&record.NoBody == 0 {
+	if err != nil || t.first(included) || !a.retry || !a.always && r.Flags&record.NoBody == 0 {
 		return t, err
 	}
 	if a.reshape == nil {
@@ -226,7 +245,7 @@ func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 	e.store.Finished.RLock()
 	defer e.store.Finished.RUnlock()
 	c := &change{sender: e.senderOf(t.Route), id: t.ID, due: t.Due, was: t.Delivery, now: t.Delivery}
-	if t.State != record.IsPending {
+	if !c.wasDue() {
 		c.due = lane.Never
 	}
 	op := &amendOp{e: e, change: c, end: make(chan error, 1)}
@@ -247,7 +266,13 @@ func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 		if err != nil {
 			now.Due = t.Due
 		}
-		c.sender.with(func(l *lane.Lane) { l.Settled(t.ID, 0, now.Due) })
+		c.sender.with(func(l *lane.Lane) {
+			if c.due == lane.Never {
+				l.Overtaken(t.ID, now.Due)
+			} else {
+				l.Settled(t.ID, 0, now.Due)
+			}
+		})
 		if errors.Is(err, ErrNotFound) {
 			err = nil
 		}
@@ -259,11 +284,17 @@ func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 			op.ids = append(op.ids, e.q.NewSignalID().Delivery(1))
 		}
 	}
+	if c.now.Order == (record.OrderID{}) {
+		c.now.Flags &^= record.OutOfOrder
+	} else if c.was.State != record.IsPending && c.now.State == record.IsPending {
+		c.now.Flags |= record.OutOfOrder
+	}
 	if c.entry != nil {
 		s, _ := e.store.Signal(c.was.Signal) // what is damaged can be given up all the same
 		c.entry.Type = s.Type
 	}
-	return true, e.await(op)
+	err = e.await(op)
+	return err != nil || !c.overtaken, err
 }
 
 // await submits an amendment and waits until it is on disk.
@@ -290,7 +321,7 @@ func (c *change) reshape(t *target) (more []Accepted) {
 		c.die(Transform, first.Error)
 	} else {
 		c.own, c.now.Flags = first.stored(t.signal.Body, c.now.Flags)
-		c.reshaped = true
+		c.now.Order, c.reshaped = record.OrderOf(first.Order), true
 	}
 	for _, m := range t.made[1:] {
 		m.Route = c.sender.route.Name
@@ -312,7 +343,9 @@ type amendOp struct {
 func (o *amendOp) Urgent() bool { return true }
 
 func (o *amendOp) Write(b *store.Batch) {
-	o.change.Write(b)
+	if o.change.Write(b); o.overtaken {
+		return
+	}
 	for i := range o.more {
 		s, id := &o.more[i], o.ids[i]
 		b.PutExtra(s.ID, id)

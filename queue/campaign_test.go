@@ -36,8 +36,15 @@ type campaign struct {
 	mu    sync.Mutex
 	life  *campaignLife
 	acked []Accepted
-	sent  map[DeliveryID]Verdict // the newest of each
-	twice int                    // deliveries that arrived again
+	order map[string][]campaignOrder // of what was acknowledged and has one, by key, but for what has ended
+	sent  map[DeliveryID]Verdict     // the newest of each
+	twice int                        // deliveries that arrived again
+}
+
+// A campaignOrder is a delivery that has an order, and when it was put and acknowledged.
+type campaignOrder struct {
+	id         DeliveryID
+	put, acked time.Time
 }
 
 // A campaignLife is one process.
@@ -94,6 +101,14 @@ func (c *campaign) open() {
 			if c.sent[d.ID] == Delivered {
 				c.twice++
 			}
+			for key, all := range c.order {
+				c.order[key] = slices.DeleteFunc(all, func(o campaignOrder) bool { return o.id != d.ID && c.sent[o.id] != "" && c.sent[o.id] != Retry })
+				if i := slices.IndexFunc(c.order[key], func(o campaignOrder) bool { return o.id == d.ID }); i >= 0 {
+					if first := c.order[key][0]; first.acked.Before(c.order[key][i].put) {
+						c.t.Errorf("%s went before %s, of the same order", d.ID, first.id)
+					}
+				}
+			}
 			c.sent[d.ID] = out.Verdict
 			return out.by(Schedule{Attempts: 1000, First: time.Second, Window: time.Hour}, d), nil
 		}),
@@ -122,7 +137,11 @@ func (c *campaign) load(rng *rand.Rand) {
 			batch[i] = Accepted{Signal: Signal{ID: l.NewSignalID(), Type: "lead", Body: []byte(`{"n":1}`)}}
 			for _, r := range campaignRoutes {
 				if rng.IntN(2) == 0 {
-					batch[i].Deliveries = append(batch[i].Deliveries, Made{Route: r.Name})
+					m := Made{Route: r.Name}
+					if n := rng.IntN(10); n < 2 {
+						m.Order = fmt.Sprint(n)
+					}
+					batch[i].Deliveries = append(batch[i].Deliveries, m)
 				}
 			}
 		}
@@ -133,6 +152,13 @@ func (c *campaign) load(rng *rand.Rand) {
 		switch {
 		case l.ended:
 		case err == nil:
+			for _, a := range batch {
+				for i, m := range a.Deliveries {
+					if m.Order != "" {
+						c.order[m.Route+m.Order] = append(c.order[m.Route+m.Order], campaignOrder{a.ID.Delivery(i + 1), start, time.Now()})
+					}
+				}
+			}
 			if c.acked = append(c.acked, batch...); took > 2*time.Second && (start.After(c.mended) || took > stallAfter+3*time.Second) {
 				c.t.Errorf("an answer took %v", took)
 			}
@@ -255,7 +281,7 @@ func TestCampaign(t *testing.T) {
 	t.Logf("repeat with -campaign.seed=%d", seed)
 	synctest.Test(t, func(t *testing.T) {
 		endless, stop := context.WithCancel(context.Background())
-		c := &campaign{t: t, rng: rand.New(rand.NewPCG(seed, 0)), mem: vfs.NewCrashableMem(), endless: endless, sent: map[DeliveryID]Verdict{}}
+		c := &campaign{t: t, rng: rand.New(rand.NewPCG(seed, 0)), mem: vfs.NewCrashableMem(), endless: endless, sent: map[DeliveryID]Verdict{}, order: map[string][]campaignOrder{}}
 		c.bad.Store("")
 		c.open()
 		var load sync.WaitGroup

@@ -24,6 +24,8 @@ type change struct {
 
 	fault bool // of an attempt: the endpoint is to blame
 
+	overtaken bool // it was behind another, and its turn came before it was written: nothing is
+
 	giveUp bool // only note that the delivery is given up: an attempt is under way
 }
 
@@ -43,8 +45,11 @@ func (c *change) Write(b *store.Batch) {
 		}
 		return
 	}
-	if c.was.State == record.IsPending {
+	if c.wasDue() {
 		c.writeEnd(b)
+	}
+	if c.overtaken = !b.Order(s.route, c.id, &c.was, &c.now); c.overtaken {
+		return
 	}
 	c.now.Flags &^= record.GivenUp
 	if c.reshaped && c.now.HasBody() {
@@ -70,12 +75,15 @@ func (c *change) Write(b *store.Batch) {
 		c.now.Cause = 0
 	}
 	b.Move(s.route, &c.was, &c.now)
-	if c.now.State == record.IsPending {
+	if c.now.State == record.IsPending && !c.now.Waits() {
 		b.AddDue(s.route, c.now.Due, c.id)
 		s.writing(c.now.Due, c.id)
 	}
 	b.PutDelivery(c.id, &c.now)
 }
+
+// wasDue is whether it had a due key.
+func (c *change) wasDue() bool { return c.was.State == record.IsPending && !c.was.Waits() }
 
 // failed is whether an attempt failed, or the expression.
 func (c *change) failed() bool {
@@ -106,8 +114,12 @@ func (c *change) Done(err error) {
 	if c.giveUp {
 		return
 	}
+	if c.overtaken {
+		c.sender.with(func(l *lane.Lane) { l.Overtaken(c.id, 0) })
+		return
+	}
 	was, due := c.due, c.now.Due
-	if c.was.State != record.IsPending {
+	if !c.wasDue() {
 		was = 0
 	}
 	if err != nil {

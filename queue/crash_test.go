@@ -598,6 +598,9 @@ func (w *world) accepted(rng *rand.Rand) Accepted {
 	}
 	for range rng.IntN(4) {
 		m := Made{Route: worldRoutes[rng.IntN(len(worldRoutes))].Name}
+		if m.Route < "c" && rng.IntN(2) == 0 {
+			m.Order = fmt.Sprint(rng.IntN(2))
+		}
 		switch rng.IntN(4) {
 		case 0:
 			m.Body = randomBody(rng)

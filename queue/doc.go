@@ -26,10 +26,12 @@
 //	h hour[4] route[4]              the same, of minutes of more than two days ago; kept for 90 days
 //	t text[4]                       day text
 //	s signal[16]                    0[1] config type traceparent bytes-received
-//	d delivery[16]                  state[1] flags[1] reason[1] [flags[1]] route [signal[16]] attempts base due newest-entry [since] [cause[8]]
+//	d delivery[16]                  state[1] flags[1] reason[1] [flags[1]] route [signal[16]] attempts base due newest-entry [since] [cause[8]] [order[16]]
 //	b delivery[16]                  [shape] the body, if it is not the signal's bytes
 //	x signal[16] delivery[16]       a delivery that a reshaped retry added to the signal
-//	q route[4] due[8] delivery[16]  a pending delivery, at the milliseconds it is due
+//	q route[4] due[8] delivery[16]  a pending delivery, at the milliseconds it is due, unless it is behind another
+//	o route[4] order[16]            first[16] [lowest-behind[16] behind], by the hash of an order key, while something of it is pending
+//	v route[4] order[16] delivery[16]  a pending delivery behind the first of its order
 //	l time[8]                       flags[1] verdict[1] reason[1] delivery[16] [signal[16]] route attempt status
 //	                                microseconds next-due entry-before [sent] type error response
 //	f hour[4] route[4] cause[8]     class[1] sample[16] status attempts first last error, kept for 30 days
@@ -50,6 +52,11 @@
 // failed names it. The committer has all of w, and of the hour f, in memory: a route has
 // at most 256 of the one and 32 of the other, beside one for each class that gathers the rest.
 //
+// Of the pending deliveries of one route and order, a chain, the first alone has a q
+// key: in the batch in which it ends, or goes to another order, the one with the
+// lowest id behind it becomes the first, due then. One that was finished and is sent again is in no chain.
+// The committer reads chains, and knows what batches have changed of them that cannot be read yet.
+//
 // Signals, deliveries, bodies and log entries come in the order of their keys and go
 // in ranges from the old end. Of a signal accepted and delivered at the first
 // attempt, s, b and l are written once, d twice; q is written and removed, mostly
@@ -58,7 +65,7 @@
 //
 // # Invariants
 //
-// Each with the test that holds it; [Check] proves 3, 4, 5, 6 and 13 of a store.
+// Each with the test that holds it; [Check] proves 3, 4, 5, 6, 13 and 16 of a store.
 //
 //  1. A signal, its deliveries and its idempotency key are one batch, and Put
 //     returns after its fsync: TestPowerCuts, TestPowerCutAtEveryWrite.
@@ -67,8 +74,8 @@
 //     attempt begins once an outcome has waited for 50 ms: what a crash repeats was
 //     under way, or ended just before. TestQuietKillRepeatsNothing,
 //     TestBusyKillRepeatsLittle, TestSlowDiskHoldsAttempts.
-//  3. A delivery has one q key if it is pending, at the due time its d key
-//     says, and none otherwise: TestAmendmentsRaceAttempts, TestFaults.
+//  3. A delivery has one q key if it is pending and behind no other, at the due time
+//     its d key says, and none otherwise: TestAmendmentsRaceAttempts, TestFaults.
 //  4. Per route, made = pending + delivered + dead + expired, and the c key
 //     of a batch says so with it: TestSweepWhileSignalsComeIn, TestStatusCounts.
 //     Held is pending on a route that the config lacks.
@@ -98,6 +105,10 @@
 //     bounded: TestAttemptsAsTheyWere, TestTextsAreBounded, TestProblemsAreBounded, TestSearchesAreBounded.
 //  15. What is known of a route's past outlives a restart: TestStatusOutlivesRestarts. What
 //     waits on a failing route is not shown to come before the probe: TestNextAttemptWaitsForTheProbe.
+//  16. Each chain has exactly one first, which is due or under way, and all others of it
+//     have a v key; an attempt begins once it is on disk that all before it in its chain have
+//     ended. What is behind takes no memory, and costs nobody but its chain:
+//     TestOrder, TestOrderAmended, TestOrderRaces, TestOrderBacklog, TestChains, TestCampaign, TestPowerCuts.
 //
 // TestCampaign meets what can go wrong in random order: nothing acknowledged is lost.
 //

@@ -373,14 +373,18 @@ func TestRefusedIsTakenBack(t *testing.T) {
 					return meet(h, o, after)
 				}
 				return nil
-			}}, Limits{}, route("a"), route("b"))
+			}}, Limits{}, route("a"), route("b"), route("c"))
 			kept := r.put("a", "b")
+			if err := r.SetPaused("c", true); err != nil {
+				t.Fatal(err)
+			}
+			ordered := r.inOrder("c", "1")
 			synctest.Wait()
 			time.Sleep(time.Second)
 			before := r.Status()
 
 			batch := []Accepted{
-				{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"a":1}`)}, Deliveries: []Made{{Route: "a"}, {Route: "b", Body: []byte("2")}, {Route: "new", Error: "no"}}},
+				{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"a":1}`)}, Deliveries: []Made{{Route: "a"}, {Route: "b", Body: []byte("2")}, {Route: "new", Error: "no"}, {Route: "c", Order: "1"}, {Route: "c", Order: "2"}, {Route: "c", Order: "2"}}},
 				{Signal: Signal{ID: r.NewSignalID(), Type: "lead", Body: []byte(`{"b":1}`)}},
 			}
 			digest := sha256.Sum256([]byte("body"))
@@ -406,7 +410,7 @@ func TestRefusedIsTakenBack(t *testing.T) {
 				_, _, err := r.Signal(a.ID)
 				mustBe(t, err, ErrNotFound)
 			}
-			if all := r.all(Filter{Limit: 10}); len(all) != 2 {
+			if all := r.all(Filter{Limit: 10}); len(all) != 3 {
 				t.Errorf("there are %+v", all)
 			}
 			if log := r.entries(LogFilter{Limit: 10}); len(log) != 2 {
@@ -414,10 +418,15 @@ func TestRefusedIsTakenBack(t *testing.T) {
 			}
 			after := r.Status()
 			for i, want := range before.Routes {
-				if got := after.Routes[i]; got.Delivered != want.Delivered || got.Dead != 0 || got.Pending != 0 {
+				if got := after.Routes[i]; got.Delivered != want.Delivered || got.Dead != 0 || got.Pending != want.Pending {
 					t.Errorf("%+v, want %+v", got, want)
 				}
 			}
+			ordered = append(ordered, r.inOrder("c", "1", "2")...)
+			if err := r.SetPaused("c", false); err != nil {
+				t.Fatal(err)
+			}
+			r.wantShots(ordered, "1,2,3")
 			r.wantState(kept.Delivery(1), StateDelivered, "")
 			claim, answer, err := r.Claim(t.Context(), "key", digest)
 			if err != nil || claim == nil {

@@ -102,8 +102,11 @@ func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags
 		}
 		// Where the clock went back, ids are ahead of it.
 		r.Due = min(record.MillisOf(id.Time()), record.MillisOf(e.q.now()))
-		b.AddDue(route, r.Due, id)
-		to.writing(r.Due, id)
+		r.Order = record.OrderOf(m.Order)
+		if b.Order(route, id, &record.Delivery{}, &r); !r.Waits() {
+			b.AddDue(route, r.Due, id)
+			to.writing(r.Due, id)
+		}
 	}
 	b.PutDelivery(id, &r)
 	b.Made(route, &r)

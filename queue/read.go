@@ -77,7 +77,16 @@ func (e *engine) info(r store.Found) (Info, error) {
 		ID: r.ID, Signal: r.Signal, Route: e.routeName(r.Route), State: e.senderOf(r.Route).state(r.State), Reason: r.Reason,
 		Created: r.ID.Time(), Attempts: r.Attempts,
 	}
-	if i.State == StatePending {
+	i.OutOfOrder = r.Flags&record.OutOfOrder != 0
+	if r.Waits() {
+		c, err := e.store.Chain(r.Route, r.Order)
+		if err != nil {
+			return i, err
+		}
+		if c.Head != r.ID { // else its turn has just come
+			i.WaitsFor = &c.Head
+		}
+	} else if i.State == StatePending {
 		t := e.senderOf(r.Route).when(r.Due.Time())
 		i.NextAttempt = &t
 	}

@@ -41,7 +41,7 @@ func (r *refusals) takeBack(e *engine) error {
 	for _, h := range r.bound { // which nothing else was bound to, or it would not have been claimed
 		keys = append(keys, record.IdemKey(nil, h))
 	}
-	var made []record.Delivery
+	var made []store.Found
 	for _, s := range r.signals {
 		var found []store.Found
 		err := e.search(context.Background(), Filter{Signal: s}, func(d store.Found) (bool, error) { found = append(found, d); return true, nil }, nil)
@@ -55,15 +55,22 @@ func (r *refusals) takeBack(e *engine) error {
 		keys = append(keys, record.SignalKey(nil, s))
 		for _, d := range found {
 			keys = append(keys, record.DeliveryKey(nil, d.ID), record.BodyKey(nil, d.ID), record.DueKey(nil, d.Route, d.Due, d.ID), record.LogKey(nil, d.Last))
-			made = append(made, d.Delivery)
+			made = append(made, d)
 		}
 	}
 	err := e.store.Do(func(b *store.Batch) {
+		for _, behind := range []bool{true, false} { // who goes must not have its turn first
+			for _, d := range made {
+				if d.Waits() == behind {
+					b.Order(e.store.RouteOf(d.Route), d.ID, &d.Delivery, &record.Delivery{})
+				}
+			}
+		}
 		for _, k := range keys {
 			b.Delete(k)
 		}
 		for _, d := range made {
-			b.Unmade(e.store.RouteOf(d.Route), &d)
+			b.Unmade(e.store.RouteOf(d.Route), &d.Delivery)
 		}
 	})
 	if err == nil {

@@ -98,6 +98,13 @@ func (s *sender) writing(due record.Millis, id DeliveryID) {
 	s.lane.Write(lane.Place{Due: due, ID: id})
 }
 
+// turn leases a delivery that was behind another and is being written as due.
+func (s *sender) turn(p lane.Place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane.Turn(p)
+}
+
 // lease takes a delivery for a change that is no attempt, or gives it up, if that is asked, while one is under way.
 func (s *sender) lease(p lane.Place, giveUp bool) lane.Leased {
 	s.mu.Lock()

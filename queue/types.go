@@ -111,6 +111,7 @@ type Made struct {
 	Route string
 	Body  []byte // nil: the signal's own bytes
 	Shape string // what else of the request was made now, opaque here; "": nothing
+	Order string // deliveries of a route with the same go one at a time, in the order they were put; "": no order
 	Error string // not empty: an expression failed with this, the delivery is dead, reason transform
 }
 
@@ -206,8 +207,12 @@ type Info struct {
 	Reason      Reason     `json:"reason,omitempty"`
 	Created     time.Time  `json:"created"`
 	Attempts    int        `json:"attempts"`
-	NextAttempt *time.Time `json:"next_attempt,omitempty"` // pending only
-	Last        *Entry     `json:"last"`                   // nil before the first attempt
+	NextAttempt *time.Time `json:"next_attempt,omitempty"` // pending only, and while it waits for no other
+	// WaitsFor is the delivery that goes before it, of the same order, and OutOfOrder
+	// whether it has an order and was sent again when it was finished: it waits for none, and none for it.
+	WaitsFor   *DeliveryID `json:"waits_for,omitempty"`
+	OutOfOrder bool        `json:"out_of_order,omitempty"`
+	Last       *Entry      `json:"last"` // nil before the first attempt
 }
 
 // Detail is a delivery whole.

@@ -118,6 +118,7 @@ func makeGolden(t *testing.T) {
 			{Route: "works"}, {Route: "fails", Body: []byte(`{"its":"own"}`)}, {Route: "gives-up"}, {Route: "gone"},
 			{Route: "paused"}, {Route: "works", Error: "the expression failed"}, {Route: "works", Body: []byte("null")},
 			{Route: "paused", Shape: "shaped"}, {Route: "works", Shape: "shaped", Body: []byte("1")},
+			{Route: "works", Order: "a"}, {Route: "paused", Order: "a"}, {Route: "paused", Order: "a"},
 		},
 	}
 	if err := r.Put([]Accepted{first}, claim, []byte("the answer")); err != nil {
@@ -137,6 +138,9 @@ func makeGolden(t *testing.T) {
 	}, false)
 	if n != 1 || err != nil {
 		t.Fatal(n, err)
+	}
+	if err := r.Retry(first.ID.Delivery(10), false, nil); err != nil { // out of order
+		t.Fatal(err)
 	}
 	time.Sleep(time.Second)
 	r.configure() // no route: all that is pending is held

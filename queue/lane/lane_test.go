@@ -402,3 +402,59 @@ func TestBodiesAreBounded(t *testing.T) {
 		t.Errorf("%d of %d have their bodies, %d bytes", loaded, len(c.ready), c.memory.Used())
 	}
 }
+
+// What was behind another begins once that its turn has come is on disk, whatever
+// change of it was asked for just then, and no sooner.
+func TestTurn(t *testing.T) {
+	take := func(c *clock, p Place) {
+		if got := c.Lease(Place{Never, p.ID}, true); got != LeaseTaken {
+			c.t.Errorf("its lease is %v", got)
+		}
+	}
+	for name, steps := range map[string][]func(c *clock, p Place){
+		"undisturbed": {(*clock).turn, (*clock).turned},
+		"a change was written before, in the same batch":         {take, (*clock).turn, (*clock).changed, (*clock).turned},
+		"a change was written in a batch before":                 {take, (*clock).changed, (*clock).turn, (*clock).turned},
+		"a change came too late, in the same batch":              {take, (*clock).turn, (*clock).overtaken, (*clock).turned},
+		"a change came too late":                                 {take, (*clock).turn, (*clock).turned, (*clock).overtaken},
+		"a change was found to be out of date before the turn":   {take, (*clock).overtaken, (*clock).turn, (*clock).turned},
+		"a reading found it":                                     {(*clock).turn, (*clock).found, (*clock).turned},
+		"a change was written before, and a reading found it":    {take, (*clock).turn, (*clock).changed, (*clock).found, (*clock).turned},
+		"a change came too late, and a reading found it":         {take, (*clock).turn, (*clock).found, (*clock).overtaken, (*clock).turned},
+		"a change came too late, and a reading finds it at last": {take, (*clock).turn, (*clock).turned, (*clock).found, (*clock).overtaken, (*clock).found},
+	} {
+		c := start(t, Route{Concurrency: 8})
+		p := at(c.wall(), 1)
+		for i, step := range steps {
+			if items, _ := c.begin(); len(items) > 0 {
+				t.Errorf("%s: it begins before step %d", name, i)
+			}
+			step(c, p)
+		}
+		items, _ := c.begin()
+		if len(items) == 0 && c.reading { // it waits on disk
+			c.found(p)
+			items, _ = c.begin()
+		}
+		if len(items) != 1 || items[0].Place != p {
+			t.Errorf("%s: it does not begin, but %v", name, items)
+		}
+	}
+	c := start(t, Route{Concurrency: 8})
+	p := at(c.wall(), 1)
+	c.turn(p)
+	if low := c.Low(); low > p.Due {
+		t.Errorf("the low mark is %d, above %d", low, p.Due)
+	}
+	c.Turned(p, true)
+	if items, _ := c.begin(); len(items) > 0 {
+		t.Error("what never came to disk begins")
+	}
+}
+
+func (c *clock) turn(p Place)      { c.Turn(p) }
+func (c *clock) turned(p Place)    { c.Turned(p, false) }
+func (c *clock) changed(p Place)   { c.Settled(p.ID, 0, 0) }
+func (c *clock) overtaken(p Place) { c.Overtaken(p.ID, 0) }
+
+func (c *clock) found(p Place) { c.Found([]Place{p}, p, false, 0) }

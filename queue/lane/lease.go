@@ -12,6 +12,7 @@ type lease struct {
 	stage   stage
 	outcome bool // its attempt has ended, which is yet to be recorded
 	discard bool // someone gave it up while it was under way
+	turn    bool // it was behind another of its order, and is being written as due
 }
 
 type stage byte
@@ -140,12 +141,50 @@ func (l *Lane) Settled(id record.DeliveryID, was, due record.Millis) {
 		}
 		l.settled[Place{was, id}] = true
 	}
-	if l.leases[id].outcome {
+	h := l.leases[id]
+	if h.outcome {
 		l.recorded++
 	}
-	if due != 0 {
+	switch {
+	case h.turn: // and Turned is to come
+		l.leases[id] = lease{due: h.due, stage: writing, turn: true}
+	case due != 0:
 		l.Leave(Place{due, id})
-	} else {
+	default:
 		delete(l.leases, id)
 	}
+}
+
+// Turn notes that a delivery which was behind another is being written as due. A
+// change that has its lease keeps it.
+func (l *Lane) Turn(p Place) {
+	h, taken := l.leases[p.ID]
+	if !taken {
+		h.stage = writing
+	}
+	h.due, h.turn = p.Due, true
+	l.leases[p.ID] = h
+}
+
+// Turned is called when what Turn noted is on disk, or failed. A change that has
+// the lease ends it, as it ends that of any that is due: it has been overtaken.
+func (l *Lane) Turned(p Place, failed bool) {
+	h := l.leases[p.ID]
+	switch h.turn = false; {
+	case h.stage != writing:
+		l.leases[p.ID] = h
+	case failed:
+		delete(l.leases, p.ID)
+	default:
+		l.Offer(Item{Place: p})
+	}
+}
+
+// Overtaken is Settled of a delivery that was not due when its lease was taken, and
+// that nothing was written of: it is due then, unless its turn has come meanwhile.
+func (l *Lane) Overtaken(id record.DeliveryID, due record.Millis) {
+	if h := l.leases[id]; h.due != Never {
+		due = h.due
+	}
+	l.Settled(id, 0, due)
 }

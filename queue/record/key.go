@@ -17,7 +17,7 @@ import (
 // refused, one of an earlier format is brought up to date when it is opened.
 // Format 1 has no newest attempt in the c keys, format 2 does not count there
 // what was discarded, format 3 has no texts, no statistics and less of each attempt, format 4 has
-// of a request only the body.
+// of a request only the body, and no order.
 const Format = 5
 
 // ErrDamaged is behind the error of every key and value that does not parse.
@@ -33,6 +33,8 @@ const (
 	BodyPrefix     = 'b'
 	ExtraPrefix    = 'x'
 	DuePrefix      = 'q'
+	ChainPrefix    = 'o'
+	BehindPrefix   = 'v'
 	LogPrefix      = 'l'
 	IdemPrefix     = 'k'
 	IdemTimePrefix = 'i'

@@ -39,6 +39,13 @@ func TestKeysComeBack(t *testing.T) {
 	if n, due, got, err := ParseDueKey(DueKey(nil, 7, 1<<40, id)); n != 7 || due != 1<<40 || got != id || err != nil {
 		t.Error(n, due, got, err)
 	}
+	o := OrderOf("a")
+	if n, got, who, err := ParseChainKey(BehindKey(nil, 7, o, id)); n != 7 || got != o || who != id || err != nil {
+		t.Error(n, got, who, err)
+	}
+	if n, got, who, err := ParseChainKey(ChainKey(nil, 7, o)); n != 7 || got != o || who != (DeliveryID{}) || err != nil {
+		t.Error(n, got, who, err)
+	}
 	if at, err := ParseLogKey(LogKey(nil, math.MaxInt64)); at != math.MaxInt64 || err != nil {
 		t.Error(at, err)
 	}
@@ -64,8 +71,15 @@ func TestRecordsComeBack(t *testing.T) {
 		{State: IsDead, Flags: OwnBody | OwnSignal, Route: math.MaxUint32, Signal: far, Attempts: 12, Base: 10, Reason: Discarded, Last: math.MaxInt64},
 		{State: IsPending, Flags: NoBody, Route: 1, Signal: near, Due: math.MaxInt64, Cause: math.MaxUint64},
 		{Flags: OwnBody | Shaped, Signal: near},
+		{Flags: Behind, Signal: near, Order: OrderOf("a"), Cause: 1},
+		{State: IsDead, Flags: OutOfOrder | Revived, Signal: near, Order: OrderOf("a"), Since: 1},
 	} {
 		if got, err := ParseDelivery(own, want.Append(nil)); err != nil || got != want {
+			t.Errorf("%+v came back as %+v, %v", want, got, err)
+		}
+	}
+	for _, want := range []Chain{{Head: own}, {Head: own, From: DeliveryID(far), Waiting: 300}} {
+		if got, err := ParseChain(want.Append(nil)); err != nil || got != want {
 			t.Errorf("%+v came back as %+v, %v", want, got, err)
 		}
 	}

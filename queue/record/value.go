@@ -81,15 +81,18 @@ func ParseSignal(v []byte) (r Signal, err error) {
 
 // Flags of a delivery.
 const (
-	OwnBody   = 1 << iota // the body has a key of its own; else it is the signal's
-	NoBody                // there is none: the expression failed
-	OwnSignal             // the signal's id cannot be derived from the delivery's
-	Revived               // it was sent again on request: its age counts from then
-	GivenUp               // it was discarded while an attempt was under way, which is the last
-	Tallied               // it is in Counts.Discarded; an older version did not count those
-	caused                // stored only: it has a cause
-	further               // stored only: the flags below are in a byte of their own
-	Shaped                // more of the request than its body was made when the signal came: it begins the body's value
+	OwnBody    = 1 << iota // the body has a key of its own; else it is the signal's
+	NoBody                 // there is none: the expression failed
+	OwnSignal              // the signal's id cannot be derived from the delivery's
+	Revived                // it was sent again on request: its age counts from then
+	GivenUp                // it was discarded while an attempt was under way, which is the last
+	Tallied                // it is in Counts.Discarded; an older version did not count those
+	caused                 // stored only: it has a cause
+	further                // stored only: the flags below are in a byte of their own
+	Shaped                 // more of the request than its body was made when the signal came: it begins the body's value
+	ordered                // stored only: it has an order
+	Behind                 // it waits behind another of its order
+	OutOfOrder             // it has an order, and was sent again when it was finished: it waits for none, and none for it
 )
 
 // A Delivery is the value of a delivery's key: all about it that changes.
@@ -100,18 +103,22 @@ type Delivery struct {
 	Signal   SignalID // stored only with OwnSignal
 	Attempts int      // charged since the delivery was made
 	Base     int      // of them before the schedule last started anew
-	Due      Millis   // pending only
+	Due      Millis   // pending only; 0 while it is Behind
 	Reason   Reason   // dead only
 	Last     Stamp    // its newest log entry, 0 if there is none
 	Since    Millis   // when it was last sent again; stored only with Revived
 	Cause    CauseID  // pending or dead only: what its newest attempt failed of; 0 as well for what a format before 4 wrote
+	Order    OrderID
 }
 
 // Append appends the value to b.
 func (r *Delivery) Append(b []byte) []byte {
-	flags := r.Flags &^ (caused | further)
+	flags := r.Flags &^ (caused | further | ordered)
 	if r.Cause != 0 {
 		flags |= caused
+	}
+	if r.Order != (OrderID{}) {
+		flags |= ordered
 	}
 	if flags>>8 != 0 {
 		flags |= further
@@ -133,6 +140,9 @@ func (r *Delivery) Append(b []byte) []byte {
 	}
 	if r.Cause != 0 {
 		b = binary.BigEndian.AppendUint64(b, uint64(r.Cause))
+	}
+	if flags&ordered != 0 {
+		b = append(b, r.Order[:]...)
 	}
 	return b
 }
@@ -164,7 +174,11 @@ func ParseDelivery(id DeliveryID, v []byte) (r Delivery, err error) {
 			r.Cause = CauseID(binary.BigEndian.Uint64(v))
 		}
 	}
-	if r.State >= States || r.Base > r.Attempts || len(p.b) > 0 {
+	if r.Flags&ordered != 0 {
+		r.Flags &^= ordered
+		copy(r.Order[:], p.bytes(16))
+	}
+	if r.State >= States || r.Base > r.Attempts || len(p.b) > 0 || r.Waits() && !r.InChain() {
 		p.bad = true
 	}
 	return r, p.err("delivery")

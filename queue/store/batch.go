@@ -15,6 +15,9 @@ type Batch struct {
 	parts   [1 << 8]*pebble.Batch // by the first byte of the keys, nil until there is one
 	size    int                   // bytes in parts
 	touched []*Route
+	number  uint64   // of this batch, from 1
+	chains  []*chain // that it changes
+	turns   []turn   // that it brings about
 	tail    Tail
 	highest record.Stamp             // of all entries of the log
 	minute  time.Time                // that statistics go to: that of the newest entry, or of the batch

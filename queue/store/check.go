@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -28,7 +29,7 @@ func Check(path string, fs FS) (err error) {
 		check  func(k, v []byte) error
 	}{
 		{record.RoutePrefix, c.route}, {record.CountsPrefix, c.counts}, {record.SignalPrefix, c.signal}, {record.LogPrefix, c.entry},
-		{record.DeliveryPrefix, c.delivery}, {record.BodyPrefix, c.body}, {record.ExtraPrefix, c.extra}, {record.DuePrefix, c.due},
+		{record.DeliveryPrefix, c.delivery}, {record.BodyPrefix, c.body}, {record.ExtraPrefix, c.extra}, {record.DuePrefix, c.due}, {record.ChainPrefix, c.chain}, {record.BehindPrefix, c.behind},
 		{record.IdemPrefix, c.idem}, {record.MinutePrefix, c.row}, {record.HourPrefix, c.row},
 		{record.AffectedPrefix, c.affected}, {record.FailuresPrefix, c.failures},
 	} {
@@ -185,8 +186,10 @@ func (c *checker) delivery(k, v []byte) error {
 		"its signal is missing":           !c.has(record.SignalKey(nil, d.Signal)),
 		"its body is missing":             d.HasBody() && !c.has(record.BodyKey(nil, id)),
 		"its signal does not know of it":  d.Flags&record.OwnSignal != 0 && !c.has(record.ExtraKey(nil, d.Signal, id)),
-		"it is pending, and never due":    pending && !c.has(record.DueKey(nil, d.Route, d.Due, id)),
-		"it is due before the low mark":   pending && d.Due < r.counts.Low,
+		"it is pending, and never due":    pending && !d.Waits() && !c.has(record.DueKey(nil, d.Route, d.Due, id)),
+		"it waits, and in no chain":       d.Waits() && !c.has(record.BehindKey(nil, d.Route, d.Order, id)),
+		"another is first in its chain":   d.InChain() && !d.Waits() && c.headOf(&d) != id,
+		"it is due before the low mark":   pending && !d.Waits() && d.Due < r.counts.Low,
 		"it is pending without a body":    pending && d.Flags&record.NoBody != 0,
 		"it is finished without an entry": !pending && d.Last == 0,
 	} {
@@ -227,8 +230,53 @@ func (c *checker) due(k, _ []byte) error {
 	if err != nil {
 		return err
 	}
-	if d, err := c.Delivery(id); err != nil || d.State != record.IsPending || d.Route != n || d.Due != due {
+	if d, err := c.Delivery(id); err != nil || d.State != record.IsPending || d.Waits() || d.Route != n || d.Due != due {
 		return fmt.Errorf("%s is due then, but it is %+v: %w", id, d, errors.Join(err, record.ErrDamaged))
+	}
+	return nil
+}
+
+func (c *checker) headOf(d *record.Delivery) record.DeliveryID {
+	chain, err := c.Chain(d.Route, d.Order)
+	c.fault(err)
+	return chain.Head
+}
+
+// chain: its first is in it and behind nobody, and so many as it says are behind.
+func (c *checker) chain(k, v []byte) error {
+	n, o, _, err := record.ParseChainKey(k)
+	if err != nil {
+		return err
+	}
+	chain, err := record.ParseChain(v)
+	if err != nil {
+		return err
+	}
+	if d, err := c.Delivery(chain.Head); err != nil || !d.InChain() || d.Waits() || d.Route != n || d.Order != o {
+		return fmt.Errorf("its first is %s, but that is %+v: %w", chain.Head, d, errors.Join(err, record.ErrDamaged))
+	}
+	behind := uint64(0)
+	prefix := record.BehindKey(nil, n, o, record.DeliveryID{})
+	err = c.Scan(prefix, append(prefix[:len(prefix)-16:len(prefix)-16], bytes.Repeat([]byte{0xff}, 17)...), func(k, _ []byte) (bool, error) {
+		if behind++; bytes.Compare(k[len(k)-16:], chain.From[:]) < 0 {
+			return false, fmt.Errorf("one before %s is behind: %w", chain.From, record.ErrDamaged)
+		}
+		return true, nil
+	})
+	if err == nil && behind != chain.Waiting {
+		err = fmt.Errorf("%d are behind its first, not %d: %w", behind, chain.Waiting, record.ErrDamaged)
+	}
+	return err
+}
+
+// behind: it is of a delivery that waits, in a chain that there is.
+func (c *checker) behind(k, _ []byte) error {
+	n, o, id, err := record.ParseChainKey(k)
+	if err != nil {
+		return err
+	}
+	if d, err := c.Delivery(id); err != nil || !d.Waits() || d.Route != n || d.Order != o || !c.has(record.ChainKey(nil, n, o)) {
+		return fmt.Errorf("%s waits, but it is %+v: %w", id, d, errors.Join(err, record.ErrDamaged))
 	}
 	return nil
 }

@@ -40,6 +40,8 @@ type group struct {
 	ops     []Operation
 	entries []Entry
 	counts  []routeCounts
+	turns   []turn
+	number  uint64
 	tail    Tail
 	empty   bool // nothing was written
 	err     error
@@ -66,7 +68,8 @@ func (g *group) free() {
 	clear(g.ops)
 	clear(g.entries)
 	clear(g.counts)
-	*g = group{ops: g.ops[:0], entries: g.entries[:0], counts: g.counts[:0]}
+	clear(g.turns)
+	*g = group{ops: g.ops[:0], entries: g.entries[:0], counts: g.counts[:0], turns: g.turns[:0]}
 	groups.Put(g)
 }
 
@@ -139,13 +142,15 @@ func (s *Store) commit() {
 // one of them is urgent or first has waited for long enough.
 func (s *Store) build(b *Batch, first Operation) *group {
 	g := newGroup(s.db)
-	b.entries, b.minute = g.entries, s.o.Now().UTC().Truncate(time.Minute)
+	b.forgetChains()
+	b.number++
+	b.entries, b.turns, b.minute = g.entries, g.turns, s.o.Now().UTC().Truncate(time.Minute)
 	var late <-chan time.Time
 	urgent := s.o.Prompt
 	for op, more := first, true; more; {
 		g.ops = append(g.ops, op)
 		op.Write(b)
-		urgent = urgent || op.Urgent()
+		urgent = urgent || op.Urgent() || len(b.turns) > 0
 		if len(g.ops) >= GroupOps || b.size >= GroupBytes {
 			break
 		}
@@ -166,9 +171,11 @@ func (s *Store) build(b *Batch, first Operation) *group {
 			more = false
 		}
 	}
+	b.writeChains()
 	g.counts = b.writeCounts(g.counts)
 	b.gather(g.batch)
 	g.entries, b.entries, g.tail = b.entries, nil, b.tail
+	g.turns, b.turns, g.number = b.turns, nil, b.number
 	g.empty = g.batch.Empty()
 	s.room.grown(g.batch.Len())
 	if !g.empty { // Pebble makes no fsync of an empty batch
@@ -220,6 +227,9 @@ func (s *Store) finish() {
 		for _, op := range g.ops {
 			op.Done(g.err)
 		}
+		for _, t := range g.turns {
+			s.o.Turned(t.route, t.due, t.id, g.err)
+		}
 		if g.err == nil {
 			if len(g.entries) > 0 && s.o.Logged != nil {
 				s.o.Logged(g.entries)
@@ -234,6 +244,7 @@ func (s *Store) publish(g *group) {
 	if g.err != nil {
 		return
 	}
+	s.readable.Store(g.number)
 	for i := range g.counts {
 		c := &g.counts[i]
 		c.route.mu.Lock()

@@ -187,6 +187,7 @@ func (s *Store) clear() {
 	s.lastNum, s.lastSignal, s.tail = 0, record.SignalID{}, Tail{}
 	s.texts.clear()
 	s.minute = time.Time{}
+	s.chains = map[chainKey]*chain{}
 }
 
 var errNoStore = errors.New("this is no store of Signalpost: name another folder in queue.path")

@@ -59,6 +59,10 @@ type Options struct {
 	Logged func([]Entry)
 	// Grown is called when new entries can be read.
 	Grown func()
+	// Turn is called when a delivery that was behind another of its order is being
+	// written as due, and Turned when that is on disk, or failed.
+	Turn   func(r *Route, due record.Millis, id record.DeliveryID)
+	Turned func(r *Route, due record.Millis, id record.DeliveryID, err error)
 	// TooOld ends what has been pending since before, of those found.
 	TooOld func(ctx context.Context, found []record.DeliveryID, before record.Millis) error
 }
@@ -97,6 +101,9 @@ type Store struct {
 	texts      texts
 	minute     time.Time // the committer's: the newest that there are statistics of
 	minuteBack bool      // the committer's: the clock was set back behind it
+
+	chains   map[chainKey]*chain // the committer's
+	readable atomic.Uint64       // the number of the newest batch that can be read
 
 	lastSignal record.SignalID // the newest when the store was opened
 

@@ -459,7 +459,7 @@ func TestInternals(t *testing.T) {
 
 // TestCheckProves: each thing that Check proves is seen to fail when it is not so.
 func TestCheckProves(t *testing.T) {
-	at := record.MillisOf(time.Now())
+	at, order := record.MillisOf(time.Now()), record.OrderOf("a")
 	for name, spoil := range map[string]func(b *Batch, r *Route, waits, done record.SignalID){
 		"nothing is amiss": nil,
 		"no due key":       func(b *Batch, r *Route, waits, _ record.SignalID) { b.RemoveDue(r, at, waits.Delivery(1)) },
@@ -493,7 +493,27 @@ func TestCheckProves(t *testing.T) {
 			r := record.Idem{At: at}
 			b.Set(record.IdemKey(nil, record.IdemHash{1}), r.Append(nil))
 		},
-		"a route twice": func(b *Batch, _ *Route, _, _ record.SignalID) { b.Set(record.RouteKey(nil, 9), []byte("a")) },
+		"the first of a chain has gone": func(b *Batch, r *Route, waits, done record.SignalID) {
+			b.Set(record.ChainKey(nil, r.Num, order), (&record.Chain{Head: done.Delivery(1), From: waits.Delivery(4), Waiting: 1}).Append(nil))
+		},
+		"another is first in its chain": func(b *Batch, r *Route, waits, _ record.SignalID) {
+			b.Set(record.ChainKey(nil, r.Num, order), (&record.Chain{Head: waits.Delivery(4), From: waits.Delivery(4), Waiting: 1}).Append(nil))
+		},
+		"more behind than a chain says": func(b *Batch, r *Route, waits, _ record.SignalID) {
+			b.Set(record.ChainKey(nil, r.Num, order), (&record.Chain{Head: waits.Delivery(3)}).Append(nil))
+		},
+		"one behind that would not be found": func(b *Batch, r *Route, waits, _ record.SignalID) {
+			b.Set(record.ChainKey(nil, r.Num, order), (&record.Chain{Head: waits.Delivery(3), From: waits.Delivery(5), Waiting: 1}).Append(nil))
+		},
+		"no chain": func(b *Batch, r *Route, _, _ record.SignalID) { b.Delete(record.ChainKey(nil, r.Num, order)) },
+		"no place behind": func(b *Batch, r *Route, waits, _ record.SignalID) {
+			b.Delete(record.BehindKey(nil, r.Num, order, waits.Delivery(4)))
+		},
+		"a place of nobody": func(b *Batch, r *Route, waits, _ record.SignalID) {
+			b.Set(record.BehindKey(nil, r.Num, order, waits.Delivery(5)), nil)
+		},
+		"due while behind": func(b *Batch, r *Route, waits, _ record.SignalID) { b.AddDue(r, 0, waits.Delivery(4)) },
+		"a route twice":    func(b *Batch, _ *Route, _, _ record.SignalID) { b.Set(record.RouteKey(nil, 9), []byte("a")) },
 	} {
 		mem := vfs.NewMem()
 		s := openOn(t, mem, nil)
@@ -509,6 +529,14 @@ func TestCheckProves(t *testing.T) {
 			b.AddDue(r, at, waits.Delivery(1))
 			b.PutDelivery(waits.Delivery(1), &d)
 			b.Made(r, &d)
+			for n := 3; n <= 4; n++ {
+				d := record.Delivery{Route: r.Num, Signal: waits, Due: at, Order: order}
+				if b.Order(r, waits.Delivery(n), &record.Delivery{}, &d); !d.Waits() {
+					b.AddDue(r, at, waits.Delivery(n))
+				}
+				b.PutDelivery(waits.Delivery(n), &d)
+				b.Made(r, &d)
+			}
 		})
 		if err == nil && spoil != nil {
 			err = s.Do(func(b *Batch) { spoil(b, s.Route("a"), waits, done) })
