@@ -188,7 +188,7 @@ func TestCommandsOnASidecar(t *testing.T) {
 		{"try a b", "", 2, []string{`try takes at most one file, or - for standard input; given: "a" "b"`}, nil},
 		{"retry a b", "", 2, []string{`retry takes the id of one delivery, or filters such as --route NAME for many; given: "a" "b"`}, nil},
 		{"discard a \x1b[31m", "", 2, []string{`discard takes the id of one delivery, or filters`, `"a" "\x1b[31m"`}, nil},
-		{"init", "", 2, []string{"init takes one kind of receiver: slack, n8n, zapier, make, generic; given: none"}, nil},
+		{"init", "", 2, []string{"init takes one kind of receiver: slack, teams, discord, pagerduty, n8n, zapier, make, generic; given: none"}, nil},
 		{"status", "", 0, []string{"signalpost test, up ", "accepting signals", path, "ROUTE", "good", "http://127.0.0.1:"}, []string{"secretpath"}},
 		{"status --json", "", 0, []string{`"accepting": true`, `"name": "broken"`}, nil},
 		{"retry", "", 2, []string{"at least one filter"}, nil},

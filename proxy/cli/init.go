@@ -26,16 +26,17 @@ import (
 var kinds embed.FS
 
 // kindNames are the kinds of receiver init knows, as its help lists them.
-var kindNames = []string{"slack", "n8n", "zapier", "make", "generic"}
+var kindNames = []string{"slack", "teams", "discord", "pagerduty", "n8n", "zapier", "make", "generic"}
 
 func initCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init KIND",
-		Short: "Write a config for slack, n8n, zapier, make or a generic receiver",
-		Long: `Write a commented config with one route for a kind of receiver: slack, n8n,
-zapier, make or generic. It is complete, has a secret of its own, and sends to
-signalpost listen on this machine until the real URL is put in: a comment says
-where. A file that is there is left alone; - for FILE prints the config.`,
+		Short: "Write a config for slack, teams, pagerduty and other kinds of receiver",
+		Long: `Write a commented config with one route for a kind of receiver: slack, teams,
+discord, pagerduty, n8n, zapier, make or generic. It is complete, has a secret of
+its own, and sends to signalpost listen on this machine until the real URL is put
+in: a comment says where. A file that is there is left alone; - for FILE prints
+the config.`,
 		Example: `  signalpost init slack
   signalpost init n8n --config /etc/signalpost/signalpost.toml
   signalpost init generic --config -             # print it`,
