@@ -9,9 +9,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,9 +23,11 @@ import (
 	compose "github.com/compose-spec/compose-go/v2/types"
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"signalpost/proxy/config"
+	"signalpost/proxy/docs/generated"
 )
 
 // The places to run of the documentation, as far as they can be tested without the
@@ -82,20 +86,104 @@ func secretFiles(text string) (names []string) {
 	return names
 }
 
-func TestReadmeKubernetes(t *testing.T) {
-	docs := strings.Split(only(t, "homes ## Kubernetes", "yaml"), "\n---\n")
-	if len(docs) != 2 {
-		t.Fatalf("%d documents", len(docs))
+// kubernetes is the folder that is ready for Kustomize.
+const kubernetes = "../docs/kubernetes/"
+
+// manifest is a file of a folder there.
+func manifest(t *testing.T, folder, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(kubernetes, folder, name))
+	if err != nil {
+		t.Fatal(err)
 	}
-	var files core.ConfigMap
-	var app apps.StatefulSet
-	for i, into := range []any{&files, &app} {
-		if err := yaml.UnmarshalStrict([]byte(docs[i]), into); err != nil {
+	return string(b)
+}
+
+// decode reads the documents of a manifest, none of which has a field that its kind
+// does not.
+func decode(t *testing.T, text string, into ...any) {
+	t.Helper()
+	documents := strings.Split(text, "\n---\n")
+	if len(documents) != len(into) {
+		t.Fatalf("%d documents, want %d:\n%s", len(documents), len(into), text)
+	}
+	for i, document := range documents {
+		if err := yaml.UnmarshalStrict([]byte(document), into[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	pod := app.Spec.Template.Spec
-	if !matches(app.Spec.Selector.MatchLabels, app.Spec.Template.Labels) {
+}
+
+// A kustomization is the file of that name, as far as it is used here.
+type kustomization struct {
+	meta.TypeMeta
+	Resources          []string `json:"resources"`
+	ConfigMapGenerator []struct {
+		Name  string   `json:"name"`
+		Files []string `json:"files"`
+	} `json:"configMapGenerator"`
+	GeneratorOptions struct {
+		DisableNameSuffixHash bool `json:"disableNameSuffixHash"`
+	} `json:"generatorOptions"`
+}
+
+func kustomized(t *testing.T, folder string) (k kustomization) {
+	t.Helper()
+	decode(t, manifest(t, folder, "kustomization.yaml"), &k)
+	if k.APIVersion != "kustomize.config.k8s.io/v1beta1" || k.Kind != "Kustomization" {
+		t.Errorf("%s is a %s of %s", folder, k.Kind, k.APIVersion)
+	}
+	for _, name := range k.Resources {
+		manifest(t, folder, name)
+	}
+	return k
+}
+
+// TestReadmeKubernetes looks at what Kustomize is given, and that the page shows the
+// same.
+func TestReadmeKubernetes(t *testing.T) {
+	shown := ""
+	for _, name := range []string{"sidecar/kustomization.yaml", "sidecar/signalpost.toml", "sidecar/app.yaml"} {
+		shown += fmt.Sprintf("\n`%s`:\n\n```%s\n%s```\n", name, strings.TrimPrefix(filepath.Ext(name), "."), manifest(t, "", name))
+	}
+	generated.Check(t, "../docs/homes.md", "go test ./proxy/e2e -run TestReadmeKubernetes -update", shown+"\n", *update)
+
+	var service core.Service
+	var app apps.StatefulSet
+	decode(t, manifest(t, "sidecar", "app.yaml"), &service, &app)
+	if service.Name != app.Spec.ServiceName || service.Spec.ClusterIP != "None" || !matches(service.Spec.Selector, app.Spec.Template.Labels) {
+		t.Errorf("the service %s of %s is %+v", app.Spec.ServiceName, app.Name, service.Spec)
+	}
+	claims := map[string]bool{}
+	for _, v := range app.Spec.VolumeClaimTemplates {
+		claims[v.Name] = true
+	}
+	checkPod(t, "sidecar", app.Spec.Selector, app.Spec.Template, claims)
+
+	// A fleet is the same pod, but without a disk of its own.
+	var fleet apps.Deployment
+	decode(t, manifest(t, "fleet", "app.yaml"), &fleet)
+	cfg := checkPod(t, "fleet", fleet.Spec.Selector, fleet.Spec.Template, nil)
+	if cfg.Fleet == nil {
+		t.Error("the config has no [fleet]")
+	}
+	if !reflect.DeepEqual(fleet.Spec.Template.Spec.InitContainers, app.Spec.Template.Spec.InitContainers) {
+		t.Error("the sidecar is not the same in a fleet")
+	}
+	if *fleet.Spec.Replicas < 2 {
+		t.Errorf("%d replicas", *fleet.Spec.Replicas)
+	}
+}
+
+// checkPod looks at the pods of a folder, whose claims are volumes of their own.
+func checkPod(t *testing.T, folder string, selector *meta.LabelSelector, template core.PodTemplateSpec, claims map[string]bool) *config.Config {
+	t.Helper()
+	k := kustomized(t, folder)
+	if len(k.ConfigMapGenerator) != 1 || !slices.Equal(k.ConfigMapGenerator[0].Files, []string{"signalpost.toml"}) || !k.GeneratorOptions.DisableNameSuffixHash {
+		t.Fatalf("the config map is made by %+v", k)
+	}
+	pod := template.Spec
+	if !matches(selector.MatchLabels, template.Labels) {
 		t.Error("the selector does not select its own pods")
 	}
 	if len(pod.InitContainers) != 1 {
@@ -120,7 +208,7 @@ func TestReadmeKubernetes(t *testing.T) {
 		}
 	}
 
-	text := files.Data["signalpost.toml"]
+	text := manifest(t, folder, "signalpost.toml")
 	cfg, err := config.Load(t.Context(), outside(t, text))
 	if err != nil {
 		t.Fatal(err)
@@ -140,23 +228,75 @@ func TestReadmeKubernetes(t *testing.T) {
 			t.Errorf("%s is in no volume", name)
 		}
 	}
-	var volumes []string
+	volumes := maps.Clone(claims)
+	if volumes == nil {
+		volumes = map[string]bool{}
+	}
 	for _, v := range pod.Volumes {
-		volumes = append(volumes, v.Name)
-		if v.ConfigMap != nil && v.ConfigMap.Name != files.Name {
-			t.Errorf("the volume %s is of the config map %s, not %s", v.Name, v.ConfigMap.Name, files.Name)
+		volumes[v.Name] = true
+		if v.ConfigMap != nil && v.ConfigMap.Name != k.ConfigMapGenerator[0].Name {
+			t.Errorf("the volume %s is of the config map %s, which there is not", v.Name, v.ConfigMap.Name)
 		}
 	}
-	for _, v := range app.Spec.VolumeClaimTemplates {
-		volumes = append(volumes, v.Name)
-	}
 	for path, name := range mounts {
-		if !slices.Contains(volumes, name) {
+		if !volumes[name] {
 			t.Errorf("%s is of the volume %s, which there is not", path, name)
 		}
 	}
 	if grace := *pod.TerminationGracePeriodSeconds; grace < 30+10 {
 		t.Errorf("after the app's 30 s, %d s are left to the sidecar's 10 s", grace-30)
+	}
+	return cfg
+}
+
+// TestKubernetesMonitoring: what the Prometheus Operator is given finds the sidecar's
+// port and its token, and has the rules of the page.
+func TestKubernetesMonitoring(t *testing.T) {
+	kustomized(t, "monitoring")
+	var fleet apps.Deployment
+	decode(t, manifest(t, "fleet", "app.yaml"), &fleet)
+	var monitor struct {
+		meta.TypeMeta
+		Metadata meta.ObjectMeta `json:"metadata"`
+		Spec     struct {
+			Selector            meta.LabelSelector `json:"selector"`
+			PodMetricsEndpoints []struct {
+				Port          string `json:"port"`
+				Authorization struct {
+					Credentials core.SecretKeySelector `json:"credentials"`
+				} `json:"authorization"`
+				Relabelings []struct {
+					TargetLabel string `json:"targetLabel"`
+					Replacement string `json:"replacement"`
+				} `json:"relabelings"`
+			} `json:"podMetricsEndpoints"`
+		} `json:"spec"`
+	}
+	decode(t, manifest(t, "monitoring", "podmonitor.yaml"), &monitor)
+	template := fleet.Spec.Template
+	ask := monitor.Spec.PodMetricsEndpoints[0]
+	token := slices.IndexFunc(template.Spec.Containers[0].Env, func(e core.EnvVar) bool { return e.Name == "SIGNALPOST_TOKEN" })
+	if !matches(monitor.Spec.Selector.MatchLabels, template.Labels) || ask.Port != template.Spec.InitContainers[0].Ports[0].Name ||
+		token < 0 || ask.Authorization.Credentials != *template.Spec.Containers[0].Env[token].ValueFrom.SecretKeyRef {
+		t.Errorf("it asks %+v of %+v", ask, monitor.Spec.Selector)
+	}
+
+	var rules struct {
+		meta.TypeMeta
+		Metadata meta.ObjectMeta `json:"metadata"`
+		Spec     any             `json:"spec"`
+	}
+	var page any
+	decode(t, manifest(t, "monitoring", "rules.yaml"), &rules)
+	decode(t, blocks(t, "operating ## Watching it", "yaml")[1].text, &page)
+	if monitor.Kind != "PodMonitor" || rules.Kind != "PrometheusRule" || rules.APIVersion != "monitoring.coreos.com/v1" || rules.APIVersion != monitor.APIVersion {
+		t.Errorf("%+v, %+v", monitor.TypeMeta, rules.TypeMeta)
+	}
+	if !reflect.DeepEqual(rules.Spec, page) {
+		t.Error("the rules are not those of the page")
+	}
+	if relabel := ask.Relabelings[0]; relabel.TargetLabel != "job" || !strings.Contains(manifest(t, "monitoring", "rules.yaml"), fmt.Sprintf("up{job=%q}", relabel.Replacement)) {
+		t.Errorf("the rules go by another job than %+v", relabel)
 	}
 }
 

@@ -331,8 +331,13 @@ func outside(t *testing.T, text string) (path string) {
 			t.Fatal(err)
 		}
 	}
-	if strings.Contains(text, `ca_file = "ca.pem"`) {
-		writeCA(t, filepath.Join(dir, "ca.pem"))
+	for _, m := range regexp.MustCompile(`\bca_file = "([^"]+)"`).FindAllStringSubmatch(text, -1) {
+		name := filepath.Join(dir, m[1])
+		text = strings.ReplaceAll(text, `"`+m[1]+`"`, `"`+name+`"`)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeCA(t, name)
 	}
 	path = filepath.Join(dir, "signalpost.toml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
