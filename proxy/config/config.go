@@ -92,6 +92,7 @@ type Route struct {
 	Headers     map[string]Secret // by name as written; no two are one but for upper and lower case
 	BasicAuth   *BasicAuth        // nil: none
 	BearerToken Secret            // zero: none; never beside BasicAuth
+	OAuth2      *OAuth2           // nil: none; never beside one of these
 
 	Timeout     time.Duration  // of one attempt
 	Retry       queue.Schedule // with a factor of at least 1
@@ -101,6 +102,7 @@ type Route struct {
 	Paused      bool
 
 	TLS                  TLS
+	Proxy                Secret // a URL, or none; zero: the environment's
 	BlockPrivateNetworks bool
 	AllowHTTP            bool
 }
@@ -109,6 +111,17 @@ type Route struct {
 type BasicAuth struct {
 	Username string
 	Password Secret
+}
+
+// OAuth2 is how a route gets the access tokens that it sends: by client
+// credentials (RFC 6749, section 4.4).
+type OAuth2 struct {
+	TokenURL               Secret // as the route's URL
+	Target                 string // the TokenURL's scheme://host, for people
+	ClientID, ClientSecret Secret
+	Scopes                 []string
+	Params                 map[string]Secret // of the request for a token
+	Auth                   string            // basic or body: where the client's credentials go; "": basic, then body after a 401
 }
 
 // TLS is a route's side of TLS.
@@ -207,6 +220,7 @@ func routeKeys(r *Route) schema {
 		"headers":                headers(&r.Headers),
 		"basic_auth":             basicAuth(&r.BasicAuth),
 		"bearer_token":           into(&r.BearerToken, Secret{}, secret(sendable)),
+		"oauth2":                 oauth2(&r.OAuth2),
 		"timeout":                into(&r.Timeout, 15*time.Second, duration(time.Millisecond, day)),
 		"retry":                  table(retryKeys(&r.Retry), r.gapsGrow),
 		"give_up_on":             into(&r.GiveUpOn, []int{410}, list("HTTP statuses such as [410]", status)),
@@ -214,6 +228,7 @@ func routeKeys(r *Route) schema {
 		"rate":                   into(&r.Rate, 0, rate),
 		"paused":                 into(&r.Paused, false, boolean),
 		"tls":                    table(tlsKeys(&r.TLS), r.TLS.load),
+		"proxy":                  into(&r.Proxy, Secret{}, secret(proxyFlaw)),
 		"block_private_networks": into(&r.BlockPrivateNetworks, false, boolean),
 		"allow_http":             into(&r.AllowHTTP, false, boolean),
 	}
@@ -236,6 +251,18 @@ func basicAuthKeys(b *BasicAuth) schema {
 	}
 }
 
+func oauth2Keys(o *OAuth2) schema {
+	const all = "it takes a token_url, a client_id and a client_secret"
+	return schema{
+		"token_url":     required(all, into(&o.TokenURL, Secret{}, tokenURL)),
+		"client_id":     required(all, into(&o.ClientID, Secret{}, secret(nil))),
+		"client_secret": required(all, into(&o.ClientSecret, Secret{}, secret(nil))),
+		"scopes":        into(&o.Scopes, nil, list("strings", scope)),
+		"params":        tokenParams(&o.Params),
+		"auth":          into(&o.Auth, "", name("basic", "body")),
+	}
+}
+
 func tlsKeys(t *TLS) schema {
 	return schema{
 		"ca_file":   into(&t.CAFile, "", path),
@@ -246,7 +273,7 @@ func tlsKeys(t *TLS) schema {
 
 // alternatives are keys of which a route has one. Its own choice stands, also
 // against the other one in [defaults].
-var alternatives = [][]string{{"secret", "secrets"}, {"basic_auth", "bearer_token"}}
+var alternatives = [][]string{{"secret", "secrets"}, {"basic_auth", "bearer_token", "oauth2"}}
 
 // homes names the table that each key belongs in.
 func homes() map[string]string {
@@ -258,6 +285,9 @@ func homes() map[string]string {
 				names[key] = map[bool]string{true: "[[route]]", false: "[[route]] or [defaults]"}[f.required != ""]
 			}
 			for sub := range f.keys {
+				if root[table].keys[sub].read != nil {
+					continue // a key of the table itself, too
+				}
 				names[sub] = key + " = { … }"
 				if key == "signature" {
 					names[sub] = "[[route.signature]]"

@@ -510,7 +510,7 @@ func TestExample(t *testing.T) {
 	}
 
 	lines := strings.Split(string(data), "\n")
-	key := regexp.MustCompile(`^(# )?([a-z_]+) = `)
+	key := regexp.MustCompile(`^(# )?([a-z_0-9]+) = `)
 	section := regexp.MustCompile(`^(?:# )?\[+([a-z]+)\]+$`)
 	creds := "-----BEGIN NATS USER JWT-----\n-----BEGIN USER NKEY SEED-----\n"
 	if err := os.WriteFile(filepath.Join(dir, "signalpost.creds"), []byte(creds), 0o600); err != nil {
@@ -555,7 +555,7 @@ func TestExample(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []schema{retryKeys(new(queue.Schedule)), basicAuthKeys(new(BasicAuth)), tlsKeys(new(TLS)), formKeys(new(sign.Form))} {
+	for _, s := range []schema{retryKeys(new(queue.Schedule)), basicAuthKeys(new(BasicAuth)), tlsKeys(new(TLS)), formKeys(new(sign.Form)), oauth2Keys(new(OAuth2))} {
 		for key := range s {
 			if !strings.Contains(string(data), " "+key+" = ") {
 				t.Errorf("the example has no %s", key)

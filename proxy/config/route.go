@@ -31,12 +31,12 @@ func merge(own, defaults *value, keys schema) *value {
 	merged.broken = own.broken || defaults.broken
 	for _, e := range defaults.keys {
 		chosen := func(name string) bool { // also instead of e
-			return strings.EqualFold(name, e.name) || keys != nil && slices.ContainsFunc(alternatives, func(names []string) bool {
+			return strings.EqualFold(name, e.name) || keys["url"].read != nil && slices.ContainsFunc(alternatives, func(names []string) bool {
 				return slices.Contains(names, name) && slices.Contains(names, e.name)
 			})
 		}
 		if mine := own.keys[e.name]; mine != nil && keys[e.name].keys != nil && mine.kind == kindTable && e.kind == kindTable {
-			merged.keys[e.name] = merge(mine, e, nil)
+			merged.keys[e.name] = merge(mine, e, keys[e.name].keys)
 		} else if !slices.ContainsFunc(slices.Collect(maps.Keys(own.keys)), chosen) {
 			merged.keys[e.name] = e
 		}
@@ -59,9 +59,12 @@ func readDefaults(d *decoder, key string, v *value) {
 // checkAlternatives reports both of two keys in one table.
 func (d *decoder) checkAlternatives(t *value) {
 	for _, names := range alternatives {
-		a, b := t.keys[names[0]], t.keys[names[1]]
-		if a != nil && b != nil {
-			d.fault(max(a.key, b.key), "%s and %s cannot both be set: leave one out", names[0], names[1])
+		for i, one := range names {
+			for _, other := range names[:i] {
+				if a, b := t.keys[other], t.keys[one]; a != nil && b != nil {
+					d.fault(max(a.key, b.key), "%s and %s cannot both be set: leave one out", other, one)
+				}
+			}
 		}
 	}
 }
@@ -88,10 +91,14 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 	sound := func(keys ...string) bool {
 		return !slices.ContainsFunc(keys, func(key string) bool { return bad[key] })
 	}
-	if sound("url", "allow_http", "block_private_networks", "tls") {
+	if sound("url", "allow_http", "block_private_networks", "tls", "proxy") {
 		r.checkURL(d, t)
 	}
-	if sound("headers", "signatures", "signature", "basic_auth", "bearer_token") {
+	if r.OAuth2 != nil && sound("oauth2", "allow_http", "block_private_networks", "proxy") {
+		u, _ := parseURL(r.OAuth2.TokenURL.Reveal())
+		r.OAuth2.Target = r.checkTarget(d, t, "oauth2.token_url", t.keys["oauth2"].keys["token_url"].at, u)
+	}
+	if sound("headers", "signatures", "signature", "basic_auth", "bearer_token", "oauth2") {
 		r.checkHeaders(d, t)
 	}
 	if sound("secret", "secrets", "signatures", "signature", "signing_key") {
@@ -149,24 +156,40 @@ func (r *Route) checkURL(d *decoder, t *value) {
 	if u == nil {
 		return // there is none
 	}
-	r.Target = u.Scheme + "://" + u.Host
-	if u.Scheme == "http" && !r.AllowHTTP && !isLoopback(u.Hostname()) {
-		d.fault(t.keys["url"].at, "url: %s would send signals readable by anyone on the way: use https, or set allow_http = true", quote(r.Target))
-	}
-	if u.Scheme == "http" && r.TLS.Config != nil {
+	r.Target = r.checkTarget(d, t, "url", t.keys["url"].at, u)
+	if u.Scheme == "http" && r.TLS.Config != nil && (r.OAuth2 == nil || strings.HasPrefix(r.OAuth2.TokenURL.Reveal(), "http:")) {
 		d.warn(t.keys["tls"].at, "tls: has no effect, since the url is http")
 	}
-	if !r.BlockPrivateNetworks {
-		return
+}
+
+// checkTarget reports what is wrong with sending to u, which stands at a place,
+// and returns its scheme and host.
+func (r *Route) checkTarget(d *decoder, t *value, key string, place int, u *url.URL) (target string) {
+	target = u.Scheme + "://" + u.Host
+	if u.Scheme == "http" && !r.AllowHTTP && !isLoopback(u.Hostname()) {
+		what := "signals"
+		if key != "url" {
+			what = "credentials"
+		}
+		d.fault(place, "%s: %s would send %s readable by anyone on the way: use https, or set allow_http = true", key, quote(target), what)
 	}
-	at := t.keys["block_private_networks"].at
-	if proxy, err := d.proxy(&http.Request{URL: u}); proxy != nil || err != nil {
+	if !r.BlockPrivateNetworks {
+		return target
+	}
+	block := t.keys["block_private_networks"]
+	at := block.at
+	switch via, err := d.proxy(&http.Request{URL: u}); {
+	case r.Proxy.Reveal() == NoProxy:
+	case !r.Proxy.IsZero():
+		d.fault(d.own(t.keys["proxy"].key, block.key), `block_private_networks cannot be kept behind a proxy, which connects in our stead: leave one out, or set proxy = "none"`)
+	case via != nil || err != nil:
 		d.fault(at, "block_private_networks cannot be kept behind a proxy, and the environment (HTTPS_PROXY, HTTP_PROXY) names one for %s: "+
-			"add the host to NO_PROXY, or unset one of the two", quote(r.Target))
+			`add the host to NO_PROXY, set proxy = "none", or unset one of the two`, quote(target))
 	}
 	if addr, err := netip.ParseAddr(u.Hostname()); isLoopback(u.Hostname()) || err == nil && (addr.IsPrivate() || !addr.IsGlobalUnicast()) {
-		d.warn(at, "block_private_networks: no attempt will reach %s, which is not a public address", quote(r.Target))
+		d.warn(at, "block_private_networks: no attempt will reach %s, which is not a public address", quote(target))
 	}
+	return target
 }
 
 // Headers that a delivery has already, or that are about the connection.
@@ -228,7 +251,7 @@ func (r *Route) checkHeaders(d *decoder, t *value) {
 		if s := t.keys["signatures"]; s != nil && slices.Contains(signed, canonical) {
 			d.fault(d.own(at, s.at), "%s: %s is set by the presets in signatures: leave one of them out", key, quote(name))
 		}
-		for _, other := range []string{"basic_auth", "bearer_token"} {
+		for _, other := range []string{"basic_auth", "bearer_token", "oauth2"} {
 			if auth := t.keys[other]; auth != nil && canonical == "Authorization" {
 				d.fault(d.own(at, auth.key), "%s: %s is set by %s: leave one of them out", key, quote(name), other)
 			}
@@ -245,11 +268,6 @@ func (r *Route) checkHeaders(d *decoder, t *value) {
 	for _, e := range cmp.Or(t.keys["headers"], new(value)).sorted() {
 		check("headers", e.name, e.key)
 	}
-}
-
-func basicAuth(dst **BasicAuth) field {
-	var b BasicAuth
-	return table(basicAuthKeys(&b), func(*decoder, string, *value) { *dst = &b })
 }
 
 // gapsGrow reports a schedule whose gaps would shrink.

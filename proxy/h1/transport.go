@@ -66,7 +66,9 @@ type Transport struct {
 	// Next returns a new transport for what is not plain.
 	Next func() Next
 
-	Timeout     time.Duration // from the beginning to the head of the answer
+	Timeout time.Duration // from the beginning to the head of the answer
+	// Until, unless nil, says until when instead, of the request's context.
+	Until       func(ctx context.Context) time.Time
 	BodyTimeout time.Duration // for the answer's body
 	MaxIdle     int           // connections that are kept without a request, of each kind
 
@@ -77,14 +79,17 @@ type Transport struct {
 
 // RoundTrip makes a request. The answer's body must be closed.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	now := time.Now()
+	deadline := time.Now().Add(t.Timeout)
+	if t.Until != nil {
+		deadline = t.Until(req.Context())
+	}
 	if err := checkHeader(req.Header); err != nil {
 		return nil, err
 	}
 	if uri := req.URL.RequestURI(); t.Dial != nil && plain(req, uri) {
-		return t.sendPlain(req, uri, now)
+		return t.sendPlain(req, uri, deadline)
 	}
-	return t.sendNext(req, now.Add(t.Timeout))
+	return t.sendNext(req, deadline)
 }
 
 func checkHeader(h http.Header) error {
@@ -134,8 +139,8 @@ func appendRequest(b []byte, req *http.Request, uri string) ([]byte, error) {
 
 var requests = sync.Pool{New: func() any { return new([]byte) }}
 
-// sendPlain sends a plain request that begins now, and returns the answer.
-func (t *Transport) sendPlain(req *http.Request, uri string, now time.Time) (*http.Response, error) {
+// sendPlain sends a plain request, and returns the answer.
+func (t *Transport) sendPlain(req *http.Request, uri string, deadline time.Time) (*http.Response, error) {
 	ctx := req.Context()
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -147,7 +152,6 @@ func (t *Transport) sendPlain(req *http.Request, uri string, now time.Time) (*ht
 	if err != nil {
 		return nil, err
 	}
-	deadline := now.Add(t.Timeout)
 	g := t.current()
 	if c := t.takeIdle(g, ctx); c != nil {
 		resp, err := c.exchange(request, req, deadline)
