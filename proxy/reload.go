@@ -39,6 +39,7 @@ func (p *Proxy) Reload(ctx context.Context) error {
 		return err
 	}
 	t.Reloads = append(old.Reloads[max(len(old.Reloads)-maxReloads+1, 0):len(old.Reloads):len(old.Reloads)], api.Reload{Time: t.Loaded.UTC(), Hash: t.Config.Hash})
+	t.Inherit(old)
 	// From here on nothing fails that would have to be undone.
 	p.fault.Store(nil)
 	p.table.Store(t)

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 	"syscall"
 	"time"
 
@@ -61,7 +60,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 		}
 		return nil
 	}
-	secure := tlsConfig(r)
+	secure := tlsConfig(r, u)
 	e.transport = &h1.Transport{Timeout: r.Timeout, BodyTimeout: responseTime, MaxIdle: r.Concurrency}
 	e.transport.Next = func() h1.Next {
 		return holding{&http.Transport{
@@ -116,12 +115,12 @@ func leaveFiles(c syscall.RawConn) (err error) {
 	return err
 }
 
-func tlsConfig(r *config.Route) *tls.Config {
+func tlsConfig(r *config.Route, u *url.URL) *tls.Config {
 	c := &tls.Config{}
 	if r.TLS.Config != nil {
 		c = r.TLS.Config.Clone()
 	}
-	if c.RootCAs == nil && strings.HasPrefix(r.Target, "https:") {
+	if c.RootCAs == nil && u.Scheme == "https" {
 		// The system's are read once in the life of a process. Read now, they are not
 		// missing for good because the first attempt found no file descriptor left.
 		x509.SystemCertPool()

@@ -19,6 +19,7 @@
 //	connect.go    how the receiver is reached: addresses, TLS, proxies
 //	judge.go      the verdict and the gap; what is read of the answer
 //	explain.go    why there was no answer; what is the machine's own lack and no verdict
+//	oauth2.go     access tokens: got, kept, renewed
 //	mask.go       secrets that a receiver echoes
 //	addresses.go  which addresses are public
 //	internals.go  what dependencies say in words alone

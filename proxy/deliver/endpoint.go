@@ -33,6 +33,7 @@ type Endpoint struct {
 	proxy    string       // scheme and host of the proxy that requests go through; "": none
 	mask     *mask
 	params   shape.Values
+	tokens   *tokens // nil: the route has no oauth2
 
 	transport *h1.Transport
 	client    *retryablehttp.Client
@@ -50,6 +51,17 @@ func newEndpoint(r *config.Route, userAgent string, n network) (*Endpoint, error
 	if err != nil || u.Host == "" {
 		return nil, errors.New("url is not an absolute URL") // the error would show it
 	}
+	switch via := r.Proxy.Reveal(); via {
+	case "":
+	case config.NoProxy:
+		n.proxy = http.ProxyURL(nil)
+	default:
+		u, err := url.Parse(via)
+		if err != nil {
+			return nil, errors.New("proxy is not a URL")
+		}
+		n.proxy = http.ProxyURL(u)
+	}
 	e := &Endpoint{route: r, params: valuesOf(r.Params)}
 	if err := e.shapeRequest(r, u, userAgent); err != nil {
 		return nil, err
@@ -57,6 +69,11 @@ func newEndpoint(r *config.Route, userAgent string, n network) (*Endpoint, error
 	e.mask = newMask(r, u, e.request.URL)
 	if err := e.connectTo(r, n); err != nil {
 		return nil, err
+	}
+	if r.OAuth2 != nil {
+		if err := e.newTokens(userAgent, n); err != nil {
+			return nil, err
+		}
 	}
 	e.client = &retryablehttp.Client{
 		HTTPClient: &http.Client{Transport: signing{e}},
@@ -76,10 +93,20 @@ func (e *Endpoint) Format(f fmt.State, _ rune) { io.WriteString(f, "endpoint("+e
 
 // Close closes the connections: the idle ones now, those of attempts under way
 // when they end. Attempts may still be made.
-func (e *Endpoint) Close() { e.transport.Close() }
+func (e *Endpoint) Close() {
+	e.transport.Close()
+	if e.tokens != nil {
+		e.tokens.endpoint.Close()
+	}
+}
 
 // CloseIdle closes the connections that no attempt is using.
-func (e *Endpoint) CloseIdle() { e.transport.CloseIdle() }
+func (e *Endpoint) CloseIdle() {
+	e.transport.CloseIdle()
+	if e.tokens != nil {
+		e.tokens.endpoint.CloseIdle()
+	}
+}
 
 // An attempt is one request under way, and the context of all that is done for
 // it. It is used again for others under the same context, unless something of it
@@ -96,6 +123,7 @@ type attempt struct {
 	unfit    error  // why there is no request to be sent
 	number   int
 	start    time.Time
+	token    *token // nil: the route has no oauth2
 	trace    trace
 	location string // of a redirect
 	outcome  queue.Outcome
@@ -127,11 +155,19 @@ func (e *Endpoint) newAttempt(ctx context.Context) *attempt {
 // returns an error if there is no verdict: ctx ended before, or, as
 // queue.ErrShortage, the machine lacks what a request takes.
 func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (queue.Outcome, error) {
+	if e.tokens != nil {
+		return e.authorized(ctx, d, number)
+	}
+	return e.once(ctx, d, number, time.Now(), nil)
+}
+
+// once makes the request of an attempt that began then.
+func (e *Endpoint) once(ctx context.Context, d queue.Delivery, number int, start time.Time, t *token) (queue.Outcome, error) {
 	a, _ := e.attempts.Get().(*attempt)
 	if a == nil || a.Context != ctx {
 		a = e.newAttempt(ctx)
 	}
-	a.delivery, a.number, a.start = d, number, time.Now()
+	a.delivery, a.number, a.start, a.token = d, number, start, t
 	a.trace.reset()
 	fill := d.Shape != "" || e.route.Compression == "gzip"
 	if a.sent = d.Body; fill {
@@ -151,20 +187,14 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 		if s.reached(connected) {
 			o.Started, o.Request = a.start, e.template
 		}
-		switch {
-		case o.Verdict != queue.Retry:
-		case d.Step >= e.route.Retry.Attempts:
-			o.Verdict, o.Reason = queue.Dead, queue.Exhausted
-		default:
-			o.Gap = e.client.Backoff(e.client.RetryWaitMin, e.client.RetryWaitMax, d.Step, resp)
-		}
+		e.schedule(&o, d.Step, resp)
 		if err == nil {
 			o.Response = e.read(a, resp)
 		}
 	}
 	if !a.trace.held { // an idle connection keeps hold of the attempt that has made it
 		a.call.Header, a.location, a.outcome, a.err = e.request.Header, "", queue.Outcome{}, nil
-		a.delivery, a.sent = queue.Delivery{}, nil
+		a.delivery, a.sent, a.token = queue.Delivery{}, nil, nil
 		if fill {
 			e.unfill(a)
 		}
@@ -174,4 +204,16 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 		}
 	}
 	return o, lack
+}
+
+// schedule decides what comes after an attempt that failed, the step-th of its
+// schedule, and was answered with resp unless that is nil.
+func (e *Endpoint) schedule(o *queue.Outcome, step int, resp *http.Response) {
+	switch {
+	case o.Verdict != queue.Retry:
+	case step >= e.route.Retry.Attempts:
+		o.Verdict, o.Reason = queue.Dead, queue.Exhausted
+	default:
+		o.Gap = e.client.Backoff(e.client.RetryWaitMin, e.client.RetryWaitMax, step, resp)
+	}
 }

@@ -131,24 +131,28 @@ func (e *Endpoint) read(a *attempt, resp *http.Response) string {
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return "[a body with a Content-Encoding]" // secrets in it could not be found
 	}
-	return cut(e.mask.clean(string(buf[:n]), err == io.EOF, e.signatures(a, n)...), maxResponseLog)
+	return cut(e.mask.clean(string(buf[:n]), err == io.EOF, e.credentials(a, n)...), maxResponseLog)
 }
 
 var responses = sync.Pool{New: func() any { return new([keptResponse]byte) }}
 
-// plain makes the error text of an attempt fit for people: no secret that the
-// other side may have echoed, no control characters, not too long.
+// plain makes the error text of an attempt fit for people.
 func (e *Endpoint) plain(a *attempt) string {
 	if a.outcome.Error == "" {
 		return ""
 	}
-	text := strings.Map(func(r rune) rune {
+	return e.fit(a.outcome.Error, e.credentials(a, len(a.outcome.Error))...)
+}
+
+// fit makes a text fit for people: no secret that the other side may have echoed,
+// nor further needles, no control characters, not too long.
+func (e *Endpoint) fit(text string, further ...string) string {
+	return cut(strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, e.mask.clean(a.outcome.Error, true, e.signatures(a, len(a.outcome.Error))...))
-	return cut(text, maxErrorText)
+	}, e.mask.clean(text, true, further...)), maxErrorText)
 }
 
 // cut cuts text to at most n bytes of valid UTF-8.

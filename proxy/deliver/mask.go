@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"html"
 	"net/url"
@@ -24,13 +25,7 @@ type mask struct {
 
 func newMask(r *config.Route, urls ...*url.URL) *mask {
 	var known []string
-	add := func(texts ...string) {
-		for _, s := range texts {
-			if len(s) >= minSecret {
-				known = append(known, s)
-			}
-		}
-	}
+	add := func(texts ...string) { known = append(known, texts...) }
 	for _, s := range r.Secrets {
 		add(s.Reveal(), strings.TrimPrefix(s.Reveal(), "whsec_"))
 	}
@@ -46,6 +41,20 @@ func newMask(r *config.Route, urls ...*url.URL) *mask {
 	for _, s := range r.Params {
 		add(s.Reveal())
 	}
+	if o := r.OAuth2; o != nil {
+		id, secret := url.QueryEscape(o.ClientID.Reveal()), o.ClientSecret.Reveal()
+		add(secret, base64.StdEncoding.EncodeToString([]byte(id+":"+url.QueryEscape(secret))))
+		for _, value := range o.Params {
+			add(value.Reveal())
+		}
+		if u, err := url.Parse(o.TokenURL.Reveal()); err == nil {
+			urls = append(urls, u)
+		}
+	}
+	if via, err := url.Parse(r.Proxy.Reveal()); err == nil && via.User != nil {
+		password, _ := via.User.Password()
+		add(password, base64.StdEncoding.EncodeToString([]byte(via.User.Username()+":"+password)))
+	}
 	for _, u := range urls {
 		add(u.RequestURI(), u.EscapedPath(), u.Path, u.RawQuery)
 		for _, values := range u.Query() {
@@ -58,20 +67,29 @@ func newMask(r *config.Route, urls ...*url.URL) *mask {
 		}
 	}
 
-	// The forms in which a receiver may echo them.
 	var needles []string
 	for _, s := range known {
-		form := url.QueryEscape(s)
-		needles = append(needles, s, form, strings.ReplaceAll(form, "+", "%20"), url.PathEscape(s), html.EscapeString(s))
-		if b, err := json.Marshal(s); err == nil {
-			safe := string(b[1 : len(b)-1]) // for HTML
-			plain := strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(safe)
-			needles = append(needles, safe, plain, strings.ReplaceAll(safe, "/", `\/`), strings.ReplaceAll(plain, "/", `\/`))
-		}
+		needles = append(needles, echoes(s)...)
 	}
 	slices.Sort(needles)
 	needles = slices.Compact(needles)
 	return &mask{func() []string { return slices.Clip(needles) }}
+}
+
+// echoes are the forms in which a receiver may echo a secret; none of one too
+// short to be told from other text.
+func echoes(s string) []string {
+	if len(s) < minSecret {
+		return nil
+	}
+	query := url.QueryEscape(s)
+	forms := []string{s, query, strings.ReplaceAll(query, "+", "%20"), url.PathEscape(s), html.EscapeString(s)}
+	if b, err := json.Marshal(s); err == nil {
+		safe := string(b[1 : len(b)-1]) // for HTML
+		plain := strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(safe)
+		forms = append(forms, safe, plain, strings.ReplaceAll(safe, "/", `\/`), strings.ReplaceAll(plain, "/", `\/`))
+	}
+	return forms
 }
 
 // credential reports whether a segment of a path looks like one: long, or with

@@ -31,16 +31,13 @@ const (
 
 // shapeRequest makes what all requests have in common. u is the route's URL.
 func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) error {
-	host, err := httpguts.PunycodeHostPort(u.Host)
+	sent, err := sentURL(u)
 	if err != nil {
 		return err
 	}
-	sent := *u
-	sent.Host = host
-	sent.RawPath, sent.RawQuery = escape(cmp.Or(u.RawPath, u.EscapedPath())), escape(u.RawQuery)
 	e.request = http.Request{
 		Method: cmp.Or(r.Method, http.MethodPost),
-		URL:    &sent,
+		URL:    sent,
 		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{}, // signing sets it: http.Client would copy it for redirects
 	}
@@ -63,6 +60,8 @@ func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) e
 		hide("Authorization", "Basic ", basicCredentials(r.BasicAuth))
 	case !r.BearerToken.IsZero():
 		hide("Authorization", "Bearer ", r.BearerToken.Reveal())
+	case r.OAuth2 != nil:
+		hide("Authorization", "Bearer ", "") // each attempt sets its token's
 	}
 	for name, value := range r.Headers {
 		if strings.EqualFold(name, "User-Agent") { // net/http sends its own if there is none in this spelling
@@ -76,6 +75,18 @@ func (e *Endpoint) shapeRequest(r *config.Route, u *url.URL, userAgent string) e
 	}
 	e.makeTemplate(shown)
 	return nil
+}
+
+// sentURL is u as it is sent.
+func sentURL(u *url.URL) (*url.URL, error) {
+	host, err := httpguts.PunycodeHostPort(u.Host)
+	if err != nil {
+		return nil, err
+	}
+	sent := *u
+	sent.Host = host
+	sent.RawPath, sent.RawQuery = escape(cmp.Or(u.RawPath, u.EscapedPath())), escape(u.RawQuery)
+	return &sent, nil
 }
 
 func basicCredentials(b *config.BasicAuth) string {
@@ -134,6 +145,9 @@ func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, a.unfit
 	}
 	s.e.sign(a.header, req.URL, &a.delivery, a.number, a.start)
+	if a.token != nil {
+		a.header["Authorization"] = []string{a.token.authorization()}
+	}
 	req.Header = a.header // the request is the attempt's own
 	resp, err := s.e.transport.RoundTrip(req)
 	if err != nil {
@@ -144,13 +158,16 @@ func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// signatures are what an attempt was signed with, for an answer so long that it
-// may hold one: whoever has the signature of a body can send that body. They
-// come in the pieces that are the same however an answer is escaped.
-func (e *Endpoint) signatures(a *attempt, answer int) (pieces []string) {
+// credentials are the token that an attempt had, and what it was signed with, for an
+// answer so long that it may hold one: whoever has the signature of a body can send
+// that body. Signatures come in the pieces that are the same however an answer is escaped.
+func (e *Endpoint) credentials(a *attempt, answer int) (pieces []string) {
+	if a.token != nil {
+		pieces = echoes(a.token.access())
+	}
 	const shortest = 40 // less than a digest in hex or base64
 	if answer < shortest {
-		return nil
+		return pieces
 	}
 	for _, name := range e.signed {
 		for _, value := range a.header[name] {

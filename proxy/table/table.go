@@ -77,6 +77,16 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 	return t, nil
 }
 
+// Inherit takes over from the table before what outlives a reload: tokens. It is
+// called before any attempt.
+func (t *Table) Inherit(old *Table) {
+	for _, r := range t.Routes {
+		if before := old.Route(r.Name); before != nil {
+			r.Endpoint.Inherit(before.Endpoint)
+		}
+	}
+}
+
 // Close closes the connections of all routes. Attempts under way are not disturbed.
 func (t *Table) Close() {
 	for _, r := range t.Routes {

@@ -237,3 +237,22 @@ func BenchmarkRow(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(v)), "bytes")
 }
+
+// What is refused by the receiver, or its token endpoint, is counted in a row.
+func TestRefusals(t *testing.T) {
+	var c Counts
+	for i, tc := range []struct {
+		class  Class
+		status int
+		fault  bool
+		want   int64
+	}{
+		{Class4xx, 404, false, 1}, {Class3xx, 301, false, 2}, {ClassAuth, 0, false, 3}, {Class4xx, 429, true, 0}, {ClassAuth, 0, false, 1},
+		{ClassAuth, 0, true, 0}, {Class4xx, 401, false, 1}, {Class5xx, 500, true, 0},
+	} {
+		c.Attempt(StampOf(time.Unix(int64(i), 0)), &Entry{Verdict: Retry, Status: tc.status, Sent: Sent{Class: tc.class}}, tc.fault)
+		if c.Refusals != tc.want {
+			t.Errorf("%d: %d refusals after %+v", i, c.Refusals, tc)
+		}
+	}
+}

@@ -230,7 +230,7 @@ type Counts struct {
 	LastSuccess  Stamp  // the attempt that delivered last
 	LastErrorAt  Stamp  // the attempt that failed last
 	FaultSince   Millis // the first attempt that the endpoint was to blame for, since one that it was not
-	Refusals     int64  // attempts in a row that ended in 3xx, or in 4xx other than 408, 425 and 429
+	Refusals     int64  // attempts in a row that were refused
 	RefusedSince Millis // the first of them
 	PausedSince  Millis // whether by SetPaused or by the config
 	HeldSince    Millis // since when the config lacks the route
@@ -254,14 +254,23 @@ func (c *Counts) Attempt(at Stamp, e *Entry, fault bool) {
 	case c.FaultSince == 0:
 		c.FaultSince = ended
 	}
-	switch {
-	case e.Class != Class3xx && e.Class != Class4xx, e.Status == 408, e.Status == 425, e.Status == 429:
+	if !e.refused(fault) {
 		c.clearRefusals()
-	default:
-		if c.Refusals++; c.Refusals == 1 {
-			c.RefusedSince = ended
-		}
+	} else if c.Refusals++; c.Refusals == 1 {
+		c.RefusedSince = ended
 	}
+}
+
+// refused reports whether an attempt that failed would fail again and again: by its
+// answer, or that of the token endpoint.
+func (e *Entry) refused(fault bool) bool {
+	switch e.Class {
+	case Class3xx, Class4xx:
+		return e.Status != 408 && e.Status != 425 && e.Status != 429
+	case ClassAuth:
+		return !fault
+	}
+	return false
 }
 
 // Settle ends what is over when nothing of the route is pending or dead.
