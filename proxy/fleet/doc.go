@@ -34,5 +34,6 @@
 //
 // # Locks
 //
-// Node.mu, then Ledger.mu; none is held while a request is under way but journal.mu.
+// In this order: Node.configuring, Ledger.key, journal.mu, Node.mu, Ledger.mu. The last two are
+// not held while a request is under way.
 package fleet

@@ -59,7 +59,7 @@ var routes = []queue.Route{{Name: "crm", Concurrency: 8, Target: "x"}}
 func join(t testing.TB, c *natstest.Cluster, name, folder string, courier queue.Courier, change ...func(*Node)) *sidecar {
 	limits := queue.Limits{}
 	if name == "brief" {
-		limits.Retention, limits.MaxAge = 300*time.Millisecond, 10*time.Second
+		limits.Retention, limits.MaxAge = 300*time.Millisecond, time.Hour
 	}
 	t.Helper()
 	n, err := Join(Options{Servers: c.URLs(), Name: name, Replicas: len(c.Nodes), Folder: folder, ttl: 2 * time.Second, Log: slog.New(slog.NewTextHandler(testOutput{t}, nil))})
@@ -341,7 +341,7 @@ func TestSnapshots(t *testing.T) {
 	a := join(t, c, "brief", folder, r, often)
 	id := a.own.ID
 	var ids []queue.DeliveryID
-	for i := range 5 {
+	for i := range 3 {
 		ids = append(ids, a.puts(100)...)
 		eventually(t, 10*time.Second, func() error {
 			all, err := a.Ledgers(context.Background())

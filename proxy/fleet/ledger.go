@@ -31,6 +31,9 @@ type Ledger struct {
 	configured []queue.Route // as the queue has it; guarded by Node.configuring, as limits
 	limits     queue.Limits
 
+	key      sync.Mutex // held while the key is changed; before mu
+	released bool       // guarded by key
+
 	mu       sync.Mutex
 	revision uint64    // of the key; guarded by mu, as all below
 	renewed  time.Time // when the key was last renewed
@@ -159,6 +162,11 @@ func (l *Ledger) claim(revision uint64) (err error) {
 // renew renews the key. That it is another's ends the ledger here; another error
 // says that NATS has not answered.
 func (l *Ledger) renew() error {
+	l.key.Lock()
+	defer l.key.Unlock()
+	if l.released {
+		return nil
+	}
 	l.mu.Lock()
 	revision := l.revision
 	l.mu.Unlock()
@@ -184,6 +192,9 @@ func (l *Ledger) renew() error {
 
 // release gives up the ledger's key, if it is still this process's.
 func (l *Ledger) release() {
+	l.key.Lock()
+	defer l.key.Unlock()
+	l.released = true
 	l.mu.Lock()
 	revision, deposed := l.revision, l.deposed
 	l.mu.Unlock()
