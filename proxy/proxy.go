@@ -195,7 +195,7 @@ func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, err
 	}
 	node, err := fleet.Join(fleet.Options{
 		Servers: servers, Creds: []byte(f.Credentials.Reveal()), User: f.User, Password: f.Password.Reveal(), Token: f.Token.Reveal(),
-		TLS: f.TLS.Config, Name: f.Name, Replicas: f.Replicas, Folder: p.store, Log: p.log, Appended: p.metrics.appended(),
+		TLS: f.TLS.Config, Name: f.Name, Replicas: f.Replicas, Remember: cfg.Queue.DedupWindow, Folder: p.store, Log: p.log, Appended: p.metrics.appended(),
 	})
 	if err != nil {
 		return nil, err
@@ -214,6 +214,14 @@ func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, err
 	})
 	p.fleet, p.joined = node, f
 	return q, nil
+}
+
+// claim claims an idempotency key, of the whole fleet if there is one.
+func (p *Proxy) claim(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) {
+	if p.fleet != nil {
+		return p.fleet.Claim(ctx, key, digest)
+	}
+	return p.queue.Claim(ctx, key, digest)
 }
 
 // configure has all queues follow the config.

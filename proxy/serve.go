@@ -72,7 +72,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	if err != nil {
 		return errors.Join(err, p.close())
 	}
-	in := ingest.New(ingest.Options{Queue: p.queue, Table: p.table.Load, Metrics: p.metrics, Room: p.timeouts.room})
+	in := ingest.New(ingest.Options{Queue: p.queue, Claim: p.claim, Table: p.table.Load, Metrics: p.metrics, Room: p.timeouts.room})
 	f := p.front(in)
 	var requests sync.WaitGroup // net/http does not wait for those it closes the connections of
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

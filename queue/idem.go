@@ -21,12 +21,21 @@ type Claim struct {
 	hash   record.IdemHash
 	digest [32]byte
 	once   sync.Once
+	put    bool // a Put has begun to bind it
+	bound  bool // and has
+	then   func(bound bool)
 }
+
+// Then has f be called when the claim is released and it is known whether the key is bound.
+func (c *Claim) Then(f func(bound bool)) { c.then = f }
 
 // Release gives the key up; unless a Put has bound it, it is free again.
 func (c *Claim) Release() {
 	c.once.Do(func() {
 		released, _ := c.claims.taken.LoadAndDelete(c.hash)
+		if c.then != nil && c.put == c.bound {
+			c.then(c.bound)
+		}
 		close(released.(chan struct{}))
 	})
 }

@@ -30,6 +30,9 @@ func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
 		p = &putOp{e: e, end: make(chan error, 1)}
 	}
 	p.batch, p.claim, p.answer = batch, claim, answer
+	if claim != nil {
+		claim.put = true
+	}
 	e.store.Submit(p)
 	if err := e.store.Await(p.end); err != nil {
 		if err == ErrClosed {
@@ -42,6 +45,7 @@ func (q *Queue) Put(batch []Accepted, claim *Claim, answer []byte) error {
 	*p = putOp{e: e, made: p.made[:0], end: p.end}
 	e.puts.Put(p)
 	if claim != nil {
+		claim.bound = true
 		claim.Release()
 	}
 	return nil

@@ -62,7 +62,7 @@ func join(t testing.TB, c *natstest.Cluster, name, folder string, courier queue.
 		limits.Retention, limits.MaxAge = 300*time.Millisecond, time.Hour
 	}
 	t.Helper()
-	n, err := Join(Options{Servers: c.URLs(), Name: name, Replicas: len(c.Nodes), Folder: folder, ttl: 2 * time.Second, Log: slog.New(slog.NewTextHandler(testOutput{t}, nil))})
+	n, err := Join(Options{Servers: c.URLs(), Name: name, Replicas: len(c.Nodes), Folder: folder, ttl: 2 * time.Second, Remember: time.Minute, Log: slog.New(slog.NewTextHandler(testOutput{t}, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,8 @@ type Options struct {
 	TLS      *tls.Config // nil: as the servers' URLs say
 	Name     string      // prefix of streams, buckets and subjects
 	Replicas int
-	Folder   string // of the views; what is kept in it outlives a restart, and need not
+	Remember time.Duration // idempotency keys, for so long
+	Folder   string        // of the views; what is kept in it outlives a restart, and need not
 	Log      *slog.Logger
 	Appended func(time.Duration) // unless nil, is told how long each batch took to be acknowledged
 
@@ -161,7 +162,24 @@ func (n *Node) setUp() error {
 	if err != nil {
 		return fmt.Errorf("fleet: object store %s: %w", n.o.bucket("VIEWS"), n.explain(err))
 	}
-	n.owners, n.views = owners, views
+	keys, err := patiently(n, func(ctx context.Context) (jetstream.KeyValue, error) {
+		want := jetstream.KeyValueConfig{Bucket: n.o.bucket("KEYS"), Description: "idempotency keys, and the ledgers that have their answers", TTL: n.o.Remember, Replicas: n.o.Replicas}
+		kv, err := n.js.KeyValue(ctx, want.Bucket)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			return n.js.CreateKeyValue(ctx, want)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if status, err := kv.Status(ctx); err != nil || status.TTL() >= want.TTL {
+			return kv, err
+		}
+		return n.js.UpdateKeyValue(ctx, want) // others may remember them for longer
+	})
+	if err != nil {
+		return fmt.Errorf("fleet: bucket %s: %w", n.o.bucket("KEYS"), n.explain(err))
+	}
+	n.owners, n.views, n.keys = owners, views, keys
 	return nil
 }
 

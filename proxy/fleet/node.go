@@ -32,6 +32,7 @@ type Node struct {
 	streams []jetstream.Stream
 	owners  jetstream.KeyValue
 	views   jetstream.ObjectStore
+	keys    jetstream.KeyValue
 	fault   fault // the last error that NATS reported
 
 	lock   io.Closer       // of the folder
@@ -238,6 +239,7 @@ func (n *Node) Start(own *queue.Queue, open Opener) {
 	ctx, stop := context.WithCancel(n.ctx)
 	n.stop = stop
 	n.adopting.Go(func() { n.keep(ctx) })
+	n.renewing.Go(n.serve)
 	n.renewing.Go(n.keepRenewing)
 }
 

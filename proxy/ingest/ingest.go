@@ -32,7 +32,8 @@ import (
 // Options are what ingest works with. All are needed, and safe for concurrent use.
 type Options struct {
 	Queue   *queue.Queue
-	Table   func() *table.Table // the running one
+	Claim   func(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) // as that of a queue
+	Table   func() *table.Table                                                                  // the running one
 	Metrics Metrics
 	Room    time.Duration // that a large body waits for room, at most
 }
@@ -135,7 +136,7 @@ func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed 
 	defer done()
 	var claim *queue.Claim
 	if key != "" {
-		claim, answer, err = in.Queue.Claim(r.Context(), key, digest(lines, only, body))
+		claim, answer, err = in.Claim(r.Context(), key, digest(lines, only, body))
 		if err != nil || claim == nil {
 			return answer, true, err
 		}

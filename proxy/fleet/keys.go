@@ -1,0 +1,202 @@
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+
+	"signalpost/queue"
+)
+
+// Claim claims an idempotency key in the whole fleet: see [queue.Queue.Claim].
+// The bucket NAME_KEYS says which ledger has its answer, or is about to; it is an index, and
+// a key whose ledger has no answer for it is free. Who claims one changes the
+// bucket's entry while it holds the key in its own process, so of two that find a key free one finds it changed.
+func (n *Node) Claim(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) {
+	c, answer, err := n.ownQueue.Claim(ctx, key, digest)
+	if c == nil {
+		return nil, answer, err
+	}
+	if answer, err = n.index(ctx, c, key, digest); err != nil || answer != nil {
+		c.Release()
+		return nil, answer, err
+	}
+	return c, nil, nil
+}
+
+// index has the bucket lead from the key to this node's ledger, unless it leads to one that has its answer.
+func (n *Node) index(ctx context.Context, c *queue.Claim, key string, digest [32]byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, appendFor)
+	defer cancel()
+	sum := sha256.Sum256([]byte(key))
+	name := hex.EncodeToString(sum[:16])
+	unavailable := func(err error) error {
+		return fmt.Errorf("%w: idempotency key: %w", queue.ErrUnavailable, n.explain(err))
+	}
+	for {
+		own := n.ownID()
+		revision, err := n.keys.Create(ctx, name, own[:])
+		if errors.Is(err, jetstream.ErrKeyExists) {
+			var e jetstream.KeyValueEntry
+			if e, err = n.keys.Get(ctx, name); errors.Is(err, jetstream.ErrKeyNotFound) {
+				continue
+			} else if err != nil {
+				return nil, unavailable(err)
+			}
+			var ledger ulid.ULID
+			copy(ledger[:], e.Value())
+			if ledger != own {
+				if answer, err := n.boundIn(ctx, ledger, key, digest); err != nil || answer != nil {
+					return answer, err
+				}
+			}
+			revision, err = n.keys.Update(ctx, name, own[:], e.Revision())
+		}
+		var api *jetstream.APIError
+		switch {
+		case err == nil:
+			c.Then(func(bound bool) { n.settle(name, own, revision, bound) })
+			return nil, nil
+		case ctx.Err() != nil || !errors.As(err, &api) || !isWrongLast(api):
+			return nil, unavailable(err)
+		}
+	}
+}
+
+// settle ends a claim: a key that is not bound is free again, and the bucket leads to the ledger that has it.
+func (n *Node) settle(name string, ledger ulid.ULID, revision uint64, bound bool) {
+	ctx, cancel := n.soon()
+	defer cancel()
+	if !bound {
+		_ = n.keys.Delete(ctx, name, jetstream.LastRevision(revision)) // or it leads to where nothing is, which frees it too
+	} else if own := n.ownID(); own != ledger { // it was taken over just before
+		_, _ = n.keys.Update(ctx, name, own[:], revision)
+	}
+}
+
+func (n *Node) ownID() (id ulid.ULID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.own != nil {
+		id = n.own.ID
+	}
+	return id
+}
+
+// A question about an idempotency key, and its answer.
+type question struct {
+	Ledger ulid.ULID `json:"ledger"`
+	Key    string    `json:"key"`
+	Digest []byte    `json:"digest"`
+}
+
+type reply struct {
+	Answer []byte `json:"answer,omitempty"` // nil: none is bound
+	Reused bool   `json:"reused,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// boundIn is the answer that a ledger has bound to the key; nil: none. The error
+// wraps ErrUnavailable while that cannot be known.
+func (n *Node) boundIn(ctx context.Context, ledger ulid.ULID, key string, digest [32]byte) ([]byte, error) {
+	q := question{ledger, key, digest[:]}
+	n.mu.Lock()
+	held := n.held[ledger] != nil
+	n.mu.Unlock()
+	var r reply
+	if held {
+		r = n.answer(ctx, &q)
+	} else {
+		e, err := n.owners.Get(ctx, ledger.String())
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			_, ended, err := n.newLedger(ledger).newest()
+			if ended || errors.Is(err, jetstream.ErrMsgNotFound) {
+				return nil, nil
+			}
+			return nil, fmt.Errorf("%w: the request that this Idempotency-Key was used with is in a ledger that nobody runs now; one will in a moment", queue.ErrUnavailable)
+		} else if err != nil {
+			return nil, fmt.Errorf("%w: idempotency key: %w", queue.ErrUnavailable, n.explain(err))
+		}
+		data, err := json.Marshal(q)
+		if err != nil {
+			return nil, err
+		}
+		m, err := n.nc.RequestWithContext(ctx, n.api(ownerOf(e).Node), data)
+		if err == nil {
+			err = json.Unmarshal(m.Data, &r)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: the sidecar that has the answer for this Idempotency-Key does not tell: %w", queue.ErrUnavailable, n.explain(err))
+		}
+	}
+	switch {
+	case r.Reused:
+		return nil, queue.ErrKeyReused
+	case r.Error != "":
+		return nil, fmt.Errorf("%w: idempotency key: %s", queue.ErrUnavailable, r.Error)
+	}
+	return r.Answer, nil
+}
+
+// answer answers a question about a ledger of this node's. It waits for a request that is under way.
+func (n *Node) answer(ctx context.Context, q *question) reply {
+	n.mu.Lock()
+	l := n.held[q.Ledger]
+	n.mu.Unlock()
+	if l == nil || n.queueOf(l) == nil || l.lost() {
+		return reply{Error: "its ledger is being taken over"}
+	}
+	c, answer, err := n.queueOf(l).Claim(ctx, q.Key, [32]byte(q.Digest))
+	switch {
+	case c != nil:
+		c.Release()
+		return reply{}
+	case errors.Is(err, queue.ErrKeyReused):
+		return reply{Reused: true}
+	case err != nil:
+		return reply{Error: err.Error()}
+	}
+	return reply{Answer: answer}
+}
+
+// api is the subject that a node answers on.
+func (n *Node) api(node ulid.ULID) string { return n.o.Name + ".api." + node.String() }
+
+// serve answers what other nodes ask, until the node leaves.
+func (n *Node) serve() {
+	asked := make(chan *nats.Msg, 256)
+	s, err := n.nc.ChanSubscribe(n.api(n.ID), asked)
+	if err != nil {
+		n.log.Error("fleet: other nodes cannot ask this one", "err", err)
+		return
+	}
+	defer s.Unsubscribe()
+	var answering sync.WaitGroup
+	defer answering.Wait()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case m := <-asked:
+			answering.Go(func() {
+				ctx, cancel := n.soon()
+				defer cancel()
+				var q question
+				r := reply{Error: "the question is malformed"}
+				if err := json.Unmarshal(m.Data, &q); err == nil && len(q.Digest) == 32 {
+					r = n.answer(ctx, &q)
+				}
+				data, _ := json.Marshal(r)
+				_ = m.Respond(data)
+			})
+		}
+	}
+}
