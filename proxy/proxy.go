@@ -189,14 +189,9 @@ func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, err
 	if f == nil {
 		return queue.Open(o)
 	}
-	servers := make([]string, len(f.Servers))
-	for i, s := range f.Servers {
-		servers[i] = s.Reveal()
-	}
-	node, err := fleet.Join(fleet.Options{
-		Servers: servers, Creds: []byte(f.Credentials.Reveal()), User: f.User, Password: f.Password.Reveal(), Token: f.Token.Reveal(),
-		TLS: f.TLS.Config, Name: f.Name, Replicas: f.Replicas, Remember: cfg.Queue.DedupWindow, Folder: p.store, Log: p.log, Appended: p.metrics.appended(),
-	})
+	joining := fleet.Of(cfg)
+	joining.Log, joining.Appended = p.log, p.metrics.appended()
+	node, err := fleet.Join(joining)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func Add(root, run *cobra.Command, version string) {
 	}{
 		{"Begin:", []*cobra.Command{demoCommand(version), initCommand(), checkCommand(), tryCommand(version), testCommand(version)}},
 		{"Run, and look after what runs:", []*cobra.Command{
-			run, sendCommand(), logCommand(), explainCommand(), statusCommand(), statsCommand(), retryCommand(), discardCommand(), pauseCommand(), resumeCommand(), healthCommand(),
+			run, sendCommand(), logCommand(), explainCommand(), statusCommand(), statsCommand(), retryCommand(), discardCommand(), pauseCommand(), resumeCommand(), fleetCommand(), healthCommand(),
 		}},
 		{"Receive:", []*cobra.Command{listenCommand(), verifyCommand(), keygenCommand()}},
 	} {

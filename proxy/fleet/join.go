@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"signalpost/proxy/config"
 )
 
 // Options are what a sidecar joins a fleet with.
@@ -32,6 +34,19 @@ type Options struct {
 	Appended func(time.Duration) // unless nil, is told how long each batch took to be acknowledged
 
 	ttl time.Duration // in place of ownerTTL. Tests set it
+}
+
+// Of are the options that a config with [fleet] says.
+func Of(cfg *config.Config) Options {
+	f := cfg.Fleet
+	o := Options{
+		Creds: []byte(f.Credentials.Reveal()), User: f.User, Password: f.Password.Reveal(), Token: f.Token.Reveal(), TLS: f.TLS.Config,
+		Name: f.Name, Replicas: f.Replicas, Remember: cfg.Queue.DedupWindow, Folder: cfg.Queue.Path,
+	}
+	for _, s := range f.Servers {
+		o.Servers = append(o.Servers, s.Reveal())
+	}
+	return o
 }
 
 const (
