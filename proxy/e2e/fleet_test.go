@@ -1,3 +1,5 @@
+//go:build !race
+
 package e2e
 
 import (
@@ -20,6 +22,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/loader"
+	compose "github.com/compose-spec/compose-go/v2/types"
+	apps "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
+
+	"signalpost/proxy/config"
 	"signalpost/proxy/fleet"
 	"signalpost/proxy/fleet/natstest"
 )
@@ -324,4 +332,28 @@ func (f *fleetRig) judge() {
 		}
 	}
 	f.t.Logf("%d accepted of %d offered, in %d ledgers", len(f.accepted), f.offered, len(all))
+}
+
+// TestFleetPage: what the page of fleets shows is read by those that will.
+func TestFleetPage(t *testing.T) {
+	cfg, err := config.Load(t.Context(), outside(t, only(t, "fleet ## Config", "toml")))
+	if err != nil || cfg.Fleet == nil || len(cfg.Warnings) > 0 {
+		t.Fatalf("%+v, %v", cfg, err)
+	}
+	project, err := loader.LoadWithContext(t.Context(), compose.ConfigDetails{
+		WorkingDir: t.TempDir(), ConfigFiles: []compose.ConfigFile{{Filename: "compose.yaml", Content: []byte(only(t, "fleet ## Compose", "yaml"))}},
+	}, func(o *loader.Options) { o.SetProjectName("fleet", true) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := project.Services["signalpost"]; len(project.Services) != 4 || s.Deploy == nil || *s.Deploy.Replicas != 3 {
+		t.Errorf("%d services, the sidecar's deployment is %+v", len(project.Services), s.Deploy)
+	}
+	var app apps.Deployment
+	if err := yaml.UnmarshalStrict([]byte(only(t, "fleet ## Kubernetes", "yaml")), &app); err != nil {
+		t.Fatal(err)
+	}
+	if !matches(app.Spec.Selector.MatchLabels, app.Spec.Template.Labels) || *app.Spec.Replicas != 3 || app.Spec.Template.Spec.Volumes[2].EmptyDir == nil {
+		t.Errorf("the deployment is %+v", app.Spec)
+	}
 }

@@ -314,6 +314,8 @@ func outside(t *testing.T, text string) (path string) {
 		switch {
 		case strings.Contains(strings.ToLower(name), "url"):
 			return "https://hooks.example.com/from/" + filepath.Base(name)
+		case strings.HasSuffix(name, ".creds"):
+			return "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------\n-----BEGIN USER NKEY SEED-----\nx\n------END USER NKEY SEED------"
 		case strings.Contains(name, "whsk"):
 			return "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
 		case strings.Contains(strings.ToLower(name), "secret"):

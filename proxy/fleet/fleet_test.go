@@ -57,12 +57,20 @@ var routes = []queue.Route{{Name: "crm", Concurrency: 8, Target: "x"}}
 
 // join has a sidecar join the fleet, which must be left by stop or crash.
 func join(t testing.TB, c *natstest.Cluster, name, folder string, courier queue.Courier, change ...func(*Node)) *sidecar {
+	t.Helper()
+	return joinWith(t, Options{
+		Servers: c.URLs(), Name: name, Replicas: len(c.Nodes), Folder: folder, ttl: 2 * time.Second, Remember: time.Minute,
+		Log: slog.New(slog.NewTextHandler(testOutput{t}, nil)),
+	}, courier, change...)
+}
+
+func joinWith(t testing.TB, o Options, courier queue.Courier, change ...func(*Node)) *sidecar {
+	t.Helper()
 	limits := queue.Limits{}
-	if name == "brief" {
+	if o.Name == "brief" {
 		limits.Retention, limits.MaxAge = 300*time.Millisecond, time.Hour
 	}
-	t.Helper()
-	n, err := Join(Options{Servers: c.URLs(), Name: name, Replicas: len(c.Nodes), Folder: folder, ttl: 2 * time.Second, Remember: time.Minute, Log: slog.New(slog.NewTextHandler(testOutput{t}, nil))})
+	n, err := Join(o)
 	if err != nil {
 		t.Fatal(err)
 	}
