@@ -185,6 +185,9 @@ func (j *journal) Read(after uint64, f func(uint64, []byte) error) error {
 		}
 		err = j.consume(end, func(m *message) error {
 			r, err := j.follow(m)
+			if errors.Is(err, errGap) && after == 0 {
+				err = fmt.Errorf("%w: %w", err, errGone) // its owner may just have purged what a snapshot has
+			}
 			switch {
 			case err != nil:
 				return err
@@ -237,6 +240,8 @@ type told struct {
 	last     uint64
 	snapshot *time.Time
 }
+
+var errGap = errors.New("records are missing")
 
 // errGone: there is no such record any more, so the view has to be made anew.
 var errGone = queue.ErrStale
@@ -306,7 +311,7 @@ func (j *journal) follow(m *message) (record, error) {
 	case r.ledger != j.l.ID:
 		return r, amiss("it is of ledger %s", r.ledger)
 	case r.number != j.number+1:
-		return r, amiss("it has number %d, and %d is expected: records are missing", r.number, j.number+1)
+		return r, fmt.Errorf("ledger %s: record at %d of %s: it has number %d, and %d is expected: %w; the ledger is left as it is", j.l.ID, m.seq, j.l.stream, r.number, j.number+1, errGap)
 	case r.before != j.crc:
 		return r, amiss("it does not follow the record before it")
 	case r.epoch < j.epoch || r.epoch > j.epoch && r.kind != kindEpoch:
