@@ -233,7 +233,7 @@ func (f *fleetRig) fault(rng *rand.Rand) string {
 	i, lasts := rng.IntN(3), time.Duration(rng.IntN(3000))*time.Millisecond
 	s, n := f.sidecars[i], f.nats.Nodes[i]
 	again := func() { f.begin(s) }
-	switch rng.IntN(9) {
+	switch rng.IntN(10) {
 	case 0:
 		s.kill()
 		time.Sleep(lasts)
@@ -257,6 +257,7 @@ func (f *fleetRig) fault(rng *rand.Rand) string {
 		_ = s.process.Process.Signal(syscall.SIGCONT)
 		return fmt.Sprintf("sidecar %d frozen for %v", i, lasts)
 	case 5:
+		f.nats.Ready() // the others have it all
 		n.Kill()
 		wiped := rng.IntN(2) == 0
 		if wiped {
@@ -276,6 +277,16 @@ func (f *fleetRig) fault(rng *rand.Rand) string {
 		n.Start()
 		f.nats.Ready()
 		return fmt.Sprintf("node %d of NATS stopped", i)
+	case 8:
+		for _, n := range f.nats.Nodes {
+			n.Kill()
+		}
+		time.Sleep(lasts)
+		for _, n := range f.nats.Nodes {
+			n.Start()
+		}
+		f.nats.Ready()
+		return fmt.Sprintf("all nodes of NATS killed for %v", lasts)
 	}
 	for _, n := range f.nats.Nodes {
 		n.Cut()

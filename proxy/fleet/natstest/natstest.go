@@ -3,10 +3,10 @@
 package natstest
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,9 +15,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Version is of the nats-server that tests run.
@@ -55,7 +52,9 @@ type Node struct {
 	folder string
 	port   int // the server's own; clients come by the proxy
 	proxy  *proxy
-	cmd    *exec.Cmd // nil: it does not run
+	cmd    *exec.Cmd // without a Process: it does not run
+
+	monitor int // port
 }
 
 // Start runs a cluster of so many nodes, 1 or 3, and waits until JetStream answers.
@@ -70,12 +69,12 @@ func Start(t testing.TB, nodes int, extra ...string) *Cluster {
 		t.Skip(err)
 	}
 	c := &Cluster{}
-	ports := freePorts(t, 2*nodes)
+	ports := freePorts(t, 3*nodes)
 	for i := range nodes {
-		n := &Node{t: t, folder: t.TempDir(), port: ports[i]}
+		n := &Node{t: t, folder: t.TempDir(), port: ports[i], monitor: ports[2*nodes+i]}
 		n.proxy = newProxy(t, fmt.Sprintf("127.0.0.1:%d", n.port))
-		config := fmt.Sprintf("server_name: n%d\nlisten: 127.0.0.1:%d\nclient_advertise: %q\njetstream { store_dir: %q, sync_interval: always, max_mem: 64M, max_file: 8G }\n",
-			i+1, n.port, n.proxy.addr(), filepath.Join(n.folder, "js"))
+		config := fmt.Sprintf("server_name: n%d\nlisten: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\nclient_advertise: %q\njetstream { store_dir: %q, sync_interval: always, max_mem: 64M, max_file: 8G }\n",
+			i+1, n.port, n.monitor, n.proxy.addr(), filepath.Join(n.folder, "js"))
 		if nodes > 1 {
 			var routes []string
 			for j := range nodes {
@@ -92,9 +91,7 @@ func Start(t testing.TB, nodes int, extra ...string) *Cluster {
 		t.Cleanup(n.Kill)
 		c.Nodes = append(c.Nodes, n)
 	}
-	if len(extra) == 0 {
-		c.Ready()
-	}
+	c.Ready()
 	return c
 }
 
@@ -106,12 +103,13 @@ func (c *Cluster) URLs() (urls []string) {
 	return urls
 }
 
-// Ready waits until JetStream answers, with all nodes that run.
+// Ready waits until all nodes that run say that JetStream answers, and that
+// their parts of it are up to date. Before that a majority may lack what was acknowledged, if a disk is wiped.
 func (c *Cluster) Ready() {
 	t := c.Nodes[0].t
 	t.Helper()
 	var err error
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if err = c.ready(); err == nil {
 			return
 		}
@@ -124,19 +122,14 @@ func (c *Cluster) ready() error {
 		if n.cmd.Process == nil {
 			continue
 		}
-		nc, err := nats.Connect(n.URL(), nats.DontRandomize())
+		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/healthz", n.monitor))
 		if err != nil {
 			return err
 		}
-		defer nc.Close()
-		js, err := jetstream.New(nc)
-		if err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if _, err := js.AccountInfo(ctx); err != nil {
-			return err
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s: %s", n.URL(), body)
 		}
 	}
 	return nil
