@@ -29,10 +29,10 @@ import (
 	"signalpost/transform/json"
 )
 
-// Options are what ingest works with. All are needed, and safe for concurrent use.
+// Options are what ingest works with. All but Claim are needed, and safe for concurrent use.
 type Options struct {
 	Queue   *queue.Queue
-	Claim   func(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) // as that of a queue
+	Claim   func(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) // nil: the queue's
 	Table   func() *table.Table                                                                  // the running one
 	Metrics Metrics
 	Room    time.Duration // that a large body waits for room, at most
@@ -66,6 +66,9 @@ const (
 
 // New returns an Ingest.
 func New(o Options) *Ingest {
+	if o.Claim == nil {
+		o.Claim = o.Queue.Claim
+	}
 	return &Ingest{Options: o, arriving: memory.New(arrivingBytes, o.Room), made: memory.New(madeBytes, memory.Wait)}
 }
 
