@@ -301,6 +301,34 @@ headers = { X-Api-Key = "never-shown-key" }`))
 	p.until(`window.copied?.includes("signalpost verify")`)
 }
 
+// A request of another form than JSON to its URL: its body is text as it was sent, with
+// placeholders for params, its path and query are shown but for the URL's own.
+func testRequest(t *testing.T, b context.Context) {
+	s := start(t, &site{}, "", table("sms", "ok/never-shown-path?never-shown-key", `method = "PUT"
+compression = "gzip"
+format = "form"
+params = { key = "never-shown-key" }
+transform = '{ To: "+1", Body: "a & b", Key: $params.key }'
+path = '"/messages/\(.signal_type)"'
+query = "{ n: 1 }"`))
+	id := s.send(`{"signal_type":"sms"}`)[0]
+	p := open(t, b, 1280, s.url+"/?view=delivery&id="+id)
+	p.reads(".request-line", "/[secret]/messages/sms?[secret]&n=1")
+	p.reads(".request-line", "PUT http://")
+	p.reads("[data-key='Body, as sent']", "As form.")
+	p.reads("[data-key='Body, as sent'] .code", "Body=a+%26+b&Key=param")
+	p.is("(() => { navigator.clipboard.writeText = async (t) => { window.copied = t }; return true })()")
+	p.press(".panel-head", "Copy as curl")
+	p.until(`window.copied?.includes("/'\"$SMS_URL\"'/messages/sms?'\"$SMS_URL\"'&n=1'") && window.copied.includes("--data-binary 'Body=a+%26+b&Key=param") && !/content-encoding/i.test(window.copied)`)
+	if text := p.text("body"); strings.Contains(text, "never-shown") {
+		t.Errorf("a secret is shown: %s", text)
+	}
+	p.do(chromedp.Navigate(s.url + "/?view=playground&route=sms&type=sms"))
+	p.write("#try-signal", `{"signal_type":"sms"}`)
+	p.reads(".trial .code", "Body=a+%26+b&Key=param03key&To=%2B1")
+	p.reads(".trial", "/[secret]/messages/sms?[secret]&n=1")
+}
+
 // A busy route beside a quiet one: thirty signals a second, all of them in the one's
 // chart, none in the other's.
 func testFlood(t *testing.T, b context.Context) {

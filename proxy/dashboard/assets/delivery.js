@@ -35,7 +35,7 @@ export function delivery(params, signal) {
   function draw() {
     hash = now.status?.config.hash;
     page.shown = true;
-    const sent = d.body === null ? null : cut(raw, "body"), came = cut(raw, "signal_body");
+    const sent = d.body === null ? null : d.format ? d.body : cut(raw, "body"), came = cut(raw, "signal_body");
     put(page, backLink(params.beside), head(d, load, params.beside), attempts(d, hash), bodies(d, came, sent), request(d, sent));
   }
 
@@ -152,11 +152,11 @@ function attempts(d, current) {
 }
 
 function bodies(d, came, sent) {
-  const same = sent !== null && (sent === came || pretty(sent) === pretty(came));
-  const { left, right } = sent === null || same ? { left: new Map(), right: new Map() } : compare(came, sent);
+  const same = sent !== null && !d.format && (sent === came || pretty(sent) === pretty(came));
+  const { left, right } = sent === null || same || d.format ? { left: new Map(), right: new Map() } : compare(came, sent);
   const box = el("div", { class: "side-by-side" },
     body("Signal, as received", came, "", { notes: left, about: left.size ? "Dimmed: not in the body." : null }),
-    body("Body, as sent", sent, "There is none: the expression failed.", { notes: right, about: same ? "Byte for byte the signal." : right.size ? "Marked: what differs from the signal, and where it is from." : null }));
+    body("Body, as sent", sent, "There is none: the expression failed.", { notes: right, plain: d.format, about: d.format ? `As ${d.format}.` : same ? "Byte for byte the signal." : right.size ? "Marked: what differs from the signal, and where it is from." : null }));
   const hits = el("span", { class: "quiet", role: "status", "data-own": true, "data-key": "hits" });
   const field = el("input", { type: "search", class: "find-json", placeholder: "Search in both", "aria-label": "Search in the signal and the body", "data-own": true, "data-key": "find", oninput: (e) => {
     const n = search(e.target.closest("section").querySelector(".side-by-side"), e.target.value);
@@ -184,16 +184,15 @@ const secret = /\[[a-z ]+\]/;
 const variable = (name) => name.toUpperCase().replace(/[^A-Z0-9]+/g, "_");
 const quoted = (s) => `'${s.replaceAll("'", `'\\''`)}'`;
 
-// header writes a header for a shell: secrets as $NAME.
-function header(name, value) {
-  const parts = `${name}: ${value}`.split(secret);
-  return parts.map((p) => (p ? quoted(p) : "")).join(`"$${variable(name)}"`);
-}
+// shell writes text for a shell: secrets as $NAME.
+const shell = (text, name) => text.split(secret).map((p) => (p ? quoted(p) : "")).join(`"$${name}"`);
 
-// curl is the request as a command; $URL is the route's url, a secret, too.
+// curl is the request as a command. The route's url is a secret, too.
 function curl(d, body) {
-  const lines = [`# $${variable(d.route)}_URL is the url of the route ${d.route}, on ${d.request.target}`, `curl -X ${d.request.method} "$${variable(d.route)}_URL"`];
-  for (const [name, value] of Object.entries(d.request.headers)) if (!/^content-length$/i.test(name)) lines.push(`  -H ${header(name, value)}`);
+  const { method, target, path } = d.request, name = `${variable(d.route)}_URL`;
+  const lines = [path ? `# $${name} is what the url of the route ${d.route} has itself of path and query` : `# $${name} is the url of the route ${d.route}, on ${target}`,
+    `curl -X ${method} ${path ? shell(target + path, name) : `"$${name}"`}`];
+  for (const [header, value] of Object.entries(d.request.headers)) if (!/^content-(length|encoding)$/i.test(header)) lines.push(`  -H ${shell(`${header}: ${value}`, variable(header))}`);
   lines.push(`  --data-binary ${quoted(body)}`);
   return lines[0] + "\n" + lines.slice(1).join(" \\\n");
 }
@@ -210,7 +209,7 @@ function request(d, body) {
   return el("section", { class: "panel", "data-key": "request" },
     el("div", { class: "panel-head" }, el("h2", {}, r?.sent ? "Request, as it was sent" : "Request"),
       r && body !== null && el("span", { class: "buttons" }, button("Copy as curl", () => copy(curl(d, body))), button("Copy verify command", () => copy(verify(d, body))))),
-    r ? [el("p", { class: "request-line" }, el("code", {}, `${r.method} ${r.target}/…`),
+    r ? [el("p", { class: "request-line" }, el("code", {}, `${r.method} ${r.target}${r.path ?? "/…"}`),
       el("span", { class: "quiet" }, r.sent ? [" Of the last attempt", r.time && [", ", when(r.time)], ". "] : " Nothing was sent yet: this is what would be, by today's config. ", "The path of the URL, secrets and signatures are never shown.")), headers(r.headers)]
       : el("p", { class: "quiet" }, d.body === null ? "There is no body, so there is no request." : "Its route is not in the config, so there is no request to show."));
 }

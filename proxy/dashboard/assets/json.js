@@ -76,17 +76,17 @@ function step(key) {
 
 // body is a titled block of JSON. text is the JSON as it came, or null; notes
 // say something of the values at paths: path -> [class, words].
-export function body(title, text, none, { extra, notes, about } = {}) {
+export function body(title, text, none, { extra, notes, about, plain } = {}) {
   return el("section", { class: "body", "data-key": title },
     el("header", {}, el("h3", {}, title), extra, text && button("Copy", () => copy(text), { class: "plain", "aria-label": `Copy: ${title}` })),
     about && el("p", { class: "quiet" }, about),
-    text ? code(text, notes) : el("p", { class: "quiet" }, none));
+    text ? code(text, notes, plain) : el("p", { class: "quiet" }, none));
 }
 
-// code is a value laid out. One that is shown already stays as it is.
-export function code(text, notes = new Map()) {
+// code is a value laid out, or plain text. One that is shown already stays as it is.
+export function code(text, notes = new Map(), plain) {
   const box = el("div", { class: "code", tabindex: "0", role: "group", "aria-label": "JSON", "data-own": true, "data-key": `${text.length}:${hash(text)}:${hash([...notes].join())}` });
-  if (text.length > MOST) box.append(text);
+  if (plain || text.length > MOST) box.append(text);
   else lay(box, text.trim(), notes);
   return box;
 }

@@ -142,8 +142,8 @@ function outcomes(raw) {
     r.error && el("pre", { class: "fault" }, r.error),
     r.matches && !r.error && r.bodies.length === 0 && el("p", { class: "quiet" }, "The transform yields nothing, so there would be no delivery."),
     r.bodies.length > 1 && el("p", { class: "quiet" }, `${r.bodies.length} results: each would be a delivery of its own.`),
-    r.bodies.map((_, j) => code(cut(raw, "routes", i, "bodies", j))),
-    r.request && el("details", {}, el("summary", {}, `Headers of the request to ${r.request.target}`), headers(r.request.headers))));
+    r.bodies.map((b, j) => code(r.format ? b : cut(raw, "routes", i, "bodies", j), undefined, r.format)),
+    r.request && el("details", {}, el("summary", {}, `Headers of the request: ${r.request.method} ${r.request.target}${r.request.path ?? ""}`), headers(r.request.headers))));
 }
 
 // trials tries expressions on the last recorded signals: run tells rows of what the
