@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -512,4 +513,28 @@ func TestListenInUse(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+}
+
+// A reload that leaves oauth2 as it is keeps the token; another secret gets a new one.
+func TestReloadKeepsTokens(t *testing.T) {
+	base, got := receiver(t)
+	var asked atomic.Int32
+	idp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		fmt.Fprint(w, `{"access_token":"token","expires_in":3600}`)
+	}))
+	defer idp.Close()
+	text := "[[route]]\nname = 'a'\nurl = '" + base + "/%s'\noauth2 = { token_url = '" + idp.URL + "', client_id = 'a', client_secret = '%s' }\n"
+	r := run(t, fmt.Sprintf(text, "one", "secret"))
+	for i, step := range []struct{ path, secret string }{{"one", "secret"}, {"two", "secret"}, {"three", "other"}} {
+		r.write(fmt.Sprintf(text, step.path, step.secret))
+		if err := r.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.send()
+		r.until("a delivery", func() bool { return got("/"+step.path) == 1 })
+		if n := asked.Load(); n != []int32{1, 1, 2}[i] {
+			t.Errorf("%d tokens after %+v", n, step)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -251,9 +252,13 @@ func (s asking) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	delete(resp.Header, "Location")
+	body := bufio.NewReader(io.LimitReader(resp.Body, maxTokenAnswer))
+	if b, err := body.Peek(1); err == nil && b[0] == '{' {
+		resp.Header.Set("Content-Type", "application/json") // whatever it is called: as text it would be read as a form
+	}
 	resp.Body = struct {
 		io.Reader
 		io.Closer
-	}{io.LimitReader(resp.Body, maxTokenAnswer), resp.Body}
+	}{body, resp.Body}
 	return resp, nil
 }

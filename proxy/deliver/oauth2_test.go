@@ -52,7 +52,7 @@ func newIDP(t testing.TB, answer http.HandlerFunc) *idp {
 
 // issues answers a token that names how many there were.
 func (p *idp) issues(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", "text/plain") // as many say
 	fmt.Fprintf(w, `{"access_token":"acc&ss-%d","token_type":"bearer","expires_in":3600}`, p.asked.Load())
 }
 

@@ -3,6 +3,9 @@ package e2e
 import (
 	"bufio"
 	"compress/gzip"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -136,6 +139,37 @@ var vendors = map[string]vendor{
 		}
 		return 201, `{"result":"created"}`
 	},
+	// https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/dome_upsert.htm, and
+	// https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_client_credentials_flow.htm
+	"salesforce": func(r *http.Request, body []byte) (int, string) {
+		if r.URL.Path == "/services/oauth2/token" {
+			id, secret, basic := r.BasicAuth()
+			form, err := url.ParseQuery(string(body))
+			if !basic || id != "value-of-SALESFORCE_ID" || secret != "value-of-SALESFORCE_KEY" || err != nil || form.Get("grant_type") != "client_credentials" {
+				return refused(400, `{"error":"invalid_client","error_description":"invalid client credentials"}`)
+			}
+			return 200, `{"access_token":"value-of-ACCESS_TOKEN","instance_url":"https://acme.my.salesforce.com","token_type":"Bearer","issued_at":"1777473068000"}`
+		}
+		var fields map[string]any
+		switch {
+		case r.Header.Get("Authorization") != "Bearer value-of-ACCESS_TOKEN":
+			return refused(401, `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`)
+		case r.Method != "PATCH" || !regexp.MustCompile(`^/services/data/v\d\d\.0/sobjects/Account/Domain__c/[^/]+$`).MatchString(r.URL.Path):
+			return refused(404, `[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]`)
+		case r.Header.Get("Content-Type") != "application/json" || json.Unmarshal(body, &fields) != nil || fields["Name"] == nil || fields["Domain__c"] != nil:
+			return refused(400, `[{"errorCode":"INVALID_FIELD"}]`)
+		}
+		return 201, `{"id":"001000000000000AAA","success":true,"errors":[],"created":true}`
+	},
+	// https://shopify.dev/docs/apps/build/webhooks/subscribe/https
+	"shopify": func(r *http.Request, body []byte) (int, string) {
+		mac := hmac.New(sha256.New, []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
+		mac.Write(body)
+		if r.Header.Get("X-Shopify-Hmac-Sha256") != base64.StdEncoding.EncodeToString(mac.Sum(nil)) || !strings.Contains(r.Header.Get("X-Shopify-Topic"), "/") {
+			return refused(401, "")
+		}
+		return 200, ""
+	},
 	// https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#32-structured-content-mode
 	"cloudevents": func(r *http.Request, body []byte) (int, string) {
 		var e map[string]any
@@ -179,7 +213,9 @@ func TestReadmeVendors(t *testing.T) {
 			var got []string
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				sent, body := wireOf(t, r, all[i+1].text)
-				got = append(got, sent)
+				if !strings.HasSuffix(r.URL.Path, "/token") {
+					got = append(got, sent)
+				}
 				status, answer := double(r, body)
 				w.WriteHeader(status)
 				io.WriteString(w, answer)
@@ -207,6 +243,13 @@ func sendTo(t *testing.T, cfg *config.Config, server string, signal []byte) {
 		t.Fatal(err)
 	}
 	r.URL, r.Target = config.NewSecret(server+u.RequestURI()), server
+	if r.OAuth2 != nil {
+		at, err := url.Parse(r.OAuth2.TokenURL.Reveal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.OAuth2.TokenURL = config.NewSecret(server + at.RequestURI())
+	}
 	routes, err := table.New(cfg, "signalpost/test")
 	if err != nil {
 		t.Fatal(err)
