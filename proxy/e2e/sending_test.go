@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"signalpost/proxy/api"
 )
@@ -69,6 +70,7 @@ func TestReadmeSenders(t *testing.T) {
 			case err := <-done:
 				t.Fatalf("it ends before it was answered: %v", err)
 			}
+			time.Sleep(300 * time.Millisecond) // so that it asks again before: it need not, but then nothing is seen
 			takeSignals(t, dir, port)
 			if err := <-done; err != nil {
 				t.Fatal(err)
