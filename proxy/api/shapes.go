@@ -271,13 +271,19 @@ type RouteStatus struct {
 	NextProbe   *time.Time       `json:"next_probe"`
 	Recent      Recent           `json:"recent"`
 
-	// As the running config has it; nil and [] when the route has gone.
-	Target      *string   `json:"target"`       // scheme://host
-	SignalTypes []string  `json:"signal_types"` // [] for all
-	Where       *string   `json:"where"`
-	Transform   *string   `json:"transform"`
-	Schedule    *Schedule `json:"schedule"`
-	Limits      *Limits   `json:"limits"`
+	RouteConfig
+}
+
+// RouteConfig is what of a route people may see, as a config has it; nil and []
+// when the route has gone.
+type RouteConfig struct {
+	Target      *string        `json:"target"`       // scheme://host
+	SignalTypes []string       `json:"signal_types"` // [] for all
+	Where       *string        `json:"where"`
+	Transform   *string        `json:"transform"`
+	Schedule    *Schedule      `json:"schedule"`
+	Limits      *Limits        `json:"limits"`
+	Settings    map[string]any `json:"settings"` // all other keys, by name: "[secret]" is a secret value
 }
 
 // Recent counts the attempts of the last 15 minutes by verdict.

@@ -47,8 +47,8 @@ func calm() api.Status {
 		Config: api.ConfigStatus{Path: "signalpost.toml", Hash: "413db1a53f23", LoadedAt: back(3 * time.Hour)},
 		Store:  api.StoreStatus{Bytes: 4 << 10, Free: 76 << 30, Accepting: true},
 		Routes: []api.RouteStatus{
-			{Name: "slack", State: queue.RouteOK, Health: ok, LastSuccess: backTo(2 * time.Second), Target: &target},
-			{Name: "crm", State: queue.RouteOK, Health: ok, Pending: 3, OldestDue: backTo(3 * time.Second), LastSuccess: backTo(time.Minute), Target: &target},
+			{Name: "slack", State: queue.RouteOK, Health: ok, LastSuccess: backTo(2 * time.Second), RouteConfig: api.RouteConfig{Target: &target}},
+			{Name: "crm", State: queue.RouteOK, Health: ok, Pending: 3, OldestDue: backTo(3 * time.Second), LastSuccess: backTo(time.Minute), RouteConfig: api.RouteConfig{Target: &target}},
 		},
 	}
 }

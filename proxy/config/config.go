@@ -105,6 +105,10 @@ type Route struct {
 	Proxy                Secret // a URL, or none; zero: the environment's
 	BlockPrivateNetworks bool
 	AllowHTTP            bool
+
+	// Settings are the keys that GET /status does not show otherwise, as written or
+	// as they are by default, for people: secret values are "[secret]".
+	Settings map[string]any
 }
 
 // BasicAuth is what the Authorization header says under HTTP Basic.

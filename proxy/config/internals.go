@@ -33,6 +33,7 @@ type value struct {
 	list    []*value
 	keys    map[string]*value // of a table
 	broken  bool              // a syntax error hides some of its keys, or is in it
+	hidden  bool              // a secret value: nobody is shown what it holds
 }
 
 // A kind is what errors call it.

@@ -110,7 +110,37 @@ func (d *decoder) readRoute(t, defaults *value) Route {
 	if r.Concurrency > 100 {
 		d.warn(t.keys["concurrency"].at, "concurrency: %d attempts at once are many for one endpoint", r.Concurrency)
 	}
+	if len(d.faults) == 0 {
+		r.Settings = d.settings(t, keys)
+	}
 	return r
+}
+
+// settings are a route's Settings.
+func (d *decoder) settings(t *value, keys schema) map[string]any {
+	all := map[string]any{}
+	for name, f := range keys {
+		if slices.Contains([]string{"name", "url", "signal_types", "where", "transform", "timeout", "retry", "give_up_on", "concurrency", "rate"}, name) {
+			continue // it has a place of its own
+		}
+		if e := t.keys[name]; e != nil {
+			all[name], _ = d.plain(name, e)
+			continue
+		}
+		switch def := f.def.(type) {
+		case bool:
+			all[name] = def
+		case string:
+			if def != "" {
+				all[name] = def
+			}
+		case []string:
+			if def != nil {
+				all[name] = def
+			}
+		}
+	}
+	return all
 }
 
 // endpoint is the URL of a route.

@@ -108,6 +108,7 @@ func secret(check func(text string) string) parser[Secret] { return secretValue(
 func secretValue(check func(text string) string, mayBeEmpty bool) parser[Secret] {
 	return func(d *decoder, key string, v *value) (Secret, bool) {
 		text, from := v.text, ""
+		v.hidden = true
 		if v.kind == kindTable && len(v.keys) == 1 {
 			if bad := d.read(v, schema{"env": into(&text, "", fromEnv), "file": into(&text, "", fromFile)}, key+"."); len(bad) > 0 {
 				return Secret{}, false

@@ -220,8 +220,11 @@ func (d *decoder) bodiesJSON(key string, v *value) []any {
 }
 
 // plain is a value of TOML as transform/json decodes the same in JSON. A date or
-// time is a string. It reports what JSON cannot say.
+// time is a string, and a secret value what any shows. It reports what JSON cannot say.
 func (d *decoder) plain(key string, v *value) (x any, ok bool) {
+	if v.hidden {
+		return redacted, true
+	}
 	switch v.kind {
 	case kindTable:
 		table, all := make(map[string]any, len(v.keys)), true

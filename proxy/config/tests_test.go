@@ -177,3 +177,32 @@ tls = { ca_file = "ca.pem", cert_file = "c.pem", key_file = "k.pem" }
 		t.Error(err)
 	}
 }
+
+// What people see of a route are its keys, with defaults, but no secret value.
+func TestSettings(t *testing.T) {
+	c, faults := parse("t", []byte(`
+[defaults]
+headers = { X-A = "CANARY", X-B = { env = "CRM_SECRET" } }
+tls = {}
+[[route]]
+name = "a"
+url = "https://crm.example.com/CANARY"
+timeout = "1s"
+secrets = ["CANARY", "CANARY2"]
+basic_auth = { username = "u", password = "CANARY" }
+paused = true
+`), testOutside())
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	s := c.Routes[0].Settings
+	for key, want := range map[string]string{
+		"headers": `{"X-A":"[secret]","X-B":"[secret]"}`, "tls": `{}`, "secrets": `["[secret]","[secret]"]`, "basic_auth": `{"password":"[secret]","username":"u"}`,
+		"paused": `true`, "allow_http": `false`, "signatures": `["beton","standard"]`,
+		"url": `null`, "timeout": `null`, "bearer_token": `null`, // elsewhere, or not set
+	} {
+		if got, err := json.Marshal(s[key]); string(got) != want || err != nil {
+			t.Errorf("%s is %s, %v; want %s", key, got, err, want)
+		}
+	}
+}

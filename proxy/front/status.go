@@ -11,7 +11,6 @@ import (
 	"signalpost/proxy/api"
 	"signalpost/proxy/health"
 	"signalpost/proxy/table"
-	"signalpost/proxy/units"
 	"signalpost/queue"
 )
 
@@ -70,28 +69,15 @@ func routeStatus(t *table.Table, q *queue.RouteStatus, whole api.Health) api.Rou
 		LastError:   text(q.LastError), LastErrorAt: instant(q.LastErrorAt),
 		PausedBy: []string{},
 		Failing:  instant(q.FailingSince), NextProbe: instant(q.NextProbe),
-		Recent: api.Recent(q.Recent), SignalTypes: []string{},
+		Recent:      api.Recent(q.Recent),
+		RouteConfig: api.RouteConfig{SignalTypes: []string{}},
 	}
 	r := t.Route(q.Name)
 	if r != nil {
 		if r.Paused {
 			s.PausedBy = append(s.PausedBy, "config")
 		}
-		s.Target, s.SignalTypes, s.Where, s.Transform = text(r.Target), list(r.SignalTypes), text(r.WhereSource), text(r.TransformSource)
-		s.Schedule = &api.Schedule{
-			Attempts: r.Retry.Attempts, First: units.FormatDuration(r.Retry.First), Window: units.FormatDuration(r.Retry.Window),
-			Jitter: r.Retry.Jitter, Gaps: []string{},
-		}
-		for _, gap := range r.Retry.Gaps() {
-			unit := time.Duration(1) // of three digits
-			for unit < time.Second && 1000*unit <= gap {
-				unit *= 10
-			}
-			s.Schedule.Gaps = append(s.Schedule.Gaps, units.FormatDuration(gap.Round(unit)))
-		}
-		s.Limits = &api.Limits{
-			Timeout: units.FormatDuration(r.Timeout), Concurrency: r.Concurrency, Rate: text(units.FormatRate(r.Rate)), GiveUpOn: list(r.GiveUpOn),
-		}
+		s.RouteConfig = r.Shown()
 	}
 	if q.PausedByAPI {
 		s.PausedBy = append(s.PausedBy, "api")

@@ -1,0 +1,37 @@
+package table
+
+import (
+	"time"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/units"
+)
+
+// Shown is what of the route people may see.
+func (r *Route) Shown() api.RouteConfig {
+	text := func(s string) *string {
+		if s == "" {
+			return nil
+		}
+		return &s
+	}
+	s := api.RouteConfig{
+		Target: text(r.Target), SignalTypes: append([]string{}, r.SignalTypes...), Where: text(r.WhereSource), Transform: text(r.TransformSource),
+		Schedule: &api.Schedule{
+			Attempts: r.Retry.Attempts, First: units.FormatDuration(r.Retry.First), Window: units.FormatDuration(r.Retry.Window),
+			Jitter: r.Retry.Jitter, Gaps: []string{},
+		},
+		Limits: &api.Limits{
+			Timeout: units.FormatDuration(r.Timeout), Concurrency: r.Concurrency, Rate: text(units.FormatRate(r.Rate)), GiveUpOn: append([]int{}, r.GiveUpOn...),
+		},
+		Settings: r.Settings,
+	}
+	for _, gap := range r.Retry.Gaps() {
+		unit := time.Duration(1) // of three digits
+		for unit < time.Second && 1000*unit <= gap {
+			unit *= 10
+		}
+		s.Schedule.Gaps = append(s.Schedule.Gaps, units.FormatDuration(gap.Round(unit)))
+	}
+	return s
+}
