@@ -32,6 +32,8 @@ type (
 	// stays on its account until it is closed. It is safe for concurrent use. The nil
 	// session is one for signals that never ends and is not counted.
 	Session = budget.Session
+	// A Class says on whose account the runs of a session are.
+	Class = budget.Class
 )
 
 // The classes of sessions: see package budget.

@@ -177,6 +177,47 @@ type Trial struct {
 	Error   *string           `json:"error"`            // what is wrong with an expression, or went wrong in it
 }
 
+// PlanRequest is the body of POST /plan: all but the route may be left out.
+type PlanRequest struct {
+	Route string `json:"route"`
+	// Where and Transform stand in for the route's own expressions; "" for none.
+	Where     *string `json:"where,omitempty"`
+	Transform *string `json:"transform,omitempty"`
+	Limit     int     `json:"limit,omitempty"` // of the last signals: 1000 at most, and by default
+}
+
+// Plan is how the deliveries of two configs differ, made of the same signals: the
+// answer to POST /plan.
+type Plan struct {
+	Signals int         `json:"signals"`
+	Routes  []RoutePlan `json:"routes"` // in the order of the new config, those that go last
+}
+
+// RoutePlan is how one route differs. Deliveries of which an expression fails count, too.
+type RoutePlan struct {
+	Route   string   `json:"route"`
+	Before  int      `json:"before"` // deliveries made by the old config
+	After   int      `json:"after"`
+	More    int      `json:"more"` // of the signals of which more are made, so many more
+	Fewer   int      `json:"fewer"`
+	Changes []Change `json:"changes"` // of deliveries that both make, most frequent first
+	Errors  int      `json:"errors"`  // signals for which an expression fails that did not
+	First   []string `json:"first"`   // ids of the first signals that differ
+
+	Error    string   `json:"error,omitempty"`    // the first of the errors
+	State    string   `json:"state,omitempty"`    // appears, or goes
+	Waiting  int64    `json:"waiting,omitempty"`  // deliveries of it that a route that goes would hold, or one that appears has held
+	Settings []Change `json:"settings,omitempty"` // what else of the route differs, but its expressions
+}
+
+// Change is what differs at a path of the body, or of the request: path, query, content_type.
+type Change struct {
+	Path  string          `json:"path"`            // as jq writes it: .account.name
+	From  json.RawMessage `json:"from,omitempty"`  // of the first; left out: nothing was there
+	To    json.RawMessage `json:"to,omitempty"`    // likewise
+	Count int             `json:"count,omitempty"` // deliveries; of a setting left out
+}
+
 // Level is how bad something is. The zero value is none of them.
 type Level string
 

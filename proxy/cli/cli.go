@@ -38,7 +38,7 @@ func Add(root, run *cobra.Command, version string) {
 		title    string
 		commands []*cobra.Command
 	}{
-		{"Begin:", []*cobra.Command{demoCommand(version), initCommand(), checkCommand(), tryCommand(version), testCommand(version)}},
+		{"Begin:", []*cobra.Command{demoCommand(version), initCommand(), checkCommand(), tryCommand(version), testCommand(version), planCommand(version)}},
 		{"Run, and look after what runs:", []*cobra.Command{
 			run, sendCommand(), logCommand(), explainCommand(), statusCommand(), statsCommand(), retryCommand(), discardCommand(), pauseCommand(), resumeCommand(), fleetCommand(), healthCommand(),
 		}},

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"strings"
@@ -221,7 +222,7 @@ func recordTest(ctx context.Context, sidecar *client.Client, out output, id stri
 	}
 	text, err := rehearse.Record(id, made)
 	if err == nil {
-		out.Printf("%s", text)
+		_, err = io.WriteString(out, text) // it is escaped as TOML has it
 	}
 	return err
 }

@@ -212,6 +212,44 @@ func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue
 	}
 }
 
+// Signals returns all stored signals that a filter of GET /signals selects, oldest
+// first, each an api.StoredSignal as JSON on a line. It must be closed.
+func (c *Client) Signals(ctx context.Context, filter url.Values) (io.ReadCloser, error) {
+	ctx, end := context.WithCancelCause(ctx)
+	alarm := time.AfterFunc(c.patience, func() { end(context.DeadlineExceeded) })
+	resp, err := c.do(ctx, http.MethodGet, "/signals?"+filter.Encode(), http.Header{"Accept": {"application/x-ndjson"}}, nil)
+	if err != nil {
+		end(nil)
+		return nil, err
+	}
+	return &lines{c, resp.Body, ctx, end, alarm}, nil
+}
+
+// lines is an answer of many lines. Its server has the client's patience for each piece.
+type lines struct {
+	c     *Client
+	body  io.ReadCloser
+	ctx   context.Context
+	end   context.CancelCauseFunc
+	alarm *time.Timer
+}
+
+func (l *lines) Read(b []byte) (int, error) {
+	l.alarm.Reset(l.c.patience)
+	n, err := l.body.Read(b)
+	l.alarm.Stop()
+	if err != nil && err != io.EOF {
+		err = l.c.unreachable(cmp.Or(context.Cause(l.ctx), err))
+	}
+	return n, err
+}
+
+func (l *lines) Close() error {
+	l.alarm.Stop()
+	l.end(nil)
+	return l.body.Close()
+}
+
 // heard puts the alarm off whenever something is read.
 type heard struct {
 	io.Reader

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,6 +44,15 @@ func LoadOnce(ctx context.Context, path string) (*Config, error) { return loadOn
 // placeholders stand in.
 func LoadRehearsal(ctx context.Context, path string) (*Config, error) {
 	return loadOnce(ctx, path, true)
+}
+
+// ParseRehearsal is LoadRehearsal of a text that names no file; it is called path.
+func ParseRehearsal(path string, text []byte) (*Config, error) {
+	c, faults := parse(path, text, outside{env: os.LookupEnv, proxy: func(*http.Request) (*url.URL, error) { return nil, nil }, rehearsed: true})
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return c, nil
 }
 
 func loadOnce(ctx context.Context, path string, rehearsed bool) (*Config, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/term"
 	"signalpost/transform/json"
 )
 
@@ -24,7 +25,7 @@ func Record(of string, made []api.Delivery) (string, error) {
 	fixed := strings.NewReplacer(first.Signal.String(), "sig_"+testID.String(),
 		first.Signal.Time().UTC().Format(time.RFC3339), testID.Timestamp().UTC().Format(time.RFC3339))
 	var b strings.Builder
-	fmt.Fprintf(&b, "[[test]]\nname = %s\n", encode(of+" for "+route))
+	fmt.Fprintf(&b, "[[test]]\nname = %s\n", quoteTOML(of+" for "+route))
 	doc, err := json.Decode([]byte(fixed.Replace(string(first.SignalBody))))
 	if err != nil {
 		return "", fmt.Errorf("the signal of %s cannot be read: %w", of, err)
@@ -46,7 +47,7 @@ func Record(of string, made []api.Delivery) (string, error) {
 			if why == "" {
 				return "", fmt.Errorf("delivery %s has no body, and its log no error of an expression", d.ID)
 			}
-			fmt.Fprintf(&b, "expect_error = { %s = %s }\n", keyTOML(route), encode(fixed.Replace(why)))
+			fmt.Fprintf(&b, "expect_error = { %s = %s }\n", keyTOML(route), quoteTOML(fixed.Replace(why)))
 			return b.String() + table, nil
 		}
 		body, err := json.Decode([]byte(fixed.Replace(string(d.Body))))
@@ -111,7 +112,9 @@ func valueTOML(v any) (string, bool) {
 			}
 			parts = append(parts, keyTOML(name)+" = "+part)
 		}
-	default: // JSON writes a boolean, and a string in double quotes, as TOML does
+	case string:
+		return quoteTOML(v), true
+	default: // a boolean
 		return string(encode(v)), true
 	}
 	return open + strings.Join(parts, ", ") + end, true
@@ -123,15 +126,33 @@ func keyTOML(name string) string {
 	if bareKey.MatchString(name) {
 		return name
 	}
-	return string(encode(name))
+	return quoteTOML(name)
+}
+
+// quoteTOML is text in double quotes: as JSON writes it, which TOML reads alike, but
+// for what a terminal cannot show.
+func quoteTOML(text string) string {
+	var b strings.Builder
+	for _, r := range string(encode(text)) {
+		switch {
+		case r < 0x7f || strconv.IsPrint(r):
+			b.WriteRune(r)
+		case r <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	return b.String()
 }
 
 // jsonTOML is a string that holds a value as JSON.
 func jsonTOML(v any) string {
 	var b bytes.Buffer
 	stdjson.Indent(&b, encode(v), "", "  ") // it is JSON
-	if strings.Contains(b.String(), "'''") {
-		return string(encode(b.String()))
+	text := term.EscapeJSON(b.String())
+	if strings.Contains(text, "'''") {
+		return quoteTOML(text)
 	}
-	return "'''\n" + b.String() + "'''"
+	return "'''\n" + text + "'''"
 }

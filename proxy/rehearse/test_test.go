@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -145,7 +146,7 @@ expect_json = { all = "[null]" }`, ``},
 // A recorded test can be read again, and expects what was made, whatever the
 // signal and the body hold.
 func FuzzRecord(f *testing.F) {
-	for _, body := range []string{`{"a":[1,{"b":null}]}`, `"none"`, `[[1]]`, `[]`, `{"":{"a b":"\u0000\u007f\ud800'''\"\\"}}`, `1e400`, `99999999999999999999`, `-0.5E-2`, `"sig_01ARZ3NDEKTSV4RRFFQ69G5FAV"`, `{"a":{}}`} {
+	for _, body := range []string{`{"a":[1,{"b":null}]}`, `"none"`, `[[1]]`, `[]`, `{"":{"a b":"\u0000\u007f\ud800'''\"\\"}}`, `1e400`, `99999999999999999999`, `-0.5E-2`, `"sig_01ARZ3NDEKTSV4RRFFQ69G5FAV"`, "{\"\u0085\U000e0001\":[\"\u202e\U000e0001'''\",null]}", "\"\u0085\U000e0001\"", `{"a":{}}`} {
 		f.Add(`{"signal_type":"x","a":`+body+`}`, body)
 	}
 	cfg := &config.Config{Routes: []config.Route{{Name: "crm"}}}
@@ -165,6 +166,9 @@ func FuzzRecord(f *testing.F) {
 		path := filepath.Join(dir, "t.toml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
+		}
+		if strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
+			t.Errorf("a terminal cannot show %q", text)
 		}
 		tests, err := config.LoadTests(t.Context(), path, cfg)
 		if err != nil {

@@ -1,0 +1,263 @@
+package rehearse
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	stdjson "encoding/json"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/table"
+	"signalpost/queue"
+	"signalpost/transform"
+	"signalpost/transform/json"
+)
+
+// What a plan holds in memory of a route, and of one body, at most.
+const (
+	maxPaths  = 200     // the rest is counted as one
+	maxFirst  = 5       // ids
+	maxShown  = 1 << 10 // bytes of a value
+	otherPath = "…"     // the path of what is beyond maxPaths
+	batchSize = 1 << 20 // bytes of signals worked at once
+)
+
+// Plan forecasts how the deliveries that after makes differ from those that before
+// does, of the signals that each yields, in any order; only, unless it is "", is the one
+// route to look at. The memory that it takes does not grow with the signals. Expressions
+// run on the account of class. The error is ctx's, each's, or that memory or time is
+// short because of others.
+func Plan(ctx context.Context, class transform.Class, before, after *table.Table, only string, each func(yield func(queue.Signal) error) error) (api.Plan, error) {
+	p := &plan{before: before, after: after, only: only, routes: map[string]*tally{}}
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(runtime.GOMAXPROCS(0))
+	var batch []queue.Signal
+	size, n := 0, 0
+	send := func() {
+		some, from := batch, n-len(batch)
+		all.Go(func() error { return p.work(ctx, class, some, from) })
+		batch, size = nil, 0
+	}
+	err := each(func(s queue.Signal) error {
+		batch, size, n = append(batch, s), size+len(s.Body), n+1
+		if size >= batchSize || len(batch) == 32 {
+			send()
+		}
+		return ctx.Err()
+	})
+	send()
+	if err := cmp.Or(all.Wait(), err); err != nil {
+		return api.Plan{}, err
+	}
+	return p.result(n), nil
+}
+
+type plan struct {
+	before, after *table.Table
+	only          string
+
+	mu     sync.Mutex
+	routes map[string]*tally
+}
+
+// A tally is what has been found of one route.
+type tally struct {
+	api.RoutePlan
+	changes map[change]*counted
+	first   []numbered // the lowest
+	failed  numbered   // of Error
+}
+
+// A change is one that is counted: values that become null are counted by themselves.
+type change struct {
+	path string
+	null bool
+}
+
+type counted struct {
+	api.Change
+	seen numbered // of From and To
+}
+
+// A numbered is a signal, and its number in the order that signals came.
+type numbered struct {
+	n  int
+	id string
+}
+
+// work compares what is made of some signals, of which the first is number from.
+func (p *plan) work(ctx context.Context, class transform.Class, signals []queue.Signal, from int) error {
+	for i := range signals {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		use := transform.NewSession(ctx, class)
+		err := p.one(use, &signals[i], from+i)
+		use.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *plan) one(use *transform.Session, s *queue.Signal, n int) error {
+	was, _, err1 := p.before.Offer(use, s, nil, p.only)
+	is, _, err2 := p.after.Offer(use, s, nil, p.only)
+	if err := cmp.Or(err1, err2); err != nil {
+		return err
+	}
+	for len(was) > 0 || len(is) > 0 {
+		next := is
+		if len(next) == 0 {
+			next = was
+		}
+		name := next[0].Route
+		var a, b []queue.Made
+		a, was = split(was, name)
+		b, is = split(is, name)
+		found := differences(a, b)
+		p.mu.Lock()
+		p.of(name).add(a, b, found, numbered{n, s.ID.String()})
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+// split takes the deliveries of a route out of a list.
+func split(made []queue.Made, route string) (its, others []queue.Made) {
+	for _, m := range made {
+		if m.Route == route {
+			its = append(its, m)
+		} else {
+			others = append(others, m)
+		}
+	}
+	return its, others
+}
+
+// of is the tally of a route.
+func (p *plan) of(name string) *tally {
+	t := p.routes[name]
+	if t == nil {
+		t = &tally{RoutePlan: api.RoutePlan{Route: name, Changes: []api.Change{}, First: []string{}}, changes: map[change]*counted{}}
+		p.routes[name] = t
+	}
+	return t
+}
+
+// A difference is where two deliveries differ.
+type difference struct {
+	path     string
+	from, to any
+}
+
+// differences are those of what two configs make of one signal for one route. Of
+// different numbers of deliveries those that are the same are left out first; the others
+// are compared in their order.
+func differences(was, is []queue.Made) (found []difference) {
+	if len(was) != len(is) {
+		for i := len(was) - 1; i >= 0; i-- {
+			if j := slices.IndexFunc(is, func(m queue.Made) bool {
+				return m.Error == was[i].Error && bytes.Equal(m.Body, was[i].Body) && m.Shape == was[i].Shape
+			}); j >= 0 {
+				was, is = slices.Delete(slices.Clone(was), i, i+1), slices.Delete(slices.Clone(is), j, j+1)
+			}
+		}
+	}
+	for i := range min(len(was), len(is)) {
+		a, b := was[i], is[i]
+		add := func(path string, from, to any) { found = append(found, difference{path, from, to}) }
+		switch {
+		case b.Error != "" || a.Error == b.Error && a.Shape == b.Shape && bytes.Equal(a.Body, b.Body):
+		case a.Error != "":
+			add(".", missing{}, body(b))
+		default:
+			diff("", body(a), body(b), false, add)
+		}
+	}
+	return found
+}
+
+func body(m queue.Made) any {
+	v, _ := json.Decode(m.Body)
+	return v
+}
+
+// add counts what two configs make of a signal.
+func (t *tally) add(was, is []queue.Made, found []difference, s numbered) {
+	t.Before += len(was)
+	t.After += len(is)
+	t.More += max(len(is)-len(was), 0)
+	t.Fewer += max(len(was)-len(is), 0)
+	failed := func(made []queue.Made) string {
+		if i := slices.IndexFunc(made, func(m queue.Made) bool { return m.Error != "" }); i >= 0 {
+			return made[i].Error
+		}
+		return ""
+	}
+	before, now := failed(was), failed(is)
+	if now != "" && before == "" {
+		if t.Errors++; t.Errors == 1 || s.n < t.failed.n {
+			t.Error, t.failed = now, s
+		}
+	}
+	for _, d := range found {
+		key := change{d.path, d.to == nil}
+		c := t.changes[key]
+		if c == nil && len(t.changes) >= maxPaths {
+			key = change{path: otherPath}
+			c = t.changes[key]
+		}
+		if c == nil {
+			c = &counted{Change: api.Change{Path: key.path}, seen: s}
+			t.changes[key] = c
+		}
+		if c.Count++; key.path != otherPath && (c.Count == 1 || s.n < c.seen.n) {
+			c.From, c.To, c.seen = shown(d.from), shown(d.to), s
+		}
+	}
+	if len(was) != len(is) || len(found) > 0 || now != "" && before == "" {
+		i, _ := slices.BinarySearchFunc(t.first, s, func(a, b numbered) int { return cmp.Compare(a.n, b.n) })
+		t.first = slices.Insert(t.first, i, s)
+		t.first = t.first[:min(len(t.first), maxFirst)]
+	}
+}
+
+// shown is a value as JSON: of one that is long the beginning, as a string.
+func shown(v any) stdjson.RawMessage {
+	text := encode(v)
+	if len(text) > maxShown {
+		text = encode(strings.ToValidUTF8(string(text[:maxShown]), "") + "…")
+	}
+	return text
+}
+
+// result is the plan of n signals.
+func (p *plan) result(n int) api.Plan {
+	result := api.Plan{Signals: n, Routes: []api.RoutePlan{}}
+	for _, r := range slices.Concat(p.after.Routes, p.before.Routes) {
+		listed := slices.ContainsFunc(result.Routes, func(l api.RoutePlan) bool { return l.Route == r.Name })
+		if listed || p.only != "" && r.Name != p.only {
+			continue
+		}
+		t := p.of(r.Name)
+		for _, c := range t.changes {
+			t.Changes = append(t.Changes, c.Change)
+		}
+		slices.SortFunc(t.Changes, func(a, b api.Change) int {
+			return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Path, b.Path), bytes.Compare(a.To, b.To))
+		})
+		for _, s := range t.first {
+			t.First = append(t.First, s.id)
+		}
+		result.Routes = append(result.Routes, t.RoutePlan)
+	}
+	return result
+}
