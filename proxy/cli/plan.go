@@ -28,11 +28,12 @@ func planCommand(version string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan [NEW.toml]",
 		Short: "Show what would have been different by another config",
-		Long: `Put the stored signals through the config that runs and through NEW.toml, and show
-for each route how many deliveries more and fewer there would have been, where
-bodies change, which expressions fail, and what else of the route differs. Without
-NEW.toml the file on disk is looked at, as when it has been edited and not taken
-over. Nothing is sent or stored, and the secrets that NEW.toml names need not exist.
+		Long: `Put the stored signals through the config that runs and through NEW.toml, and
+show for each route how many deliveries more and fewer there would have been,
+where bodies change, which expressions fail, and what else of the route differs.
+Without NEW.toml the file on disk is looked at, as when it has been edited and not
+taken over. Nothing is sent or stored, and the secrets that NEW.toml names need
+not exist.
 
 With --signals the signals are those of a file, a line each, as GET /signals or an
 app has them. If then no sidecar runs, its config file stands for the config that
@@ -160,11 +161,11 @@ func failing(p api.Plan, words []string) error {
 			}
 		}
 		for _, found := range []struct {
-			word, what string
-			n          int
-		}{{"lost", "deliveries fewer", r.Fewer}, {"null", "values become null", nulls}, {"error", "expressions fail", r.Errors}} {
+			word, thing, what string
+			n                 int
+		}{{"lost", "delivery", "fewer", r.Fewer}, {"null", "value", "that become null", nulls}, {"error", "signal", "for which an expression fails", r.Errors}} {
 			if found.n > 0 && slices.Contains(words, found.word) {
-				why = append(why, fmt.Sprintf("route %s: %d %s", r.Route, found.n, found.what))
+				why = append(why, fmt.Sprintf("route %s: %s %s", r.Route, term.Count(found.n, found.thing), found.what))
 			}
 		}
 	}

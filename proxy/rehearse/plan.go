@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/shape"
 	"signalpost/proxy/table"
 	"signalpost/queue"
 	"signalpost/transform"
@@ -162,32 +163,69 @@ type difference struct {
 // different numbers of deliveries those that are the same are left out first; the others
 // are compared in their order.
 func differences(was, is []queue.Made) (found []difference) {
-	if len(was) != len(is) {
-		for i := len(was) - 1; i >= 0; i-- {
-			if j := slices.IndexFunc(is, func(m queue.Made) bool {
-				return m.Error == was[i].Error && bytes.Equal(m.Body, was[i].Body) && m.Shape == was[i].Shape
-			}); j >= 0 {
-				was, is = slices.Delete(slices.Clone(was), i, i+1), slices.Delete(slices.Clone(is), j, j+1)
+	add := func(path string, from, to any) { found = append(found, difference{path, from, to}) }
+	before, now := settled(was), settled(is)
+	if len(before) != len(now) {
+		for i := len(before) - 1; i >= 0; i-- {
+			if j := slices.IndexFunc(now, before[i].equal); j >= 0 {
+				before, now = slices.Delete(before, i, i+1), slices.Delete(now, j, j+1)
 			}
 		}
 	}
-	for i := range min(len(was), len(is)) {
-		a, b := was[i], is[i]
-		add := func(path string, from, to any) { found = append(found, difference{path, from, to}) }
+	for i := range min(len(before), len(now)) {
+		a, b := &before[i], &now[i]
 		switch {
-		case b.Error != "" || a.Error == b.Error && a.Shape == b.Shape && bytes.Equal(a.Body, b.Body):
-		case a.Error != "":
-			add(".", missing{}, body(b))
+		case b.failed != "" || a.equal(*b):
+		case a.failed != "":
+			add(".", missing{}, b.doc())
 		default:
-			diff("", body(a), body(b), false, add)
+			for _, part := range []struct{ path, from, to string }{{"path", a.shape.Path, b.shape.Path}, {"query", a.shape.Query, b.shape.Query}, {"content_type", a.shape.Type, b.shape.Type}} {
+				if part.from != part.to {
+					add(part.path, textOr(part.from), textOr(part.to))
+				}
+			}
+			diff("", a.doc(), b.doc(), false, add)
 		}
 	}
 	return found
 }
 
-func body(m queue.Made) any {
-	v, _ := json.Decode(m.Body)
+// A delivery is what is made of a signal, as it is whenever it is made.
+type delivery struct {
+	failed string
+	body   []byte
+	shape  shape.Shape
+}
+
+func settled(made []queue.Made) []delivery {
+	all := make([]delivery, len(made))
+	for i, m := range made {
+		s, _ := shape.Parse(m.Shape) // as it was made a moment ago
+		s, body := s.Settled(m.Body)
+		all[i] = delivery{m.Error, body, s}
+	}
+	return all
+}
+
+func (d *delivery) equal(other delivery) bool {
+	return d.failed == other.failed && d.shape == other.shape && bytes.Equal(d.body, other.body)
+}
+
+// doc is the body decoded: a string if it is of another format than JSON.
+func (d *delivery) doc() any {
+	if d.shape.Format != "" {
+		return string(d.body)
+	}
+	v, _ := json.Decode(d.body)
 	return v
+}
+
+// textOr is text, which is missing if it is "".
+func textOr(text string) any {
+	if text == "" {
+		return missing{}
+	}
+	return text
 }
 
 // add counts what two configs make of a signal.
@@ -252,7 +290,10 @@ func (p *plan) result(n int) api.Plan {
 			t.Changes = append(t.Changes, c.Change)
 		}
 		slices.SortFunc(t.Changes, func(a, b api.Change) int {
-			return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Path, b.Path), bytes.Compare(a.To, b.To))
+			if order := cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Path, b.Path)); order != 0 || string(a.To) == "null" {
+				return cmp.Or(order, -1)
+			}
+			return 1
 		})
 		for _, s := range t.first {
 			t.First = append(t.First, s.id)

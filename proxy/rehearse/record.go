@@ -13,6 +13,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/term"
+	"signalpost/queue"
 	"signalpost/transform/json"
 )
 
@@ -37,20 +38,11 @@ func Record(of string, made []api.Delivery) (string, error) {
 	}
 	bodies := []any{}
 	for _, d := range made {
-		if d.Body == nil {
-			why := ""
-			for _, e := range d.Log {
-				if e.Attempt == 0 {
-					why = e.Error
-				}
-			}
-			if why == "" {
-				return "", fmt.Errorf("delivery %s has no body, and its log no error of an expression", d.ID)
-			}
+		if why := failure(&d); why != "" {
 			fmt.Fprintf(&b, "expect_error = { %s = %s }\n", keyTOML(route), quoteTOML(fixed.Replace(why)))
 			return b.String() + table, nil
 		}
-		body, err := json.Decode([]byte(fixed.Replace(string(d.Body))))
+		body, err := json.Decode(placeholder.ReplaceAll([]byte(fixed.Replace(string(d.Body))), []byte("param")))
 		if err != nil {
 			return "", fmt.Errorf("the body of %s cannot be read: %w", d.ID, err)
 		}
@@ -67,6 +59,20 @@ func Record(of string, made []api.Delivery) (string, error) {
 	}
 	return b.String() + table, nil
 }
+
+// failure is the error of the expression that made no body; "" if there is one.
+func failure(d *api.Delivery) string {
+	for _, e := range d.Log {
+		if e.Reason == queue.Transform && string(d.Body) == "null" {
+			return e.Error
+		}
+	}
+	return ""
+}
+
+// placeholder matches the beginning and the random part of those of params, which
+// have none in tests.
+var placeholder = regexp.MustCompile(`param[A-Z2-7]{26}`)
 
 // tableTOML is a signal as the table of a test; false if TOML cannot say it.
 func tableTOML(members map[string]any) (string, bool) {

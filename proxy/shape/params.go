@@ -110,6 +110,16 @@ func (s Shape) Fill(body []byte, values Values) (Shape, []byte, error) {
 	return s, body, nil
 }
 
+// Settled is s and its body with placeholders as they are in what is tried: made
+// again of the same signal they are the same.
+func (s Shape) Settled(body []byte) (Shape, []byte) {
+	if s.Params == "" {
+		return s, body
+	}
+	settled := strings.NewReplacer(s.Params.mark(), Params("").mark())
+	return Shape{Path: settled.Replace(s.Path), Query: settled.Replace(s.Query), Format: s.Format, Type: s.Type}, []byte(settled.Replace(string(body)))
+}
+
 // escapeJSON escapes for within a JSON string.
 func escapeJSON(s string) string {
 	var b strings.Builder
