@@ -16,7 +16,6 @@ import (
 	"signalpost/proxy/shape"
 	"signalpost/proxy/sign"
 	"signalpost/queue"
-	"signalpost/transform"
 )
 
 // came is a request as a receiver has it.
@@ -63,9 +62,6 @@ func TestFill(t *testing.T) {
 				})
 				r.URL = config.NewSecret(strings.TrimSuffix(r.URL.Reveal(), "/x") + test.url)
 				r.Method, r.Params = "PUT", map[string]config.Secret{"api_key": config.NewSecret(value), "other": config.NewSecret("0ther")}
-				if test.shape.Path != "" || test.shape.Query != "" {
-					r.Path = new(transform.Program)
-				}
 				if test.gzip {
 					r.Compression = "gzip"
 				}
@@ -141,6 +137,7 @@ func TestFillFails(t *testing.T) {
 		shape, error string
 		param        string
 	}{
+		"params have gone":        {shape.Shape{Params: params, Query: "a=" + holder}.String(), "not sent: the route has no params.apikey any more, which this delivery was made with: add it, or retry with reshape", "other"},
 		"a param has gone":        {shape.Shape{Params: params}.String(), "not sent: the route has no params.apikey any more, which this delivery was made with: add it, or retry with reshape", "other"},
 		"a path that leads away":  {shape.Shape{Params: params, Path: "/a" + holder}.String(), "not sent: a value of params makes the path one that leads elsewhere, or none at all", "api_key"},
 		"one of a newer version?": {"{", "not sent: unexpected end of JSON input", "api_key"},

@@ -45,13 +45,12 @@ func (e *Endpoint) makeTemplate(h http.Header) {
 	fillHeader(h, itsID, itsTimestamp, itsSignal, itsType, itsAttempt, itsTraceparent)
 	e.route.Signer.Shape(h, itsID, itsType, itsTimestamp, aSignature)
 	t := Request{Method: e.request.Method, Target: e.route.Target, Headers: map[string]string{}}
-	if e.route.Path != nil || e.route.Query != nil { // what theirs is added to
-		if strings.Trim(e.request.URL.Path, "/") != "" {
-			t.Path = "/" + redacted
-		}
-		if e.request.URL.RawQuery != "" {
-			t.Query = redacted
-		}
+	// What a signal's are added to, also those of one that came under another config.
+	if strings.Trim(e.request.URL.Path, "/") != "" {
+		t.Path = "/" + redacted
+	}
+	if e.request.URL.RawQuery != "" {
+		t.Query = redacted
 	}
 	for name, values := range h {
 		if len(values) > 0 {

@@ -2,6 +2,7 @@ package shape
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -100,7 +101,7 @@ func (s Shape) Fill(body []byte, values Values) (Shape, []byte, error) {
 	body, err1 := s.Params.fill(body, values, escape)
 	path, err2 := s.Params.fill([]byte(s.Path), values, url.PathEscape)
 	query, err3 := s.Params.fill([]byte(s.Query), values, escapeQuery)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	if err := cmp.Or(err1, err2, err3); err != nil {
 		return s, nil, err
 	}
 	if string(path) != s.Path && checkPath(string(path)) != nil { // whose error would show the value
