@@ -79,6 +79,16 @@ func load(ctx context.Context, path string, file reader, rehearsed bool) (c *Con
 	return c, err
 }
 
+// Read is LoadOnce of a text that stands in no file, which faults call by name. It names no files.
+func Read(name string, text []byte) (*Config, error) {
+	none := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
+	c, faults := parse(name, text, outside{env: os.LookupEnv, readFile: none, proxy: http.ProxyFromEnvironment})
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return c, nil
+}
+
 // LoadServer reads [server] of the file at path, and nothing else, so that a
 // sidecar can be asked what is wrong while its file is broken elsewhere. Token is
 // zero if it cannot be read: a shell may lack what the sidecar has. An error says

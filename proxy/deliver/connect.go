@@ -61,6 +61,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 		return nil
 	}
 	secure := tlsConfig(r, u)
+	e.secure = secure
 	e.transport = &h1.Transport{Timeout: r.Timeout, BodyTimeout: responseTime, MaxIdle: r.Concurrency}
 	e.transport.Next = func() h1.Next {
 		return holding{&http.Transport{
@@ -83,8 +84,10 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 		}}
 	}
 	if via == nil {
-		address := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
-		e.transport.Dial = func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) }
+		e.dial = func(ctx context.Context, port string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)))
+		}
+		e.transport.Dial = func(ctx context.Context) (net.Conn, error) { return e.dial(ctx, "80") }
 	}
 	return nil
 }

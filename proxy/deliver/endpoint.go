@@ -3,10 +3,12 @@ package deliver
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -35,6 +37,9 @@ type Endpoint struct {
 	params   shape.Values
 	tokens   *tokens // nil: the route has no oauth2
 
+	dial      func(ctx context.Context, port string) (net.Conn, error) // to the receiver, whose port that is by default; nil: through a proxy
+	secure    *tls.Config
+	altered   *Alteration // nil: not
 	transport *h1.Transport
 	client    *retryablehttp.Client
 	attempts  sync.Pool

@@ -125,9 +125,16 @@ func fillHeader(h http.Header, id, timestamp, signal, kind, attempt, trace strin
 
 // sign makes h, as of fillHeader, the headers of one request to u, signed as of now.
 func (e *Endpoint) sign(h http.Header, u *url.URL, d *queue.Delivery, attempt int, now time.Time) {
+	if e.altered != nil {
+		now = now.Add(-e.altered.Ago)
+	}
 	id := d.ID.String()
 	fillHeader(h, id, unix(now), d.Signal.String(), d.Type, strconv.Itoa(attempt), d.Traceparent)
-	e.route.Signer.Sign(h, sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body, URL: u})
+	m := sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body, URL: u}
+	if e.altered != nil {
+		e.altered.sign(&m)
+	}
+	e.route.Signer.Sign(h, m)
 }
 
 func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
@@ -152,6 +159,9 @@ func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := s.e.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
+	}
+	if x := s.e.altered; x != nil && x.Seen != nil {
+		x.Seen(resp.Header)
 	}
 	a.location = resp.Header.Get("Location")
 	delete(resp.Header, "Location")

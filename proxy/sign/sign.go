@@ -252,6 +252,12 @@ func (s *Signer) Names() []string {
 	return names
 }
 
+// Timed reports whether one of the signatures is over the time, so that its receiver can refuse an old one.
+func (s *Signer) Timed() bool {
+	return s != nil && (slices.ContainsFunc(s.presets, func(p *preset) bool { return p.timed }) ||
+		slices.ContainsFunc(s.forms, func(f *Form) bool { return f.Text.Has("{timestamp}") }))
+}
+
 // Format writes the Signer's names, whatever the verb.
 func (s *Signer) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "sign.Signer(%s)", cmp.Or(strings.Join(s.Names(), ", "), "none"))

@@ -1,0 +1,63 @@
+package deliver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"signalpost/proxy/config"
+	"signalpost/proxy/sign"
+)
+
+// An Alteration makes the requests of an endpoint other than those of deliveries, to
+// see what a receiver does with them.
+type Alteration struct {
+	Ago    time.Duration     // they say, and are signed, as if made so long ago
+	Forged bool              // every signature is one of another body
+	Seen   func(http.Header) // is called with the headers of each answer, unless nil
+}
+
+// sign alters what is signed.
+func (x *Alteration) sign(m *sign.Message) {
+	if x.Forged {
+		m.Body = append([]byte("forged "), m.Body...)
+	}
+}
+
+// NewAltered is New for an endpoint whose requests are altered.
+func NewAltered(r *config.Route, userAgent string, x Alteration) (*Endpoint, error) {
+	e, err := New(r, userAgent)
+	if err == nil {
+		e.altered = &x
+	}
+	return e, err
+}
+
+// Handshake makes a TLS connection to the receiver, as attempts do but of this
+// version at most and for itself, and returns what it showed.
+func (e *Endpoint) Handshake(ctx context.Context, most uint16) (tls.ConnectionState, error) {
+	if e.dial == nil {
+		return tls.ConnectionState{}, errors.New("requests go through the proxy " + e.proxy)
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.route.Timeout)
+	defer cancel()
+	conn, err := e.dial(ctx, "443")
+	if err != nil {
+		return tls.ConnectionState{}, err
+	}
+	defer conn.Close()
+	c := e.secure.Clone()
+	c.ServerName, c.MaxVersion, c.ClientSessionCache, c.GetClientCertificate = e.request.URL.Hostname(), most, nil, nil
+	if most < tls.VersionTLS12 {
+		c.MinVersion = tls.VersionTLS10
+	}
+	secured := tls.Client(conn, c)
+	err = secured.HandshakeContext(ctx)
+	return secured.ConnectionState(), err
+}
+
+// Secure reports whether requests go over TLS.
+func (e *Endpoint) Secure() bool { return strings.EqualFold(e.request.URL.Scheme, "https") }
