@@ -42,7 +42,7 @@ func Add(root, run *cobra.Command, version string) {
 		{"Run, and look after what runs:", []*cobra.Command{
 			run, sendCommand(), logCommand(), explainCommand(), statusCommand(), statsCommand(), retryCommand(), discardCommand(), pauseCommand(), resumeCommand(), fleetCommand(), healthCommand(),
 		}},
-		{"Receive:", []*cobra.Command{listenCommand(), verifyCommand(), keygenCommand()}},
+		{"Receive:", []*cobra.Command{listenCommand(), verifyCommand(), auditCommand(version), keygenCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
 		for _, c := range group.commands {

@@ -90,3 +90,27 @@ func TestOperatingAlerts(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestRehearsalAudit runs what the page shows of audit, against listen.
+func TestRehearsalAudit(t *testing.T) {
+	dir, port := t.TempDir(), mustFreePort(t)
+	config := strings.NewReplacer("LISTEN", "127.0.0.1:8787", "RECEIVER", "http://127.0.0.1:"+port).Replace(explained)
+	if err := os.WriteFile(filepath.Join(dir, "signalpost.toml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var tr transcript
+	out, err := bash(t, dir, `set -eu
+signalpost listen --addr 127.0.0.1:`+port+` > listened &
+trap 'kill $! 2> /dev/null; wait' EXIT
+until grep -q '^listening' listened; do sleep 0.05; done
+`+tr.script(only(t, "rehearsal ## Audit", "console")))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	tr.check(t, out)
+	for line := range strings.Lines(out) {
+		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 {
+			t.Errorf("a line of %d columns: %s", n, line)
+		}
+	}
+}
