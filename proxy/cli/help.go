@@ -10,8 +10,8 @@ import (
 	"signalpost/proxy/docs"
 )
 
-// helpCommand is cobra's help, and prints the pages of the documentation too. A command
-// comes before a page of its name.
+// helpCommand is cobra's help, and prints the pages of the documentation too: behind the
+// help of a command where both have the name.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	cobra.AddTemplateFunc("pages", func() string {
 		var b strings.Builder
@@ -41,14 +41,21 @@ either, all commands and pages.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			command, rest, err := root.Find(args)
-			if err == nil && len(rest) == 0 {
+			known := err == nil && len(rest) == 0
+			if known {
 				command.InitDefaultHelpFlag()
-				return command.Help()
+				if err := command.Help(); err != nil {
+					return err
+				}
 			}
-			all := docs.Topics()
-			if i := slices.IndexFunc(all, func(t docs.Topic) bool { return slices.Equal(args, []string{t.Name}) }); i >= 0 {
-				_, err = fmt.Fprint(c.OutOrStdout(), all[i].Text)
-				return err
+			for _, t := range docs.Topics() {
+				if slices.Equal(args, []string{t.Name}) {
+					_, err := fmt.Fprint(c.OutOrStdout(), map[bool]string{true: "\n"}[known]+t.Text)
+					return err
+				}
+			}
+			if known {
+				return nil
 			}
 			return usage("there is neither a command nor a page %q; signalpost help lists both", strings.Join(args, " "))
 		},
