@@ -932,7 +932,7 @@ func TestParameters(t *testing.T) {
 			t.Errorf("POST %s with a parameter: %s", path, a)
 		}
 	}
-	for _, path := range []string{"/retry", "/discard", "/try"} {
+	for _, path := range []string{"/retry", "/discard", "/try", "/plan"} {
 		if a := s.do("POST", path, `{"route":"x"}`, "Content-Type", "text/plain"); a.status != 415 {
 			t.Errorf("POST %s as text/plain: %s", path, a)
 		}

@@ -67,6 +67,10 @@ var endpoints = []endpoint{
 		Pattern: "GET /explain/{id}", Name: "explain", Text: "The life of a signal, or of one delivery: which routes took it and why, each attempt and wait, what comes next",
 		Gives: ok(openapi.JSON(api.Explanation{})), Fails: []int{404},
 	}},
+	{(*Front).postPlan, openapi.Endpoint{
+		Pattern: "POST /plan", Name: "planRoute", Text: "What a route would have made of the last signals by other expressions; nothing is stored or sent",
+		Takes: openapi.JSON(api.PlanRequest{}), Gives: ok(openapi.JSON(api.Plan{})), Fails: orderFails(404, 422),
+	}},
 	{(*Front).getStats, openapi.Endpoint{
 		Pattern: "GET /stats", Name: "getStats", Text: "What happened on each route in each step of time",
 		Params: []string{"route", "since", "until", "step"}, Gives: ok(openapi.JSON(api.Stats{})),

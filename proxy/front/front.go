@@ -11,6 +11,7 @@
 //	pause.go    pause and resume of routes
 //	explain.go  the life of a signal or delivery
 //	try.go      what routes would make of a signal
+//	plan.go     what a route would have made of the last ones
 //	status.go   how all fares, and the probes
 //
 // POST /signals itself, GET /metrics and the dashboard are others' rooms; front

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -57,6 +58,30 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 		trials = append(trials, tried)
 	}
 	return trials, nil
+}
+
+// Instead is a table of one route of t in which where and shape, unless nil, stand in
+// for the route's own expressions; "" stands for none. It shares the route's endpoint, and is
+// not closed. The error says that there is no such route, or what does not compile.
+func (t *Table) Instead(name string, where, shape *string) (*Table, error) {
+	r := t.Route(name)
+	if r == nil {
+		return nil, t.NoRoute(name)
+	}
+	otherWhere, err1 := compile("where", where)
+	otherShape, err2 := compile("transform", shape)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, api.Refuse(http.StatusUnprocessableEntity, "an expression does not compile: %s", err)
+	}
+	other, cfg := *r, *r.Route
+	if where != nil {
+		cfg.Where = otherWhere
+	}
+	if shape != nil {
+		cfg.Transform = otherShape
+	}
+	other.Route, other.pair = &cfg, transform.Join(cfg.Where, cfg.Transform)
+	return &Table{Config: t.Config, Loaded: t.Loaded, Routes: []*Route{&other}, byName: map[string]*Route{name: &other}}, nil
 }
 
 func compile(name string, source *string) (*transform.Program, error) {
