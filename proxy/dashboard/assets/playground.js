@@ -7,6 +7,7 @@ import { moment, sentence, when } from "./format.js";
 import { post, text } from "./api.js";
 import { code, compare, cut, headers, members, pretty } from "./json.js";
 import { now, on, routeNamed } from "./live.js";
+import { planned } from "./plan.js";
 import { go, params, toSignal } from "./url.js";
 
 const WAIT = 250; // milliseconds after the last key
@@ -25,9 +26,10 @@ export function playground(_, signal) {
   const choice = el("div", { class: "label-line" }), pick = el("div", { class: "label-line" }), expressions = el("div", { class: "expression" });
   const result = el("div", { class: "results", "aria-live": "polite", "aria-busy": "false" });
   const tried = el("section", { class: "panel", "data-own": true, "data-key": "trials", "aria-labelledby": "trials-title" });
+  const plan = planned(() => ({ route, ...written() }), signal);
   const page = el("div", {}, el("h1", {}, "Playground"), el("p", { class: "quiet" }, "What would the routes make of a signal? Nothing here is stored or sent."),
     el("div", { class: "playground" }, el("section", { class: "panel", "aria-label": "Input" }, choice, expressions, pick, input, fault),
-      el("section", { class: "panel", "aria-label": "Result" }, el("h2", {}, "Result"), result)), tried);
+      el("section", { class: "panel", "aria-label": "Result" }, el("h2", {}, "Result"), result)), plan, tried);
 
   const running = () => ({ where: routeNamed(route)?.where ?? "", transform: routeNamed(route)?.transform ?? "" });
   const write = (e) => ([where.value, shape.value] = [e.where, e.transform]);
@@ -61,6 +63,7 @@ export function playground(_, signal) {
     trying?.abort();
     const end = AbortSignal.any([(trying = new AbortController()).signal, signal]), body = input.value.trim();
     tried.hidden = !route;
+    plan.changed();
     if (route) known.run(route, written(), running(), end, (rows) => show(tried, rows, recorded)).catch((err) => end.aborted || put(tried, problem("The recorded signals could not be tried", err)));
     put(fault, faultOf(body));
     input.toggleAttribute("aria-invalid", fault.textContent !== "");
