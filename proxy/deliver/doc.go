@@ -2,7 +2,7 @@
 // a request, judges the answer, and says in words for people what went wrong.
 //
 // An Endpoint is the sending half of one route. Every attempt is one Do of its
-// one retryablehttp.Client, whatever is spoken underneath:
+// one retryablehttp.Client (with oauth2 two, if a token is refused), whatever is spoken underneath:
 //
 //	Attempt ──▶ retryablehttp.Client.Do ──▶ http.Client ──▶ signing ──▶ h1.Transport ─┬▶ HTTP/1.1, plain
 //	  ▲           CheckRetry: the verdict                    headers,                 └▶ http.Transport: HTTP/2,

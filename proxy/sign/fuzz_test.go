@@ -26,6 +26,9 @@ func FuzzSign(f *testing.F) {
 	f.Add(whsk, "whsk_TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs=", "dlv_1", "x", uint32(2), []byte("{}"))
 	f.Add("a", "a\x00", "\x00", "\r\n", uint32(1<<31), []byte{0xff})
 	f.Fuzz(func(t *testing.T, first, second, id, kind string, at uint32, body []byte) {
+		if sign.IsKey(first) != sign.IsKey(second) { // no preset takes both
+			return
+		}
 		m := sign.Message{ID: id, Time: time.Unix(int64(at), 0), Type: kind, Body: body}
 		changed := append(bytes.Clone(body), '!')
 		for _, preset := range sign.Presets() {
@@ -108,7 +111,7 @@ func FuzzVerify(f *testing.F) {
 				}
 			}
 			_, bad := sign.New([]string{preset}, []string{secret})
-			if (bad == nil) != (kinds == 1) {
+			if (bad == nil) != (kinds == 1) && !strings.HasPrefix(secret, "whpk_") { // which verifies, and signs nothing
 				t.Fatalf("%v is of %d kinds; New says %v", err, kinds, bad)
 			}
 			for _, c := range err.Error() {
