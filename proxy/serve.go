@@ -159,7 +159,7 @@ func (p *Proxy) greet(addr string) {
 	for _, r := range p.table.Load().Config.Routes {
 		p.log.Info("route " + r.Name + " to " + r.Target)
 	}
-	p.log.Info("Ctrl-C stops it; what is not delivered yet goes on with the next run")
+	p.log.Info("Ctrl-C stops it; what waits goes on with the next run")
 }
 
 // front is everything under HTTP.

@@ -146,7 +146,9 @@ func TestReadmeKubernetes(t *testing.T) {
 	for _, name := range []string{"sidecar/kustomization.yaml", "sidecar/signalpost.toml", "sidecar/app.yaml"} {
 		shown += fmt.Sprintf("\n`%s`:\n\n```%s\n%s```\n", name, strings.TrimPrefix(filepath.Ext(name), "."), manifest(t, "", name))
 	}
-	generated.Check(t, "../docs/homes.md", "go test ./proxy/e2e -run TestReadmeKubernetes -update", shown+"\n", *update)
+	const command = "go test ./proxy/e2e -run TestReadmeKubernetes -update"
+	generated.Check(t, "../docs/homes.md", command, shown+"\n", *update)
+	generated.Check(t, "../docs/fleet.md", command, "\n```yaml\n"+manifest(t, "fleet", "app.yaml")+"```\n\n", *update)
 
 	var service core.Service
 	var app apps.StatefulSet
