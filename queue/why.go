@@ -107,3 +107,11 @@ func (q *Queue) PausedByAPI(route string) bool {
 	r := q.engine.Load().store.Route(route)
 	return r != nil && r.Counts().Paused
 }
+
+// SameOrder is whether two deliveries of a route have the same order key.
+func (q *Queue) SameOrder(a, b DeliveryID) (bool, error) {
+	e := q.engine.Load()
+	one, err1 := e.store.Delivery(a)
+	other, err2 := e.store.Delivery(b)
+	return one.Route == other.Route && one.Order == other.Order && one.Order != record.OrderID{}, cmp.Or(err1, err2)
+}

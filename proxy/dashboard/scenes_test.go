@@ -37,7 +37,7 @@ const patient = `retry = { attempts = 5, first = "1h", window = "24h" }`
 // Everything refused with 401: red, since when, why, what was sent, and sent again, in
 // a few clicks.
 func testRefused(t *testing.T, b context.Context) {
-	s := start(t, &site{}, "", table("slack", "ok", "")+table("crm", "refused", patient+"\nsecret = \"whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtMTIz\"\nheaders = { X-Api-Key = \"never-shown-key\" }"))
+	s := start(t, &site{}, "", table("slack", "ok", "")+table("crm", "refused", patient+"\nwhere = '.signal_type == \"crm\"'\nsecret = \"whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtMTIz\"\nheaders = { X-Api-Key = \"never-shown-key\" }"))
 	s.send(`{"signal_type":"slack"}`)
 	s.sendMany(7, "crm")
 	p := open(t, b, 1280, s.url)
@@ -62,6 +62,7 @@ func testRefused(t *testing.T, b context.Context) {
 	p.shoot("refused-delivery")
 	p.press(".delivery-head", "Explain")
 	p.reads("dialog .tried", "took it crm It passes.")
+	p.reads("dialog .tried", ".signal_type\t\"crm\"")
 	p.reads("dialog .steps", "Attempt 1: answered 401 Unauthorized")
 	p.reads("dialog .steps", "The schedule: the gap before attempt 2 of 5.")
 	p.is("[...document.querySelectorAll('dialog details')].every((d) => d.open = true)")

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -74,6 +75,9 @@ func (l *life) busy(from, to time.Time) (code, text string, err error) {
 	}
 	var used time.Duration // by attempts, all together
 	began, probes := 0, 0
+	if first, err := l.older(page.Entries, from, to); err != nil || first != "" {
+		return "order", first, err
+	}
 	for _, e := range page.Entries {
 		if e.Attempt == 0 || e.Delivery == l.d.ID {
 			continue
@@ -103,4 +107,25 @@ func (l *life) busy(from, to time.Time) (code, text string, err error) {
 		return "rate", fmt.Sprintf("The route's rate: %s began meanwhile.", term.Count(began, "other attempt")), nil
 	}
 	return "unknown", unknown, nil
+}
+
+// older tells of the delivery of the same order that ended last in a time, if one did: this one was behind it.
+func (l *life) older(entries []queue.Entry, from, to time.Time) (text string, err error) {
+	if ordered, err := l.Queue.SameOrder(l.d.ID, l.d.ID); err != nil || !ordered {
+		return "", err
+	}
+	looks := 100
+	for _, e := range entries { // newest first
+		if e.Verdict == queue.Retry || e.Delivery == l.d.ID || e.Time.Before(from) || e.Time.After(to) {
+			continue
+		}
+		same, err := l.Queue.SameOrder(l.d.ID, e.Delivery)
+		switch looks--; {
+		case same && err == nil:
+			return fmt.Sprintf("An older delivery of the same order_by went first: %s, which ended at %s.", e.Delivery, stamp(e.Time)), nil
+		case looks == 0, err != nil && !errors.Is(err, queue.ErrNotFound):
+			return "", err
+		}
+	}
+	return "", nil
 }

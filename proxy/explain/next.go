@@ -40,6 +40,9 @@ func (l *life) next() (text string, at *time.Time) {
 		}
 		return "Nothing, until the route is resumed: " + how + "." + old, nil
 	}
+	if d.WaitsFor != nil {
+		return "Its first attempt, once " + d.WaitsFor.String() + " is delivered or dead, and what else of its order_by is older." + old, nil
+	}
 	attempts := l.r.Retry.Attempts
 	which := fmt.Sprintf("attempt %d", d.Attempts+1)
 	if d.Attempts == l.round {

@@ -118,7 +118,11 @@ func (l *life) again(i int, at time.Time) {
 	} else {
 		l.untilDue(i, at)
 	}
-	l.step("made", at, at, "", "Somebody sent it again: due at once, and the schedule begins anew.")
+	text := "Somebody sent it again: due at once, and the schedule begins anew."
+	if l.d.OutOfOrder {
+		text += " It goes out of order: it waits for none of its order_by, and none for it."
+	}
+	l.step("made", at, at, "", "%s", text)
 }
 
 // finished tells that the delivery was delivered or dead up to a time after the entry before the i-th.
@@ -275,6 +279,8 @@ func (l *life) blocked() (code, text string) {
 	switch {
 	case l.d.State == queue.StateHeld:
 		return "held", "The route is not in the config" + since(status.HeldSince) + "."
+	case l.d.WaitsFor != nil:
+		return "order", "An older delivery of the same order_by goes first: " + l.d.WaitsFor.String() + "."
 	case w.Unreadable:
 		return "disk", "It cannot be read from disk. It is tried again every two minutes; see the sidecar's log."
 	}
