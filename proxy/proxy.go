@@ -20,6 +20,7 @@ import (
 	"signalpost/proxy/health"
 	"signalpost/proxy/ingest"
 	"signalpost/proxy/table"
+	"signalpost/proxy/union"
 	"signalpost/queue"
 	"signalpost/transform"
 )
@@ -38,6 +39,7 @@ type Proxy struct {
 	conns    int         // open at once, at most; likewise
 	fleet    *fleet.Node // nil: one machine
 	joined   *config.Fleet
+	union    atomic.Pointer[union.Union] // nil: one machine, or not serving yet
 	queue    *queue.Queue
 	metrics  *metrics
 	alerts   *alert.Teller
@@ -180,51 +182,6 @@ func (p *Proxy) tell(ctx context.Context, in *ingest.Ingest, tick <-chan time.Ti
 			}
 		}
 	}
-}
-
-// open opens the queue: of one machine, or of its own ledger in a fleet, of whose other ledgers it opens more.
-func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, error) {
-	o := queue.Options{Path: p.store, Courier: p, Log: p.log, Observe: p.observe, Limits: limits}
-	f := cfg.Fleet
-	if f == nil {
-		return queue.Open(o)
-	}
-	joining := fleet.Of(cfg)
-	joining.Log, joining.Appended = p.log, p.metrics.appended()
-	node, err := fleet.Join(joining)
-	if err != nil {
-		return nil, err
-	}
-	own := o
-	own.Courier, own.Journal = node.Courier(p), node.Journal
-	q, err := queue.Open(own)
-	if err != nil {
-		node.Leave()
-		return nil, err
-	}
-	node.Start(q, func(gate func(queue.Courier) queue.Courier, journal func() (string, queue.Log, error)) (*queue.Queue, error) {
-		adopted := o
-		adopted.Courier, adopted.Journal, adopted.Limits = gate(p), journal, p.table.Load().Config.Queue.Limits
-		return queue.Open(adopted)
-	})
-	p.fleet, p.joined = node, f
-	return q, nil
-}
-
-// claim claims an idempotency key, of the whole fleet if there is one.
-func (p *Proxy) claim(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) {
-	if p.fleet != nil {
-		return p.fleet.Claim(ctx, key, digest)
-	}
-	return p.queue.Claim(ctx, key, digest)
-}
-
-// configure has all queues follow the config.
-func (p *Proxy) configure(limits queue.Limits, routes []queue.Route) error {
-	if p.fleet != nil {
-		return p.fleet.Configure(limits, routes)
-	}
-	return p.queue.Configure(limits, routes)
 }
 
 // close closes the queue, giving attempts under way the grace.

@@ -15,11 +15,14 @@ import (
 	"syscall"
 	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/explain"
 	"signalpost/proxy/front"
 	"signalpost/proxy/h1"
+	"signalpost/proxy/health"
 	"signalpost/proxy/ingest"
 	"signalpost/proxy/system"
+	"signalpost/queue"
 )
 
 // grace is how long a stop waits for attempts under way; what is not done
@@ -73,14 +76,15 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 		return errors.Join(err, p.close())
 	}
 	in := ingest.New(ingest.Options{Queue: p.queue, Claim: p.claim, Table: p.table.Load, Metrics: p.metrics, Room: p.timeouts.room})
-	f := p.front(in)
+	f := p.front(in, p.queue, p.look)
+	front := p.together(in, f)
 	var requests sync.WaitGroup // net/http does not wait for those it closes the connections of
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
 		defer requests.Done()
 		answering(r, true)
 		defer answering(r, false)
-		f.ServeHTTP(w, r)
+		front.ServeHTTP(w, r)
 	})
 	server := &http.Server{
 		Handler:           handler,
@@ -162,15 +166,15 @@ func (p *Proxy) greet(addr string) {
 	p.log.Info("Ctrl-C stops it; what waits goes on with the next run")
 }
 
-// front is everything under HTTP.
-func (p *Proxy) front(in *ingest.Ingest) *front.Front {
+// front is everything under HTTP, of a queue.
+func (p *Proxy) front(in *ingest.Ingest, q *queue.Queue, look func() (health.Facts, api.Health)) *front.Front {
 	return front.New(front.Options{
 		Version:  p.version,
 		Started:  p.started,
-		Queue:    p.queue,
+		Queue:    q,
 		Table:    p.table.Load,
-		Look:     p.look,
-		Explain:  &explain.Explainer{Queue: p.queue, Table: p.table.Load, Started: p.started, History: &p.history},
+		Look:     look,
+		Explain:  &explain.Explainer{Queue: q, Table: p.table.Load, Started: p.started, History: &p.history},
 		Metrics:  p.metrics.handler(),
 		Log:      p.log,
 		Ingest:   in,

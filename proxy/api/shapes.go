@@ -31,6 +31,7 @@ type LogPage struct {
 	Next    string        `json:"next,omitempty"` // the cursor of the next page; "" on the last
 	// SearchedTo is how far back the search came, if it ended for having looked at much.
 	SearchedTo *time.Time `json:"searched_to,omitempty"`
+	Missing    []string   `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
 }
 
 // DeliveryPage is the answer to GET /deliveries, newest first.
@@ -38,6 +39,7 @@ type DeliveryPage struct {
 	Deliveries []queue.Info `json:"deliveries"`
 	Next       string       `json:"next,omitempty"` // the cursor of the next page; "" on the last
 	SearchedTo *time.Time   `json:"searched_to,omitempty"`
+	Missing    []string     `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
 }
 
 // Delivery is the answer to GET /deliveries/{id}.
@@ -82,13 +84,15 @@ type StoredSignal struct {
 // SignalPage is the answer to GET /signals, newest first.
 type SignalPage struct {
 	Signals []StoredSignal `json:"signals"`
-	Next    string         `json:"next,omitempty"` // the cursor of the next page; "" on the last
+	Next    string         `json:"next,omitempty"`    // the cursor of the next page; "" on the last
+	Missing []string       `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
 }
 
 // Stats is the answer to GET /stats.
 type Stats struct {
-	Step   string   `json:"step"` // from a point to the next: 1m, 6h, 1d
-	Series []Series `json:"series"`
+	Step    string   `json:"step"` // from a point to the next: 1m, 6h, 1d
+	Series  []Series `json:"series"`
+	Missing []string `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
 }
 
 // Series is how one route fared. What was before the first point nobody knows.
@@ -113,6 +117,7 @@ type Point struct {
 // Problems is the answer to GET /problems, worst first.
 type Problems struct {
 	Problems []queue.Problem `json:"problems"`
+	Missing  []string        `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
 }
 
 // RetryOne is the body of POST /deliveries/{id}/retry, which may be left out.
@@ -149,7 +154,8 @@ func (a *Answered) UnmarshalJSON(b []byte) error {
 
 // Matched is the answer to POST /retry and POST /discard: how many matched.
 type Matched struct {
-	Matched int `json:"matched"`
+	Matched int      `json:"matched"`
+	Missing []string `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
 }
 
 // TryRequest is the body of POST /try. All but the signal may be left out.
@@ -265,7 +271,8 @@ type Status struct {
 	Store   StoreStatus   `json:"store"`
 	Dropped int64         `json:"log_lines_dropped"` // since the start: whoever reads the log was too slow, or away
 	Health  Health        `json:"health"`
-	Routes  []RouteStatus `json:"routes"` // in the order of the config, those that have gone last
+	Routes  []RouteStatus `json:"routes"`            // in the order of the config, those that have gone last
+	Missing []string      `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
 }
 
 // ConfigStatus is the running config.
@@ -312,6 +319,7 @@ type RouteStatus struct {
 	NextProbe   *time.Time       `json:"next_probe"`
 	Recent      Recent           `json:"recent"`
 
+	Missing []string `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
 	RouteConfig
 }
 

@@ -27,6 +27,7 @@ import (
 	apps "k8s.io/api/apps/v1"
 	"sigs.k8s.io/yaml"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 	"signalpost/proxy/fleet"
 	"signalpost/proxy/fleet/natstest"
@@ -170,6 +171,130 @@ func TestFleetTakesOver(t *testing.T) {
 		f.begin(s)
 		s.ready()
 	}
+	f.judge()
+}
+
+// ask has a sidecar answer with JSON.
+func (f *fleetRig) ask(s *sidecar, method, path, body string, into any) int {
+	f.t.Helper()
+	r, err := http.NewRequestWithContext(f.t.Context(), method, "http://"+s.address+path, strings.NewReader(body))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := s.client.Do(r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	if err := json.Unmarshal(text, into); err != nil {
+		f.t.Fatalf("%s %s: %d %s", method, path, resp.StatusCode, text)
+	}
+	return resp.StatusCode
+}
+
+// TestFleetLook: whichever sidecar is asked, the answer is the fleet's; who does not
+// answer is named.
+func TestFleetLook(t *testing.T) {
+	f := newFleet(t, 2)
+	f.set(true)
+	for range 30 {
+		if !f.post(f.sidecars[0]) || !f.post(f.sidecars[1]) {
+			t.Fatal("a signal is not accepted")
+		}
+	}
+	a, b := f.sidecars[0], f.sidecars[1]
+	all := func(s *sidecar, here string) (ids map[string]bool, missing []string) {
+		ids = map[string]bool{}
+		for after, last := "", "~"; ; {
+			var page api.DeliveryPage
+			if status := f.ask(s, "GET", "/deliveries?limit=7"+here+after, "", &page); status != 200 || len(page.Deliveries) > 7 {
+				t.Fatalf("%d, %d deliveries", status, len(page.Deliveries))
+			}
+			for _, d := range page.Deliveries {
+				if id := d.ID.String(); ids[id] || id >= last {
+					t.Errorf("%s comes after %s, or again", id, last)
+				} else {
+					ids[id], last = true, id
+				}
+			}
+			missing = page.Missing
+			if after = "&after=" + page.Next; page.Next == "" {
+				return ids, missing
+			}
+		}
+	}
+	look := func(s *sidecar) {
+		t.Helper()
+		if ids, missing := all(s, ""); len(ids) != 60 || len(missing) > 0 {
+			t.Errorf("%d of 60 deliveries are shown, missing %q", len(ids), missing)
+		}
+		for id := range f.snapshot() {
+			var d api.Delivery
+			if status := f.ask(s, "GET", "/deliveries/"+id, "", &d); status != 200 || d.ID.String() != id {
+				t.Errorf("%s: %d", id, status)
+			}
+		}
+		var m api.Matched
+		if f.ask(s, "POST", "/retry", `{"state":"pending","dry_run":true}`, &m); m.Matched != 60 {
+			t.Errorf("%d of 60 match", m.Matched)
+		}
+		var status api.Status
+		if f.ask(s, "GET", "/status", "", &status); status.Routes[0].Pending != 60 {
+			t.Errorf("%d of 60 are pending", status.Routes[0].Pending)
+		}
+		var log api.LogPage
+		if f.ask(s, "GET", "/log?limit=1000", "", &log); len(log.Entries) < 60 {
+			t.Errorf("the log has %d entries of 60 attempts, at least", len(log.Entries))
+		}
+		var stats api.Stats
+		var accepted int64
+		f.ask(s, "GET", "/stats?since=1h", "", &stats)
+		for _, p := range stats.Series[0].Points {
+			accepted += p.Accepted
+		}
+		if accepted != 60 {
+			t.Errorf("the statistics have %d of 60 accepted", accepted)
+		}
+		var problems api.Problems
+		if f.ask(s, "GET", "/problems", "", &problems); len(problems.Problems) != 1 || problems.Problems[0].Pending != 60 {
+			t.Errorf("the problems are %+v", problems)
+		}
+	}
+	look(a)
+	look(b)
+	if ids, _ := all(b, "&here=true"); len(ids) != 30 {
+		t.Errorf("here, there are %d of 30", len(ids))
+	}
+	var no struct{ Status int }
+	if f.ask(b, "GET", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "", &no); no.Status != 404 {
+		t.Errorf("what nobody has: %d", no.Status)
+	}
+	a.kill()
+	if ids, missing := all(b, ""); len(missing) != 1 || len(ids) != 30 {
+		t.Errorf("with one gone %d are shown, and missing is %q", len(ids), missing)
+	}
+	if f.ask(b, "GET", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "", &no); no.Status != 503 {
+		t.Errorf("what nobody has that answers: %d", no.Status)
+	}
+	if !wait(func() bool { ids, missing := all(b, ""); return len(ids) == 60 && len(missing) == 0 }) {
+		t.Error("it does not come to be shown")
+	}
+	look(b)
+	var route api.RouteStatus
+	if f.ask(b, "POST", "/routes/crm/pause", "", &route); route.Pending != 60 || len(route.PausedBy) != 1 {
+		t.Errorf("paused, it is %+v", route)
+	}
+	f.set(false)
+	f.begin(a)
+	a.ready()
+	if f.ask(a, "POST", "/routes/crm/resume", "", &route); len(route.Missing) > 0 {
+		t.Errorf("resumed, it is %+v", route)
+	}
+	var m api.Matched
+	f.ask(a, "POST", "/retry", `{"state":"pending"}`, &m)
+	f.come(30 * time.Second)
 	f.judge()
 }
 

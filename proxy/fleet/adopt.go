@@ -83,7 +83,21 @@ func (n *Node) watch(ctx context.Context, woken chan<- struct{}) {
 			continue
 		}
 		for e := range w.Updates() {
-			if e != nil && e.Operation() != jetstream.KeyValuePut {
+			if e == nil {
+				continue
+			}
+			id, err := ulid.ParseStrict(e.Key())
+			if err != nil {
+				continue
+			}
+			n.mu.Lock()
+			if e.Operation() == jetstream.KeyValuePut {
+				n.seen[id] = ownerOf(e)
+			} else {
+				delete(n.seen, id)
+			}
+			n.mu.Unlock()
+			if e.Operation() != jetstream.KeyValuePut {
 				select {
 				case woken <- struct{}{}:
 				default:
@@ -157,8 +171,12 @@ func (n *Node) orphans(ctx context.Context) (all []ulid.ULID) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.orphaned = nil
 	for id := range ledgers {
-		if _, owned := owners[id]; !owned && n.held[id] == nil && !n.ended[id] && time.Now().After(n.refused[id]) {
+		if _, owned := owners[id]; owned || n.held[id] != nil || n.ended[id] {
+			continue
+		}
+		if n.orphaned = append(n.orphaned, id); time.Now().After(n.refused[id]) {
 			all = append(all, id)
 		}
 	}

@@ -31,7 +31,8 @@ type Options struct {
 	Remember time.Duration // idempotency keys, for so long
 	Folder   string        // of the views; what is kept in it outlives a restart, and need not
 	Log      *slog.Logger
-	Appended func(time.Duration) // unless nil, is told how long each batch took to be acknowledged
+	Answer   func(context.Context, *Call) *Answer // answers calls of other nodes; nil: nobody does
+	Appended func(time.Duration)                  // unless nil, is told how long each batch took to be acknowledged
 
 	ttl time.Duration // in place of ownerTTL. Tests set it
 }

@@ -91,11 +91,12 @@ func (n *Node) ownID() (id ulid.ULID) {
 	return id
 }
 
-// A question about an idempotency key, and its answer.
+// A question about an idempotency key, unless it is a call.
 type question struct {
 	Ledger ulid.ULID `json:"ledger"`
 	Key    string    `json:"key"`
 	Digest []byte    `json:"digest"`
+	Call   *Call     `json:"call,omitempty"`
 }
 
 type reply struct {
@@ -107,7 +108,7 @@ type reply struct {
 // boundIn is the answer that a ledger has bound to the key; nil: none. The error
 // wraps ErrUnavailable while that cannot be known.
 func (n *Node) boundIn(ctx context.Context, ledger ulid.ULID, key string, digest [32]byte) ([]byte, error) {
-	q := question{ledger, key, digest[:]}
+	q := question{Ledger: ledger, Key: key, Digest: digest[:]}
 	n.mu.Lock()
 	held := n.held[ledger] != nil
 	n.mu.Unlock()
@@ -190,8 +191,13 @@ func (n *Node) serve() {
 				ctx, cancel := n.soon()
 				defer cancel()
 				var q question
+				err := json.Unmarshal(m.Data, &q)
+				if err == nil && q.Call != nil && n.o.Answer != nil {
+					n.respond(m, n.o.Answer(ctx, q.Call))
+					return
+				}
 				r := reply{Error: "the question is malformed"}
-				if err := json.Unmarshal(m.Data, &q); err == nil && len(q.Digest) == 32 {
+				if err == nil && len(q.Digest) == 32 {
 					r = n.answer(ctx, &q)
 				}
 				data, _ := json.Marshal(r)

@@ -59,6 +59,7 @@ type Node struct {
 	ended    map[ulid.ULID]bool      // known to have come to an end
 	refused  map[ulid.ULID]time.Time // could not be adopted, until then
 	seen     map[ulid.ULID]Owner     // the owners as last looked up
+	orphaned []ulid.ULID             // ledgers without an owner, likewise
 	shaky    time.Time               // when NATS last failed to answer; zero: it never did
 	counters Counters
 }

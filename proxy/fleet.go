@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/config"
+	"signalpost/proxy/fleet"
+	"signalpost/proxy/front"
+	"signalpost/proxy/health"
+	"signalpost/proxy/ingest"
+	"signalpost/proxy/union"
+	"signalpost/queue"
+)
+
+// open opens the queue: of one machine, or of its own ledger in a fleet, of whose other ledgers it opens more.
+func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, error) {
+	o := queue.Options{Path: p.store, Courier: p, Log: p.log, Observe: p.observe, Limits: limits}
+	f := cfg.Fleet
+	if f == nil {
+		return queue.Open(o)
+	}
+	joining := fleet.Of(cfg)
+	joining.Log, joining.Appended, joining.Answer = p.log, p.metrics.appended(), p.answer
+	node, err := fleet.Join(joining)
+	if err != nil {
+		return nil, err
+	}
+	own := o
+	own.Courier, own.Journal = node.Courier(p), node.Journal
+	q, err := queue.Open(own)
+	if err != nil {
+		node.Leave()
+		return nil, err
+	}
+	node.Start(q, func(gate func(queue.Courier) queue.Courier, journal func() (string, queue.Log, error)) (*queue.Queue, error) {
+		adopted := o
+		adopted.Courier, adopted.Journal, adopted.Limits = gate(p), journal, p.table.Load().Config.Queue.Limits
+		return queue.Open(adopted)
+	})
+	p.fleet, p.joined = node, f
+	return q, nil
+}
+
+// claim claims an idempotency key, of the whole fleet if there is one.
+func (p *Proxy) claim(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) {
+	if p.fleet != nil {
+		return p.fleet.Claim(ctx, key, digest)
+	}
+	return p.queue.Claim(ctx, key, digest)
+}
+
+// configure has all queues follow the config.
+func (p *Proxy) configure(limits queue.Limits, routes []queue.Route) error {
+	if p.fleet != nil {
+		return p.fleet.Configure(limits, routes)
+	}
+	return p.queue.Configure(limits, routes)
+}
+
+// together is what answers requests: front alone, or in a fleet front with all other ledgers.
+func (p *Proxy) together(in *ingest.Ingest, own *front.Front) http.Handler {
+	if p.fleet == nil {
+		return own
+	}
+	var mu sync.Mutex
+	fronts := map[*queue.Queue]*front.Front{}
+	u := &union.Union{Options: union.Options{Own: own, Node: p.fleet, Local: func() (all []http.Handler) {
+		mu.Lock()
+		defer mu.Unlock()
+		had := fronts
+		fronts = map[*queue.Queue]*front.Front{}
+		for _, q := range p.fleet.Adopted() {
+			if fronts[q] = had[q]; fronts[q] == nil {
+				fronts[q] = p.front(in, q, func() (health.Facts, api.Health) {
+					facts, whole := p.look()
+					facts.Queue = q.Status()
+					return facts, whole
+				})
+			}
+			all = append(all, fronts[q])
+		}
+		return all
+	}}}
+	p.union.Store(u)
+	return u
+}
+
+// answer answers what other sidecars of the fleet ask.
+func (p *Proxy) answer(ctx context.Context, c *fleet.Call) *fleet.Answer {
+	if u := p.union.Load(); u != nil {
+		return u.Answer(ctx, c)
+	}
+	return &fleet.Answer{Status: http.StatusServiceUnavailable}
+}

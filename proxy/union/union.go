@@ -1,0 +1,236 @@
+// Package union answers for a whole fleet: a request that looks at deliveries, or
+// orders something of them, is given to all ledgers, those that this sidecar has
+// adopted and those of others, and their answers are made one. Who does not answer is named in "missing".
+package union
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"signalpost/proxy/api"
+	"signalpost/proxy/fleet"
+)
+
+// Options are what a Union works with.
+type Options struct {
+	Own   http.Handler          // answers for the sidecar's own ledger, and refuses who may not ask
+	Local func() []http.Handler // for each that it has adopted
+	Node  *fleet.Node
+}
+
+// A Union is the handler of all requests in a fleet. It is safe for concurrent use.
+type Union struct{ Options }
+
+const (
+	answerFor = 4 * time.Second // what other sidecars have
+	mostBody  = 1 << 20
+)
+
+// ServeHTTP answers for the fleet, or with ?here=true for this sidecar alone.
+func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	merge := mergerOf(r)
+	if merge == nil {
+		u.Own.ServeHTTP(w, r)
+		return
+	}
+	c, here, err := callOf(r)
+	if err != nil {
+		api.Refuse(http.StatusRequestEntityTooLarge, "the body is too large, or broke off").Write(w)
+		return
+	}
+	a := u.answer(r.Context(), c, here, merge)
+	for name, values := range a.Header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.Status)
+	if r.Method != http.MethodHead {
+		w.Write(a.Body)
+	}
+}
+
+// Answer answers what another sidecar asks of this one.
+func (u *Union) Answer(ctx context.Context, c *fleet.Call) *fleet.Answer {
+	r, err := c.Request(ctx)
+	if err != nil || mergerOf(r) == nil {
+		return &fleet.Answer{Status: http.StatusBadRequest}
+	}
+	return u.answer(ctx, c, true, mergerOf(r))
+}
+
+// callOf makes a call of a request, without ?here=true, and returns whether it had that.
+func callOf(r *http.Request) (c *fleet.Call, here bool, err error) {
+	path, pairs := r.URL.EscapedPath(), strings.Split(r.URL.RawQuery, "&")
+	kept := slices.DeleteFunc(slices.Clone(pairs), func(p string) bool { return p == "here=true" || p == "here=false" || p == "" })
+	here = slices.Contains(pairs, "here=true")
+	if len(kept) > 0 {
+		path += "?" + strings.Join(kept, "&")
+	}
+	c = &fleet.Call{Method: r.Method, URL: path, Host: r.Host, Header: r.Header.Clone()}
+	if c.Body, err = io.ReadAll(io.LimitReader(r.Body, mostBody+1)); len(c.Body) > mostBody {
+		err = io.ErrUnexpectedEOF
+	}
+	return c, here, err
+}
+
+// answer has all ledgers answer, and merges.
+func (u *Union) answer(ctx context.Context, c *fleet.Call, here bool, merge merger) *fleet.Answer {
+	own := serve(ctx, u.Own, c)
+	if own.Status >= 400 && own.Status != http.StatusNotFound && own.Status != http.StatusConflict { // it may not be asked so
+		return own
+	}
+	var mu sync.Mutex
+	var missing []string
+	answers := []*fleet.Answer{own}
+	add := func(a *fleet.Answer, who string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if a == nil || a.Status >= 500 || a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden {
+			missing = append(missing, who)
+		} else {
+			answers = append(answers, a)
+		}
+	}
+	var asking sync.WaitGroup
+	for _, h := range u.Local() {
+		asking.Go(func() { add(serve(ctx, h, c), "an adopted ledger") })
+	}
+	if !here {
+		asked, cancel := context.WithTimeout(ctx, answerFor)
+		defer cancel()
+		for id, host := range u.Node.Others() {
+			asking.Go(func() {
+				a, _ := u.Node.Ask(asked, id, c)
+				add(a, host+" ("+id.String()+")")
+			})
+		}
+		for _, id := range u.Node.Ownerless() {
+			missing = append(missing, "ledger "+id.String()+", which nobody has now")
+		}
+	}
+	asking.Wait()
+	slices.Sort(missing)
+	return merge(&merging{answers: answers, missing: missing, call: c})
+}
+
+// serve has a handler of this process answer.
+func serve(ctx context.Context, h http.Handler, c *fleet.Call) *fleet.Answer {
+	r, err := c.Request(ctx)
+	if err != nil {
+		return &fleet.Answer{Status: http.StatusBadRequest}
+	}
+	w := &recorder{header: http.Header{}}
+	h.ServeHTTP(w, r)
+	return &fleet.Answer{Status: cmp.Or(w.status, http.StatusOK), Header: w.header, Body: w.body.Bytes()}
+}
+
+// A recorder keeps an answer.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *recorder) Header() http.Header { return w.header }
+
+func (w *recorder) WriteHeader(status int) { w.status = cmp.Or(w.status, status) }
+
+func (w *recorder) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(b)
+}
+
+// merging is answers to one call, the own one first.
+type merging struct {
+	answers []*fleet.Answer
+	missing []string
+	call    *fleet.Call
+}
+
+type merger func(*merging) *fleet.Answer
+
+// mergerOf is how the answers to a request become one; nil: only the own one is asked for.
+func mergerOf(r *http.Request) merger {
+	get := r.Method == http.MethodGet || r.Method == http.MethodHead
+	path := r.URL.Path
+	lines := strings.Contains(r.URL.RawQuery, "follow=true") || strings.Contains(r.Header.Get("Accept"), "ndjson")
+	switch {
+	case get && lines:
+		return nil
+	case get && path == "/log":
+		return mergeLog
+	case get && path == "/deliveries":
+		return mergeDeliveries
+	case get && path == "/signals":
+		return mergeSignals
+	case get && path == "/stats":
+		return mergeStats
+	case get && path == "/problems":
+		return mergeProblems
+	case get && path == "/status":
+		return mergeStatus
+	case r.Method == http.MethodPost && (path == "/retry" || path == "/discard"):
+		return mergeMatched
+	case r.Method == http.MethodPost && strings.HasPrefix(path, "/routes/"):
+		return mergeRoute
+	case strings.HasPrefix(path, "/deliveries/") || get && (strings.HasPrefix(path, "/signals/") || strings.HasPrefix(path, "/explain/")):
+		return whose
+	}
+	return nil
+}
+
+// whose is the answer of the ledger that has what was asked for.
+func whose(m *merging) *fleet.Answer {
+	for _, a := range m.answers {
+		if a.Status != http.StatusNotFound {
+			return a
+		}
+	}
+	if len(m.missing) > 0 {
+		w := &recorder{header: http.Header{}}
+		api.Refuse(http.StatusServiceUnavailable, "it is not here, and may be with those that do not answer: %s", strings.Join(m.missing, "; ")).With("Retry-After", "5").Write(w)
+		return &fleet.Answer{Status: w.status, Header: w.header, Body: w.body.Bytes()}
+	}
+	return m.answers[0]
+}
+
+// each decodes the answers that are of the own one's shape.
+func each[T any](m *merging) (all []T) {
+	for _, a := range m.answers {
+		var v T
+		if a.Status < 300 && json.Unmarshal(a.Body, &v) == nil {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// answerWith is the own answer with another body.
+func (m *merging) answerWith(v any) *fleet.Answer {
+	own := m.answers[0]
+	b, err := api.Marshal(v)
+	if err != nil {
+		return own
+	}
+	h := own.Header.Clone()
+	h.Del("Content-Length")
+	h.Set("Content-Type", "application/json")
+	return &fleet.Answer{Status: own.Status, Header: h, Body: b}
+}
+
+// query is the value of a parameter.
+func (m *merging) query(name string) string {
+	u, err := url.Parse(m.call.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Query().Get(name)
+}
