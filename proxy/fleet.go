@@ -60,14 +60,16 @@ func (p *Proxy) configure(limits queue.Limits, routes []queue.Route) error {
 	return p.queue.Configure(limits, routes)
 }
 
-// together is what answers requests: front alone, or in a fleet front with all other ledgers.
-func (p *Proxy) together(in *ingest.Ingest, own *front.Front) http.Handler {
+// together is what answers requests: front alone, or in a fleet front with all
+// other ledgers. stop ends those that would not end by themselves.
+func (p *Proxy) together(in *ingest.Ingest, own *front.Front) (h http.Handler, stop func()) {
 	if p.fleet == nil {
-		return own
+		return own, own.Stop
 	}
+	stopping := make(chan struct{})
 	var mu sync.Mutex
 	fronts := map[*queue.Queue]*front.Front{}
-	u := &union.Union{Options: union.Options{Own: own, Node: p.fleet, Local: func() (all []http.Handler) {
+	u := &union.Union{Options: union.Options{Own: own, Node: p.fleet, Stopping: stopping, Local: func() (all []http.Handler) {
 		mu.Lock()
 		defer mu.Unlock()
 		had := fronts
@@ -85,7 +87,7 @@ func (p *Proxy) together(in *ingest.Ingest, own *front.Front) http.Handler {
 		return all
 	}}}
 	p.union.Store(u)
-	return u
+	return u, func() { close(stopping); own.Stop() }
 }
 
 // answer answers what other sidecars of the fleet ask.

@@ -76,15 +76,14 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 		return errors.Join(err, p.close())
 	}
 	in := ingest.New(ingest.Options{Queue: p.queue, Claim: p.claim, Table: p.table.Load, Metrics: p.metrics, Room: p.timeouts.room})
-	f := p.front(in, p.queue, p.look)
-	front := p.together(in, f)
+	answer, stopFollowers := p.together(in, p.front(in, p.queue, p.look))
 	var requests sync.WaitGroup // net/http does not wait for those it closes the connections of
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
 		defer requests.Done()
 		answering(r, true)
 		defer answering(r, false)
-		front.ServeHTTP(w, r)
+		answer.ServeHTTP(w, r)
 	})
 	server := &http.Server{
 		Handler:           handler,
@@ -136,7 +135,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	stopWatching()
 
 	p.log.Info("stopping: no new signals; attempts under way have " + grace.String())
-	f.Stop()
+	stopFollowers()
 	in.Stop(drainTimeout) // a signal takes as long as an fsync, or an expression that runs away
 	err = errors.Join(err, p.close())
 	closing, cancel := context.WithTimeout(context.Background(), drainTimeout)

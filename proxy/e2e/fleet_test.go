@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -31,6 +32,7 @@ import (
 	"signalpost/proxy/config"
 	"signalpost/proxy/fleet"
 	"signalpost/proxy/fleet/natstest"
+	"signalpost/queue"
 )
 
 // A fleetRig is three sidecars, as processes, on a cluster of NATS, and a receiver.
@@ -271,6 +273,11 @@ func TestFleetLook(t *testing.T) {
 	if f.ask(b, "GET", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "", &no); no.Status != 404 {
 		t.Errorf("what nobody has: %d", no.Status)
 	}
+	follower, err := b.client.Get("http://" + b.address + "/log?follow=true&limit=0&verdict=delivered")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer follower.Body.Close()
 	a.kill()
 	if ids, missing := all(b, ""); len(missing) != 1 || len(ids) != 30 {
 		t.Errorf("with one gone %d are shown, and missing is %q", len(ids), missing)
@@ -295,6 +302,16 @@ func TestFleetLook(t *testing.T) {
 	var m api.Matched
 	f.ask(a, "POST", "/retry", `{"state":"pending"}`, &m)
 	f.come(30 * time.Second)
+	followed := map[string]bool{}
+	for lines := bufio.NewScanner(follower.Body); len(followed) < 60 && lines.Scan(); {
+		var e queue.Entry
+		if len(lines.Bytes()) == 0 {
+			continue
+		} else if err := json.Unmarshal(lines.Bytes(), &e); err != nil || e.Verdict != queue.Delivered || followed[e.Delivery.String()] {
+			t.Errorf("followed %s, %v", lines.Bytes(), err)
+		}
+		followed[e.Delivery.String()] = true
+	}
 	f.judge()
 }
 

@@ -25,6 +25,8 @@ type Options struct {
 	Own   http.Handler          // answers for the sidecar's own ledger, and refuses who may not ask
 	Local func() []http.Handler // for each that it has adopted
 	Node  *fleet.Node
+
+	Stopping <-chan struct{} // closed when who follows is to be left
 }
 
 // A Union is the handler of all requests in a fleet. It is safe for concurrent use.
@@ -38,7 +40,8 @@ const (
 // ServeHTTP answers for the fleet, or with ?here=true for this sidecar alone.
 func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	merge := mergerOf(r)
-	if merge == nil {
+	follows := r.Method == http.MethodGet && r.URL.Path == "/log" && strings.Contains(r.URL.RawQuery, "follow=true")
+	if merge == nil && !follows {
 		u.Own.ServeHTTP(w, r)
 		return
 	}
@@ -47,14 +50,23 @@ func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		api.Refuse(http.StatusRequestEntityTooLarge, "the body is too large, or broke off").Write(w)
 		return
 	}
+	if follows {
+		u.follow(r.Context(), w, c, here)
+		return
+	}
 	a := u.answer(r.Context(), c, here, merge)
+	if r.Method == http.MethodHead {
+		a.Body = nil
+	}
+	write(w, a)
+}
+
+func write(w http.ResponseWriter, a *fleet.Answer) {
 	for name, values := range a.Header {
 		w.Header()[name] = values
 	}
 	w.WriteHeader(a.Status)
-	if r.Method != http.MethodHead {
-		w.Write(a.Body)
-	}
+	w.Write(a.Body)
 }
 
 // Answer answers what another sidecar asks of this one.
