@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -278,9 +279,13 @@ func (n *Node) adopt(ctx context.Context, id ulid.ULID) {
 	_ = os.RemoveAll(l.folder)
 	q, err := n.open(l.courier, l.journal)
 	if err != nil {
-		n.log.Error("fleet: a ledger cannot be adopted", slog.String("ledger", id.String()), slog.Any("err", err))
+		level, rest := slog.LevelWarn, lookEvery // what NATS could not do now it can soon
+		if errors.Is(err, errRecord) || errors.Is(err, errGap) || errors.Is(err, errNewer) {
+			level, rest = slog.LevelError, refusedFor
+		}
+		n.log.Log(ctx, level, "fleet: a ledger cannot be adopted", slog.String("ledger", id.String()), slog.Any("err", err))
 		n.mu.Lock()
-		n.refused[id] = time.Now().Add(refusedFor)
+		n.refused[id] = time.Now().Add(rest)
 		n.mu.Unlock()
 		_ = n.end(ctx, l)
 		return

@@ -194,7 +194,7 @@ func TestAdoption(t *testing.T) {
 	ids = a.puts(100)
 	a.stop()
 	r.set(false)
-	eventually(t, 2*time.Second, func() error { return r.missing(ids) })
+	eventually(t, 20*time.Second, func() error { return r.missing(ids) })
 	if n := b.counters.Adoptions; n != 2 {
 		t.Errorf("%d adoptions", n)
 	}
@@ -232,7 +232,7 @@ func TestRestart(t *testing.T) {
 		}
 	}
 	r.set(false)
-	eventually(t, 10*time.Second, func() error { return r.missing(ids) })
+	eventually(t, 30*time.Second, func() error { return r.missing(ids) })
 	if _, err := Join(Options{Servers: c.URLs(), Name: "app", Replicas: 1, Folder: folder, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "another process has it open") {
 		t.Errorf("a second sidecar in the folder: %v", err)
 	}
@@ -258,13 +258,13 @@ func TestDeposed(t *testing.T) {
 	lost.revision = 1 // so that it renews nothing, and learns nothing by that
 	a.owners.Delete(context.Background(), lost.ID.String())
 	lost.mu.Unlock()
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, 30*time.Second, func() error {
 		if len(b.Adopted()) == 0 {
 			return errors.New("it is not adopted")
 		}
 		return nil
 	})
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, 30*time.Second, func() error {
 		id, err := a.put()
 		if err == nil {
 			ids = append(ids, id)
@@ -275,7 +275,7 @@ func TestDeposed(t *testing.T) {
 		t.Errorf("its ledger is the same: %v; it was deposed %d times", a.own == lost, a.counters.Deposed)
 	}
 	r.set(false)
-	eventually(t, 10*time.Second, func() error { return r.missing(ids) })
+	eventually(t, 30*time.Second, func() error { return r.missing(ids) })
 	a.stop()
 	b.stop()
 }
@@ -322,7 +322,7 @@ func TestCuts(t *testing.T) {
 	a.stop()
 	r.set(false)
 	b := join(t, c, "app", t.TempDir(), r)
-	eventually(t, 10*time.Second, func() error { return r.missing(ids) })
+	eventually(t, 30*time.Second, func() error { return r.missing(ids) })
 	var unaccounted int64
 	for _, q := range b.Adopted() {
 		unaccounted += q.Status().Unaccounted
@@ -351,7 +351,7 @@ func TestSnapshots(t *testing.T) {
 	var ids []queue.DeliveryID
 	for i := range 3 {
 		ids = append(ids, a.puts(100)...)
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, 30*time.Second, func() error {
 			all, err := a.Ledgers(context.Background())
 			a.own.log.mu.Lock()
 			defer a.own.log.mu.Unlock()
@@ -361,7 +361,7 @@ func TestSnapshots(t *testing.T) {
 			return err
 		})
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, 30*time.Second, func() error {
 		objects, err := a.views.List(context.Background())
 		a.own.log.mu.Lock()
 		defer a.own.log.mu.Unlock()
@@ -374,7 +374,7 @@ func TestSnapshots(t *testing.T) {
 	a.stop()
 	b := join(t, c, "brief", t.TempDir(), r, often)
 	r.set(false)
-	eventually(t, 10*time.Second, func() error { return r.missing(ids) })
+	eventually(t, 30*time.Second, func() error { return r.missing(ids) })
 	eventually(t, 20*time.Second, func() error {
 		all, err := b.Ledgers(context.Background())
 		if n := all[id]; err == nil && (n != 1 || len(b.Adopted()) > 0) {

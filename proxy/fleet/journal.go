@@ -302,22 +302,21 @@ func (j *journal) own() error {
 // follow takes the next message of the ledger as its tip.
 func (j *journal) follow(m *message) (record, error) {
 	r, crc, err := decode(m.data)
-	amiss := func(what string, args ...any) error {
-		return fmt.Errorf("ledger %s: record at %d of %s: %s; the ledger is left as it is", j.l.ID, m.seq, j.l.stream, fmt.Sprintf(what, args...))
-	}
 	switch {
 	case err != nil:
-		return r, fmt.Errorf("ledger %s: record at %d of %s: %w", j.l.ID, m.seq, j.l.stream, err)
 	case r.ledger != j.l.ID:
-		return r, amiss("it is of ledger %s", r.ledger)
+		err = fmt.Errorf("%w: it is of ledger %s", errRecord, r.ledger)
 	case r.number != j.number+1:
-		return r, fmt.Errorf("ledger %s: record at %d of %s: it has number %d, and %d is expected: %w; the ledger is left as it is", j.l.ID, m.seq, j.l.stream, r.number, j.number+1, errGap)
+		err = fmt.Errorf("it has number %d, and %d is expected: %w", r.number, j.number+1, errGap)
 	case r.before != j.crc:
-		return r, amiss("it does not follow the record before it")
+		err = fmt.Errorf("%w: it does not follow the record before it", errRecord)
 	case r.epoch < j.epoch || r.epoch > j.epoch && r.kind != kindEpoch:
-		return r, amiss("it is of epoch %d, after %d", r.epoch, j.epoch)
+		err = fmt.Errorf("%w: it is of epoch %d, after %d", errRecord, r.epoch, j.epoch)
 	case j.ended:
-		return r, amiss("it stands behind the end")
+		err = fmt.Errorf("%w: it stands behind the end", errRecord)
+	}
+	if err != nil {
+		return r, fmt.Errorf("ledger %s: record at %d of %s: %w; the ledger is left as it is", j.l.ID, m.seq, j.l.stream, err)
 	}
 	j.last, j.number, j.crc, j.epoch = m.seq, r.number, crc, r.epoch
 	j.since += int64(len(m.data))

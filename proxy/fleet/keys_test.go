@@ -42,7 +42,7 @@ func TestKeys(t *testing.T) {
 	}
 	same := func(s *sidecar) {
 		t.Helper()
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, 30*time.Second, func() error {
 			got, replayed, err := s.use("k", "body")
 			if err != nil && !errors.Is(err, queue.ErrUnavailable) || err == nil && (got != first || !replayed) {
 				t.Fatalf("answered %s, again %v, %v", got, replayed, err)

@@ -86,7 +86,7 @@ authorization { users: [
 	if _, replayed, err := a.use("k", "body"); err != nil || !replayed {
 		t.Errorf("a key of another sidecar: %v, %v", replayed, err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, 30*time.Second, func() error {
 		all, err := Look(t.Context(), options("app", "s3cret"), true)
 		for _, l := range all {
 			if l.Fault != nil {
@@ -100,7 +100,7 @@ authorization { users: [
 	})
 	a.stop()
 	r.set(false)
-	eventually(t, 10*time.Second, func() error { return r.missing(ids) })
+	eventually(t, 30*time.Second, func() error { return r.missing(ids) })
 	b.stop()
 
 	if _, err := Join(options("app", "wrong")); err == nil || !strings.Contains(err.Error(), "refuses the login") {
