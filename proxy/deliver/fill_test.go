@@ -95,9 +95,13 @@ func TestFill(t *testing.T) {
 				if text := fmt.Sprintf("%+v %+v", o, shown); strings.Contains(text, "s3cret") {
 					t.Errorf("a value is in %s", text)
 				}
-				d = testDelivery()
-				if _, err := e.Attempt(t.Context(), d, 1); err != nil {
-					t.Fatal(err)
+				for _, d := range []queue.Delivery{d, testDelivery()} { // over the same connection
+					if _, err := e.Attempt(t.Context(), d, 1); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if again := <-requests; again.RequestURI != test.uri {
+					t.Errorf("the same again is %s", again.RequestURI)
 				}
 				next := <-requests
 				if test.gzip {

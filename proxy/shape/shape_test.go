@@ -223,6 +223,9 @@ func TestStored(t *testing.T) {
 			t.Errorf("%+v is %q, read as %+v, %v", s, s.String(), got, err)
 		}
 	}
+	if s := (Shape{Query: "a=b&c"}).String(); s != `{"query":"a=b&c"}` {
+		t.Errorf("stored as %s", s)
+	}
 	if _, err := Parse("{"); err == nil {
 		t.Error("half a shape is read")
 	}

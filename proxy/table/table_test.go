@@ -225,6 +225,10 @@ func TestRequest(t *testing.T) {
 	if !r.Sent || !r.Time.Equal(at) || r.Headers["X-Beton-Attempt"] != "2" || r.Headers["Webhook-Timestamp"] != "1777473068" || r.Headers["Authorization"] != "Bearer [secret]" {
 		t.Errorf("sent: %+v", r)
 	}
+	d.Shape = `{"path":"/a","type":"text/csv"}`
+	if r = table.Request(&d); r.Path != "/a" || r.Headers["Content-Type"] != "text/csv" {
+		t.Errorf("with what the signal decided: %+v", r)
+	}
 	d.Route = "gone"
 	if table.Request(&d) == nil {
 		t.Error("what was sent by a route that has gone is not shown")
@@ -398,6 +402,15 @@ func TestRequestOfSignal(t *testing.T) {
 				t.Errorf("made anew: %+v, %v", again, err)
 			}
 		})
+	}
+}
+
+// Of a signal that expressions read in part, those of paths and queries find theirs.
+func TestRequestReads(t *testing.T) {
+	table := tableOf(t, routesOf("a\nwhere = '.confidence > 0'", "b\npath = '\"/\\(.id)\"'", "c\nquery = '{ e: .events }'"))
+	made := offeredTo(t, table, sample)
+	if len(made) != 3 || made[1].Shape != `{"path":"/12345678901234567890"}` || made[2].Shape != `{"query":"e=a&e=b&e=c"}` {
+		t.Errorf("%+v", made)
 	}
 }
 
