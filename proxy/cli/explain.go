@@ -125,7 +125,7 @@ func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time)
 		p.Printf("  %s\n", p.In(term.Yellow, term.Wrap("Today: "+way, 2)))
 	}
 	if d.TodayBody != nil {
-		printBody(p, d.TodayBody)
+		printBody(p, d.TodayBody, "")
 	}
 }
 

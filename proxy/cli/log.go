@@ -279,5 +279,5 @@ func printDelivery(ctx context.Context, sidecar *client.Client, p term.Page, id 
 		p.Printf("    no body could be made of the signal\n")
 		d.Body = d.SignalBody
 	}
-	printBody(p, d.Body)
+	printBody(p, d.Body, d.Format)
 }

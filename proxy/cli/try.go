@@ -87,12 +87,7 @@ func printTrial(p term.Page, t api.Trial, headers bool) {
 		printRequest(p, t.Request, headers)
 	}
 	for _, body := range t.Bodies {
-		if t.Format != "" {
-			var text string
-			json.Unmarshal(body, &text) // it is one
-			body = []byte(text)
-		}
-		printBody(p, body)
+		printBody(p, body, t.Format)
 	}
 }
 
@@ -105,9 +100,14 @@ func printRequest(p term.Page, r *api.Request, headers bool) {
 	}
 }
 
-func printBody(p term.Page, body json.RawMessage) {
+// printBody prints a body: JSON, or a string of it that says what was sent in another format.
+func printBody(p term.Page, body json.RawMessage, format string) {
 	var b bytes.Buffer
-	if json.Indent(&b, body, "", "  ") != nil {
+	if format != "" {
+		var text string
+		json.Unmarshal(body, &text) // it is one
+		b.WriteString(text)
+	} else if json.Indent(&b, body, "", "  ") != nil {
 		b.Write(body)
 	}
 	for line := range strings.Lines(strings.TrimSpace(b.String())) {

@@ -253,10 +253,11 @@ func (s *story) differences(d *queue.Detail, nth int) (ways []string, body []byt
 		case nth >= len(trial.Bodies):
 			ways = append(ways, "It would not be made. "+asToday(trial))
 		default:
-			if was, format := table.Readable(d.Body, d.Shape); format != trial.Format || !bytes.Equal(trial.Bodies[nth], was) {
+			made := table.Settled(*d)
+			if was, format := table.Readable(made.Body, made.Shape); format != trial.Format || !bytes.Equal(trial.Bodies[nth], was) {
 				ways, body = append(ways, "It would have another body."), trial.Bodies[nth]
 			}
-			if was := s.t.Request(d); nth == 0 && was != nil && trial.Request != nil && was.Path != trial.Request.Path {
+			if was := s.t.Request(made); nth == 0 && was != nil && trial.Request != nil && was.Path != trial.Request.Path {
 				ways = append(ways, "It would have another path or query: "+trial.Request.Path)
 			}
 		}

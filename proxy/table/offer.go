@@ -142,7 +142,7 @@ func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]q
 func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pass bool, bodies [][]byte, s shape.Shape, err error) {
 	pass = true
 	var vars transform.Vars
-	if !pair.IsEmpty() || r.shapes {
+	if !pair.IsEmpty() || r.Path != nil || r.Query != nil {
 		if err := in.decode(context.Background()); err != nil {
 			return false, nil, s, err
 		}

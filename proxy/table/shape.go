@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"signalpost/proxy/shape"
+	"signalpost/queue"
 	"signalpost/transform"
 )
 
@@ -63,6 +64,15 @@ func faultOf(key string, err error) error {
 		return nil
 	}
 	return &transform.RunError{Kind: "failed", Msg: key + ": " + err.Error()}
+}
+
+// Settled is a delivery with the placeholders of params as Try has them.
+func Settled(d queue.Detail) *queue.Detail {
+	if s, err := shape.Parse(d.Shape); err == nil {
+		s, d.Body = s.Settled(d.Body)
+		d.Shape = s.String()
+	}
+	return &d
 }
 
 // Readable is the body of a delivery in JSON: a string if it is of another format,

@@ -226,7 +226,7 @@ func TestRequest(t *testing.T) {
 		t.Errorf("sent: %+v", r)
 	}
 	d.Shape = `{"path":"/a","type":"text/csv"}`
-	if r = table.Request(&d); r.Path != "/a" || r.Headers["Content-Type"] != "text/csv" {
+	if r = table.Request(&d); r.Path != "/[secret]/a" || r.Headers["Content-Type"] != "text/csv" {
 		t.Errorf("with what the signal decided: %+v", r)
 	}
 	d.Route = "gone"
@@ -451,6 +451,10 @@ func TestParamsOfSignal(t *testing.T) {
 			t.Errorf("a value is stored: %+v", made)
 		}
 		before = strings.TrimPrefix(s.Path, "/")
+		d := Settled(queue.Detail{Body: made[0].Body, Shape: made[0].Shape})
+		if d.Shape != `{"path":"/param10routingkey","query":"k=param10routingkey"}` || !strings.HasPrefix(string(d.Body), `{"k":"param10routingkey",`) {
+			t.Errorf("settled: %s, %s", d.Body, d.Shape)
+		}
 	}
 }
 
