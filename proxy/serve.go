@@ -120,10 +120,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	served := make(chan error, 1)
 	tasks.Go(func() { served <- server.Serve(plain) })
 	addr := address(l)
-	p.log.Info("listening on " + addr)
-	if output(p.log).terminal {
-		p.greet(addr)
-	}
+	p.greet(addr)
 	if ready != nil {
 		ready(addr)
 	}
@@ -150,9 +147,13 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	return err
 }
 
-// greet tells who started it at a terminal where to look, where signals go, and
-// how it ends.
+// greet says that it listens, and to who started it at a terminal where to look, where
+// signals go, and how it ends.
 func (p *Proxy) greet(addr string) {
+	p.log.Info("listening on " + addr)
+	if !output(p.log).terminal {
+		return
+	}
 	if host, port, err := net.SplitHostPort(addr); err == nil {
 		if ip, _ := netip.ParseAddr(host); ip.IsUnspecified() {
 			host = "127.0.0.1"
