@@ -3,10 +3,13 @@ package proxy_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/client"
 )
 
 // POST /plan tells what other expressions of a route would have made of the last
@@ -71,4 +74,39 @@ transform = 'error'
 	if b, a := fmt.Sprint(before.Routes[0].Pending, before.Routes[1].Dead), fmt.Sprint(after.Routes[0].Pending, after.Routes[1].Dead); a != b || a != "248 250" {
 		t.Errorf("pending and dead were %s, are %s", b, a)
 	}
+}
+
+// Who reads all signals is not told that these were all when the sidecar stops.
+func TestAllSignalsOrAnError(t *testing.T) {
+	s := start(t, "[[route]]\nname = \"crm\"\nurl = \"%s\"\nsignal_types = [\"none\"]", nil)
+	line := fmt.Sprintf("{\"signal_type\":\"x\",\"pad\":%q}\n", strings.Repeat("x", 64<<10))
+	for range 40 {
+		if a := s.do("POST", "/signals", strings.Repeat(line, 10), "Content-Type", "application/x-ndjson"); a.status != 202 {
+			t.Fatal(a)
+		}
+	}
+	c, err := client.New(s.base, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := c.Signals(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	if _, err := io.ReadFull(all, make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.stop()
+	}()
+	for c.Get(t.Context(), "/healthz", nil) == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if n, err := io.Copy(io.Discard, all); err == nil {
+		t.Errorf("%d bytes, and no error", n)
+	}
+	<-stopped
 }

@@ -239,7 +239,7 @@ func (l *lines) Read(b []byte) (int, error) {
 	n, err := l.body.Read(b)
 	l.alarm.Stop()
 	if err != nil && err != io.EOF {
-		err = l.c.unreachable(cmp.Or(context.Cause(l.ctx), err))
+		err = fmt.Errorf("the signals broke off: %w", l.c.unreachable(cmp.Or(context.Cause(l.ctx), err)))
 	}
 	return n, err
 }

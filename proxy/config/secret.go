@@ -125,7 +125,7 @@ func secretValue(check func(text string) string, mayBeEmpty bool) parser[Secret]
 			d.fault(v.at, `%s: expected a secret value (a string, { env = "NAME" } or { file = "path" })%s`, key, shown)
 			return Secret{}, false
 		}
-		if d.rehearsed && text == "" && from != "" {
+		if d.rehearsed && text == "" && from != "" && !mayBeEmpty {
 			d.missing = append(d.missing, strings.Trim(from, " ()"))
 			return placeholder(check), true
 		}

@@ -35,13 +35,18 @@ func (f *Front) getSignals(w http.ResponseWriter, r *http.Request, q *query) err
 				return api.Refuse(http.StatusBadRequest, "parameter %s has no meaning where all signals are sent, a line each; leave it out, or ask for JSON", name)
 			}
 		}
-		return f.stream(w, r, "read all signals", func(ctx context.Context, s *stream) error {
-			err := f.Queue.EachSignal(ctx, filter, func(i queue.SignalInfo) error { return s.sendJSON(storedSignal(i)) })
-			if err == nil {
-				err = s.send(nil) // there may have been none
+		var broken error
+		err := f.stream(w, r, "read all signals", func(ctx context.Context, s *stream) error {
+			broken = f.Queue.EachSignal(ctx, filter, func(i queue.SignalInfo) error { return s.sendJSON(storedSignal(i)) })
+			if broken == nil {
+				broken = s.send(nil) // there may have been none
 			}
-			return err
+			return broken
 		})
+		if err == nil && broken != nil {
+			panic(http.ErrAbortHandler) // so that nobody takes for all what has been sent
+		}
+		return err
 	}
 	return f.show(w, r, answersBytes/4, func() (any, error) { // as much as the queue makes of a page, twice
 		found, next, err := f.Queue.Signals(r.Context(), filter)

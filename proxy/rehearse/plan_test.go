@@ -2,8 +2,10 @@ package rehearse
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/table"
@@ -161,6 +163,10 @@ func TestSignals(t *testing.T) {
 			got += fmt.Sprintf("%s %s %s; ", s.ID, s.Type, s.Body)
 			return nil
 		})
+		broken := Signals(io.MultiReader(strings.NewReader(text+"{"), iotest.ErrReader(io.ErrUnexpectedEOF)), func(queue.Signal) error { return nil })
+		if err == nil && broken != io.ErrUnexpectedEOF {
+			t.Errorf("%s that breaks off: %v", text, broken)
+		}
 		if got += fmt.Sprint(err); !strings.HasSuffix(got, want) {
 			t.Errorf("%s is %s, want %s", text, got, want)
 		}

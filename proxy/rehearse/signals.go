@@ -21,6 +21,9 @@ func Signals(r io.Reader, yield func(queue.Signal) error) error {
 	lines := bufio.NewReaderSize(r, 256<<10)
 	for n := 1; ; n++ {
 		line, err := lines.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return err
+		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
 			s, fault := signal(line, n)
 			if fault != nil {
@@ -30,11 +33,8 @@ func Signals(r io.Reader, yield func(queue.Signal) error) error {
 				return fault
 			}
 		}
-		if err == io.EOF {
-			return nil
-		}
 		if err != nil {
-			return err
+			return nil
 		}
 	}
 }
