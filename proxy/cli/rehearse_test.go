@@ -36,7 +36,7 @@ func TestRehearse(t *testing.T) {
 	ids := regexp.MustCompile(`dlv_\w+`).FindAllString(sent, -1)
 	recorded := ""
 	for _, id := range ids {
-		recorded += must(0, "", "test", "--record", id) + "\n"
+		recorded += must(0, "", "test", "--record", id)
 	}
 	if len(ids) != 6 || strings.Count(recorded, "[[test]]") != 6 || strings.Count(recorded, "expect_error") != 2 || strings.Count(recorded, "signal_json") != 3 || strings.Contains(recorded, "\u009b") {
 		t.Errorf("recorded\n%s", recorded)

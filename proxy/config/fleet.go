@@ -73,6 +73,9 @@ func credentials(d *decoder, key string, v *value) (Secret, bool) {
 	if bad := d.read(v, schema{"env": into(&text, "", fromEnv), "file": into(&text, "", fromFile)}, key+"."); len(bad) > 0 {
 		return Secret{}, false
 	}
+	if d.rehearsed && text == "" {
+		return NewSecret("placeholder"), true
+	}
 	if !strings.Contains(text, "BEGIN NATS USER JWT") || !strings.Contains(text, "BEGIN USER NKEY SEED") {
 		d.fault(v.at, "%s: is no NATS credentials file, which has a user JWT and a seed", key)
 		return Secret{}, false

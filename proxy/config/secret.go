@@ -146,7 +146,7 @@ func secretValue(check func(text string) string, mayBeEmpty bool) parser[Secret]
 // placeholder returns what can stand in for a secret value of a kind, of which
 // check returns what is wrong.
 func placeholder(check func(text string) string) Secret {
-	kinds := []string{"placeholder", PlaceholderURL, "whsk_" + strings.Repeat("A", 43) + "="}
+	kinds := []string{"placeholder", PlaceholderURL, "tls://placeholder.invalid:4222", "whsk_" + strings.Repeat("A", 43) + "="}
 	fits := func(text string) bool { return check == nil || check(text) == "" }
 	return NewSecret(kinds[max(slices.IndexFunc(kinds, fits), 0)])
 }
@@ -159,7 +159,9 @@ var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 func fromEnv(d *decoder, key string, v *value) (text string, ok bool) {
 	if v.kind != kindString || !envName.MatchString(v.text) || strings.HasPrefix(v.text, "whsec_") {
 		d.fault(v.at, "%s: expected the name of an environment variable, in a string", key)
-	} else if text, ok = d.env(v.text); !ok && !d.rehearsed {
+	} else if text, ok = d.env(v.text); !ok && d.rehearsed {
+		d.missing = append(d.missing, "environment variable "+v.text)
+	} else if !ok {
 		d.fault(v.at, "%s: the environment variable %s is not set", key, v.text)
 	}
 	return text, ok

@@ -40,7 +40,7 @@ func Record(of string, made []api.Delivery) (string, error) {
 	for _, d := range made {
 		if why := failure(&d); why != "" {
 			fmt.Fprintf(&b, "expect_error = { %s = %s }\n", keyTOML(route), quoteTOML(fixed.Replace(why)))
-			return b.String() + table, nil
+			return b.String() + table + "\n", nil
 		}
 		body, err := json.Decode(placeholder.ReplaceAll([]byte(fixed.Replace(string(d.Body))), []byte("param")))
 		if err != nil {
@@ -57,7 +57,7 @@ func Record(of string, made []api.Delivery) (string, error) {
 	} else {
 		fmt.Fprintf(&b, "expect_json = { %s = %s }\n", keyTOML(route), jsonTOML(bodies))
 	}
-	return b.String() + table, nil
+	return b.String() + table + "\n", nil
 }
 
 // failure is the error of the expression that made no body; "" if there is one.

@@ -143,6 +143,41 @@ expect_json = { all = "[null]" }`, ``},
 	}
 }
 
+// Nothing that a config names outside of itself need be there.
+func TestMissing(t *testing.T) {
+	cfg := load(t, `
+[server]
+listen = "0.0.0.0:1"
+token = { env = "NO_SUCH_1" }
+[fleet]
+servers = [{ env = "NO_SUCH_2" }]
+credentials = { file = "none/3" }
+[[route]]
+name = "a"
+url = { env = "NO_SUCH_4" }
+secret = { env = "NO_SUCH_5" }
+signing_key = { file = "none/6" }
+signatures = ["standard", "ed25519"]
+headers = { X-A = { file = "none/7" } }
+params = { key = { env = "NO_SUCH_8" } }
+proxy = { env = "NO_SUCH_9" }
+tls = { ca_file = "none/10", cert_file = "none/11", key_file = "none/12" }
+oauth2 = { token_url = "https://idp.example.com", client_id = { env = "NO_SUCH_13" }, client_secret = { file = "none/14" } }
+transform = "{ k: $params.key }"
+[[route]]
+name = "b"
+url = "https://b.example.com"
+basic_auth = { username = "u", password = { env = "NO_SUCH_15" } }
+`)
+	if len(cfg.Missing) != 15 {
+		t.Errorf("missing are %d: %q", len(cfg.Missing), cfg.Missing)
+	}
+	tests := []config.Test{{Signal: []byte(`{"signal_type":"x"}`), Expect: []config.Expectation{{Route: "a", Bodies: []any{map[string]any{"k": "param03key"}}}}}}
+	if results, err := Test(t.Context(), cfg, "test", tests); err != nil || !results[0].OK {
+		t.Errorf("%+v, %v", results, err)
+	}
+}
+
 // A recorded test can be read again, and expects what was made, whatever the
 // signal and the body hold.
 func FuzzRecord(f *testing.F) {
