@@ -97,21 +97,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	if ctx.Err() == nil {
-		tasks.Go(func() { p.watch(watching) })
-		tasks.Go(func() {
-			look := time.NewTicker(lookAtAlerts)
-			defer look.Stop()
-			p.tell(watching, in, look.C)
-		})
-		tasks.Go(func() { // so that health knows since when, though nobody asks
-			for look := time.NewTicker(lookAtHealth); watching.Err() == nil; {
-				p.look()
-				select {
-				case <-watching.Done():
-				case <-look.C:
-				}
-			}
-		})
+		p.tend(watching, &tasks, in)
 	}
 	plain := h1.Listen(limitConns(l, p.conns), h1.Options{
 		Path: "/signals", Handler: handler, Log: p.log,
@@ -145,6 +131,26 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 		p.log.Info("stopped")
 	}
 	return err
+}
+
+// tend has tasks look after what changes by itself, until watching ends: the config's
+// files, and how the sidecar fares.
+func (p *Proxy) tend(watching context.Context, tasks *sync.WaitGroup, in *ingest.Ingest) {
+	tasks.Go(func() { p.watch(watching) })
+	tasks.Go(func() {
+		look := time.NewTicker(lookAtAlerts)
+		defer look.Stop()
+		p.tell(watching, in, look.C)
+	})
+	tasks.Go(func() { // so that health knows since when, though nobody asks
+		for look := time.NewTicker(lookAtHealth); watching.Err() == nil; {
+			p.look()
+			select {
+			case <-watching.Done():
+			case <-look.C:
+			}
+		}
+	})
 }
 
 // greet says that it listens, and to who started it at a terminal where to look, where
