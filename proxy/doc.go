@@ -14,6 +14,7 @@
 //     refuses what is no signal: transform/json checks it.
 //   - proxy/table is a config compiled. It decodes the signal once and offers it to
 //     each route; where decides, transform shapes, and each result is a delivery.
+//     What a signal decides of its request beside a JSON body, proxy/shape makes.
 //   - The queue stores the signal and all its deliveries in one batch. When
 //     that is on disk, ingest answers 202.
 //   - When a delivery is due the queue calls Proxy.Deliver in proxy.go, which

@@ -25,5 +25,5 @@
 //	internals.go  what dependencies say in words alone
 //
 // Secrets: no text, error or formatted value that leaves this package holds one,
-// nor a signature, nor any part of a URL beyond scheme and host.
+// nor a signature, nor any part of a URL beyond scheme and host, but what a signal decided of it.
 package deliver
