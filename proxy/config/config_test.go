@@ -270,6 +270,16 @@ func TestSecretFiles(t *testing.T) {
 	}
 }
 
+// What is put into bodies is text, else it would arrive as another.
+func TestParamsAreText(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "key", "\xff\xe9\n")
+	_, faults := parse(filepath.Join(dir, "x.toml"), []byte(minimal+`params = { key = { file = "key" } }`), testOutside())
+	if text := faults.Error(); !strings.Contains(text, "params.key: is no UTF-8, and could not stand in JSON (file \"key\")") {
+		t.Error(text)
+	}
+}
+
 func TestListen(t *testing.T) {
 	for listen, token := range map[string]bool{
 		"127.0.0.1:0": false, "127.8.8.8:1": false, "[::1]:8787": false, "localhost:8787": false, "unix:/s": false,

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"signalpost/transform"
 )
@@ -27,13 +28,21 @@ func params(dst *map[string]Secret) field {
 			case other != "":
 				d.fault(e.key, "%s: %s and %s are one but for _: rename one", key, quote(other), quote(e.name))
 			default:
-				kept[e.name], _ = secret(nil)(d, key+"."+e.name, e)
+				kept[e.name], _ = secret(writable)(d, key+"."+e.name, e)
 				d.warnDollar(e)
 			}
 			spelt[plain] = e.name
 		}
 		*dst = kept
 	}}
+}
+
+// writable returns what is wrong with a param: most bodies are UTF-8.
+func writable(text string) string {
+	if !utf8.ValidString(text) {
+		return "is no UTF-8, and could not stand in JSON"
+	}
+	return ""
 }
 
 var paramName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,63}$`)
