@@ -231,7 +231,7 @@ func (e *engine) target(id DeliveryID, a *amendment, included bool) (*target, er
 	if err != nil {
 		return nil, err
 	}
-	t.signal = &Signal{ID: r.Signal, Type: s.Type, Traceparent: s.Traceparent, Body: s.Body}
+	t.signal = &Signal{ID: r.Signal, Type: s.Type, Traceparent: s.Traceparent, Tracestate: s.Tracestate, Body: s.Body}
 	if t.made, t.err = a.reshape(*t.signal, e.routeName(r.Route)); errors.Is(t.err, ErrUnavailable) {
 		return nil, t.err
 	}

@@ -25,7 +25,7 @@
 //	n minute[4] route[4]            accepted delivered dead filtered discarded retries n (class[1] failed)*n (bucket attempts)*
 //	h hour[4] route[4]              the same, of minutes of more than two days ago; kept for 90 days
 //	t text[4]                       day text
-//	s signal[16]                    0[1] config type traceparent bytes-received
+//	s signal[16]                    0[1] config type traceparent-and-state bytes-received
 //	d delivery[16]                  state[1] flags[1] reason[1] [flags[1]] route [signal[16]] attempts base due newest-entry [since] [cause[8]] [order[16]]
 //	b delivery[16]                  [shape] the body, if it is not the signal's bytes
 //	x signal[16] delivery[16]       a delivery that a reshaped retry added to the signal

@@ -75,7 +75,7 @@ func (p *putOp) Urgent() bool { return true }
 func (p *putOp) Write(b *store.Batch) {
 	for i := range p.batch {
 		s := &p.batch[i]
-		b.PutSignal(s.ID, record.Signal{Config: b.Text(s.Config), Type: s.Type, Traceparent: s.Traceparent, Body: s.Body})
+		b.PutSignal(s.ID, record.Signal{Config: b.Text(s.Config), Type: s.Type, Traceparent: s.Traceparent, Tracestate: s.Tracestate, Body: s.Body})
 		if s.Note != nil {
 			b.Set(record.NoteKey(nil, s.Note.Name), s.Note.Value)
 		}
@@ -153,7 +153,7 @@ func settle(all []made, err error) {
 				body = s.Body
 			}
 			l.Offer(lane.Item{Place: p, Size: len(body) + len(m.made.Shape), Load: &pendingDelivery{
-				Delivery: Delivery{ID: m.id, Signal: s.ID, Route: m.sender.route.Name, Type: s.Type, Traceparent: s.Traceparent, Body: body, Shape: m.made.Shape},
+				Delivery: Delivery{ID: m.id, Signal: s.ID, Route: m.sender.route.Name, Type: s.Type, Traceparent: s.Traceparent, Tracestate: s.Tracestate, Body: body, Shape: m.made.Shape},
 				stored:   m.stored,
 			}})
 		})

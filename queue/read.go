@@ -123,7 +123,7 @@ func (q *Queue) Delivery(id DeliveryID) (d Detail, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.Traceparent, d.SignalBody, d.Body, d.Shape = s.Traceparent, s.Body, b.Body, b.Shape
+	d.Traceparent, d.Tracestate, d.SignalBody, d.Body, d.Shape = s.Traceparent, s.Tracestate, s.Body, b.Body, b.Shape
 	d.Log = []Entry{}
 	err = e.history(r.Last, func(r *store.Entry) bool {
 		sent := SentRequest{r.RequestText, instant(r.Started)}
@@ -147,7 +147,7 @@ func (q *Queue) Signal(id SignalID) (Signal, []Info, error) {
 	if err != nil {
 		return Signal{}, nil, err
 	}
-	out := Signal{ID: id, Type: s.Type, Config: e.store.Text(s.Config), Traceparent: s.Traceparent, Body: s.Body}
+	out := Signal{ID: id, Type: s.Type, Config: e.store.Text(s.Config), Traceparent: s.Traceparent, Tracestate: s.Tracestate, Body: s.Body}
 	ids, err := e.deliveriesOf(id)
 	if err != nil {
 		return out, nil, err

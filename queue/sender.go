@@ -237,7 +237,7 @@ func (s *sender) load(id DeliveryID) (*pendingDelivery, error) {
 		return nil, err
 	}
 	d := &pendingDelivery{
-		Delivery: Delivery{ID: id, Signal: r.Signal, Route: s.route.Name, Type: sig.Type, Traceparent: sig.Traceparent},
+		Delivery: Delivery{ID: id, Signal: r.Signal, Route: s.route.Name, Type: sig.Type, Traceparent: sig.Traceparent, Tracestate: sig.Tracestate},
 		stored:   r,
 	}
 	if r.Flags&record.GivenUp == 0 {

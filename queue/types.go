@@ -19,7 +19,7 @@ var (
 	// ErrFinished: the delivery is delivered or dead, so there is nothing to give up.
 	ErrFinished = errors.New("already finished")
 	// ErrKeyReused: the idempotency key is bound to a request with other bytes.
-	ErrKeyReused = errors.New("idempotency key used before with another body, Content-Type or ?route")
+	ErrKeyReused = errors.New("idempotency key used before with another body, Content-Type, ?route or ?type")
 	// ErrUnavailable: the store takes no new signals now; the text says why.
 	ErrUnavailable = store.ErrUnavailable
 	// ErrCursor: After is no cursor that the queue gave.
@@ -88,6 +88,7 @@ type Signal struct {
 	Type        string   // signal_type
 	Config      string   // hash of the config that it met
 	Traceparent string   // W3C trace context, or empty
+	Tracestate  string   // that of the traceparent, or empty
 	Body        []byte   // as received, never changed
 }
 
@@ -122,6 +123,7 @@ type Delivery struct {
 	Route       string
 	Type        string // signal_type
 	Traceparent string
+	Tracestate  string
 	Body        []byte // must not be changed
 	Shape       string // as Made has it
 	// Step is the attempt's number in the route's schedule, from 1: lower than
@@ -219,6 +221,7 @@ type Info struct {
 type Detail struct {
 	Info
 	Traceparent string
+	Tracestate  string
 	Body        []byte  // nil if the expression failed
 	Shape       string  // as Made has it
 	SignalBody  []byte  // as received

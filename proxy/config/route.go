@@ -225,7 +225,7 @@ func (r *Route) checkTarget(d *decoder, t *value, key string, place int, u *url.
 // Headers that a delivery has already, or that are about the connection.
 var (
 	ownHeaders = []string{
-		"Host", "Traceparent",
+		"Host", "Traceparent", "Tracestate",
 		"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
 		"Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	}

@@ -27,6 +27,7 @@ const (
 	signalType       = "X-Beton-Signal-Type"
 	attemptNumber    = "X-Beton-Attempt"
 	traceparent      = "Traceparent"
+	tracestate       = "Tracestate"
 )
 
 // shapeRequest makes what all requests have in common. u is the route's URL.
@@ -109,18 +110,22 @@ func escape(s string) string {
 
 // fillHeader makes h, a clone of e.fixed or the headers of another request, those of
 // one that is not signed yet.
-func fillHeader(h http.Header, id, timestamp, signal, kind, attempt, trace string) {
+func fillHeader(h http.Header, id, timestamp, signal, kind, attempt, parent, state string) {
 	set := func(name, value string) { h[name] = append(h[name][:0], value) }
 	set(webhookID, id)
 	set(webhookTimestamp, timestamp)
 	set(signalID, signal)
 	set(signalType, kind)
 	set(attemptNumber, attempt)
-	if trace != "" {
-		set(traceparent, trace)
-	} else {
-		h[traceparent] = h[traceparent][:0]
+	optional := func(name, value string) {
+		if value != "" {
+			set(name, value)
+		} else {
+			h[name] = h[name][:0]
+		}
 	}
+	optional(traceparent, parent)
+	optional(tracestate, state)
 }
 
 // sign makes h, as of fillHeader, the headers of one request to u, signed as of now.
@@ -129,7 +134,7 @@ func (e *Endpoint) sign(h http.Header, u *url.URL, d *queue.Delivery, attempt in
 		now = now.Add(-e.altered.Ago)
 	}
 	id := d.ID.String()
-	fillHeader(h, id, unix(now), d.Signal.String(), d.Type, strconv.Itoa(attempt), d.Traceparent)
+	fillHeader(h, id, unix(now), d.Signal.String(), d.Type, strconv.Itoa(attempt), d.Traceparent, d.Tracestate)
 	m := sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body, URL: u}
 	if e.altered != nil {
 		e.altered.sign(&m)

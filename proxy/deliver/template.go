@@ -32,6 +32,7 @@ const (
 	itsType        = "\x00type"
 	itsAttempt     = "\x00attempt"
 	itsTraceparent = "\x00traceparent"
+	itsTracestate  = "\x00tracestate"
 )
 
 const aSignature = "[signature]"
@@ -42,7 +43,7 @@ func (e *Endpoint) Template() string { return e.template }
 
 // makeTemplate makes the template of an endpoint whose fixed headers are h, for people.
 func (e *Endpoint) makeTemplate(h http.Header) {
-	fillHeader(h, itsID, itsTimestamp, itsSignal, itsType, itsAttempt, itsTraceparent)
+	fillHeader(h, itsID, itsTimestamp, itsSignal, itsType, itsAttempt, itsTraceparent, itsTracestate)
 	e.route.Signer.Shape(h, itsID, itsType, itsTimestamp, aSignature)
 	t := Request{Method: e.request.Method, Target: e.route.Target, Headers: map[string]string{}}
 	// What a signal's are added to, also those of one that came under another config.
@@ -76,7 +77,7 @@ func Describe(text string, d *queue.Delivery, attempt int, sent time.Time) (*Req
 	}
 	its := map[string]string{
 		itsID: d.ID.String(), itsTimestamp: timestamp, itsSignal: d.Signal.String(), itsType: d.Type,
-		itsAttempt: strconv.Itoa(attempt), itsTraceparent: d.Traceparent, aSignature: signature,
+		itsAttempt: strconv.Itoa(attempt), itsTraceparent: d.Traceparent, itsTracestate: d.Tracestate, aSignature: signature,
 	}
 	for name, value := range t.Headers {
 		if text, ok := its[value]; ok {

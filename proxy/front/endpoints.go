@@ -20,7 +20,7 @@ type endpoint struct {
 var endpoints = []endpoint{
 	{(*Front).postSignals, openapi.Endpoint{
 		Pattern: "POST /signals", Name: "postSignals", Text: "Take a signal, or a batch of them, all or nothing: 202 once all is safe on disk",
-		Params: []string{"route", "Idempotency-Key"}, Takes: openapi.JSON(signal, openapi.Schema{"type": "array", "items": signal, "minItems": 1}).Or(openapi.Lines(signal)),
+		Params: []string{"route", "type", "Idempotency-Key"}, Takes: openapi.JSON(signal, openapi.Schema{"type": "array", "items": signal, "minItems": 1}).Or(openapi.Lines(signal)),
 		Gives: map[int]openapi.Content{202: openapi.JSON(api.Accepted{}, api.AcceptedBatch{})}, Fails: []int{404, 408, 413, 415, 422},
 	}},
 	{(*Front).getSignals, openapi.Endpoint{
@@ -124,6 +124,7 @@ var parameters = map[string]openapi.Param{
 	"name":        ofPath("of a route"),
 	"route":       ofQuery("name of a route; of things to read also a glob of * and ?"),
 	"signal_type": ofQuery("glob of * and ?"),
+	"type":        ofQuery("signal_type of signals that have none: other programs' webhooks come in as they are"),
 	"signal":      ofQuery("id of a signal"),
 	"delivery":    ofQuery("id of a delivery"),
 	"verdict":     ofQuery(verdictForm),

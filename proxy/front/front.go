@@ -38,6 +38,7 @@ import (
 	"signalpost/proxy/memory"
 	"signalpost/proxy/table"
 	"signalpost/queue"
+	"signalpost/transform/json"
 )
 
 // Options are what a Front works with. All are needed, and safe for concurrent use.
@@ -155,7 +156,11 @@ func (f *Front) refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (f *Front) postSignals(w http.ResponseWriter, r *http.Request, q *query) error {
-	return f.Ingest.Post(w, r, q.values["route"])
+	kind, given := q.values["type"]
+	if given && !json.IsType(kind) {
+		return api.Refuse(http.StatusBadRequest, "parameter type must be a signal_type, 1 to 256 printable ASCII characters without a space at either end; found %q", api.Clip(kind))
+	}
+	return f.Ingest.Post(w, r, ingest.Offer{Only: q.values["route"], Type: kind})
 }
 
 func (f *Front) getMetrics(w http.ResponseWriter, r *http.Request, _ *query) error {

@@ -59,9 +59,13 @@ func readKey(h http.Header) (string, error) {
 
 // digest stands for what a key is bound to: the bytes, unpacked, and what else
 // decides what becomes of them.
-func digest(lines bool, only string, body []byte) (sum [32]byte) {
+func digest(lines bool, to Offer, body []byte) (sum [32]byte) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%t %s\n", lines, only)
+	fmt.Fprintf(h, "%t %s", lines, to.Only)
+	if to.Type != "" { // without one it is as earlier versions made it
+		fmt.Fprintf(h, " %s", to.Type)
+	}
+	h.Write([]byte{'\n'})
 	h.Write(body)
 	h.Sum(sum[:0])
 	return sum
@@ -71,16 +75,36 @@ func digest(lines bool, only string, body []byte) (sum [32]byte) {
 // version later than 00 may add.
 var traceContext = regexp.MustCompile(`^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-[ -~]*)?$`)
 
-// traceparent returns the traceparent that goes on to the receivers, or
-// nothing if there is none that is valid.
-func traceparent(h http.Header) string {
+// stateMember is a member of a W3C tracestate.
+var stateMember = regexp.MustCompile(`^[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]$`)
+
+const (
+	stateMost  = 32  // members of a tracestate that go on
+	stateBytes = 512 // and their length together
+)
+
+// trace returns the traceparent that goes on to the receivers, or nothing if there is
+// none that is valid, and its tracestate.
+func trace(h http.Header) (parent, state string) {
 	values := h["Traceparent"]
 	if len(values) != 1 || len(values[0]) > 512 {
-		return ""
+		return "", ""
 	}
 	m := traceContext.FindStringSubmatch(values[0])
 	if m == nil || m[1] == "ff" || m[1] == "00" && m[4] != "" || strings.Trim(m[2], "0") == "" || strings.Trim(m[3], "0") == "" {
-		return ""
+		return "", ""
 	}
-	return strings.Clone(m[0]) // without the rest of the request's head
+	var members []string
+	for member := range strings.SplitSeq(strings.Join(h["Tracestate"], ","), ",") {
+		member = strings.Trim(member, " \t")
+		switch {
+		case member == "":
+		case !stateMember.MatchString(member):
+			return strings.Clone(m[0]), ""
+		case len(members) < stateMost && len(state)+len(member) < stateBytes:
+			members = append(members, member)
+			state = strings.Join(members, ",")
+		}
+	}
+	return strings.Clone(m[0]), state // without the rest of the request's head
 }

@@ -89,12 +89,18 @@ func (in *Ingest) Stop(wait time.Duration) {
 	}
 }
 
-// Post answers POST /signals; only is the one route to offer them to, "" for all.
+// An Offer says what becomes of the signals of a request.
+type Offer struct {
+	Only string // the one route to offer them to, "" for all
+	Type string // of those that have no signal_type, "": there must be none
+}
+
+// Post answers POST /signals.
 // What the headers tell to be refused is refused before the body is read. It has
 // not answered if it returns an error: a problem, or an error of the queue.
-func (in *Ingest) Post(w http.ResponseWriter, r *http.Request, only string) error {
+func (in *Ingest) Post(w http.ResponseWriter, r *http.Request, to Offer) error {
 	began := time.Now()
-	answer, replayed, err := in.accept(r, only)
+	answer, replayed, err := in.accept(r, to)
 	if err != nil {
 		return err
 	}
@@ -114,10 +120,10 @@ func (in *Ingest) Post(w http.ResponseWriter, r *http.Request, only string) erro
 
 // accept takes a request in, and returns the body of its 202 when everything
 // in it is safe on disk, or that of an earlier request with the same key.
-func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed bool, err error) {
+func (in *Ingest) accept(r *http.Request, to Offer) (answer []byte, replayed bool, err error) {
 	t := in.Table()
-	if only != "" && t.Route(only) == nil {
-		return nil, false, t.NoRoute(only)
+	if to.Only != "" && t.Route(to.Only) == nil {
+		return nil, false, t.NoRoute(to.Only)
 	}
 	lines, err := readType(r.Header)
 	if err != nil {
@@ -139,20 +145,22 @@ func (in *Ingest) accept(r *http.Request, only string) (answer []byte, replayed 
 	defer done()
 	var claim *queue.Claim
 	if key != "" {
-		claim, answer, err = in.Claim(r.Context(), key, digest(lines, only, body))
+		claim, answer, err = in.Claim(r.Context(), key, digest(lines, to, body))
 		if err != nil || claim == nil {
 			return answer, true, err
 		}
 		defer claim.Release()
 	}
-	answer, err = in.store(t, only, body, lines, traceparent(r.Header), claim)
+	head := queue.Signal{Config: t.Config.Hash}
+	head.Traceparent, head.Tracestate = trace(r.Header)
+	answer, err = in.store(t, to, body, lines, head, claim)
 	return answer, false, err
 }
 
 // store makes signals of a body, offers them to the routes, and returns the
-// body of the 202 once all that came of it is on disk. claim, unless nil, is bound
-// to that answer.
-func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, traceparent string, claim *queue.Claim) ([]byte, error) {
+// body of the 202 once all that came of it is on disk. head is what the signals have in
+// common. claim, unless nil, is bound to that answer.
+func (in *Ingest) store(t *table.Table, to Offer, body []byte, lines bool, head queue.Signal, claim *queue.Claim) ([]byte, error) {
 	in.storing.Add(1) // before the look: Stop counts after it has said so
 	defer in.storing.Add(-1)
 	if err := in.Ready(); err != nil { // the body may have taken a while to come
@@ -163,11 +171,11 @@ func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, tr
 	if json.Footprint(body) > memory.Small {
 		reads = nil
 	}
-	signals, batch, err := readSignals(body, lines, reads)
+	signals, batch, err := readSignals(to.Type, body, lines, reads)
 	if err != nil {
 		return nil, err
 	}
-	o, err := in.begin(t, only, len(signals))
+	o, err := in.begin(t, to.Only, len(signals))
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +183,8 @@ func (in *Ingest) store(t *table.Table, only string, body []byte, lines bool, tr
 	for i, s := range signals {
 		// The queue keeps the bytes, and the request's buffer is used again.
 		o.docs[i] = s.Doc
-		o.accepted[i].Signal = queue.Signal{ID: in.Queue.NewSignalID(), Type: s.Type, Config: t.Config.Hash, Traceparent: traceparent, Body: bytes.Clone(s.Raw)}
+		head.ID, head.Type, head.Body = in.Queue.NewSignalID(), s.Type, bytes.Clone(s.Raw)
+		o.accepted[i].Signal = head
 	}
 	if err := o.offerAll(); err != nil {
 		return nil, err
@@ -304,9 +313,9 @@ func (o *offering) close() {
 	o.budget.Give(o.taken)
 }
 
-// readSignals finds the signals in a body: see [json.Signals]. An error is a problem.
-func readSignals(body []byte, lines bool, reads func(name []byte) bool) (signals []json.Signal, batch bool, err error) {
-	signals, batch, err = json.Signals(body, lines, reads)
+// readSignals finds the signals in a body: see [json.SignalsOf]. An error is a problem.
+func readSignals(kind string, body []byte, lines bool, reads func(name []byte) bool) (signals []json.Signal, batch bool, err error) {
+	signals, batch, err = json.SignalsOf(kind, body, lines, reads)
 	var fault *json.Error
 	if !errors.As(err, &fault) {
 		return signals, batch, err
@@ -324,7 +333,7 @@ func readSignals(body []byte, lines bool, reads func(name []byte) bool) (signals
 // SignalType checks that a body is one signal, and returns its type. An error is
 // a problem.
 func SignalType(body []byte) (string, error) {
-	signals, batch, err := readSignals(body, false, nil)
+	signals, batch, err := readSignals("", body, false, nil)
 	switch {
 	case err != nil:
 		return "", err

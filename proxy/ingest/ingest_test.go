@@ -84,7 +84,7 @@ func post(t testing.TB, in *Ingest, body string, header ...string) (string, erro
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	if err := in.Post(w, r, ""); err != nil {
+	if err := in.Post(w, r, Offer{}); err != nil {
 		return "", err
 	}
 	if w.Code != http.StatusAccepted || w.Header().Get("Content-Type") != "application/json" {
@@ -131,7 +131,7 @@ func BenchmarkIngest(b *testing.B) {
 			r.Body = io.NopCloser(body)
 			return func() {
 				body.Reset(documented)
-				if err := in.Post(w, r, ""); err != nil || w.status != http.StatusAccepted {
+				if err := in.Post(w, r, Offer{}); err != nil || w.status != http.StatusAccepted {
 					b.Fatalf("%d %v", w.status, err)
 				}
 			}

@@ -61,6 +61,7 @@ func TestRecordsComeBack(t *testing.T) {
 		{Body: []byte{}},
 		{Config: 300, Type: "lead", Body: []byte("{}")},
 		{Type: "lead", Traceparent: "tp", Body: []byte("{\x00\xff}")},
+		{Type: "lead", Traceparent: "tp", Tracestate: "a=1,b=2", Body: []byte("{}")},
 	} {
 		if got, err := ParseSignal(want.Append(nil)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v came back as %+v, %v", want, got, err)

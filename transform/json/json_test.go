@@ -242,7 +242,7 @@ func FuzzSignals(f *testing.F) {
 			if got := v.(map[string]any)["signal_type"]; got != s.Type {
 				t.Fatalf("signal_type %q, decoded %q", s.Type, got)
 			}
-			if !isType(s.Type) {
+			if !IsType(s.Type) {
 				t.Fatalf("signal_type %q", s.Type)
 			}
 		}

@@ -26,7 +26,13 @@ type Signal struct {
 // element is a signal, and whether there is one. Unless reads is nil they are decoded
 // on the way, but for members of a name that it says no to. An error is an [*Error].
 func Signals(body []byte, lines bool, reads func(name []byte) bool) (signals []Signal, batch bool, err error) {
-	l := list{reads: reads}
+	return SignalsOf("", body, lines, reads)
+}
+
+// SignalsOf is Signals of a body in which what has no signal_type is a signal of the
+// type, unless that is empty.
+func SignalsOf(kind string, body []byte, lines bool, reads func(name []byte) bool) (signals []Signal, batch bool, err error) {
+	l := list{kind: kind, reads: reads}
 	var fault *Error
 	switch {
 	case lines:
@@ -53,6 +59,7 @@ func Signals(body []byte, lines bool, reads func(name []byte) bool) (signals []S
 
 // A list is what has been found in a body so far.
 type list struct {
+	kind    string // of what names none; "": that is no signal
 	reads   func(name []byte) bool
 	signals []Signal
 	n       int    // elements, signals or not
@@ -108,6 +115,9 @@ func (l *list) array(body []byte) *Error {
 
 // add notes the next element, which is a signal of the bytes raw or none.
 func (l *list) add(e element, raw []byte) {
+	if e.typeKind == 0 && l.kind != "" {
+		e.typeKind, e.signalType = '"', l.kind
+	}
 	var what string
 	switch {
 	case e.kind != '{':
@@ -116,7 +126,7 @@ func (l *list) add(e element, raw []byte) {
 		what = `the signal has no signal_type; add "signal_type": "name"`
 	case e.typeKind != '"':
 		what = "signal_type must be a string; found " + words(e.typeKind)
-	case !isType(e.signalType):
+	case !IsType(e.signalType):
 		shown := e.signalType[:min(len(e.signalType), maxType)]
 		what = fmt.Sprintf("signal_type must be 1 to %d printable ASCII characters without a space at either end; found %s, %d bytes",
 			maxType, strconv.QuoteToASCII(shown), len(e.signalType))
@@ -171,8 +181,8 @@ func (r *reader) signalType(e *element) (any, error) {
 	return e.signalType, err
 }
 
-// isType tells whether s can be a signal_type.
-func isType(s string) bool {
+// IsType tells whether s can be a signal_type.
+func IsType(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
 			return false
