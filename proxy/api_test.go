@@ -23,6 +23,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"signalpost/proxy"
+	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 )
 
@@ -586,6 +587,52 @@ func TestTraceparent(t *testing.T) {
 			t.Errorf("%s came as %q", sent, got)
 		}
 		box.mu.Unlock()
+	}
+}
+
+// A tracestate goes with its traceparent, as far as it is one.
+func TestTracestate(t *testing.T) {
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	box := &inbox{}
+	s := start(t, "[[route]]\nname = \"all\"\nurl = \"%s\"\npaused = true\n", box)
+	var many, few []string
+	for i := range 40 {
+		if many = append(many, fmt.Sprintf("k%d=v", i)); i < 32 {
+			few = append(few, fmt.Sprintf("k%d=v", i))
+		}
+	}
+	tests := []struct{ parent, state, want string }{
+		{parent, "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7", "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"},
+		{parent, " a=1 , ,b@c=2 3\t", "a=1,b@c=2 3"},
+		{parent, strings.Join(many, ","), strings.Join(few, ",")},
+		{parent, strings.Repeat("a="+strings.Repeat("x", 250)+",", 3), strings.TrimSuffix(strings.Repeat("a="+strings.Repeat("x", 250)+",", 2), ",")},
+		{parent, "", ""}, {parent, "a", ""}, {parent, "A=1", ""}, {parent, "a=1,b=é", ""}, {parent, "a=b=c", ""}, {"nonsense", "a=1", ""},
+	}
+	for _, test := range tests {
+		if a := s.post("/signals", `{"signal_type":"a"}`, "Traceparent", test.parent, "Tracestate", test.state); a.status != 202 {
+			t.Fatal(a)
+		}
+		var page api.DeliveryPage
+		var d api.Delivery
+		s.get("/deliveries?limit=1", &page)
+		s.get("/deliveries/"+page.Deliveries[0].ID.String(), &d)
+		if got := d.Request.Headers["Tracestate"]; got != test.want {
+			t.Errorf("%s is shown as %q", test.state, got)
+		}
+	}
+	s.reload(func(text string) string {
+		return strings.Replace(text, "paused = true", "paused = true\nconcurrency = 1", 1)
+	})
+	s.stop()
+	s.run()
+	s.reload(func(text string) string { return strings.Replace(text, "paused = true", "", 1) })
+	s.until("all arrived", func() bool { return len(box.got()) == len(tests) })
+	box.mu.Lock()
+	defer box.mu.Unlock()
+	for i, test := range tests {
+		if got := box.heads[i].Values("Tracestate"); strings.Join(got, "|") != test.want || len(got) > 1 {
+			t.Errorf("after a restart %s came as %q", test.state, got)
+		}
 	}
 }
 

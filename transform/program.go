@@ -100,6 +100,18 @@ func (p *Program) Shape(s *Session, input any, vars Vars) ([][]byte, error) {
 	return results, err
 }
 
+// First is Shape of the first result alone; it is nil if there is none.
+func (p *Program) First(s *Session, input any, vars Vars) ([]byte, error) {
+	out := outcome{pass: true, first: true}
+	if !p.light(s, input, vars, &out) {
+		p.heavy(s, input, vars, &out)
+	}
+	if out.err != nil || len(out.results) == 0 {
+		return nil, out.err
+	}
+	return out.results[0], nil
+}
+
 // A Pair is a filter and a transform of what passes it. It is safe for concurrent use.
 type Pair struct {
 	where, shape *Program
@@ -172,6 +184,7 @@ func (p *Pair) Run(s *Session, input any, vars Vars) (pass bool, results [][]byt
 type outcome struct {
 	filters bool // the first result is the filter's
 	pass    bool // there is no filter, or its first result is known and true
+	first   bool // nobody asks for a second result
 	results [][]byte
 	err     error
 }
@@ -255,7 +268,7 @@ func (out *outcome) take(r *budget.Run, v any) bool {
 		return false
 	}
 	out.results = append(out.results, text)
-	return r.Keep(len(text))
+	return r.Keep(len(text)) && !out.first
 }
 
 // asRunError makes a RunError of what ended a run. A panic in computing the text

@@ -178,6 +178,7 @@ type Trial struct {
 	Matches bool              `json:"matches"`          // it passes, also when the transform then fails or yields nothing
 	Why     string            `json:"why"`              // it matches, or not
 	Bodies  []json.RawMessage `json:"bodies"`           // of the deliveries it would make, one each; strings if they are no JSON
+	Order   string            `json:"order,omitempty"`  // the order key of the deliveries, in JSON; "": none
 	Format  string            `json:"format,omitempty"` // of bodies that are no JSON: form, text, ndjson
 	Request *Request          `json:"request"`          // of the first attempt of the first delivery; nil if there is none
 	Error   *string           `json:"error"`            // what is wrong with an expression, or went wrong in it
@@ -355,6 +356,6 @@ type Schedule struct {
 type Limits struct {
 	Timeout     string  `json:"timeout"`
 	Concurrency int     `json:"concurrency"`
-	Rate        *string `json:"rate"` // nil for no limit
-	GiveUpOn    []int   `json:"give_up_on"`
+	Rate        *string `json:"rate"`       // nil for no limit
+	GiveUpOn    []any   `json:"give_up_on"` // statuses, and "4xx" for all of these but 408, 425 and 429
 }

@@ -83,6 +83,9 @@ func printTrial(p term.Page, t api.Trial, headers bool) {
 	if t.Error != nil {
 		p.Printf("    %s\n", term.Wrap(*t.Error, 4))
 	}
+	if t.Order != "" {
+		p.Printf("    %s\n", p.In(term.Dim, "in order, one at a time, with all others of "+t.Order))
+	}
 	if t.Request != nil {
 		printRequest(p, t.Request, headers)
 	}

@@ -74,8 +74,12 @@ type Route struct {
 	TransformSource string
 	Path            *transform.Program // nil: the URL's alone
 	Query           *transform.Program // nil: the URL's alone
+	OrderBy         *transform.Program // nil: no order
+	Success         *transform.Program // of the JSON of a 2xx answer; nil: the status decides
 	PathSource      string
 	QuerySource     string
+	OrderBySource   string
+	SuccessSource   string
 
 	Method      string            // POST, PUT or PATCH
 	Format      string            // of bodies: json, form, text or ndjson
@@ -96,7 +100,7 @@ type Route struct {
 
 	Timeout     time.Duration  // of one attempt
 	Retry       queue.Schedule // with a factor of at least 1
-	GiveUpOn    []int
+	GiveUpOn    []Status
 	Concurrency int
 	Rate        float64 // attempts a second; 0: no limit
 	Paused      bool
@@ -209,6 +213,8 @@ func routeKeys(r *Route) schema {
 		"signal_types":           into(&r.SignalTypes, nil, list("strings", glob)),
 		"where":                  program(&r.Where, &r.WhereSource, true),
 		"transform":              shape(&r.Transform, &r.TransformSource),
+		"order_by":               program(&r.OrderBy, &r.OrderBySource, false),
+		"success":                program(&r.Success, &r.SuccessSource, true),
 		"method":                 into(&r.Method, "POST", name("POST", "PUT", "PATCH")),
 		"path":                   shape(&r.Path, &r.PathSource),
 		"query":                  shape(&r.Query, &r.QuerySource),
@@ -227,7 +233,7 @@ func routeKeys(r *Route) schema {
 		"oauth2":                 oauth2(&r.OAuth2),
 		"timeout":                into(&r.Timeout, 15*time.Second, duration(time.Millisecond, day)),
 		"retry":                  table(retryKeys(&r.Retry), r.gapsGrow),
-		"give_up_on":             into(&r.GiveUpOn, []int{410}, list("HTTP statuses such as [410]", status)),
+		"give_up_on":             into(&r.GiveUpOn, []Status{410}, list("HTTP statuses such as [410]", status)),
 		"concurrency":            into(&r.Concurrency, 8, integer(1, 1000)),
 		"rate":                   into(&r.Rate, 0, rate),
 		"paused":                 into(&r.Paused, false, boolean),

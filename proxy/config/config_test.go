@@ -82,7 +82,7 @@ func TestDefaultsOfTheContract(t *testing.T) {
 	check(t, "timeout", r.Timeout, 15*time.Second)
 	check(t, "retry", r.Retry, queue.Schedule{Attempts: 10, First: 5 * time.Second, Window: 24 * time.Hour, Jitter: 0.1})
 	check(t, "lists", [][]string{r.SignalTypes, r.Signatures}, [][]string{nil, {"beton", "standard"}})
-	check(t, "give up on", r.GiveUpOn, []int{410})
+	check(t, "give up on", r.GiveUpOn, []Status{410})
 	check(t, "limits", []any{r.Concurrency, r.Rate}, []any{8, 0.0})
 	check(t, "request", []string{r.Method, r.Format, r.ContentType, r.Compression, r.PathSource, r.QuerySource}, []string{"POST", "json", "", "none", "", ""})
 	check(t, "switches", []bool{r.Paused, r.BlockPrivateNetworks, r.AllowHTTP}, []bool{false, false, false})
@@ -131,7 +131,9 @@ signatures = ["github", "stripe"]
 headers = { x-api-key = { env = "CRM_SECRET" }, X-Team = "growth", authorization = "x" }
 timeout = "100ms"
 retry = { attempts = 2, first = "1m", window = "1s", jitter = 0 }
-give_up_on = [404, 0x19A]
+give_up_on = [404, "4xx", 0x19A]
+order_by = ".account.id"
+success = ".ok"
 concurrency = 1_000
 rate = "90/m"
 paused = true
@@ -174,7 +176,8 @@ first = "30d"
 	check(t, "sources", []string{r.WhereSource, r.TransformSource}, []string{".a", ".b"})
 	check(t, "secrets", reveal(r.Secrets), []string{canary})
 	check(t, "retry", r.Retry, queue.Schedule{Attempts: 2, First: time.Minute, Window: time.Second, Jitter: 0})
-	check(t, "give up on", r.GiveUpOn, []int{404, 410})
+	check(t, "give up on", r.GiveUpOn, []Status{404, Any4xx, 410})
+	check(t, "order, success", []string{r.OrderBySource, r.SuccessSource}, []string{".account.id", ".ok"})
 	check(t, "limits", []any{r.Concurrency, r.Rate, r.Timeout}, []any{1000, 1.5, 100 * time.Millisecond})
 	check(t, "headers", []string{r.Headers["x-api-key"].Reveal(), r.Headers["X-Team"].Reveal(), r.Headers["authorization"].Reveal()}, []string{canary, "growth", "x"})
 	if r.Where == nil || r.Transform == nil || r.Signer == nil || !r.Paused || !r.BlockPrivateNetworks || !r.AllowHTTP {
@@ -188,7 +191,7 @@ first = "30d"
 	check(t, "request", []string{r.Method, r.PathSource, r.QuerySource, r.Format, r.ContentType, r.Compression}, []string{"PATCH", `"/a"`, "{}", "form", "application/x-b; charset=utf-8", "gzip"})
 	check(t, "params", []string{r.Params["A_1"].Reveal(), r.Params["b"].Reveal()}, []string{"one", "tok" + canary})
 	check(t, "rate", r.Rate*3600, 0.5)
-	check(t, "give up on", r.GiveUpOn, []int{})
+	check(t, "give up on", r.GiveUpOn, []Status{})
 	r = c.Routes[2]
 	check(t, "bearer", r.BearerToken.Reveal(), "abc")
 	check(t, "agent", r.Headers["user-agent"].Reveal(), "mine")

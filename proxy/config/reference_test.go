@@ -130,7 +130,7 @@ func shownDefault(f field) string {
 		if text = strings.ReplaceAll(fmt.Sprintf("%q", def), `" "`, `", "`); def == nil {
 			text = ""
 		}
-	case []int:
+	case []Status:
 		text = strings.ReplaceAll(fmt.Sprint(def), " ", ", ")
 	}
 	if f.required != "" {

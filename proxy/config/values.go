@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime"
 	"net"
+	"net/http"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -78,8 +79,30 @@ func integer(least, most int) parser[int] {
 	return whole(fmt.Sprintf("a whole number from %d to %d", least, most), func(n int) bool { return n >= least && n <= most })
 }
 
-var status = whole("HTTP statuses from 100 to 599 but not 2xx, which is delivered",
+// A Status is what an attempt is given up on.
+type Status int
+
+// Any4xx is all of 4xx but 408, 425 and 429, which ask for another attempt.
+const Any4xx Status = 4
+
+// Covers is whether the status of an answer is meant.
+func (s Status) Covers(status int) bool {
+	if s == Any4xx {
+		return status/100 == 4 && status != http.StatusRequestTimeout && status != http.StatusTooEarly && status != http.StatusTooManyRequests
+	}
+	return int(s) == status
+}
+
+var oneStatus = whole(`HTTP statuses from 100 to 599 but not 2xx, which is delivered, or "4xx" for all of these but 408, 425 and 429`,
 	func(n int) bool { return n >= 100 && n <= 599 && n/100 != 2 })
+
+func status(d *decoder, key string, v *value) (Status, bool) {
+	if v.kind == kindString && v.text == "4xx" {
+		return Any4xx, true
+	}
+	n, ok := oneStatus(d, key, v)
+	return Status(n), ok
+}
 
 // fraction parses a number from 0 to below 1.
 func fraction(d *decoder, key string, v *value) (float64, bool) {

@@ -18,6 +18,7 @@
 //	trace.go      how far an attempt has got, over which connection, how long each part took
 //	connect.go    how the receiver is reached: addresses, TLS, proxies
 //	judge.go      the verdict and the gap; what is read of the answer
+//	success.go    the verdict on what a 2xx answer says
 //	explain.go    why there was no answer; what is the machine's own lack and no verdict
 //	oauth2.go     access tokens: got, kept, renewed
 //	mask.go       secrets that a receiver echoes

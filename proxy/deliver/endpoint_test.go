@@ -45,7 +45,7 @@ func testRoute(t testing.TB, rawURL string) *config.Route {
 		Target:      u.Scheme + "://" + u.Host,
 		Signatures:  []string{"beton", "standard"},
 		Timeout:     10 * time.Second,
-		GiveUpOn:    []int{410},
+		GiveUpOn:    []config.Status{410},
 		Concurrency: 8,
 		Retry:       queue.Schedule{Attempts: 10, First: 5 * time.Second, Window: 24 * time.Hour},
 	}
@@ -434,13 +434,28 @@ func TestVerdict(t *testing.T) {
 		{600, queue.Outcome{Verdict: queue.Retry, Error: "answered 600", Response: "said", Gap: wait}},
 	} {
 		r := testRoute(t, base+"/"+strconv.Itoa(tc.status))
-		r.GiveUpOn = []int{404, 410}
+		r.GiveUpOn = []config.Status{404, 410}
 		got := testEndpoint(t, r).try(t)
 		checkTruth(t, got, true)
 		got = verdictOf(got)
 		tc.want.Status, tc.want.Duration = tc.status, got.Duration
 		if got != tc.want {
 			t.Errorf("status %d:\n got %+v\nwant %+v", tc.status, got, tc.want)
+		}
+	}
+}
+
+// "4xx" is all of these but those that ask for another attempt.
+func TestGiveUpOn4xx(t *testing.T) {
+	base, _, _ := receives(t, func(w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
+		w.WriteHeader(status)
+	})
+	for status, want := range map[int]queue.Verdict{200: queue.Delivered, 301: queue.Retry, 400: queue.Dead, 401: queue.Dead, 408: queue.Retry, 410: queue.Dead, 425: queue.Retry, 429: queue.Retry, 451: queue.Dead, 499: queue.Dead, 500: queue.Retry, 599: queue.Dead} {
+		r := testRoute(t, base+"/"+strconv.Itoa(status))
+		r.GiveUpOn = []config.Status{config.Any4xx, 599}
+		if got := testEndpoint(t, r).try(t); got.Verdict != want || (want == queue.Dead) != (got.Reason == queue.Gone) {
+			t.Errorf("%d: %+v, want %s", status, got, want)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"signalpost/proxy/config"
 	"signalpost/queue"
 )
 
@@ -45,17 +46,19 @@ func (e *Endpoint) checkRetry(ctx context.Context, resp *http.Response, err erro
 	return a.outcome.Verdict == queue.Retry, nil
 }
 
-// judge gives the verdict on an answer, by its status alone.
+// judge gives the verdict on an answer, by its status, and by success alone of what else it has.
 func (e *Endpoint) judge(a *attempt, resp *http.Response) {
 	o, status := &a.outcome, resp.StatusCode
 	o.Status, o.Class = status, classOf(status)
 	if o.Class == queue.Class2xx {
-		o.Verdict = queue.Delivered
+		if o.Verdict = queue.Delivered; e.route.Success != nil {
+			e.succeed(a, resp)
+		}
 		return
 	}
 	o.Verdict, o.Error = queue.Retry, "answered "+statusName(status)
 	switch {
-	case slices.Contains(e.route.GiveUpOn, status):
+	case slices.ContainsFunc(e.route.GiveUpOn, func(s config.Status) bool { return s.Covers(status) }):
 		o.Verdict, o.Reason = queue.Dead, queue.Gone
 		o.Error += ", which is in give_up_on"
 	case status < 100:

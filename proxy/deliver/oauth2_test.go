@@ -144,7 +144,7 @@ func TestOAuth2Refused(t *testing.T) {
 					w.WriteHeader(http.StatusUnauthorized)
 				}
 			})
-			r.GiveUpOn = []int{401}
+			r.GiveUpOn = []config.Status{401}
 			e := testEndpoint(t, signed(t, withOAuth2(r, p.url), "a-secret"))
 			w.change(e)
 			if o := e.try(t); o.Verdict != queue.Delivered {

@@ -130,16 +130,22 @@ func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]q
 	}
 	stored := s.String()
 	for _, body := range bodies {
-		made = append(made, queue.Made{Route: r.Name, Body: body, Shape: stored})
+		made = append(made, queue.Made{Route: r.Name, Body: body, Shape: stored, Order: s.order})
 	}
 	return made, pass, err
+}
+
+// beside is what is made of a signal beside bodies.
+type beside struct {
+	shape.Shape
+	order string
 }
 
 // run gives a signal to two expressions, of which there may be none, one or both, and
 // returns whether it passes the first and what the second, and the route's others, make of
 // it: the signal's own bytes if there is none. An error that is a *transform.RunError is
 // the expression's own fault.
-func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pass bool, bodies [][]byte, s shape.Shape, err error) {
+func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pass bool, bodies [][]byte, s beside, err error) {
 	pass = true
 	var vars transform.Vars
 	if !pair.IsEmpty() || r.Path != nil || r.Query != nil {

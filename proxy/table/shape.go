@@ -12,8 +12,15 @@ import (
 
 // shape makes what of a request is more than JSON for the route's URL: the bodies, in
 // place, if they were made of the signal, and in s the rest. An error is as of run.
-func (r *Route) shape(use *transform.Session, doc any, vars transform.Vars, s *shape.Shape, bodies [][]byte, made bool) (err error) {
-	if r.Path != nil {
+func (r *Route) shape(use *transform.Session, doc any, vars transform.Vars, s *beside, bodies [][]byte, made bool) (err error) {
+	if r.OrderBy != nil {
+		key, failed := r.OrderBy.First(use, doc, vars)
+		if err = named("order_by", failed); err == nil {
+			s.order, err = orderKey(key)
+			err = faultOf("order_by", err)
+		}
+	}
+	if r.Path != nil && err == nil {
 		s.Path, err = one("path", r.Path, use, doc, vars, shape.Path)
 	}
 	if r.Query != nil && err == nil {
@@ -36,18 +43,23 @@ func (r *Route) shape(use *transform.Session, doc any, vars transform.Vars, s *s
 
 // one reads the first result of an expression.
 func one(key string, p *transform.Program, use *transform.Session, doc any, vars transform.Vars, read func([]byte) (string, error)) (string, error) {
-	results, err := p.Shape(use, doc, vars)
-	run, failed := errors.AsType[*transform.RunError](err)
+	result, err := p.First(use, doc, vars)
 	switch {
-	case failed && run != transform.ErrBusy:
-		return "", &transform.RunError{Kind: run.Kind, Msg: key + ": " + run.Msg}
 	case err != nil:
-		return "", err
-	case len(results) == 0:
+		return "", named(key, err)
+	case result == nil:
 		return "", faultOf(key, errors.New("it yields nothing"))
 	}
-	text, err := read(results[0])
+	text, err := read(result)
 	return text, faultOf(key, bounded(len(text), err))
+}
+
+// named is the error of a run, with the key of its expression.
+func named(key string, err error) error {
+	if run, failed := errors.AsType[*transform.RunError](err); failed && run != transform.ErrBusy {
+		return &transform.RunError{Kind: run.Kind, Msg: key + ": " + run.Msg}
+	}
+	return err
 }
 
 // bounded is err, or that what was made of a result has more bytes than one may have.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/config"
 	"signalpost/proxy/units"
 )
 
@@ -22,9 +23,16 @@ func (r *Route) Shown() api.RouteConfig {
 			Jitter: r.Retry.Jitter, Gaps: []string{},
 		},
 		Limits: &api.Limits{
-			Timeout: units.FormatDuration(r.Timeout), Concurrency: r.Concurrency, Rate: text(units.FormatRate(r.Rate)), GiveUpOn: append([]int{}, r.GiveUpOn...),
+			Timeout: units.FormatDuration(r.Timeout), Concurrency: r.Concurrency, Rate: text(units.FormatRate(r.Rate)), GiveUpOn: []any{},
 		},
 		Settings: r.Settings,
+	}
+	for _, status := range r.GiveUpOn {
+		if status == config.Any4xx {
+			s.Limits.GiveUpOn = append(s.Limits.GiveUpOn, "4xx")
+		} else {
+			s.Limits.GiveUpOn = append(s.Limits.GiveUpOn, int(status))
+		}
 	}
 	for _, gap := range r.Retry.Gaps() {
 		unit := time.Duration(1) // of three digits

@@ -41,7 +41,7 @@ type Route struct {
 	Endpoint *deliver.Endpoint
 	pair     *transform.Pair // of where and transform
 	names    []string        // of params; nil: none
-	shapes   bool            // it makes more than JSON for its URL
+	shapes   bool            // it makes more than JSON for its URL, or has an order
 }
 
 // New compiles a config. userAgent is that of the requests. The table must be closed.
@@ -61,14 +61,14 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 			return nil, fmt.Errorf("route %q: %w", r.Name, err)
 		}
 		t.Routes = append(t.Routes, r)
-		for _, p := range []*transform.Pair{r.pair, transform.Join(nil, r.Path), transform.Join(nil, r.Query)} {
+		for _, p := range []*transform.Pair{r.pair, transform.Join(nil, r.Path), transform.Join(nil, r.Query), transform.Join(nil, r.OrderBy)} {
 			whole = p.Reads(reads) || whole
 			shapes = shapes || !p.IsEmpty()
 		}
 		for name := range r.Params {
 			r.names = append(r.names, name)
 		}
-		r.shapes = r.names != nil || r.Path != nil || r.Query != nil || r.Format != "json" || r.ContentType != ""
+		r.shapes = r.names != nil || r.Path != nil || r.Query != nil || r.Format != "json" || r.ContentType != "" || r.OrderBy != nil
 		t.byName[r.Name] = r
 	}
 	if shapes {
@@ -132,7 +132,7 @@ func (t *Table) Queue() (queue.Limits, []queue.Route) {
 // Request is the request of a delivery, as people may see it: as it was sent the
 // last time, or as it would be now; nil if there is none.
 func (t *Table) Request(d *queue.Detail) *api.Request {
-	made := &queue.Delivery{ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent, Shape: d.Shape}
+	made := &queue.Delivery{ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent, Tracestate: d.Tracestate, Shape: d.Shape}
 	if d.Request != "" {
 		attempt := 1
 		for _, e := range d.Log {

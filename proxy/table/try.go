@@ -132,6 +132,7 @@ func (r *Route) try(use *transform.Session, where, shape *transform.Program, in 
 		return t, nil
 	}
 	stored := s.String()
+	t.Order = s.order
 	for i := range bodies {
 		t.Bodies = append(t.Bodies, nil)
 		t.Bodies[i], t.Format = Readable(bodies[i], stored)
