@@ -70,7 +70,7 @@ func routeStatus(t *table.Table, q *queue.RouteStatus, whole api.Health) api.Rou
 		PausedBy: []string{},
 		Failing:  instant(q.FailingSince), NextProbe: instant(q.NextProbe),
 		Recent:      api.Recent(q.Recent),
-		RouteConfig: api.RouteConfig{SignalTypes: []string{}},
+		RouteConfig: api.RouteConfig{SignalTypes: []string{}, Settings: map[string]any{}},
 	}
 	r := t.Route(q.Name)
 	if r != nil {
