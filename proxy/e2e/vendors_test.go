@@ -170,6 +170,14 @@ var vendors = map[string]vendor{
 		}
 		return 200, ""
 	},
+	// https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+	"slack": func(r *http.Request, body []byte) (int, string) {
+		var m struct{ Text string }
+		if json.Unmarshal(body, &m) != nil || m.Text == "" {
+			return refused(400, "no_text")
+		}
+		return 200, "ok"
+	},
 	// https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#32-structured-content-mode
 	"cloudevents": func(r *http.Request, body []byte) (int, string) {
 		var e map[string]any
@@ -195,7 +203,7 @@ var vendors = map[string]vendor{
 // TestReadmeVendors delivers what each fragment makes of the signal to a double of the
 // vendor, which takes it, and compares the request with the one shown.
 func TestReadmeVendors(t *testing.T) {
-	all := blocks(t, "vendors")
+	all := blocks(t, "vendors", "toml", "http")
 	for i := 0; i+1 < len(all); i += 2 {
 		if all[i].language != "toml" || all[i+1].language != "http" {
 			t.Fatalf("a recipe is a config and the request that comes of it; found %s and %s:\n%s", all[i].language, all[i+1].language, all[i].text)
@@ -221,7 +229,11 @@ func TestReadmeVendors(t *testing.T) {
 				io.WriteString(w, answer)
 			}))
 			defer server.Close()
-			sendTo(t, cfg, server.URL, []byte(cliSample(t)))
+			if name == "slack" {
+				sendAlerts(t, server.URL, all[i].text)
+			} else {
+				sendTo(t, cfg, server.URL, []byte(cliSample(t)))
+			}
 			if want := wireShown(t, all[i+1].text); len(got) != 1 || got[0] != want {
 				t.Errorf("%q, shown %q", got, want)
 			}
@@ -265,6 +277,25 @@ func sendTo(t *testing.T, cfg *config.Config, server string, signal []byte) {
 	d := queue.Delivery{ID: clock.Delivery(1), Signal: clock, Route: r.Name, Type: "product_qualified_lead", Body: made[0].Body, Shape: made[0].Shape, Step: 1}
 	if o, err := routes.Routes[0].Endpoint.Attempt(t.Context(), d, 1); err != nil || o.Verdict != queue.Delivered {
 		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// sendAlerts has a sidecar with a route take what Alertmanager sends to the URL that
+// its config names, and waits until a server has what comes of it.
+func sendAlerts(t *testing.T, server, route string) {
+	t.Helper()
+	webhook := only(t, "vendors ## Alertmanager to Slack", "json")
+	to := regexp.MustCompile(`url: http://127\.0\.0\.1:8787(/\S+)`).FindStringSubmatch(only(t, "vendors ## Alertmanager to Slack", "yaml"))
+	s := newSidecar(t, t.TempDir())
+	s.begin("[server]\nlisten = \"" + s.address + "\"\n" + strings.Replace(route, `{ file = "slack.url" }`, `"`+server+`/services/T00/B00/x"`, 1))
+	s.ready()
+	resp, err := s.client.Post("http://"+s.address+to[1], "application/json", strings.NewReader(webhook))
+	if err != nil || resp.StatusCode != http.StatusAccepted {
+		t.Fatal(resp, err)
+	}
+	resp.Body.Close()
+	if !wait(func() bool { return strings.Contains(s.output.String(), `"verdict":"delivered"`) }) {
+		s.fatal("it does not deliver what Alertmanager sends")
 	}
 }
 
