@@ -19,7 +19,7 @@ import (
 func auditCommand(version string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "audit [FILE|-] --route NAME | --url URL --secret SECRET",
-		Short: "Examine a receiver with samples: signatures, repetition, speed, TLS",
+		Short: "Examine a receiver with samples: signatures, repeats, speed, TLS",
 		Long: `Send samples to a receiver, each of which says that it is one, and tell how it
 does: whether it accepts what is right, refuses a wrong, missing or old signature,
 takes a repeated webhook-id once, how it takes odd payloads, how fast it is, and

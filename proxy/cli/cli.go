@@ -59,6 +59,11 @@ func Add(root, run *cobra.Command, version string) {
 	})
 	root.SetHelpCommand(helpCommand(root))
 	for _, c := range root.Commands() {
+		paragraphs := strings.Split(c.Long, "\n\n")
+		for i, p := range paragraphs {
+			paragraphs[i] = string(term.Wrap(strings.ReplaceAll(p, "\n", " "), 0))
+		}
+		c.Long = strings.Join(paragraphs, "\n\n")
 		if c.Args != nil {
 			continue // cobra's own default takes any
 		}

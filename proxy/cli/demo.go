@@ -46,7 +46,7 @@ const demoTime = 30 * time.Second
 func demoCommand(version string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Everything at once: a receiver, the sidecar and sample signals, on loopback",
+		Short: "Everything at once: a receiver, the sidecar and sample signals",
 		Long: `Start a receiver and a sidecar in a scratch folder, send sample signals, and print
 what arrived, with its signatures verified, and the delivery log. Nothing is
 needed, nothing leaves this machine, and the folder is removed in the end.`,

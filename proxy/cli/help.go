@@ -16,11 +16,11 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	cobra.AddTemplateFunc("pages", func() string {
 		var b strings.Builder
 		for _, t := range docs.Topics() {
-			fmt.Fprintf(&b, "\n  %-11s %s", t.Name, t.About)
+			fmt.Fprintf(&b, "\n  %-12s%s", t.Name, t.About)
 		}
 		return b.String()
 	})
-	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\nPages of documentation, which signalpost help PAGE prints:{{pages}}\n{{end}}")
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages", "FlagUsagesWrapped 80") + "{{if not .HasParent}}\nPages of documentation, which signalpost help PAGE prints:{{pages}}\n{{end}}")
 	return &cobra.Command{
 		Use:   "help [COMMAND | PAGE]",
 		Short: "Help for a command, or a page of the documentation",

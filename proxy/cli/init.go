@@ -31,7 +31,7 @@ var kindNames = []string{"slack", "teams", "discord", "pagerduty", "n8n", "zapie
 func initCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init KIND",
-		Short: "Write a config for slack, teams, pagerduty and other kinds of receiver",
+		Short: "Write a config for slack, teams, pagerduty and other receivers",
 		Long: `Write a commented config with one route for a kind of receiver: slack, teams,
 discord, pagerduty, n8n, zapier, make or generic. It is complete, has a secret of
 its own, and sends to signalpost listen on this machine until the real URL is put

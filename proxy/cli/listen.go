@@ -32,17 +32,17 @@ func secretFlag(c *cobra.Command) (secrets func() []string) {
 func listenCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "listen",
-		Short: "A receiver for development: prints, verifies, misbehaves on request",
+		Short: "A receiver for development: prints, verifies, misbehaves if told",
 		Long: `Receive deliveries: print each request, verify its signatures, and answer as told,
 so that retries, time-outs and a failing route can be watched. Every path and
 method is taken. It runs until it is interrupted.
 
 Signatures are verified with --secret, or with the secrets of all routes of the
 config file.`,
-		Example: `  signalpost listen                              # the secrets of signalpost.toml
+		Example: `  signalpost listen                             # the secrets of signalpost.toml
   signalpost listen --secret whsec_… --addr 127.0.0.1:9001
-  signalpost listen --status 503                 # always down
-  signalpost listen --fail 0.3 --latency 2s      # slow, and down now and then`,
+  signalpost listen --status 503                # always down
+  signalpost listen --fail 0.3 --latency 2s     # slow, and down now and then`,
 	}
 	ConfigFlag(c)
 	secrets := secretFlag(c)

@@ -97,8 +97,8 @@ stay. With --reshape today's where and transform make the body anew first; for
 what is dead for reason transform they always do.`,
 		Example: `  signalpost retry dlv_01K…
   signalpost retry --route crm --reason exhausted --since 24h --dry-run
-  signalpost retry --reason transform            # after the expression is mended
-  signalpost retry --route crm --state pending   # what waits, now
+  signalpost retry --reason transform           # after the expression is mended
+  signalpost retry --route crm --state pending  # what waits, now
   signalpost retry --state delivered --route crm --since 1h --reshape`,
 	}
 	c.Flags().Bool("reshape", false, "make the bodies anew with today's where and transform")

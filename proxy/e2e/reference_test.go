@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"signalpost/proxy/docs/generated"
+	"signalpost/proxy/term"
 	"signalpost/transform/builtins"
 )
 
@@ -35,7 +36,13 @@ func TestReferenceCommands(t *testing.T) {
 			continue
 		}
 		table += fmt.Sprintf("| [`%s`](#%[1]s) | %s |\n", name, short)
-		help += fmt.Sprintf("\n## %s\n\n```text\n%s```\n", name, run("signalpost "+name+" --help"))
+		said := run("signalpost " + name + " --help")
+		for line := range strings.Lines(said) {
+			if term.Width(strings.TrimSuffix(line, "\n")) > term.Columns {
+				t.Errorf("help %s: more than %d columns: %s", name, term.Columns, line)
+			}
+		}
+		help += fmt.Sprintf("\n## %s\n\n```text\n%s```\n", name, said)
 	}
 	if n := strings.Count(help, "\n## "); n < 10 {
 		t.Errorf("found %d commands", n)
