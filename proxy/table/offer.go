@@ -148,7 +148,7 @@ type beside struct {
 func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pass bool, bodies [][]byte, s beside, err error) {
 	pass = true
 	var vars transform.Vars
-	if !pair.IsEmpty() || r.Path != nil || r.Query != nil {
+	if !pair.IsEmpty() || r.Path != nil || r.Query != nil || r.OrderBy != nil {
 		if err := in.decode(context.Background()); err != nil {
 			return false, nil, s, err
 		}

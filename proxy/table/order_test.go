@@ -101,3 +101,13 @@ func FuzzOrderKey(f *testing.F) {
 		}
 	})
 }
+
+// An order alone is of the signal as well, also when it is made anew.
+func TestOrderMadeAnew(t *testing.T) {
+	table := tableOf(t, routesOf("crm\norder_by = '.account.name + $signal_type'"))
+	want := offeredTo(t, table, sample)[0].Order
+	made, err := table.Reshape(queue.Signal{ID: sampleID, Type: "product_qualified_lead", Body: []byte(sample)}, "crm")
+	if err != nil || len(made) != 1 || made[0].Order != want || !strings.Contains(want, "Acme Corpproduct_qualified_lead") {
+		t.Errorf("%+v, %v; want order %q", made, err, want)
+	}
+}
