@@ -94,60 +94,24 @@ func (l *Ledger) restore(s *snapshot, write func(string, io.Reader) error) error
 // not needed any more.
 func (l *Ledger) snap(ctx context.Context, q *queue.Queue) error {
 	l.mu.Lock()
-	j, lost := l.log, l.deposed
+	j := l.log
 	l.mu.Unlock()
-	if lost || j == nil {
+	if l.lost() || j == nil {
 		return nil
 	}
-	j.mu.Lock()
-	since, last, begun := j.since, j.lastly, j.last > 0 && !j.ended
-	j.mu.Unlock()
-	at := l.began
-	if last != nil {
-		at = last.Time
-	}
-	if !begun || since < l.node.snapshotBytes && (since == 0 || time.Since(at) < l.node.snapshotEvery) {
+	last, due := j.due()
+	if !due {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, snapshotFor)
 	defer cancel()
 	began := time.Now()
 	s := &snapshot{Time: began.UTC()}
-	sent := 0
-	err := q.Snapshot(func(position uint64, files []queue.File) (err error) {
-		if position == 0 || last != nil && position <= last.Position {
-			return nil
-		}
-		s.Position = position
-		for _, f := range files {
-			object := l.ID.String() + "/" + j.session.String() + "/" + f.Name
-			if !f.Table {
-				object += fmt.Sprintf(".%d", position)
-			}
-			if !f.Table || last == nil || !last.has(object) {
-				if err := l.put(ctx, object, f); err != nil {
-					return err
-				}
-				sent++
-			}
-			s.Files = append(s.Files, snapshotFile{f.Name, object})
-		}
-		return nil
-	})
-	if err == nil && s.Position == 0 { // nothing but epochs came since
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.since = 0
+	if err := q.Snapshot(func(position uint64, files []queue.File) error { return l.send(ctx, j, s, last, position, files) }); err != nil {
+		return err
 	}
+	names, err := j.appendSnapshot(s)
 	if err != nil || s.Position == 0 {
-		return err
-	}
-	content, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	names, err := j.appendSnapshot(s, content)
-	if err != nil {
 		return err
 	}
 	// From here on the snapshot stands for all before it. Its own record stays, for the chain.
@@ -159,22 +123,63 @@ func (l *Ledger) snap(ctx context.Context, q *queue.Queue) error {
 			_ = l.node.views.Delete(ctx, name)
 		}
 	}
-	l.node.log.Debug("fleet: snapshot made", slog.String("ledger", l.ID.String()), slog.Int("sent", sent), slog.Int("files", len(s.Files)),
+	l.node.log.Debug("fleet: snapshot made", slog.String("ledger", l.ID.String()), slog.Int("files", len(s.Files)),
 		slog.Float64("duration_ms", float64(time.Since(began).Milliseconds())))
 	return nil
 }
 
-// appendSnapshot makes the snapshot the newest, and returns the objects that
-// those before had. A snapshot of a view that was taken over meanwhile is not made.
-func (j *journal) appendSnapshot(s *snapshot, content []byte) (names []string, err error) {
+// due is the newest snapshot, nil if none is known of, and whether it is time for another.
+func (j *journal) due() (last *snapshot, due bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.append(kindSnapshot, content); err != nil {
+	at, n := j.l.began, j.l.node
+	if j.lastly != nil {
+		at = j.lastly.Time
+	}
+	return j.lastly, j.last > 0 && !j.ended && (j.since >= n.snapshotBytes || j.since > 0 && time.Since(at) >= n.snapshotEvery)
+}
+
+// send sends the files that are not there yet, and has the snapshot name all; none if nothing came since the last.
+func (l *Ledger) send(ctx context.Context, j *journal, s, last *snapshot, position uint64, files []queue.File) error {
+	if position == 0 || last != nil && position <= last.Position {
+		return nil
+	}
+	s.Position = position
+	for _, f := range files {
+		object := l.ID.String() + "/" + j.session.String() + "/" + f.Name
+		if !f.Table {
+			object += fmt.Sprintf(".%d", position)
+		}
+		if !f.Table || last == nil || !last.has(object) {
+			if err := l.put(ctx, object, f); err != nil {
+				return err
+			}
+		}
+		s.Files = append(s.Files, snapshotFile{f.Name, object})
+	}
+	return nil
+}
+
+// appendSnapshot makes the snapshot the newest, and returns the objects that
+// those before had. One of a view that was taken over meanwhile is not made.
+func (j *journal) appendSnapshot(s *snapshot) (names []string, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if s.Position == 0 { // nothing but epochs came since
+		j.since = 0
+		return nil, nil
+	}
+	content, err := json.Marshal(s)
+	if err == nil {
+		err = j.append(kindSnapshot, content)
+	}
+	if err != nil {
 		return nil, err
 	}
 	j.supersede()
 	names, j.names = j.names, nil
 	j.lastly, j.since = s, 0
+	j.tell()
 	return names, nil
 }
 

@@ -169,34 +169,28 @@ type merging struct {
 
 type merger func(*merging) *fleet.Answer
 
+var mergers = map[string]merger{
+	"GET /log": mergeLog, "GET /deliveries": mergeDeliveries, "GET /signals": mergeSignals, "GET /stats": mergeStats,
+	"GET /problems": mergeProblems, "GET /status": mergeStatus, "POST /retry": mergeMatched, "POST /discard": mergeMatched,
+}
+
+// about are the beginnings of the paths that are about one thing.
+var about = map[string]merger{
+	"GET /deliveries/": whose, "POST /deliveries/": whose, "GET /signals/": whose, "GET /explain/": whose, "POST /routes/": mergeRoute,
+}
+
 // mergerOf is how the answers to a request become one; nil: only the own one is asked for.
 func mergerOf(r *http.Request) merger {
-	get := r.Method == http.MethodGet || r.Method == http.MethodHead
-	path := r.URL.Path
-	lines := strings.Contains(r.URL.RawQuery, "follow=true") || strings.Contains(r.Header.Get("Accept"), "ndjson")
-	switch {
-	case get && lines:
+	if strings.Contains(r.URL.RawQuery, "follow=true") || strings.Contains(r.Header.Get("Accept"), "ndjson") {
 		return nil
-	case get && path == "/log":
-		return mergeLog
-	case get && path == "/deliveries":
-		return mergeDeliveries
-	case get && path == "/signals":
-		return mergeSignals
-	case get && path == "/stats":
-		return mergeStats
-	case get && path == "/problems":
-		return mergeProblems
-	case get && path == "/status":
-		return mergeStatus
-	case r.Method == http.MethodPost && (path == "/retry" || path == "/discard"):
-		return mergeMatched
-	case r.Method == http.MethodPost && strings.HasPrefix(path, "/routes/"):
-		return mergeRoute
-	case strings.HasPrefix(path, "/deliveries/") || get && (strings.HasPrefix(path, "/signals/") || strings.HasPrefix(path, "/explain/")):
-		return whose
 	}
-	return nil
+	what := strings.Replace(r.Method, http.MethodHead, http.MethodGet, 1) + " " + r.URL.Path
+	for beginning, m := range about {
+		if strings.HasPrefix(what, beginning) {
+			return m
+		}
+	}
+	return mergers[what]
 }
 
 // whose is the answer of the ledger that has what was asked for.
