@@ -163,11 +163,14 @@ func (n *Node) calm() bool {
 // orphans are the ledgers that nobody owns, those first that it is this node's turn for.
 func (n *Node) orphans(ctx context.Context) (all []ulid.ULID) {
 	owners, err := n.Owners(ctx)
-	if err != nil || !n.calm() {
-		return nil
+	var ledgers map[ulid.ULID]uint64
+	if err == nil {
+		ledgers, err = n.Ledgers(ctx)
 	}
-	ledgers, err := n.Ledgers(ctx)
-	if err != nil {
+	if n.said.once(err) && ctx.Err() == nil {
+		n.log.Warn("fleet: it is not known which ledgers there are and who has them", slog.Any("err", err))
+	}
+	if err != nil || !n.calm() {
 		return nil
 	}
 	n.mu.Lock()

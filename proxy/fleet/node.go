@@ -48,6 +48,8 @@ type Node struct {
 	snapshotEvery time.Duration
 	tidyEvery     time.Duration
 
+	said said // why it was not known what there is to adopt; the keeper's
+
 	configuring sync.Mutex
 	limits      queue.Limits  // guarded by configuring
 	routes      []queue.Route // the same; nil: before the first Configure
@@ -96,6 +98,20 @@ type Opener func(courier func(queue.Courier) queue.Courier, journal func() (stri
 type state struct {
 	Node   ulid.ULID `json:"node"`
 	Ledger ulid.ULID `json:"ledger"`
+}
+
+// A said is the error that was told last.
+type said string
+
+// once is whether an error is to be told: it is another than the last.
+func (s *said) once(err error) bool {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	was := *s
+	*s = said(text)
+	return text != "" && text != string(was)
 }
 
 const stateFile = "fleet.json"

@@ -88,6 +88,9 @@ func (s *Store) open(stale error) (err error) {
 		s.log.Info(fmt.Sprintf("new store begun in %s, where there was none", f.Path))
 	}
 	compactions.next()
+	if s.o.Journal != nil {
+		_ = s.folder.Drop()
+	}
 	return nil
 }
 
@@ -109,17 +112,18 @@ func (s *Store) inspect() (fresh bool, err error) {
 	return s.tryOut()
 }
 
-// renew begins the view of a log anew, from its snapshot if there is one. why is
+// renew begins the view of a log anew, from its snapshot if there is one; what was
+// there is kept aside until the new one is there. why is
 // what is wrong with the view there is, nil if there is none.
 func (s *Store) renew(why error) (fresh bool, err error) {
 	if why != nil {
 		s.log.Warn(fmt.Sprintf("the view in %s cannot be used and is made again from its log", s.folder.Path), slog.Any("err", why))
 	}
-	if err := s.folder.Clear(); err != nil {
-		return false, fmt.Errorf("cannot be cleared: %w", err)
+	if err := s.folder.SetAside(); err != nil {
+		return false, fmt.Errorf("its files cannot be set aside: %w", err)
 	}
 	if err := s.o.Journal.Restore(s.folder.Write); err != nil {
-		return false, errors.Join(fmt.Errorf("its snapshot cannot be read: %w", err), s.folder.Clear())
+		return false, fmt.Errorf("its snapshot cannot be read: %w", err)
 	}
 	return s.inspect()
 }

@@ -100,6 +100,7 @@ type fakeLog struct {
 	twice   bool // Read yields each record twice
 	gate    chan struct{}
 
+	down     bool              // it cannot be read
 	begins   uint64            // positions up to it are gone
 	snapshot map[string][]byte // files of a view
 }
@@ -127,6 +128,9 @@ func (l *fakeLog) Append(r []byte) (uint64, error) {
 func (l *fakeLog) Read(after uint64, f func(uint64, []byte) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.down {
+		return errFake
+	}
 	if after < l.begins {
 		return fmt.Errorf("%d records are gone: %w", l.begins, ErrStale)
 	}
@@ -174,7 +178,18 @@ func TestViewIsRenewed(t *testing.T) {
 			}
 		}
 	}
+	log.down = true
+	if _, err := tryOpen(mem, log); err == nil {
+		t.Error("it is opened without its log")
+	}
+	if kept, _ := mem.List(path + "/.aside"); len(kept) < 3 {
+		t.Errorf("of the view there is only %q while the log cannot be read", kept)
+	}
+	log.down = false
 	s = openOn(t, mem, log)
+	if names, _ := mem.List(path); slices.Contains(names, ".aside") {
+		t.Error("what was set aside is kept")
+	}
 	put(s, 50)
 	err := s.Snapshot(func(position uint64, files []File) error {
 		tables := 0

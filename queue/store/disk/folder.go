@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -80,16 +81,30 @@ func openElsewhere(path string, err error) error {
 	return fmt.Errorf("store %s: another process has it open (one sidecar a folder; stop that one, or name another folder in queue.path): %w", path, err)
 }
 
-// Clear removes all files of the folder but its lock.
-func (f *Folder) Clear() error {
+// aside is where SetAside puts files.
+const aside = ".aside"
+
+// SetAside moves all files of the folder but its lock to a folder in it, which
+// Drop removes: what is wrong with them may pass. While there is that, what else there is goes.
+func (f *Folder) SetAside() error {
 	names, err := f.FS.List(f.Path)
+	to := f.FS.PathJoin(f.Path, aside)
+	had := slices.Contains(names, aside)
 	for _, name := range names {
-		if name != "LOCK" {
-			err = errors.Join(err, f.FS.RemoveAll(f.FS.PathJoin(f.Path, name)))
+		from := f.FS.PathJoin(f.Path, name)
+		switch {
+		case name == "LOCK" || name == aside:
+		case had:
+			err = errors.Join(err, f.FS.RemoveAll(from))
+		default:
+			err = errors.Join(err, f.FS.MkdirAll(to, 0o700), f.FS.Rename(from, f.FS.PathJoin(to, name)))
 		}
 	}
 	return err
 }
+
+// Drop removes what was set aside.
+func (f *Folder) Drop() error { return f.FS.RemoveAll(f.FS.PathJoin(f.Path, aside)) }
 
 // Write makes a file of the folder.
 func (f *Folder) Write(name string, content io.Reader) error {
