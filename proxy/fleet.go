@@ -28,6 +28,7 @@ func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, err
 	if err != nil {
 		return nil, err
 	}
+	o.Failing = node.Failing
 	own := o
 	own.Courier, own.Journal = node.Courier(p), node.Journal
 	q, err := queue.Open(own)

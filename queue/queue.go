@@ -148,6 +148,14 @@ func (q *Queue) SetPaused(route string, paused bool) error {
 	return nil
 }
 
+// Fail has a route count as failing from now on: another queue has found that it does.
+func (q *Queue) Fail(route string) {
+	e := q.engine.Load()
+	if r := e.store.Route(route); r != nil {
+		e.sender(r).with(func(l *lane.Lane) { l.Fail(time.Now()) })
+	}
+}
+
 // Close refuses new signals, lets the attempts under way finish until ctx
 // ends, then cancels them, uncharged, and closes the store. No goroutine is left.
 func (q *Queue) Close(ctx context.Context) error {

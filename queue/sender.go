@@ -356,6 +356,9 @@ func (s *sender) note(it lane.Item, out Outcome) {
 	switch s.lane.Judge(it, out.Fault, out.Hold, time.Now()) {
 	case lane.Failing:
 		s.e.q.log.Warn("route is failing: only probes are sent, the rest waits uncharged", slog.String("route", s.route.Name), slog.String("err", out.Error))
+		if f := s.e.q.o.Failing; f != nil {
+			f(s.route.Name)
+		}
 	case lane.Recovered:
 		s.e.q.log.Info("route works again", slog.String("route", s.route.Name), slog.Float64("duration_ms", float64(time.Since(since).Milliseconds())))
 	}

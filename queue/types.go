@@ -57,6 +57,9 @@ type Options struct {
 	// once and in its order, when they are on disk: those of a batch at a time.
 	// It must not block, nor keep the slice.
 	Observe func([]Entry)
+	// Failing, unless nil, is called with a route that has begun to fail. It must not
+	// block, nor call the queue.
+	Failing func(route string)
 	// Limits hold until the first Configure.
 	Limits Limits
 	// Journal, unless nil, is asked for the log, and the folder of the view of it,

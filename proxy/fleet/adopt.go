@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/oklog/ulid/v2"
 
@@ -47,6 +48,7 @@ func (n *Node) keep(ctx context.Context) {
 	defer tasks.Wait()
 	tasks.Go(func() { n.watch(ctx, woken) })
 	tasks.Go(func() { n.snapshots(ctx) })
+	tasks.Go(func() { n.shareFailures(ctx) })
 	tasks.Go(func() {
 		for ctx.Err() == nil {
 			n.tidy(ctx)
@@ -107,6 +109,40 @@ func (n *Node) watch(ctx context.Context, woken chan<- struct{}) {
 		}
 		_ = w.Stop()
 		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// Failing tells the other nodes of a route that has begun to fail. It is a queue's Options.Failing.
+func (n *Node) Failing(route string) {
+	select {
+	case n.failing <- route:
+	default: // they will find out
+	}
+}
+
+// shareFailures tells and hears of routes that have begun to fail.
+func (n *Node) shareFailures(ctx context.Context) {
+	subject := n.o.Name + ".failing"
+	told := make(chan *nats.Msg, 64)
+	s, err := n.nc.ChanSubscribe(subject, told)
+	if err != nil {
+		n.log.Warn("fleet: it is not heard what routes fail for others", slog.Any("err", err))
+		return
+	}
+	defer s.Unsubscribe()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case route := <-n.failing:
+			_ = n.nc.Publish(subject, []byte(route))
+		case m := <-told:
+			for _, l := range n.ledgers() {
+				if q := n.queueOf(l); q != nil {
+					q.Fail(string(m.Data))
+				}
+			}
+		}
 	}
 }
 

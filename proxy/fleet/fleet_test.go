@@ -77,12 +77,12 @@ func joinWith(t testing.TB, o Options, courier queue.Courier, change ...func(*No
 	for _, f := range change {
 		f(n)
 	}
-	q, err := queue.Open(queue.Options{Courier: n.Courier(courier), Journal: n.Journal, Log: n.log, Limits: limits})
+	q, err := queue.Open(queue.Options{Courier: n.Courier(courier), Journal: n.Journal, Log: n.log, Limits: limits, Failing: n.Failing})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.Start(q, func(gate func(queue.Courier) queue.Courier, journal func() (string, queue.Log, error)) (*queue.Queue, error) {
-		return queue.Open(queue.Options{Courier: gate(courier), Journal: journal, Log: n.log, Limits: limits})
+		return queue.Open(queue.Options{Courier: gate(courier), Journal: journal, Log: n.log, Limits: limits, Failing: n.Failing})
 	})
 	if err := n.Configure(limits, routes); err != nil {
 		t.Fatal(err)
@@ -278,6 +278,44 @@ func TestDeposed(t *testing.T) {
 	eventually(t, 30*time.Second, func() error { return r.missing(ids) })
 	a.stop()
 	b.stop()
+}
+
+// TestShares: of a route's rate each sidecar has its part, and one that fails for
+// one sidecar gets only probes from the others.
+func TestShares(t *testing.T) {
+	c := natstest.Start(t, 1)
+	fails := courierFunc(func() queue.Outcome {
+		return queue.Outcome{Verdict: queue.Retry, Status: 503, Fault: true, Gap: time.Hour}
+	})
+	a := join(t, c, "app", t.TempDir(), fails)
+	b := join(t, c, "app", t.TempDir(), &recorder{got: map[queue.DeliveryID]int{}})
+	limited := []queue.Route{{Name: "crm", Concurrency: 8, Rate: 1000, Target: "x"}}
+	eventually(t, 30*time.Second, func() error {
+		if err := a.Configure(queue.Limits{}, limited); err != nil {
+			return err
+		}
+		a.configuring.Lock()
+		defer a.configuring.Unlock()
+		if r := a.own.configured[0]; r.Rate != 500 || r.Concurrency != 8 {
+			return fmt.Errorf("one of two sidecars has %+v", r)
+		}
+		return nil
+	})
+	a.puts(10)
+	eventually(t, 30*time.Second, func() error {
+		if s := b.queue.Status().Routes[0]; s.State != queue.RouteFailing {
+			return fmt.Errorf("for the other the route is %s", s.State)
+		}
+		return nil
+	})
+	a.stop()
+	b.stop()
+}
+
+type courierFunc func() queue.Outcome
+
+func (f courierFunc) Deliver(context.Context, queue.Delivery, int) (queue.Outcome, error) {
+	return f(), nil
 }
 
 // TestCuts: connections that break at any moment lose, repeat and reorder nothing.

@@ -48,6 +48,8 @@ type Node struct {
 	snapshotEvery time.Duration
 	tidyEvery     time.Duration
 
+	failing chan string // routes to tell of
+
 	said said // why it was not known what there is to adopt; the keeper's
 
 	configuring sync.Mutex
@@ -119,7 +121,7 @@ const stateFile = "fleet.json"
 func newNode(o Options) *Node {
 	o.ttl = cmp.Or(o.ttl, ownerTTL)
 	n := &Node{
-		ID: ulid.Make(), o: o, log: o.Log, held: map[ulid.ULID]*Ledger{}, ended: map[ulid.ULID]bool{},
+		ID: ulid.Make(), o: o, log: o.Log, held: map[ulid.ULID]*Ledger{}, ended: map[ulid.ULID]bool{}, failing: make(chan string, 64),
 		refused: map[ulid.ULID]time.Time{}, seen: map[ulid.ULID]Owner{}, snapshotBytes: snapshotBytes, snapshotEvery: snapshotEvery, tidyEvery: tidyEvery,
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())

@@ -24,6 +24,13 @@ type breaker struct {
 
 func (b *breaker) isOpen() bool { return !b.opened.IsZero() }
 
+// open lets only probes go from now on.
+func (b *breaker) open(now time.Time) {
+	b.opened, b.ramp = now, 0
+	b.gap = firstProbeGap
+	b.probeAt = now.Add(b.gap)
+}
+
 // clear forgets all that was, as for another endpoint.
 func (b *breaker) clear(now time.Time) { *b = breaker{cleared: now} }
 
@@ -71,9 +78,7 @@ func (b *breaker) judge(it *Item, fault bool, concurrency int, now time.Time) Ch
 			b.gap = min(2*b.gap, lastProbeGap)
 			b.probeAt = now.Add(b.gap)
 		case !b.isOpen() && b.failures >= failingAfter:
-			b.opened, b.ramp = now, 0
-			b.gap = firstProbeGap
-			b.probeAt = now.Add(b.gap)
+			b.open(now)
 			return Failing
 		}
 	case b.isOpen():

@@ -177,6 +177,14 @@ func (l *Lane) Clear(now time.Time) {
 	l.hold = time.Time{}
 }
 
+// Fail has the endpoint count as failing, of which somebody else has found that it does.
+func (l *Lane) Fail(now time.Time) {
+	if !l.breaker.isOpen() {
+		l.breaker.open(now)
+		l.unload()
+	}
+}
+
 // End has no attempt begin any more.
 func (l *Lane) End() { l.ended = true }
 
