@@ -103,7 +103,7 @@ func (r *Route) makeSigner(d *decoder, t *value) {
 			r.checkSecret(d, values[i], presets, keys[i])
 		}
 	default:
-		if len(presets)+len(forms) > 0 || r.SigningKey.IsZero() {
+		if len(presets)+len(forms) > 0 || len(r.Signatures) == 0 { // else ed25519 is all
 			d.warn(cmp.Or(t.keys["name"], t).at, "no secret: receivers cannot tell these deliveries from anyone else's; set secret")
 		}
 		presets, forms = nil, nil
