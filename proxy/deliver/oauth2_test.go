@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -434,4 +435,44 @@ func TestRouteProxy(t *testing.T) {
 	if o := endpointVia(t, r, environment).try(t); o.Verdict != queue.Delivered || served() != 2 {
 		t.Errorf("%+v, %d requests at the proxy", o, served())
 	}
+}
+
+// socks5 as net/http has it: the proxy resolves the name.
+func TestRouteProxySocks(t *testing.T) {
+	noLeak(t)
+	base, _, _ := receives(t, func(http.ResponseWriter, *http.Request) {})
+	asked := make(chan string, 4)
+	var refuse atomic.Int32
+	address := wire(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		part := func(n int) []byte {
+			b := make([]byte, n)
+			io.ReadFull(r, b)
+			return b
+		}
+		part(int(part(2)[1])) // version, methods
+		c.Write([]byte{5, 0}) // no credentials
+		if head := part(4); head[3] == 3 {
+			asked <- string(part(int(part(1)[0])))
+		} else {
+			asked <- net.IP(part(4)).String()
+		}
+		part(2)
+		c.Write([]byte{5, byte(refuse.Load()), 0, 1, 0, 0, 0, 0, 0, 0})
+		if refuse.Load() != 0 {
+			return
+		}
+		far, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			return
+		}
+		go func() { io.Copy(far, r); far.Close() }()
+		io.Copy(c, far)
+	})
+	r := testRoute(t, "http://crm.example.test/x")
+	r.Proxy = config.NewSecret("socks5://" + address)
+	if o := testEndpoint(t, r).try(t); o.Verdict != queue.Delivered || <-asked != "crm.example.test" {
+		t.Errorf("%+v", o)
+	}
+	refuse.Store(5)
+	wantFailure(t, testEndpoint(t, r).try(t), "proxy socks5://"+address+": ", "connection refused")
 }
