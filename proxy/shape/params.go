@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
+
+	"signalpost/transform/json"
 )
 
 // Params are the placeholders of one signal on one route: they have a random part in
@@ -123,9 +124,6 @@ func (s Shape) Settled(body []byte) (Shape, []byte) {
 
 // escapeJSON escapes for within a JSON string.
 func escapeJSON(s string) string {
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.Encode(s) // a string can be encoded
-	return strings.TrimSuffix(b.String()[1:], "\"\n")
+	b, _ := json.Encode(s, 6*len(s)+2) // the most there is
+	return string(b[1 : len(b)-1])
 }

@@ -7,14 +7,16 @@ package shape
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
+	"cmp"
+	stdjson "encoding/json"
 	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+
+	"signalpost/transform/json"
 )
 
 // A Shape is what of a delivery's request, but for the body, was made when its signal
@@ -30,7 +32,7 @@ type Shape struct {
 // Parse reads what String has written.
 func Parse(text string) (s Shape, err error) {
 	if text != "" {
-		err = json.Unmarshal([]byte(text), &s)
+		err = stdjson.Unmarshal([]byte(text), &s)
 	}
 	return s, err
 }
@@ -41,7 +43,7 @@ func (s Shape) String() string {
 		return ""
 	}
 	var b strings.Builder
-	e := json.NewEncoder(&b)
+	e := stdjson.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.Encode(s) // strings alone
 	return strings.TrimSuffix(b.String(), "\n")
@@ -83,9 +85,9 @@ func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s)
 // each element. The JSON is valid.
 func pairs(doc []byte, escape func(string) string) ([]byte, error) {
 	if doc[0] != '{' {
-		return nil, errors.New("it is " + words(doc) + ", not an object")
+		return nil, not(doc, "an object")
 	}
-	d := json.NewDecoder(bytes.NewReader(doc))
+	d := stdjson.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()
 	var out []byte
 	key, inList := "", false
@@ -96,7 +98,7 @@ func pairs(doc []byte, escape func(string) string) ([]byte, error) {
 		}
 		bad := ""
 		switch t := token.(type) {
-		case json.Delim:
+		case stdjson.Delim:
 			switch {
 			case t == '}':
 				return out, nil
@@ -107,7 +109,7 @@ func pairs(doc []byte, escape func(string) string) ([]byte, error) {
 				inList, key = false, ""
 				continue
 			}
-			bad = map[json.Delim]string{'[': "an array in an array", '{': "an object"}[t]
+			bad = map[stdjson.Delim]string{'[': "an array in an array", '{': "an object"}[t]
 		case nil:
 			bad = "null"
 		case string:
@@ -132,10 +134,10 @@ func pairs(doc []byte, escape func(string) string) ([]byte, error) {
 // text makes what a string says.
 func text(doc []byte) ([]byte, error) {
 	if doc[0] != '"' {
-		return nil, errors.New("it is " + words(doc) + ", not a string")
+		return nil, not(doc, "a string")
 	}
 	var s string
-	err := json.Unmarshal(doc, &s)
+	err := stdjson.Unmarshal(doc, &s)
 	return []byte(s), err
 }
 
@@ -143,12 +145,12 @@ func text(doc []byte) ([]byte, error) {
 // of strings.
 func lines(doc []byte) ([]byte, error) {
 	if doc[0] != '[' {
-		return nil, errors.New("it is " + words(doc) + ", not an array")
+		return nil, not(doc, "an array")
 	}
-	d := json.NewDecoder(bytes.NewReader(doc))
+	d := stdjson.NewDecoder(bytes.NewReader(doc))
 	out := make([]byte, 0, len(doc))
 	for d.Token(); d.More(); {
-		var element json.RawMessage
+		var element stdjson.RawMessage
 		if err := d.Decode(&element); err != nil {
 			return nil, err
 		}
@@ -194,21 +196,10 @@ func checkPath(path string) error {
 	return nil
 }
 
-// words says of what kind a JSON text is.
-func words(doc []byte) string {
-	switch doc[0] {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		return "a string"
-	case 't', 'f':
-		return "a boolean"
-	case 'n':
-		return "null"
-	}
-	return "a number"
+// not says that a JSON text is not of the kind that it has to be.
+func not(doc []byte, kind string) error {
+	is, err := json.Check(doc)
+	return cmp.Or(err, fmt.Errorf("it is %s, not %s", is, kind))
 }
 
 // clip shortens what a fault shows.

@@ -1,13 +1,14 @@
 package table
 
 import (
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 
 	"signalpost/proxy/shape"
 	"signalpost/queue"
 	"signalpost/transform"
+	"signalpost/transform/json"
 )
 
 // shape makes what of a request is more than JSON for the route's URL: the bodies, in
@@ -89,11 +90,11 @@ func Settled(d queue.Detail) *queue.Detail {
 
 // Readable is the body of a delivery in JSON: a string if it is of another format,
 // which is named.
-func Readable(body []byte, stored string) (in json.RawMessage, format string) {
+func Readable(body []byte, stored string) (in stdjson.RawMessage, format string) {
 	s, err := shape.Parse(stored)
 	if body == nil || err == nil && s.Format == "" {
 		return body, ""
 	}
-	body, _ = json.Marshal(string(body)) // a string can be encoded
+	body, _ = json.Encode(string(body), 6*len(body)+2) // the most there is
 	return body, s.Format
 }
