@@ -58,6 +58,10 @@ func TestOrderAlone(t *testing.T) {
 	if s := strings.Join(got, "|"); s != `crm "Acme Corp" |none  ` {
 		t.Error(s)
 	}
+	again, err := table.Reshape(queue.Signal{ID: sampleID, Type: "t", Body: []byte(sample)}, "crm")
+	if err != nil || len(again) != 1 || again[0].Order != `"Acme Corp"` {
+		t.Errorf("made anew: %+v, %v", again, err)
+	}
 	use := transform.NewSession(t.Context(), transform.ForTries)
 	defer use.Close()
 	trials, err := table.Try(t.Context(), use, &queue.Signal{ID: sampleID, Type: "t", Body: []byte(sample)}, "crm", nil, nil)
