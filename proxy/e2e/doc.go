@@ -12,8 +12,9 @@
 //	proxy_test.go      a proxy between it and the receivers
 //	bench_test.go      a backlog of a million
 //
-// The README is tested here too: readme_test.go runs what it shows and looks
-// for what there is, receivers_test.go runs the receivers that verify,
+// The README and the pages of proxy/docs are tested here too: readme_test.go runs what
+// they show and looks for what there is, reference_test.go makes what comes from the
+// code, sending_test.go runs what sends and receivers_test.go what verifies,
 // homes_test.go reads the files for Compose, Kubernetes, systemd and Prometheus,
 // and runs the binary as the image does.
 //
