@@ -217,7 +217,7 @@ type RoutePlan struct {
 	Settings []Change `json:"settings,omitempty"` // what else of the route differs, but its expressions
 }
 
-// Change is what differs at a path of the body, or of the request: path, query, content_type.
+// Change is what differs at a path of the body, or of the delivery: path, query, content_type, order_by.
 type Change struct {
 	Path  string          `json:"path"`            // as jq writes it: .account.name
 	From  json.RawMessage `json:"from,omitempty"`  // of the first; left out: nothing was there

@@ -179,7 +179,7 @@ func differences(was, is []queue.Made) (found []difference) {
 		case a.failed != "":
 			add(".", missing{}, b.doc())
 		default:
-			for _, part := range []struct{ path, from, to string }{{"path", a.shape.Path, b.shape.Path}, {"query", a.shape.Query, b.shape.Query}, {"content_type", a.shape.Type, b.shape.Type}} {
+			for _, part := range []struct{ path, from, to string }{{"path", a.shape.Path, b.shape.Path}, {"query", a.shape.Query, b.shape.Query}, {"content_type", a.shape.Type, b.shape.Type}, {"order_by", a.order, b.order}} {
 				if part.from != part.to {
 					add(part.path, textOr(part.from), textOr(part.to))
 				}
@@ -195,6 +195,7 @@ type delivery struct {
 	failed string
 	body   []byte
 	shape  shape.Shape
+	order  string
 }
 
 func settled(made []queue.Made) []delivery {
@@ -202,13 +203,13 @@ func settled(made []queue.Made) []delivery {
 	for i, m := range made {
 		s, _ := shape.Parse(m.Shape) // as it was made a moment ago
 		s, body := s.Settled(m.Body)
-		all[i] = delivery{m.Error, body, s}
+		all[i] = delivery{m.Error, body, s, m.Order}
 	}
 	return all
 }
 
 func (d *delivery) equal(other delivery) bool {
-	return d.failed == other.failed && d.shape == other.shape && bytes.Equal(d.body, other.body)
+	return d.failed == other.failed && d.shape == other.shape && d.order == other.order && bytes.Equal(d.body, other.body)
 }
 
 // doc is the body decoded: a string if it is of another format than JSON.
