@@ -23,7 +23,8 @@ const maxTests = 16 << 20
 type Test struct {
 	Name    string
 	Place   Place
-	Signal  []byte // a JSON object with a signal_type
+	Type    string
+	Signal  []byte // a JSON object
 	Expect  []Expectation
 	Partial bool // members that are not expected are fine
 }
@@ -108,18 +109,31 @@ func (d *decoder) test(t *value, c *Config) (test Test) {
 			}
 		}}
 	}
-	d.read(t, schema{
+	kind := "" // of a signal that names none
+	signal := func(text func(key string, v *value) []byte) field {
+		return field{jq: true, read: func(d *decoder, key string, v *value) {
+			if body := text(key, v); body != nil {
+				test.Signal, test.Type = body, d.signalType(key, v, body, kind)
+			}
+		}}
+	}
+	keys := schema{
 		"name":        required("each [[test]] has one", into(&test.Name, "", text("some text", func(s string) (string, bool) { return s, strings.TrimSpace(s) != "" }))),
 		"partial":     into(&test.Partial, false, boolean),
-		"signal":      {jq: true, read: func(d *decoder, key string, v *value) { test.Signal = d.signal(key, v, d.encoded(key, v)) }},
-		"signal_json": {jq: true, read: func(d *decoder, key string, v *value) { test.Signal = d.signal(key, v, []byte(v.text)) }},
+		"type":        into(&kind, "", text("a signal_type", func(s string) (string, bool) { return s, json.IsType(s) })),
+		"signal":      signal(d.encoded),
+		"signal_json": signal(d.written),
 		"expect":      expect(func(e *Expectation, key string, v *value) { e.Bodies = d.bodies(key, v) }),
 		"expect_json": expect(func(e *Expectation, key string, v *value) { e.Bodies = d.bodiesJSON(key, v) }),
 		"expect_error": expect(func(e *Expectation, key string, v *value) {
 			e.Error = v.text
 			d.expect(v.kind == kindString && v.text != "", key, v, "a part of the error's text")
 		}),
-	}, "")
+	}
+	if v := t.keys["type"]; v != nil {
+		kind = v.text
+	}
+	d.read(t, keys, "")
 	a, b := t.keys["signal"], t.keys["signal_json"]
 	switch {
 	case t.broken || len(d.faults) > before:
@@ -154,16 +168,22 @@ func (d *decoder) routeOf(e *value, c *Config) {
 	d.fault(e.key, "there is no route %s%s", quote(e.name), hint)
 }
 
-// signal checks a test's signal, and returns it; nil if there is none.
-func (d *decoder) signal(key string, v *value, body []byte) []byte {
-	if key == "signal_json" && !d.expect(v.kind == kindString, key, v, "a JSON object in a string") || body == nil {
-		return nil
-	}
-	if _, batch, err := json.Signals(body, false, nil); err != nil || batch {
+// signalType is the type of a test's signal, kind if it names none; "" if it is none.
+func (d *decoder) signalType(key string, v *value, body []byte, kind string) string {
+	signals, batch, err := json.SignalsOf(kind, body, false, nil)
+	if err != nil || batch {
 		d.jsonFault(key, v, err, "one signal is tested, and this is a batch")
+		return ""
+	}
+	return signals[0].Type
+}
+
+// written is the JSON in a string; nil if it is none.
+func (d *decoder) written(key string, v *value) []byte {
+	if !d.expect(v.kind == kindString, key, v, "a JSON object in a string") {
 		return nil
 	}
-	return body
+	return []byte(v.text)
 }
 
 // jsonFault reports what is wrong with JSON in a string, or in what v stands for.

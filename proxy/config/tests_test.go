@@ -45,6 +45,8 @@ func TestTestFaults(t *testing.T) {
 			`t:4:23: expect_json.crm: expected the list of the bodies as JSON, in a string`, `t:4:41: expect_json.slack: not JSON: `}},
 		{strings.Replace(sound, "expect = { crm = 'none' }", "expect_error = { crm = '' }", 1), []string{`t:4:24: expect_error.crm: expected a part of the error's text, not ""`}},
 		{sound + sound + "x =", []string{`t:9:3: not TOML: expected a value`}},
+		{"[[test]]\nname = 'a'\ntype = 'a b '\nsignal = {}\nexpect = { crm = 'none' }", []string{`t:3:8: type: expected a signal_type, not "a b "`, `t:4:10: signal: signal_type must`}},
+		{"[[test]]\nname = 'a'\nsignal = {}\nexpect = { crm = 'none' }\ntype = 'a'", nil},
 	} {
 		_, faults := parseTests("t", []byte(c.text), twoRoutes)
 		if len(faults) != len(c.want) {
@@ -129,7 +131,7 @@ func FuzzTests(f *testing.F) {
 			t.Error("neither tests nor faults")
 		}
 		for _, test := range tests {
-			if _, _, err := signal.Signals(test.Signal, false, nil); len(faults) == 0 && (err != nil || len(test.Expect) == 0 || test.Name == "") {
+			if _, _, err := signal.SignalsOf(test.Type, test.Signal, false, nil); len(faults) == 0 && (err != nil || len(test.Expect) == 0 || test.Name == "") {
 				t.Errorf("%v: %+v", err, test)
 			}
 		}

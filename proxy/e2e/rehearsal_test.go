@@ -32,7 +32,7 @@ func TestRehearsalTests(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	tr.check(t, out)
-	for _, key := range []string{"name", "signal", "signal_json", "expect", "expect_json", "expect_error", "partial"} {
+	for _, key := range []string{"name", "signal", "signal_json", "type", "expect", "expect_json", "expect_error", "partial"} {
 		if !strings.Contains(section(t, "rehearsal ## Tests"), key) {
 			t.Errorf("the page does not name the key %s", key)
 		}

@@ -69,7 +69,7 @@ var (
 	wheres = []string{``, `.n > 2`, `.s == "y"`, `if .n == 3 then error("odd") else true end`, `.a.b`, `empty`, `.items[0]?`}
 	shapes = []string{``, `{ n, s }`, `{ n: (.n + 1), id: $signal_id, at: $received_at, r: $route }`, `.items[]?`, `.a.b`, `.a.c`, `{ a, x: [.n, .s] }`,
 		`if .s == "y" then error("bad " + $route) else . end`, `select(.n > 3)`, `.n, .s`, `empty`, `{ n: .m }`, `[.items, { "odd key": .s }]`}
-	further = []string{``, `path = '"/p/\(.n)"'`, `path = '"/p/\(.s)"'`, `query = '{ s, n }'`, `query = '{ s: $params.key }'`, `content_type = "a/b"`, `path = '.s'`}
+	further = []string{``, `path = '"/p/\(.n)"'`, `path = '"/p/\(.s)"'`, `query = '{ s, n }'`, `query = '{ s: $params.key }'`, `content_type = "a/b"`, `path = '.s'`, `order_by = 'if .n == 5 then [] else null end'`}
 )
 
 // someConfig writes some of five routes, in any order, that send nothing.

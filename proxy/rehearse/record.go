@@ -32,6 +32,9 @@ func Record(of string, made []api.Delivery) (string, error) {
 		return "", fmt.Errorf("the signal of %s cannot be read: %w", of, err)
 	}
 	members, _ := doc.(map[string]any)
+	if _, named := members["signal_type"]; !named {
+		fmt.Fprintf(&b, "type = %s\n", quoteTOML(first.Type))
+	}
 	table, ok := tableTOML(members)
 	if !ok {
 		fmt.Fprintf(&b, "signal_json = %s\n", jsonTOML(doc))

@@ -63,11 +63,7 @@ func Test(ctx context.Context, cfg *config.Config, version string, tests []confi
 
 func one(ctx context.Context, t *table.Table, test *config.Test) (Result, error) {
 	r := Result{Name: test.Name, Place: test.Place, Failures: []Failure{}}
-	signals, _, err := sigjson.Signals(test.Signal, false, nil)
-	if err != nil {
-		return r, err
-	}
-	s := &queue.Signal{ID: queue.SignalID(testID), Type: signals[0].Type, Body: test.Signal}
+	s := &queue.Signal{ID: queue.SignalID(testID), Type: test.Type, Body: test.Signal}
 	for i := range test.Expect {
 		use := transform.NewSession(ctx, transform.ForTries)
 		trials, err := t.Try(ctx, use, s, test.Expect[i].Route, nil, nil)

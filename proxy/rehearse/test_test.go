@@ -172,7 +172,7 @@ basic_auth = { username = "u", password = { env = "NO_SUCH_15" } }
 	if len(cfg.Missing) != 15 {
 		t.Errorf("missing are %d: %q", len(cfg.Missing), cfg.Missing)
 	}
-	tests := []config.Test{{Signal: []byte(`{"signal_type":"x"}`), Expect: []config.Expectation{{Route: "a", Bodies: []any{map[string]any{"k": "param03key"}}}}}}
+	tests := []config.Test{{Type: "x", Signal: []byte(`{}`), Expect: []config.Expectation{{Route: "a", Bodies: []any{map[string]any{"k": "param03key"}}}}}}
 	if results, err := Test(t.Context(), cfg, "test", tests); err != nil || !results[0].OK {
 		t.Errorf("%+v, %v", results, err)
 	}
@@ -184,16 +184,17 @@ func FuzzRecord(f *testing.F) {
 	for _, body := range []string{`{"a":[1,{"b":null}]}`, `"none"`, `[[1]]`, `[]`, `{"":{"a b":"\u0000\u007f\ud800'''\"\\"}}`, `1e400`, `99999999999999999999`, `-0.5E-2`, `"sig_01ARZ3NDEKTSV4RRFFQ69G5FAV"`, "{\"\u0085\U000e0001\":[\"\u202e\U000e0001'''\",null]}", "\"\u0085\U000e0001\"", `{"a":{}}`} {
 		f.Add(`{"signal_type":"x","a":`+body+`}`, body)
 	}
+	f.Add(`{"a":1}`, `2`)
 	cfg := &config.Config{Routes: []config.Route{{Name: "crm"}}}
 	signal, _ := queue.ParseSignalID("sig_01ARZ3NDEKTSV4RRFFQ69G5FAV")
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, sent, body string) {
-		_, batch, err := json.Signals([]byte(sent), false, nil)
+		signals, batch, err := json.SignalsOf("given", []byte(sent), false, nil)
 		want, err2 := json.Decode([]byte(strings.ReplaceAll(body, signal.String(), "sig_01KDVDNA000000000000000000")))
 		if batch || err != nil || err2 != nil || strings.Contains(sent+body, "2016-07-30T23:54:10Z") || strings.Contains(body, `\u`) && strings.Contains(fmt.Sprint(want), "sig_") {
 			return
 		}
-		d := api.Delivery{Body: stdjson.RawMessage(body), SignalBody: stdjson.RawMessage(sent), Info: queue.Info{Route: "crm", Signal: signal}}
+		d := api.Delivery{Body: stdjson.RawMessage(body), SignalBody: stdjson.RawMessage(sent), Info: queue.Info{Route: "crm", Signal: signal, Type: signals[0].Type}}
 		text, err := Record("dlv_x", []api.Delivery{d, d}[:1+len(sent)%2])
 		if err != nil {
 			t.Fatal(err)
@@ -211,6 +212,9 @@ func FuzzRecord(f *testing.F) {
 				return // go-toml nests less deep
 			}
 			t.Fatalf("%v\n%s", err, text)
+		}
+		if tests[0].Type != signals[0].Type {
+			t.Errorf("type %q was recorded as %q", signals[0].Type, tests[0].Type)
 		}
 		for _, got := range tests[0].Expect[0].Bodies {
 			diff("", want, got, false, func(path string, want, got any) {
