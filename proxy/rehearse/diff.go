@@ -1,15 +1,14 @@
 package rehearse
 
 import (
-	"cmp"
 	stdjson "encoding/json"
 	"maps"
 	"math"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
+	"signalpost/proxy/table"
 	"signalpost/transform/json"
 )
 
@@ -95,26 +94,13 @@ func member(path, name string) string {
 	return dot + "[" + string(quoted) + "]"
 }
 
-// decimal writes a number so that equal ones are written alike: its digits, and
-// the power of ten of the last of them.
+// decimal writes a number so that equal ones are written alike.
 func decimal(n stdjson.Number) string {
-	text, exponent, _ := strings.Cut(strings.ToLower(string(n)), "e")
-	digits, negative := strings.CutPrefix(text, "-")
-	whole, fraction, _ := strings.Cut(digits, ".")
-	power, err := strconv.ParseInt(cmp.Or(exponent, "0"), 10, 32)
+	text, err := table.PlainNumber(string(n))
 	if err != nil {
 		return string(n)
 	}
-	digits = strings.TrimLeft(whole+fraction, "0")
-	short := strings.TrimRight(digits, "0")
-	if short == "" {
-		return "0"
-	}
-	sign := ""
-	if negative {
-		sign = "-"
-	}
-	return sign + short + "e" + strconv.FormatInt(power-int64(len(fraction))+int64(len(digits)-len(short)), 10)
+	return text
 }
 
 // encode is a value as JSON, of which there is none if it is missing.

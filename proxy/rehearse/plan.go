@@ -179,10 +179,13 @@ func differences(was, is []queue.Made) (found []difference) {
 		case a.failed != "":
 			add(".", missing{}, b.doc())
 		default:
-			for _, part := range []struct{ path, from, to string }{{"path", a.shape.Path, b.shape.Path}, {"query", a.shape.Query, b.shape.Query}, {"content_type", a.shape.Type, b.shape.Type}, {"order_by", a.order, b.order}} {
+			for _, part := range []struct{ path, from, to string }{{"path", a.shape.Path, b.shape.Path}, {"query", a.shape.Query, b.shape.Query}, {"content_type", a.shape.Type, b.shape.Type}} {
 				if part.from != part.to {
 					add(part.path, textOr(part.from), textOr(part.to))
 				}
+			}
+			if a.order != b.order {
+				add("order_by", jsonOr(a.order), jsonOr(b.order))
 			}
 			diff("", a.doc(), b.doc(), false, add)
 		}
@@ -195,7 +198,7 @@ type delivery struct {
 	failed string
 	body   []byte
 	shape  shape.Shape
-	order  string
+	order  string // in JSON
 }
 
 func settled(made []queue.Made) []delivery {
@@ -227,6 +230,14 @@ func textOr(text string) any {
 		return missing{}
 	}
 	return text
+}
+
+// jsonOr is what JSON says, which is missing if it is "".
+func jsonOr(text string) any {
+	if v, err := json.Decode([]byte(text)); err == nil {
+		return v
+	}
+	return missing{}
 }
 
 // add counts what two configs make of a signal.

@@ -32,8 +32,8 @@ params = { k = "2" }`, `{"n":1}`, `1 1 +0 -0`},
 format = "form"`, `transform = '{ n }'`, `{"n":1}`, `1 1 +0 -0; . "n=1" {"n":1} 1; content_type "application/x-www-form-urlencoded"  1; first 1`},
 		{`path = '"/\(.n)"'`, `path = '"/\(.m)"'`, `{"n":1,"m":2}`, `1 1 +0 -0; path "/1" "/2" 1; first 1`},
 		{`query = '{ n }'`, ``, `{"n":1}`, `1 1 +0 -0; query "n=1"  1; first 1`},
-		{`order_by = ".n"`, `order_by = ".m"`, `{"n":1.0,"m":"x"} {"n":1,"m":1.0} {"n":3}`, `3 3 +0 -0; order_by "1" "\"x\"" 2; first 2`},
-		{``, `order_by = ".n"`, `{"n":[]} {}`, `2 2 +0 -0; 1 fail: order_by: its result is neither a string nor a number nor null; first 1`},
+		{`order_by = ".n"`, `order_by = ".m"`, `{"n":1.0,"m":"x"} {"n":1,"m":1.0} {"n":3}`, `3 3 +0 -0; order_by 1 "x" 2; first 2`},
+		{``, `order_by = ".n"`, `{"n":[]} {"m":1}`, `2 2 +0 -0; 1 fail: order_by: its result is neither a string nor a number nor null; first 1`},
 		{``, `transform = '.'`, `{"n":1.0}`, `1 1 +0 -0`}, // other bytes, and the same
 		{`transform = '.n'`, `transform = '"\(.n)" * 600'`, `{"n":1234}`, `1 1 +0 -0; . 1234 "\"` + strings.Repeat("1234", 255) + `123…" 1; first 1`},
 	} {

@@ -30,14 +30,14 @@ func orderKey(result []byte) (string, error) {
 		if len(text) > maxOrder {
 			return "", fmt.Errorf("its result has %d digits, more than the %d of an order key", len(text), maxOrder)
 		}
-		return plainNumber(text)
+		return PlainNumber(text)
 	}
 	return "", errors.New("its result is neither a string nor a number nor null")
 }
 
-// plainNumber writes a number of JSON in one way: its digits without zeros at either
+// PlainNumber writes a number of JSON in one way: its digits without zeros at either
 // end, and what power of ten the last of them counts, unless that is the zeroth.
-func plainNumber(text string) (string, error) {
+func PlainNumber(text string) (string, error) {
 	number, power, _ := strings.Cut(strings.ToLower(text), "e")
 	whole, part, _ := strings.Cut(number, ".")
 	sign, whole := whole[:len(whole)-len(strings.TrimPrefix(whole, "-"))], strings.TrimPrefix(whole, "-")
