@@ -172,6 +172,19 @@ func TestExplainDeliveries(t *testing.T) {
 			c.settled()
 			c.tells(id, "made (concurrency) delivered", "", "Other attempts of the route were under way, 1 at once")
 		}},
+		{"waits for an older one of its order, then no longer", "/200?hang\norder_by = '.n'\n", func(c *scene) {
+			_, first := c.one(a)
+			c.tells(first, "made under_way…", "")
+			_, id := c.one(a)
+			c.tells(id, "made (order)…", "Its first attempt, once "+first, "goes first: "+first)
+			time.Sleep(100 * time.Millisecond) // a wait of note
+			close(c.free)
+			c.settled()
+			c.tells(id, "made (order) delivered", "", "went first: "+first)
+			c.do("POST", "/deliveries/"+id+"/retry", "")
+			c.settled()
+			c.tells(id, "made (order) delivered (finished) made delivered", "", "It goes out of order")
+		}},
 		{"waits while the route fails", "/500\n" + "retry = { attempts = 10, first = \"1ms\", window = \"20ms\", jitter = 0 }\n", func(c *scene) {
 			c.one(a)
 			c.healthy("bad all:failing")
