@@ -77,12 +77,17 @@ func amendOne(ctx context.Context, sidecar *client.Client, out output, verb, id 
 	return out.show(info, func() { out.Printf("%s  %s, route %s\n", info.ID, stateOf(info), info.Route) })
 }
 
-// stateOf is the state of a delivery, and why it is dead.
+// stateOf is the state of a delivery, why it is dead, and how it stands in its order.
 func stateOf(info queue.Info) string {
-	if info.Reason == "" {
-		return string(info.State)
+	switch {
+	case info.Reason != "":
+		return fmt.Sprintf("%s (%s)", info.State, info.Reason)
+	case info.WaitsFor != nil:
+		return fmt.Sprintf("%s (waits for %s)", info.State, info.WaitsFor)
+	case info.OutOfOrder && info.State == queue.StatePending:
+		return fmt.Sprintf("%s (out of order)", info.State)
 	}
-	return fmt.Sprintf("%s (%s)", info.State, info.Reason)
+	return string(info.State)
 }
 
 func retryCommand() *cobra.Command {
