@@ -274,6 +274,17 @@ type Status struct {
 	Health  Health        `json:"health"`
 	Routes  []RouteStatus `json:"routes"`            // in the order of the config, those that have gone last
 	Missing []string      `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
+	Fleet   *FleetStatus  `json:"fleet,omitempty"`   // nil: one machine
+}
+
+// FleetStatus is the sidecar in its fleet.
+type FleetStatus struct {
+	Node      string            `json:"node"`      // id of the process
+	Nodes     map[string]string `json:"nodes"`     // hosts by id, of all sidecars
+	Ledgers   int64             `json:"ledgers"`   // that the sidecar runs: its own, and those it has adopted
+	Adoptions int64             `json:"adoptions"` // since it started
+	Deposed   int64             `json:"deposed"`   // ledgers that others took over from it
+	Ownerless []string          `json:"ownerless"` // ledgers that nobody runs now
 }
 
 // ConfigStatus is the running config.

@@ -246,6 +246,9 @@ func TestFleetLook(t *testing.T) {
 		if f.ask(s, "GET", "/status", "", &status); status.Routes[0].Pending != 60 {
 			t.Errorf("%d of 60 are pending", status.Routes[0].Pending)
 		}
+		if status.Fleet == nil || len(status.Fleet.Nodes) < 1 || status.Fleet.Nodes[status.Fleet.Node] == "" || status.Fleet.Ledgers < 1 {
+			t.Errorf("in its fleet it is %+v", status.Fleet)
+		}
 		var log api.LogPage
 		if f.ask(s, "GET", "/log?limit=1000", "", &log); len(log.Entries) < 60 {
 			t.Errorf("the log has %d entries of 60 attempts, at least", len(log.Entries))

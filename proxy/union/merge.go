@@ -185,6 +185,7 @@ func mergeStatus(m *merging) *fleet.Answer {
 	}
 	r := all[0]
 	r.Missing = append(r.Missing, m.missing...)
+	r.Fleet = m.fleet
 	for _, s := range all[1:] {
 		r.Missing = append(r.Missing, s.Missing...)
 		for _, other := range s.Routes {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -130,7 +131,24 @@ func (u *Union) answer(ctx context.Context, c *fleet.Call, here bool, merge merg
 	}
 	asking.Wait()
 	slices.Sort(missing)
-	return merge(&merging{answers: answers, missing: missing, call: c})
+	return merge(&merging{answers: answers, missing: missing, call: c, fleet: u.status()})
+}
+
+// status is the sidecar in its fleet.
+func (u *Union) status() *api.FleetStatus {
+	n := u.Node.Counters()
+	host, _ := os.Hostname()
+	s := &api.FleetStatus{
+		Node: u.Node.ID.String(), Nodes: map[string]string{u.Node.ID.String(): host},
+		Ledgers: n.Ledgers, Adoptions: n.Adoptions, Deposed: n.Deposed, Ownerless: []string{},
+	}
+	for id, host := range u.Node.Others() {
+		s.Nodes[id.String()] = host
+	}
+	for _, id := range u.Node.Ownerless() {
+		s.Ownerless = append(s.Ownerless, id.String())
+	}
+	return s
 }
 
 // serve has a handler of this process answer.
@@ -165,6 +183,7 @@ type merging struct {
 	answers []*fleet.Answer
 	missing []string
 	call    *fleet.Call
+	fleet   *api.FleetStatus
 }
 
 type merger func(*merging) *fleet.Answer
