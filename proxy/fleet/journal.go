@@ -49,6 +49,7 @@ type journal struct {
 	lastly *snapshot  // the newest snapshot; nil: none is known
 	names  []string   // of objects that earlier snapshots had
 	ended  bool
+	failed bool // an append: only what is read tells what there is
 }
 
 // A tip is what the next record follows.
@@ -87,7 +88,11 @@ func (j *journal) append(k kind, content []byte) error {
 	if !j.l.has(j) {
 		return errors.New("the ledger has been opened again")
 	}
+	if j.failed { // nothing may follow a record that may not be there
+		return errors.New("an append before has failed")
+	}
 	err := j.appendAs(k, j.epoch, content)
+	j.failed = err != nil
 	if errors.Is(err, errMoved) {
 		j.l.lose()
 		return queue.ErrDeposed

@@ -212,6 +212,9 @@ func (s *Store) guarded(write func() error) (err error) {
 // finish waits for the disk and tells the operations, until the committer ends.
 func (s *Store) finish() {
 	for g := range s.groups {
+		if g.err == nil { // nothing follows a batch that is not there
+			g.err = s.Err()
+		}
 		if g.err == nil && !g.empty {
 			if err := s.end(g.batch); err != nil {
 				g.err = fmt.Errorf("store: %w", err)
