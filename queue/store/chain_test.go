@@ -100,9 +100,8 @@ func chains(t *testing.T, log Log) {
 		return all[rng.IntN(len(all))], true
 	}
 	for range 2000 {
-		roll := rng.IntN(10)
 		do(func(b *Batch) {
-			switch {
+			switch roll := rng.IntN(10); {
 			case roll < 5: // another comes, of a recent id
 				at := ids.Next(time.Now())
 				r := b.Route("a")
@@ -160,4 +159,65 @@ func chains(t *testing.T, log Log) {
 	if err := Check(path, mem); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestDamagedChain: where a chain cannot be read its deliveries go out of order, and
+// say so; where its next cannot, it goes on with the next that comes.
+func TestDamagedChain(t *testing.T) {
+	mem := vfs.NewMem()
+	s, err := tryOpen(mem, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var turns []record.DeliveryID
+	s.o.Turn = func(_ *Route, _ record.Millis, id record.DeliveryID) { turns = append(turns, id) }
+	s.o.Turned = func(*Route, record.Millis, record.DeliveryID, error) {}
+	s.Start(Limits{}.WithDefaults())
+	defer s.stop(t)
+	var ids record.IDs
+	put := func(b *Batch, order string) (record.DeliveryID, record.Delivery) {
+		at := ids.Next(time.Now())
+		r := b.Route("a")
+		b.PutSignal(at, record.Signal{Type: "lead"})
+		d := record.Delivery{Route: r.Num, Signal: at, Due: 1, Order: record.OrderOf(order)}
+		b.Order(r, at.Delivery(1), &record.Delivery{}, &d)
+		b.PutDelivery(at.Delivery(1), &d)
+		return at.Delivery(1), d
+	}
+	do := func(f func(b *Batch)) {
+		t.Helper()
+		if err := s.Do(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(func(b *Batch) { b.Set(record.ChainKey(nil, b.Route("a").Num, record.OrderOf("x")), []byte{1}) })
+	do(func(b *Batch) {
+		if _, d := put(b, "x"); d.InChain() || d.Flags&record.OutOfOrder == 0 || d.Due != 1 {
+			t.Errorf("of a damaged chain it is %+v", d)
+		}
+	})
+
+	var first, second, third record.DeliveryID
+	var was, held record.Delivery
+	do(func(b *Batch) { first, was = put(b, "y"); second, held = put(b, "y") })
+	do(func(b *Batch) { b.Set(record.DeliveryKey(nil, second), []byte{1}) })
+	do(func(b *Batch) {
+		if was.Waits() || !held.Waits() {
+			t.Fatalf("%+v %+v", was, held)
+		}
+		now := was
+		now.State, now.Reason = record.IsDead, record.Gone
+		b.Order(b.Route("a"), first, &was, &now)
+		b.PutDelivery(first, &now)
+	})
+	if len(turns) > 0 {
+		t.Errorf("it is the turn of what cannot be read: %v", turns)
+	}
+	do(func(b *Batch) { b.PutDelivery(second, &held) }) // from a backup
+	do(func(b *Batch) {
+		var d record.Delivery
+		if third, d = put(b, "y"); !d.Waits() || len(turns) != 1 || turns[0] != second {
+			t.Errorf("it is the turn of %v; %s is %+v", turns, third, d)
+		}
+	})
 }

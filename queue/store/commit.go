@@ -14,7 +14,7 @@ import (
 // operations write, in order, many to a batch; another, the finisher, tells
 // them the end, in the same order.
 type Operation interface {
-	// Write adds the operation's keys. It cannot fail and reads nothing of deliveries from the store.
+	// Write adds the operation's keys. It cannot fail, and reads nothing of deliveries from the store but by [Batch.Order].
 	Write(b *Batch)
 	// Done is called once: with nil when what was written can be read and is on
 	// disk, else with the reason it may not be.
