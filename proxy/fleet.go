@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"time"
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/config"
@@ -14,6 +15,9 @@ import (
 	"signalpost/proxy/union"
 	"signalpost/queue"
 )
+
+// openFor is how long a start waits for NATS to find a leader.
+const openFor = 15 * time.Second
 
 // open opens the queue: of one machine, or of its own ledger in a fleet, of whose other ledgers it opens more.
 func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, error) {
@@ -32,6 +36,9 @@ func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, err
 	own := o
 	own.Courier, own.Journal = node.Courier(p), node.Journal
 	q, err := queue.Open(own)
+	for end := time.Now().Add(openFor); err != nil && fleet.Passing(err) && time.Now().Before(end); q, err = queue.Open(own) {
+		time.Sleep(200 * time.Millisecond)
+	}
 	if err != nil {
 		node.Leave()
 		return nil, err

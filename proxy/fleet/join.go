@@ -255,4 +255,18 @@ func (n *Node) explain(err error) error {
 	return err
 }
 
+// Passing is whether an error is NATS's, of which it may be rid in a moment.
+func Passing(err error) bool {
+	for _, e := range []error{
+		nats.ErrReconnectBufExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+		jetstream.ErrNoStreamResponse, jetstream.ErrNoHeartbeat, context.DeadlineExceeded,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.Code >= 500
+}
+
 type fault = atomic.Pointer[string]
