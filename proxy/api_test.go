@@ -1164,7 +1164,7 @@ transform = '.n | error'
 			{got, "[config health host log_lines_dropped now routes store uptime version]"},
 			{got["config"], "[error hash loaded_at path reloads]"},
 			{got["store"], "[accepting bytes free max_size min_free reason]"},
-			{routes[0], "[dead discarded failing_since health held last_error last_error_at last_success limits name next_probe oldest_due paused_by pending recent schedule signal_types state target transform where]"},
+			{routes[0], "[dead discarded failing_since health held last_error last_error_at last_success limits name next_probe oldest_due paused_by pending recent schedule settings signal_types state target transform where]"},
 		} {
 			if names := fmt.Sprint(keys(check.got)); names != check.want {
 				t.Errorf("got %s, want %s", names, check.want)
