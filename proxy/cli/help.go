@@ -10,9 +10,8 @@ import (
 	"signalpost/proxy/docs"
 )
 
-// helpCommand is cobra's help, and prints the pages of the documentation too: behind the
-// help of a command where both have the name.
-func helpCommand(root *cobra.Command) *cobra.Command {
+// pages are in cobra's templates, which all commands share.
+func init() {
 	cobra.AddTemplateFunc("pages", func() string {
 		var b strings.Builder
 		for _, t := range docs.Topics() {
@@ -20,6 +19,11 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 		}
 		return b.String()
 	})
+}
+
+// helpCommand is cobra's help, and prints the pages of the documentation too: behind the
+// help of a command where both have the name.
+func helpCommand(root *cobra.Command) *cobra.Command {
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages", "FlagUsagesWrapped 80") + "{{if not .HasParent}}\nPages of documentation, which signalpost help PAGE prints:{{pages}}\n{{end}}")
 	return &cobra.Command{
 		Use:   "help [COMMAND | PAGE]",
