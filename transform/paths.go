@@ -178,15 +178,7 @@ func (f *pathFinder) term(t *gojq.Term, in *place, vars variables, defs []*gojq.
 	case gojq.TermTypeFunc:
 		out = f.call(t.Func, in, vars, defs)
 	case gojq.TermTypeObject:
-		for _, kv := range t.Object.KeyVals {
-			if kv.Val == nil && !strings.HasPrefix(kv.Key, "$") && kv.Key != "" { // {name} is {name: .name}
-				f.use(in.at(kv.Key))
-			}
-			all(kv.KeyQuery, kv.Val)
-			if kv.KeyString != nil {
-				all(kv.KeyString.Queries...)
-			}
-		}
+		f.object(t.Object, in, all)
 	case gojq.TermTypeArray:
 		all(t.Array.Query)
 	case gojq.TermTypeUnary:
@@ -198,11 +190,10 @@ func (f *pathFinder) term(t *gojq.Term, in *place, vars variables, defs []*gojq.
 	case gojq.TermTypeString:
 		all(t.Str.Queries...)
 	case gojq.TermTypeIf:
-		all(t.If.Cond, t.If.Then)
+		all(t.If.Cond, t.If.Then, t.If.Else)
 		for _, elif := range t.If.Elif {
 			all(elif.Cond, elif.Then)
 		}
-		all(t.If.Else)
 	case gojq.TermTypeTry:
 		out = f.query(t.Try.Body, in, vars, defs)
 		f.query(t.Try.Catch, nil, vars, defs)
@@ -217,16 +208,33 @@ func (f *pathFinder) term(t *gojq.Term, in *place, vars variables, defs []*gojq.
 	case gojq.TermTypeQuery:
 		out = f.query(t.Query, in, vars, defs)
 	}
-	for _, s := range t.SuffixList {
+	return f.suffixes(t.SuffixList, out, in, vars, defs)
+}
+
+// suffixes follows what stands behind a term.
+func (f *pathFinder) suffixes(list []*gojq.Suffix, of, in *place, vars variables, defs []*gojq.FuncDef) *place {
+	for _, s := range list {
 		switch {
 		case s.Index != nil:
-			out = f.index(s.Index, out, in, vars, defs)
+			of = f.index(s.Index, of, in, vars, defs)
 		case s.Iter:
-			f.use(out)
-			out = nil
+			f.use(of)
+			of = nil
 		}
 	}
-	return out
+	return of
+}
+
+// object follows the keys and values of an object.
+func (f *pathFinder) object(o *gojq.Object, in *place, all func(...*gojq.Query)) {
+	for _, kv := range o.KeyVals {
+		if kv.Val == nil && !strings.HasPrefix(kv.Key, "$") && kv.Key != "" { // {name} is {name: .name}
+			f.use(in.at(kv.Key))
+		}
+		if all(kv.KeyQuery, kv.Val); kv.KeyString != nil {
+			all(kv.KeyString.Queries...)
+		}
+	}
 }
 
 // index is the place of a member or an element of what is at of.

@@ -173,9 +173,7 @@ func (s *story) route(name string, doc any, infos []queue.Info) api.ExplainedRou
 	trial, there := s.trials[name]
 	if today := s.t.Route(name); today != nil {
 		r.SignalTypes, r.Where = append(r.SignalTypes, today.SignalTypes...), today.WhereSource
-		if trial.Error != nil {
-			r.Error = trial.Error
-		}
+		r.Error = trial.Error
 		r.PausedBy = s.pausedBy(name)
 		for _, path := range transform.Paths(today.WhereSource) {
 			value, found, whole := path.Of(doc, mostRead)
