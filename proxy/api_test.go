@@ -935,7 +935,7 @@ func TestParameters(t *testing.T) {
 		"/log?nope=1", "/log?route=", "/log?route=a&route=b", "/log?%zz", "/log?a;b",
 		"/log?signal=nope", "/log?signal=dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "/log?delivery=nope", "/log?verdict=ok", "/log?status=20", "/log?status=abc",
 		"/log?since=yesterday", "/log?until=-5m", "/log?since=2026-04-29", "/log?since=2026-04-29T14:31:08,5Z", "/log?since=2026-04-29T9:31:08Z", "/log?since=2026-04-29T14:31:08%2B2:00", "/log?since=2026-04-29T14:31:08+02:00", "/log?limit=0", "/log?limit=1001", "/log?limit=-1", "/log?limit=1e2",
-		"/log?after=nope", "/log?follow=yes", "/log?follow=true&after=x", "/log?follow=true&until=5m", "/log?follow=true&limit=1001",
+		"/log?after=nope", "/log?follow=yes", "/log?follow=true&after=x", "/log?follow=true&until=5m", "/log?follow=true&limit=1001", "/log?here=yes", "/metrics?here=true",
 		"/deliveries?nope=1", "/deliveries?state=ok", "/deliveries?reason=ok", "/deliveries?signal=nope", "/deliveries?since=x", "/deliveries?limit=0", "/deliveries?after=nope",
 		"/status?nope=1", "/metrics?nope=1", "/healthz?nope=1", "/readyz?nope=1", "/signals/sig_01ARZ3NDEKTSV4RRFFQ69G5FAV?nope=1", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV?nope=1",
 	} {
@@ -950,7 +950,7 @@ func TestParameters(t *testing.T) {
 		t.Errorf("an unescaped + is not explained: %s", a)
 	}
 	for _, query := range []string{
-		"/log?since=7d&until=0s", "/log?since=1d12h", "/log?since=1.5d", "/log?since=2026-04-29T14:31:08%2B02:00", "/log?since=2026-04-29t14:31:08.5z&until=2026-04-29T14:31:08-00:00", "/log?status=503&limit=1000", "/log?route=Nope", "/deliveries?since=15m",
+		"/log?since=7d&until=0s", "/log?since=1d12h", "/log?since=1.5d", "/log?since=2026-04-29T14:31:08%2B02:00", "/log?since=2026-04-29t14:31:08.5z&until=2026-04-29T14:31:08-00:00", "/log?status=503&limit=1000", "/log?route=Nope", "/deliveries?since=15m", "/log?here=true", "/status?here=false",
 	} {
 		if a := s.do("GET", query, ""); a.status != 200 {
 			t.Errorf("GET %s: %s", query, a)

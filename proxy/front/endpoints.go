@@ -25,39 +25,39 @@ var endpoints = []endpoint{
 	}},
 	{(*Front).getSignals, openapi.Endpoint{
 		Pattern: "GET /signals", Name: "getSignals", Text: "Stored signals, newest first; as lines all of them, oldest first",
-		Params: []string{"signal_type", "since", "until", "limit", "after"}, Gives: ok(openapi.JSON(api.SignalPage{}).Or(openapi.Lines(api.StoredSignal{}))),
+		Params: []string{"signal_type", "since", "until", "limit", "after", "here"}, Gives: ok(openapi.JSON(api.SignalPage{}).Or(openapi.Lines(api.StoredSignal{}))),
 	}},
 	{(*Front).getSignal, openapi.Endpoint{
-		Pattern: "GET /signals/{id}", Name: "getSignal", Text: "One signal as received, and its deliveries", Gives: ok(openapi.JSON(api.Signal{})), Fails: []int{404},
+		Pattern: "GET /signals/{id}", Name: "getSignal", Text: "One signal as received, and its deliveries", Params: []string{"here"}, Gives: ok(openapi.JSON(api.Signal{})), Fails: []int{404},
 	}},
 	{(*Front).getLog, openapi.Endpoint{
 		Pattern: "GET /log", Name: "getLog", Text: "The delivery log, one entry an attempt, newest first; with follow=true as lines, the last oldest first, then each as it comes",
-		Params: []string{"route", "signal_type", "signal", "delivery", "verdict", "status", "text", "since", "until", "limit", "after", "follow"},
+		Params: []string{"route", "signal_type", "signal", "delivery", "verdict", "status", "text", "since", "until", "limit", "after", "follow", "here"},
 		Gives:  ok(openapi.JSON(api.LogPage{}).Or(openapi.Lines(queue.Entry{}))),
 	}},
 	{(*Front).getDeliveries, openapi.Endpoint{
 		Pattern: "GET /deliveries", Name: "getDeliveries", Text: "Deliveries, newest first",
-		Params: []string{"state", "route", "signal_type", "signal", "reason", "body", "since", "until", "limit", "after"}, Gives: ok(openapi.JSON(api.DeliveryPage{})),
+		Params: []string{"state", "route", "signal_type", "signal", "reason", "body", "since", "until", "limit", "after", "here"}, Gives: ok(openapi.JSON(api.DeliveryPage{})),
 	}},
 	{(*Front).getDelivery, openapi.Endpoint{
 		Pattern: "GET /deliveries/{id}", Name: "getDelivery", Text: "One delivery whole: its request, bodies and attempts; with an ETag",
-		Params: []string{"If-None-Match"}, Gives: map[int]openapi.Content{200: openapi.JSON(api.Delivery{}), 304: nil}, Fails: []int{404},
+		Params: []string{"If-None-Match", "here"}, Gives: map[int]openapi.Content{200: openapi.JSON(api.Delivery{}), 304: nil}, Fails: []int{404},
 	}},
 	{(*Front).postRetryOne, openapi.Endpoint{
 		Pattern: "POST /deliveries/{id}/retry", Name: "retryDelivery", Text: "Make a delivery due at once",
-		Takes: openapi.JSON(api.RetryOne{}), Optional: true, Gives: accepted(queue.Info{}), Fails: orderFails(404, 409),
+		Params: []string{"here"}, Takes: openapi.JSON(api.RetryOne{}), Optional: true, Gives: accepted(queue.Info{}), Fails: orderFails(404, 409),
 	}},
 	{(*Front).postDiscardOne, openapi.Endpoint{
 		Pattern: "POST /deliveries/{id}/discard", Name: "discardDelivery", Text: "Give a delivery up",
-		Takes: openapi.JSON(struct{}{}), Optional: true, Gives: accepted(queue.Info{}), Fails: orderFails(404, 409),
+		Params: []string{"here"}, Takes: openapi.JSON(struct{}{}), Optional: true, Gives: accepted(queue.Info{}), Fails: orderFails(404, 409),
 	}},
 	{(*Front).postRetry, openapi.Endpoint{
 		Pattern: "POST /retry", Name: "retryAll", Text: "Make all matching deliveries due at once: the dead ones, unless state says otherwise; 200 for a dry run",
-		Takes: openapi.JSON(api.Selection{}), Optional: true, Gives: map[int]openapi.Content{200: matched, 202: matched}, Fails: orderFails(),
+		Params: []string{"here"}, Takes: openapi.JSON(api.Selection{}), Optional: true, Gives: map[int]openapi.Content{200: matched, 202: matched}, Fails: orderFails(),
 	}},
 	{(*Front).postDiscard, openapi.Endpoint{
 		Pattern: "POST /discard", Name: "discardAll", Text: "Give all matching deliveries up; 200 for a dry run",
-		Takes: openapi.JSON(api.Selection{}), Gives: map[int]openapi.Content{200: matched, 202: matched}, Fails: orderFails(),
+		Params: []string{"here"}, Takes: openapi.JSON(api.Selection{}), Gives: map[int]openapi.Content{200: matched, 202: matched}, Fails: orderFails(),
 	}},
 	{(*Front).postTry, openapi.Endpoint{
 		Pattern: "POST /try", Name: "trySignal", Text: "What each route would do with a signal; nothing is stored or sent",
@@ -65,7 +65,7 @@ var endpoints = []endpoint{
 	}},
 	{(*Front).getExplanation, openapi.Endpoint{
 		Pattern: "GET /explain/{id}", Name: "explain", Text: "The life of a signal, or of one delivery: which routes took it and why, each attempt and wait, what comes next",
-		Gives: ok(openapi.JSON(api.Explanation{})), Fails: []int{404},
+		Params: []string{"here"}, Gives: ok(openapi.JSON(api.Explanation{})), Fails: []int{404},
 	}},
 	{(*Front).postPlan, openapi.Endpoint{
 		Pattern: "POST /plan", Name: "planRoute", Text: "What a route would have made of the last signals by other expressions; nothing is stored or sent",
@@ -73,22 +73,22 @@ var endpoints = []endpoint{
 	}},
 	{(*Front).getStats, openapi.Endpoint{
 		Pattern: "GET /stats", Name: "getStats", Text: "What happened on each route in each step of time",
-		Params: []string{"route", "since", "until", "step"}, Gives: ok(openapi.JSON(api.Stats{})),
+		Params: []string{"route", "since", "until", "step", "here"}, Gives: ok(openapi.JSON(api.Stats{})),
 	}},
 	{(*Front).getProblems, openapi.Endpoint{
 		Pattern: "GET /problems", Name: "getProblems", Text: "Failures grouped by route and cause, worst first",
-		Params: []string{"since"}, Gives: ok(openapi.JSON(api.Problems{})),
+		Params: []string{"since", "here"}, Gives: ok(openapi.JSON(api.Problems{})),
 	}},
 	{(*Front).getStatus, openapi.Endpoint{
-		Pattern: "GET /status", Name: "getStatus", Text: "How the sidecar and all routes fare", Gives: ok(openapi.JSON(api.Status{})),
+		Pattern: "GET /status", Name: "getStatus", Text: "How the sidecar and all routes fare", Params: []string{"here"}, Gives: ok(openapi.JSON(api.Status{})),
 	}},
 	{(*Front).postPause, openapi.Endpoint{
 		Pattern: "POST /routes/{name}/pause", Name: "pauseRoute", Text: "Send nothing on a route until it is resumed, also after a restart",
-		Takes: openapi.JSON(struct{}{}), Optional: true, Gives: ok(openapi.JSON(api.RouteStatus{})), Fails: orderFails(404, 409),
+		Params: []string{"here"}, Takes: openapi.JSON(struct{}{}), Optional: true, Gives: ok(openapi.JSON(api.RouteStatus{})), Fails: orderFails(404, 409),
 	}},
 	{(*Front).postResume, openapi.Endpoint{
 		Pattern: "POST /routes/{name}/resume", Name: "resumeRoute", Text: "End a pause; 409 while the config pauses the route",
-		Takes: openapi.JSON(struct{}{}), Optional: true, Gives: ok(openapi.JSON(api.RouteStatus{})), Fails: orderFails(404, 409),
+		Params: []string{"here"}, Takes: openapi.JSON(struct{}{}), Optional: true, Gives: ok(openapi.JSON(api.RouteStatus{})), Fails: orderFails(404, 409),
 	}},
 	{(*Front).getMetrics, openapi.Endpoint{
 		Pattern: "GET /metrics", Name: "getMetrics", Text: "Metrics in Prometheus's text format", Gives: ok(openapi.Text()),
@@ -139,6 +139,7 @@ var parameters = map[string]openapi.Param{
 	"limit":       {In: "query", Text: "things of a page; with follow=true 0 is none", Schema: openapi.Schema{"type": "integer", "minimum": 0, "maximum": maxPage, "default": defaultPage}},
 	"after":       ofQuery("next of the page before"),
 	"follow":      {In: "query", Text: "go on with what comes", Schema: openapi.Enum("true", "false")},
+	"here":        {In: "query", Text: "true: of this sidecar alone, where it is one of a fleet", Schema: openapi.Enum("true", "false")},
 
 	"Idempotency-Key": {In: "header", Text: "with the same bytes within dedup_window the first answer is given again, and nothing stored",
 		Schema: openapi.Schema{"type": "string", "minLength": 1, "maxLength": 255}},

@@ -95,6 +95,10 @@ func New(o Options) *Front {
 		f.mux.HandleFunc(e.Pattern, func(w http.ResponseWriter, r *http.Request) {
 			q, err := readQuery(r.URL.RawQuery, known)
 			if err == nil {
+				oneOf(q, "here", "true", "false") // what it means, package union knows
+				err = q.err
+			}
+			if err == nil {
 				err = e.handler(f, w, r, q)
 			}
 			if err != nil {

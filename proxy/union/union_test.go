@@ -1,6 +1,7 @@
 package union
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/fleet"
+	"signalpost/proxy/front"
 	"signalpost/queue"
 )
 
@@ -93,6 +95,32 @@ func TestMerges(t *testing.T) {
 	m.missing = nil
 	if a := whose(m); a.Status != 404 {
 		t.Errorf("nobody has it: %d", a.Status)
+	}
+}
+
+// TestHere: what is answered for the whole fleet has the parameter here in
+// /openapi.json, and nothing else has.
+func TestHere(t *testing.T) {
+	b, err := front.Document("test")
+	var document struct {
+		Paths map[string]map[string]struct{ Parameters []struct{ Name string } }
+	}
+	if err := cmp.Or(err, json.Unmarshal(b, &document)); err != nil {
+		t.Fatal(err)
+	}
+	merged := 0
+	for path, methods := range document.Paths {
+		for method, of := range methods {
+			merges := mergerOf(httptest.NewRequest(strings.ToUpper(method), strings.NewReplacer("{", "", "}", "").Replace(path), nil)) != nil
+			if here := slices.ContainsFunc(of.Parameters, func(p struct{ Name string }) bool { return p.Name == "here" }); here != merges {
+				t.Errorf("%s %s: described %v, merged %v", method, path, here, merges)
+			} else if merges {
+				merged++
+			}
+		}
+	}
+	if merged < len(mergers)+len(about) {
+		t.Errorf("%d endpoints are merged", merged)
 	}
 }
 
