@@ -49,16 +49,24 @@ func demoCommand(version string) *cobra.Command {
 		Short: "Everything at once: a receiver, the sidecar and sample signals",
 		Long: `Start a receiver and a sidecar in a scratch folder, send sample signals, and print
 what arrived, with its signatures verified, and the delivery log. Nothing is
-needed, nothing leaves this machine, and the folder is removed in the end.`,
-		Example: "  signalpost demo\n  signalpost demo --once",
+needed, nothing leaves this machine, and the folder is removed in the end.
+
+With --fleet it is three sidecars on three NATS servers, for which nats-server
+has to be in PATH: one of each is killed, and yet all that was accepted arrives.`,
+		Example: "  signalpost demo\n  signalpost demo --once\n  signalpost demo --fleet --once",
 	}
-	once := c.Flags().Bool("once", false, "end when all has arrived; exit 1 if it does not within "+term.Span(demoTime))
+	once := c.Flags().Bool("once", false, "end when all has arrived; exit 1 if it does not within "+term.Span(demoTime)+", or "+term.Span(fleetTime)+" with --fleet")
+	many := c.Flags().Bool("fleet", false, "show that a fleet loses nothing")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
-		d := &demo{Page: newOutput(c).Page, once: *once}
-		d.Width = term.Columns
-		err := d.run(ctx, version)
+		page := newOutput(c).Page
+		page.Width = term.Columns
+		run := func() error { return (&demo{Page: page, once: *once}).run(ctx, version) }
+		if *many {
+			run = func() error { return (&fleetDemo{Page: page}).run(ctx, *once) }
+		}
+		err := run()
 		if ctx.Err() != nil {
 			return nil // interrupted
 		}
@@ -77,14 +85,23 @@ type demo struct {
 	wrong    int        // of them, those with a signature that is wrong, or none
 }
 
-// run makes the parts, runs them until ctx ends or, with once, everything has
-// arrived, and leaves nothing behind.
-func (d *demo) run(ctx context.Context, version string) (err error) {
+// inScratch works in a scratch folder, which is removed in the end.
+func inScratch(work func(folder string) error) (err error) {
 	folder, err := os.MkdirTemp("", "signalpost-demo-")
 	if err != nil {
 		return fmt.Errorf("demo cannot make its scratch folder in %s: %w; set TMPDIR to a folder that can be written", os.TempDir(), reason(err))
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	return work(folder)
+}
+
+// run makes the parts, runs them until ctx ends or, with once, everything has
+// arrived, and leaves nothing behind.
+func (d *demo) run(ctx context.Context, version string) error {
+	return inScratch(func(folder string) error { return d.runIn(ctx, folder, version) })
+}
+
+func (d *demo) runIn(ctx context.Context, folder, version string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -43,6 +43,19 @@ var server = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// Server is the path of the nats-server; without one the test is skipped, or fails in CI.
+func Server(t testing.TB) string {
+	t.Helper()
+	path, err := server()
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	return path
+}
+
 // A Cluster is nodes that run until the test ends.
 type Cluster struct{ Nodes []*Node }
 
@@ -61,13 +74,7 @@ type Node struct {
 // Lines in extra are added to each server's config.
 func Start(t testing.TB, nodes int, extra ...string) *Cluster {
 	t.Helper()
-	path, err := server()
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	path := Server(t)
 	c := &Cluster{}
 	ports := freePorts(t, 3*nodes)
 	for i := range nodes {
