@@ -89,7 +89,7 @@ func pairs(doc []byte, escape func(string) string) ([]byte, error) {
 	}
 	d := stdjson.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()
-	var out []byte
+	out := []byte{} // of an empty object, too: nil is a body that is the signal
 	key, inList := "", false
 	for d.Token(); ; { // its brace
 		token, err := d.Token()

@@ -82,6 +82,8 @@ func TestQueryAndBody(t *testing.T) {
 		{"query", `null`, "", "it is null, not an object"},
 		{"query", `"a=b"`, "", "it is a string, not an object"},
 		{"form", `{"Body":"Hi there & bye","From":"+15005550006","n":[1,2]}`, "Body=Hi+there+%26+bye&From=%2B15005550006&n=1&n=2", ""},
+		{"form", `{}`, "", ""},
+		{"form", `{"a":[]}`, "", ""},
 		{"form", `3`, "", "it is a number, not an object"},
 		{"text", `"a\n\u0000é"`, "a\n\x00é", ""},
 		{"text", `""`, "", ""},
@@ -99,7 +101,9 @@ func TestQueryAndBody(t *testing.T) {
 			text, err = Query([]byte(doc))
 			got = []byte(text)
 		} else {
-			got, err = Body(test.format, []byte(doc))
+			if got, err = Body(test.format, []byte(doc)); got == nil && err == nil {
+				t.Errorf("%s of %s: no body, which would be the signal's", test.format, doc)
+			}
 		}
 		want := strings.ReplaceAll(test.want, "x\n", `x\n`)
 		if test.fault == "" && (err != nil || string(got) != want) || test.fault != "" && (err == nil || !strings.Contains(err.Error(), test.fault)) {
