@@ -167,7 +167,7 @@ func printExplainedAttempt(p term.Page, a *api.ExplainedAttempt, headers bool) {
 			}
 		}
 		slices.Sort(plain)
-		detail("%s %s", a.Request.Method, a.Request.Target)
+		detail("%s %s", a.Request.Method, a.Request.Target+a.Request.Path)
 		for _, line := range plain {
 			p.Printf("      %s\n", p.In(term.Dim, line))
 		}
