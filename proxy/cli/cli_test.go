@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -449,12 +450,22 @@ func TestVerify(t *testing.T) {
 	}
 	headers, good := file("headers", lines.String()), file("body", string(body))
 	changed, none, broken := file("changed", `{"a":2}`), file("none", "Host: x\n"), file("broken", "no header line")
+	var z bytes.Buffer
+	zip := gzip.NewWriter(&z)
+	zip.Write(body)
+	zip.Close()
+	zipped, torn := file("zipped", z.String()), file("torn", z.String()[:z.Len()-4])
+	packed := file("packed", strings.TrimSuffix(lines.String(), ">\r\n")+"> content-encoding: gzip\r\n")
 	t.Setenv("SIGNALPOST_SECRET", "")
 	for _, test := range []struct {
 		args string
 		code int
 		want string
 	}{
+		{"--headers " + packed + " --body " + zipped + " --preset beton --secret " + secret, 0, "✓ beton"},
+		{"--headers " + packed + " --body " + good + " --preset beton --secret " + secret, 0, "✓ beton"},
+		{"--headers " + packed + " --body " + torn + " --preset beton --secret " + secret, 1, "unexpected EOF"},
+		{"--headers " + headers + " --body " + zipped + " --preset beton --secret " + secret, 1, "✗ beton"},
 		{"--headers " + headers + " --body " + good + " --secret " + public + " --secret " + secret, 0, "✓ slack"},
 		{"--headers " + headers + " --body " + good + " --secret other --secret " + key + " --secret " + secret, 0, "✓ standard"},
 		{"--headers " + headers + " --body - --secret " + public + " --secret " + secret, 0, "✓ beton"},

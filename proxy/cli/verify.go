@@ -2,9 +2,12 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -22,9 +25,10 @@ func verifyCommand() *cobra.Command {
 		Short: "Check a signature offline: headers and body from files",
 		Long: `Check the signatures of a delivery as its receiver would. The headers are lines
 as HTTP has them, Name: value (a request line and curl's marks are passed over),
-the body is exactly the bytes received. Every signature that the headers carry
-must be right, or the one of --preset. It exits 0 if they are, else 1, and says
-why. One by ed25519 is checked with the public key, --secret whpk_….
+the body is exactly the bytes received, packed (gzip) or unpacked. Every
+signature that the headers carry must be right, or the one of --preset. It exits
+0 if they are, else 1, and says why. One by ed25519 is checked with the public
+key, --secret whpk_….
 
 How old a delivery is does not count, unless --tolerance says how old it may be.`,
 		Example: `  signalpost verify --headers headers.txt --body body.json --secret whsec_…
@@ -57,6 +61,9 @@ How old a delivery is does not count, unless --tolerance says how old it may be.
 		h, err := parseHeaders(text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", *headers, err)
+		}
+		if payload, err = unpacked(h, payload); err != nil {
+			return fmt.Errorf("%s: %w", *body, err)
 		}
 		presets := sign.Detect(h)
 		if *preset != "" {
@@ -100,6 +107,20 @@ type verdict struct {
 	Preset string  `json:"preset"`
 	OK     bool    `json:"ok"`
 	Error  *string `json:"error"`
+}
+
+// unpacked is what was signed of a body: what it unpacks to, if it was compressed
+// and still is.
+func unpacked(h http.Header, body []byte) ([]byte, error) {
+	const magic = "\x1f\x8b"
+	if !strings.EqualFold(h.Get("Content-Encoding"), "gzip") || !bytes.HasPrefix(body, []byte(magic)) {
+		return body, nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
 }
 
 // parseHeaders reads header lines, whatever tool wrote them: a request or
