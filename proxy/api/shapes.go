@@ -281,10 +281,17 @@ type Status struct {
 type FleetStatus struct {
 	Node      string            `json:"node"`      // id of the process
 	Nodes     map[string]string `json:"nodes"`     // hosts by id, of all sidecars
+	Owners    map[string]Owner  `json:"owners"`    // who runs what, by the ledger's id
 	Ledgers   int64             `json:"ledgers"`   // that the sidecar runs: its own, and those it has adopted
 	Adoptions int64             `json:"adoptions"` // since it started
 	Deposed   int64             `json:"deposed"`   // ledgers that others took over from it
 	Ownerless []string          `json:"ownerless"` // ledgers that nobody runs now
+}
+
+// Owner is who runs a ledger.
+type Owner struct {
+	Node string `json:"node"`
+	Own  bool   `json:"own"` // it takes the node's new signals; else it is adopted
 }
 
 // ConfigStatus is the running config.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type scene struct {
 	entries    []object // of the log, newest first
 	deliveries []object // newest first, as of GET /deliveries/{id}
 	config     object
+	fleet      atomic.Pointer[object]
 	known      time.Duration // how far back there are statistics
 }
 
@@ -109,8 +111,12 @@ func (s *scene) attempt(id int, route, kind string, ago time.Duration, more obje
 }
 
 func (s *scene) status() object {
-	return object{"version": "0.1.0", "uptime": "3h12m5s", "host": "app-7", "now": stamp(time.Now()), "config": s.config, "log_lines_dropped": 0, "health": s.health(), "routes": s.routes,
+	status := object{"version": "0.1.0", "uptime": "3h12m5s", "host": "app-7", "now": stamp(time.Now()), "config": s.config, "log_lines_dropped": 0, "health": s.health(), "routes": s.routes,
 		"store": object{"bytes": 214_000_000, "free": 75_000_000_000, "accepting": true, "reason": nil, "max_size": 10 << 30, "min_free": 256 << 20}}
+	if f := s.fleet.Load(); f != nil {
+		status["fleet"] = *f
+	}
+	return status
 }
 
 func (s *scene) stats(r *http.Request) object {

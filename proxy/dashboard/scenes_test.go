@@ -6,6 +6,7 @@ package dashboard_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"os"
@@ -481,6 +482,29 @@ func testBeside(t *testing.T, b context.Context) {
 	p.do(chromedp.EmulateViewport(800, 900))
 	row(3, "click")
 	p.reads("main h1", "lead_03 to crm")
+}
+
+// A fleet's sidecars and ledgers, while one is adopted; without a fleet, nothing of it.
+func testFleet(t *testing.T, b context.Context) {
+	s := newScene("crm")
+	p := open(t, b, 1280, s.start(t))
+	p.reads("h1", "Nothing needs you")
+	p.reads(".routes", "crm")
+	if !p.is("document.querySelector('.panel[data-key=fleet]').hidden") {
+		t.Error("a fleet is shown where there is none")
+	}
+	status := object{"node": "NODE-A", "nodes": object{"NODE-A": "app-7", "NODE-B": "app-8"}, "ledgers": 1, "adoptions": 0, "deposed": 0, "ownerless": []string{"LEDGER-C"},
+		"owners": object{"LEDGER-A": object{"node": "NODE-A", "own": true}, "LEDGER-B": object{"node": "NODE-B", "own": true}}}
+	s.fleet.Store(&status)
+	p.reads("#fleet-title", "Fleet 2")
+	p.reads(".fleet tr[data-key=LEDGER-C]", "nobody\tLEDGER-C\twaits to be")
+	p.reads(".fleet tr[data-key=NODE-A]", "app-7 this one\tLEDGER-A")
+	p.shoot("fleet")
+	adopted := maps.Clone(status)
+	adopted["owners"] = object{"LEDGER-A": object{"node": "NODE-A", "own": true}, "LEDGER-B": object{"node": "NODE-B", "own": true}, "LEDGER-C": object{"node": "NODE-B", "own": false}}
+	s.fleet.Store(&adopted)
+	p.reads(".fleet tr[data-key=NODE-B]", "app-8\tLEDGER-B\tLEDGER-C")
+	p.until("!document.querySelector('.fleet tr[data-key=LEDGER-C]')")
 }
 
 // What takes hours and weeks, of a sidecar that only seems to be: the ranges of the charts

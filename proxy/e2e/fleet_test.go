@@ -248,6 +248,8 @@ func TestFleetLook(t *testing.T) {
 		}
 		if status.Fleet == nil || len(status.Fleet.Nodes) < 1 || status.Fleet.Nodes[status.Fleet.Node] == "" || status.Fleet.Ledgers < 1 {
 			t.Errorf("in its fleet it is %+v", status.Fleet)
+		} else if len(status.Fleet.Owners)+len(status.Fleet.Ownerless) < 2 {
+			t.Errorf("its fleet has the ledgers %+v", status.Fleet)
 		}
 		var log api.LogPage
 		if f.ask(s, "GET", "/log?limit=1000", "", &log); len(log.Entries) < 60 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -55,6 +56,13 @@ func (n *Node) Others() map[ulid.ULID]string {
 		}
 	}
 	return all
+}
+
+// Seen are the owners of ledgers, as last looked up.
+func (n *Node) Seen() map[ulid.ULID]Owner {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.seen)
 }
 
 // Ownerless are the ledgers that nobody ran when it was last looked.

@@ -140,10 +140,11 @@ func (u *Union) status() *api.FleetStatus {
 	host, _ := os.Hostname()
 	s := &api.FleetStatus{
 		Node: u.Node.ID.String(), Nodes: map[string]string{u.Node.ID.String(): host},
-		Ledgers: n.Ledgers, Adoptions: n.Adoptions, Deposed: n.Deposed, Ownerless: []string{},
+		Ledgers: n.Ledgers, Adoptions: n.Adoptions, Deposed: n.Deposed, Owners: map[string]api.Owner{}, Ownerless: []string{},
 	}
-	for id, host := range u.Node.Others() {
-		s.Nodes[id.String()] = host
+	for id, o := range u.Node.Seen() {
+		s.Nodes[o.Node.String()] = o.Host
+		s.Owners[id.String()] = api.Owner{Node: o.Node.String(), Own: o.Own}
 	}
 	for _, id := range u.Node.Ownerless() {
 		s.Ownerless = append(s.Ownerless, id.String())

@@ -6,6 +6,7 @@ import { count, per, sentence, size, span } from "./format.js";
 import { time } from "./clock.js";
 import { countsOf, history, legend, ranges } from "./chart.js";
 import { compile, glob } from "./filter.js";
+import { fleet } from "./fleet.js";
 import { log } from "./lists.js";
 import { now, on } from "./live.js";
 import { merged, problems } from "./problems.js";
@@ -32,7 +33,7 @@ export function overview(_, signal) {
   const table = routes(signal, () => shown), needs = problems(signal, () => shown);
   const list = log(signal);
   const page = el("div", {}, hero, needs,
-    el("section", { class: "panel", "aria-labelledby": "chart-title" }, head, plot, legend()), table, list);
+    el("section", { class: "panel", "aria-labelledby": "chart-title" }, head, plot, legend()), table, fleet(signal), list);
 
   function top() {
     const v = verdict(now), s = now.status;
