@@ -55,11 +55,11 @@ func runCommand() *cobra.Command {
 		Short: "Run the sidecar",
 		Long: `Run the sidecar until SIGTERM or SIGINT.
 
-Then it takes no new signals, finishes the attempts under way or, after 10 s,
-gives them back, and exits 0. A second SIGTERM or SIGINT ends it at once; what
-was under way is sent again after the next start. SIGHUP has it read its config
-again, which it also does by itself when a file changes that the config is made
-of.`,
+Then it takes no new signals, and gives the attempts under way 10 s to finish.
+Those that do not finish stay queued, and do not count. It exits 0. A second
+SIGTERM or SIGINT ends it at once; what was under way is sent again after the
+next start. SIGHUP makes it read its config again. It also does so by itself when
+the config, or a file that the config names, changes.`,
 		Example: "  signalpost run\n  signalpost run --config /etc/signalpost/signalpost.toml",
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := run(c)

@@ -20,13 +20,13 @@ func auditCommand(version string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "audit [FILE|-] --route NAME | --url URL --secret SECRET",
 		Short: "Examine a receiver with samples: signatures, repeats, speed, TLS",
-		Long: `Send samples to a receiver, each of which says that it is one, and tell how it
-does: whether it accepts what is right, refuses a wrong, missing or old signature,
-takes a repeated webhook-id once, how it takes odd payloads, how fast it is, and
-more. Each line is passed, failed, cannot tell or does not apply. It names the
-receiver and asks before it sends; what it cannot see it asks. No sidecar need
-run, and no queue is touched. Exit 1 if a line failed.
-With --route the samples are made by the route, of the signal in FILE or of the
+		Long: `Send samples to a receiver, and report what it does: whether it accepts what is
+right, refuses a wrong, missing or old signature and takes a repeated webhook-id
+once, how it takes odd payloads, how fast it is, and more. Each sample says that it
+is one. Each check is passed, failed, cannot tell or does not apply; exit 1 if one
+failed. The command names the receiver and asks before it sends, and asks you about
+what it cannot see. It needs no sidecar, and touches no queue.
+With --route the route makes the samples, from the signal in FILE or from the
 sample signal; else they are sent as they are.`,
 		Example: `  signalpost audit --route crm
   signalpost audit --url https://example.com/hooks --secret whsec_… --yes --json

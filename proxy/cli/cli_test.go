@@ -542,8 +542,8 @@ func TestStatus(t *testing.T) {
 		s    api.Status
 		want string // a part
 	}{
-		"dead of one":     {api.Status{Routes: []api.RouteStatus{ok}}, "\n2 deliveries dead. Why: signalpost log --verdict dead\nOnce that is mended:   signalpost retry --route a\n"},
-		"dead of two":     {api.Status{Routes: []api.RouteStatus{ok, ok2}}, "\n4 deliveries dead. Why: signalpost log --verdict dead\nOnce that is mended:   signalpost retry --state dead\n"},
+		"dead of one":     {api.Status{Routes: []api.RouteStatus{ok}}, "\n2 deliveries dead. Why: signalpost log --verdict dead\nOnce that is fixed:    signalpost retry --route a\n"},
+		"dead of two":     {api.Status{Routes: []api.RouteStatus{ok, ok2}}, "\n4 deliveries dead. Why: signalpost log --verdict dead\nOnce that is fixed:    signalpost retry --state dead\n"},
 		"dead and gone":   {api.Status{Routes: []api.RouteStatus{gone}}, "verdict dead\nRoute c has gone. Once it is back in the config: signalpost retry --route c\n"},
 		"dead, some gone": {api.Status{Routes: []api.RouteStatus{ok, gone}}, "signalpost retry --route a\nRoute c has gone. "},
 		"one fault":       {api.Status{Config: api.ConfigStatus{Error: text("config a.toml: no")}}, "\n        not reloaded: config a.toml: no\nstore "},

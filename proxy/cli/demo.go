@@ -48,11 +48,11 @@ func demoCommand(version string) *cobra.Command {
 		Use:   "demo",
 		Short: "Everything at once: a receiver, the sidecar and sample signals",
 		Long: `Start a receiver and a sidecar in a scratch folder, send sample signals, and print
-what arrived, with its signatures verified, and the delivery log. Nothing is
-needed, nothing leaves this machine, and the folder is removed in the end.
+what arrived, with its signatures verified, and the delivery log. It needs
+no config, nothing leaves this machine, and the folder is removed at the end.
 
-With --fleet it is three sidecars on three NATS servers, for which nats-server
-has to be in PATH: one of each is killed, and yet all that was accepted arrives.`,
+With --fleet it runs three sidecars on three NATS servers, and kills one of each:
+all that was accepted arrives. It needs nats-server in PATH.`,
 		Example: "  signalpost demo\n  signalpost demo --once\n  signalpost demo --fleet --once",
 	}
 	once := c.Flags().Bool("once", false, "end when all has arrived; exit 1 if it does not within "+term.Span(demoTime)+", or "+term.Span(fleetTime)+" with --fleet")

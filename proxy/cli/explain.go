@@ -20,12 +20,12 @@ import (
 func explainCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain ID",
-		Short: "Tell the whole life of a signal or delivery, and what comes next",
-		Long: `Tell of a signal, or of one delivery, all that the running sidecar knows: when and
-how it came, which config it met, why each route took it or did not, each attempt
-with what was signed and how long its parts took, each wait with its reason, what
-comes next, and what the config that runs now would make of it. What cannot be
-known it says.`,
+		Short: "Show the history of a signal or delivery, and what comes next",
+		Long: `Show all that the running sidecar knows of a signal, or of one delivery: when and
+how it came, and which config ran then; why each route took it or did not; each
+attempt, with what was signed and how long its parts took; each wait, with its
+reason; what comes next; and what the config that runs now would make of it. It
+also says what cannot be known.`,
 		Example: `  signalpost explain sig_01K…
   signalpost explain dlv_01K… --json | jq '.deliveries[0].steps'`,
 		Args: takes(1, 1, "the ID of a signal (sig_…) or delivery (dlv_…)"),

@@ -17,13 +17,13 @@ import (
 func fleetCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fleet",
-		Short: "Show the fleet: its sidecars, and which of them has what",
+		Short: "Show the fleet: its sidecars, and which of them has which ledger",
 		Long: `Ask the NATS servers of [fleet] for the sidecars of the fleet and its ledgers: the
-logs of what each sidecar accepted. A ledger is its sidecar's own, or adopted by
-another since that is gone, or for a moment nobody's. LAG is how far it is ahead
-of what its owner knew within the last second.
+logs of what each sidecar accepted. A ledger belongs to its sidecar, or to another that
+adopted it because its sidecar is gone, or for a moment to nobody. LAG is how many
+records it is ahead of what its owner knew within the last second.
 
-With --check each ledger is read whole from NATS, whoever has it, and proved:
+With --check each ledger is read whole from NATS, whoever has it, and verified:
 exit 1 if one is damaged.`,
 		Example: `  signalpost fleet
   signalpost fleet --check
@@ -31,7 +31,7 @@ exit 1 if one is damaged.`,
 	}
 	ConfigFlag(c)
 	jsonFlag(c)
-	check := c.Flags().Bool("check", false, "read each ledger from NATS and prove it")
+	check := c.Flags().Bool("check", false, "read each ledger from NATS and verify it")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(c)
 		if err != nil {

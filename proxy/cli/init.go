@@ -33,10 +33,10 @@ func initCommand() *cobra.Command {
 		Use:   "init KIND",
 		Short: "Write a config for slack, teams, pagerduty and other receivers",
 		Long: `Write a commented config with one route for a kind of receiver: slack, teams,
-discord, pagerduty, n8n, zapier, make or generic. It is complete, has a secret of
-its own, and sends to signalpost listen on this machine until the real URL is put
-in: a comment says where. A file that is there is left alone; - for FILE prints
-the config.`,
+discord, pagerduty, n8n, zapier, make or generic. It is complete and has a secret
+of its own. Until you put the real URL in, where a comment says, it sends to
+signalpost listen on this machine. An existing file is never overwritten; - for
+FILE prints the config.`,
 		Example: `  signalpost init slack
   signalpost init n8n --config /etc/signalpost/signalpost.toml
   signalpost init generic --config -             # print it`,

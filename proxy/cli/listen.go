@@ -34,8 +34,8 @@ func listenCommand() *cobra.Command {
 		Use:   "listen",
 		Short: "A receiver for development: prints, verifies, misbehaves if told",
 		Long: `Receive deliveries: print each request, verify its signatures, and answer as told,
-so that retries, time-outs and a failing route can be watched. Every path and
-method is taken. It runs until it is interrupted.
+so that retries, time-outs and a failing route can be watched. It accepts every
+path and method, and runs until it is interrupted.
 
 Signatures are verified with --secret, or with the secrets of all routes of the
 config file.`,
@@ -98,7 +98,7 @@ func configSecrets(c *cobra.Command) (secrets []string, about string, err error)
 	cfg, err := loadConfig(c)
 	switch _, missing := os.Stat(path); {
 	case err != nil && named:
-		return nil, "", fmt.Errorf("%w\nlisten verifies with its secrets; mend it, or name a secret with --secret", err)
+		return nil, "", fmt.Errorf("%w\nlisten verifies with its secrets; fix it, or name a secret with --secret", err)
 	case missing != nil:
 		return nil, "", nil
 	case err != nil:

@@ -43,14 +43,14 @@ func logCommand() *cobra.Command {
 		Use:   "log [WORD:VALUE …]",
 		Short: "Show the delivery log: one entry for each attempt",
 		Long: `Show the delivery log of the running sidecar, oldest of the page first: one entry
-for each attempt, and for each delivery that ended without one. Nothing is
-selected unless a flag says so, and all flags must hold together. With -f it goes
+for each attempt, and for each delivery that ended without one. Without
+flags it shows all; with several, what matches every one of them. With -f it goes
 on until it is interrupted, exit 0, or the sidecar ends it, exit 1.
 
 A filter of the dashboard can be given as it is: route:crm-* is --route 'crm-*',
 type: is --signal-type, and -verdict:delivered is --verdict failed.`,
 		Example: `  signalpost log -f                              # as they come
-  signalpost log --verdict dead --since 24h      # what was given up today
+  signalpost log --verdict dead --since 24h      # what died today
   signalpost log --delivery dlv_01K…             # one delivery's whole story
   signalpost log 'route:crm-* status:5xx text:"acme corp"'
   signalpost log -f --json | jq 'select(.status == 500)'`,

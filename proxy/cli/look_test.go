@@ -57,7 +57,7 @@ func troubled(names ...string) (api.Status, []queue.Problem) {
 	s, refused, failed := calm(), "answered 401 Unauthorized", "connection refused\x1b[2J"
 	reasons := []api.Reason{
 		{Route: names[1], Code: "failing", Since: back(27 * time.Minute), Text: "Its endpoint does not work: connection refused. 40 deliveries wait, and only probes are sent: the next at 2026-11-27T16:38:59Z. It goes on by itself when the endpoint works; at once: signalpost resume " + names[1]},
-		{Route: names[0], Code: "refused", Since: back(26 * time.Hour), Text: "The last 212 attempts were refused: answered 401 Unauthorized. Mend the route or its receiver, then: signalpost retry --route " + names[0] + " --state pending"},
+		{Route: names[0], Code: "refused", Since: back(26 * time.Hour), Text: "The last 212 attempts were refused: answered 401 Unauthorized. Fix the route or its receiver, then: signalpost retry --route " + names[0] + " --state pending"},
 		{Code: "log_dropped", Since: back(5 * time.Minute), Text: "Lines of the sidecar's own log are lost. See why nobody reads its output fast enough, or log less ([log] level)"},
 	}
 	s.Health = api.Health{Level: api.Bad, Reasons: reasons}

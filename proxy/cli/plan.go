@@ -27,17 +27,17 @@ import (
 func planCommand(version string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan [NEW.toml]",
-		Short: "Show what would have been different by another config",
+		Short: "Show what would have been different with another config",
 		Long: `Put the stored signals through the config that runs and through NEW.toml, and
 show for each route how many deliveries more and fewer there would have been,
 where bodies change, which expressions fail, and what else of the route differs.
-Without NEW.toml the file on disk is looked at, as when it has been edited and not
-taken over. Nothing is sent or stored, and the secrets that NEW.toml names need
-not exist.
+Without NEW.toml the config file on disk is compared with what runs: use it when an
+edit has not taken effect. Nothing is sent or stored, and the secrets that NEW.toml
+names need not exist.
 
-With --signals the signals are those of a file, a line each, as GET /signals or an
-app has them. If then no sidecar runs, its config file stands for the config that
-runs.`,
+With --signals the signals come from a file, one a line, as GET /signals prints or
+an app sends them. If no sidecar runs then, its config file stands for the config
+that runs.`,
 		Example: `  signalpost plan new.toml --since 24h
   signalpost plan new.toml --fail-on lost,null,error   # for CI
   signalpost plan new.toml --signals signals.ndjson`,

@@ -97,16 +97,16 @@ func retryCommand() *cobra.Command {
 		Long: `Make deliveries due at once: the one named, or all the dead ones that match every
 filter given; those that wait with --state pending, the delivered ones with
 --state delivered. What was discarded is left out unless --reason discarded asks
-for it. Attempt numbers go on, the schedule starts anew, the id and the body
-stay. With --reshape today's where and transform make the body anew first; for
-what is dead for reason transform they always do.`,
+for it. Attempt numbers go on, the schedule starts over, and the id and the body
+stay. With --reshape today's where and transform make the body again first. For
+what is dead with reason transform they always do.`,
 		Example: `  signalpost retry dlv_01K…
   signalpost retry --route crm --reason exhausted --since 24h --dry-run
-  signalpost retry --reason transform           # after the expression is mended
+  signalpost retry --reason transform           # after the expression is fixed
   signalpost retry --route crm --state pending  # what waits, now
   signalpost retry --state delivered --route crm --since 1h --reshape`,
 	}
-	c.Flags().Bool("reshape", false, "make the bodies anew with today's where and transform")
+	c.Flags().Bool("reshape", false, "make the bodies again with today's where and transform")
 	return amend(c, "due again", "dead (default), pending or delivered `STATE`", "dead", "pending", "delivered")
 }
 
@@ -134,10 +134,10 @@ func printWhyNone(p term.Page, routes []api.RouteStatus, s api.Selection) {
 func discardCommand() *cobra.Command {
 	return amend(&cobra.Command{
 		Use:   "discard ID | --FILTER …",
-		Short: "Give up deliveries: one, or all that match",
+		Short: "Stop sending deliveries: one, or all that match",
 		Long: `Make the delivery named, or all that match every filter given, dead, reason
-discarded: they are not sent any more, unless with retry. One whose attempt is
-under way is dead when that fails.`,
+discarded: they are not sent any more, unless retry sends them. One whose attempt is
+under way is dead if that attempt fails.`,
 		Example: `  signalpost discard dlv_01K…
   signalpost discard --route crm --state pending --dry-run
   signalpost discard --route old-crm --state held`,

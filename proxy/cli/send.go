@@ -16,8 +16,8 @@ func sendCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "send [FILE|-]",
 		Short: "Post a signal to the running sidecar",
-		Long: `Post a signal to the running sidecar: that of a file, of standard input (-), or
-the sample with no FILE. A JSON array is a batch; so are lines of JSON, from a
+		Long: `Post a signal to the running sidecar, from a file or from standard input (-). With
+no FILE it posts the sample signal. A JSON array is a batch; so are lines of JSON, from a
 file that ends in .ndjson or .jsonl, or with --ndjson. It is accepted once it is
 safe on disk.`,
 		Example: `  signalpost send

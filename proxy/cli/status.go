@@ -21,10 +21,10 @@ import (
 func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Show what needs somebody, and how the sidecar and each route fare",
+		Short: "Show what needs somebody, and the health of the sidecar and routes",
 		Long: `Show the health of the running sidecar: what needs somebody, since when, and what
-mends it; the causes of what failed in the last 24 hours and is not delivered;
-and each route. STATE says what ails a route, if something does. A narrow
+to do; the causes of what failed in the last 24 hours and is not delivered;
+and each route. STATE says what is wrong with a route, if something is. A narrow
 terminal gets fewer columns, a pipe all of them.`,
 		Example: `  signalpost status
   signalpost status --exit-code > /dev/null || echo "somebody is needed"
@@ -232,7 +232,7 @@ func printAdvice(p term.Page, routes []api.RouteStatus) {
 		again = []string{"signalpost retry --state dead"}
 	}
 	for _, command := range again {
-		p.Printf("Once that is mended:   %s\n", command)
+		p.Printf("Once that is fixed:    %s\n", command)
 	}
 	p.Printf("%s\n", term.Text(gone))
 }

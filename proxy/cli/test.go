@@ -27,12 +27,12 @@ func testCommand(version string) *cobra.Command {
 		Use:   "test [FILE…]",
 		Short: "Run the tests of the routes, from the config alone",
 		Long: `Run the [[test]] tables of the files, or of ` + testFile + `: each is a signal
-and what routes are to make of it. For one that fails it prints where, what was
-wanted and what came, and exits 1. Nothing is sent, and no sidecar need run, nor
-need the secrets exist.
+and what the routes should make of it. For each test that fails it prints where,
+what was wanted and what came, and it exits 1. Nothing is sent, and neither a
+sidecar nor the secrets are needed.
 
-With --record it prints a test made of a real delivery instead, which it asks the
-running sidecar for.`,
+With --record it asks the running sidecar for a real delivery instead, and prints
+a test made of it.`,
 		Example: `  signalpost test
   signalpost test routes/*.test.toml --junit report.xml
   signalpost test --record dlv_01K… >> ` + testFile,

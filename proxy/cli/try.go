@@ -21,9 +21,9 @@ func tryCommand(version string) *cobra.Command {
 		Use:   "try [FILE|-]",
 		Short: "Show what each route would do with a signal, from the config alone",
 		Long: `Show for each route of the config whether a signal passes and why, and the body
-and headers it would be sent with, secret ones redacted. Nothing is sent, and no
-sidecar need run, nor need the secrets exist. With no FILE the sample signal is
-tried. It fails if an expression does.`,
+and headers it would be sent with, secret ones redacted. Nothing is sent, and
+neither a sidecar nor the secrets are needed. With no FILE the sample signal is
+tried. It exits 1 if an expression fails.`,
 		Example: `  signalpost try
   signalpost try signal.json --route crm
   echo '{"signal_type":"test"}' | signalpost try -`,

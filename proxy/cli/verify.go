@@ -24,13 +24,13 @@ func verifyCommand() *cobra.Command {
 		Use:   "verify --headers FILE --body FILE",
 		Short: "Check a signature offline: headers and body from files",
 		Long: `Check the signatures of a delivery as its receiver would. The headers are lines
-as HTTP has them, Name: value (a request line and curl's marks are passed over),
-the body is exactly the bytes received, packed (gzip) or unpacked. Every
-signature that the headers carry must be right, or the one of --preset. It exits
-0 if they are, else 1, and says why. One by ed25519 is checked with the public
-key, --secret whpk_….
+as HTTP has them, Name: value (a request line and curl's marks are ignored); the
+body is exactly the bytes received, compressed (gzip) or not. Every signature that
+the headers carry must be right, or the one of --preset. It exits 0 if they are,
+else 1, and says why. A signature by ed25519 is checked with the public key,
+--secret whpk_….
 
-How old a delivery is does not count, unless --tolerance says how old it may be.`,
+A delivery may have any age, unless --tolerance limits it.`,
 		Example: `  signalpost verify --headers headers.txt --body body.json --secret whsec_…
   signalpost verify --headers h --body b --preset stripe --tolerance 5m`,
 	}

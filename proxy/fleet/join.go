@@ -107,10 +107,10 @@ func (n *Node) connect() (err error) {
 			break
 		}
 		if errors.Is(err, nats.ErrAuthorization) {
-			return fmt.Errorf("fleet: NATS refuses the login: mend credentials, user and password, or token in [fleet]: %w", err)
+			return fmt.Errorf("fleet: NATS refuses the login: fix credentials, user and password, or token in [fleet]: %w", err)
 		}
 		if time.Now().After(end) || n.ctx.Err() != nil {
-			return fmt.Errorf("fleet: none of the %d servers of [fleet] can be reached: start NATS, or mend fleet.servers: %w", len(o.Servers), err)
+			return fmt.Errorf("fleet: none of the %d servers of [fleet] can be reached: start NATS, or fix fleet.servers: %w", len(o.Servers), err)
 		}
 	}
 	if !modern(n.nc.ConnectedServerVersion()) {
@@ -152,7 +152,7 @@ func (n *Node) setUp() error {
 			return fmt.Errorf("fleet: stream %s: %w", want.Name, n.explain(err))
 		}
 		if what := differs(&want, &s.CachedInfo().Config); what != "" {
-			return fmt.Errorf("fleet: stream %s: %s: mend it with nats stream edit, or name another fleet in fleet.name", want.Name, what)
+			return fmt.Errorf("fleet: stream %s: %s: fix it with nats stream edit, or name another fleet in fleet.name", want.Name, what)
 		}
 		n.streams = append(n.streams, s)
 	}

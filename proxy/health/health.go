@@ -132,14 +132,14 @@ func (f *Facts) sidecar(add adder) {
 	case q.Free > 0 && above < (q.Bytes+above)/lowPart: // history does not go for it
 		add("", "store_low", time.Time{}, "The disk has %s left above queue.min_free, then new signals are refused. Free some, or lower it", term.Size(above))
 	case left < f.Limits.MaxSize/lowPart && history == 0:
-		add("", "store_low", time.Time{}, "The store has %s left of queue.max_size, then new signals are refused, and no delivered history can go. Mend the receivers of what is pending, give up what nobody wants (signalpost discard --route NAME --state dead), or raise it", term.Size(left))
+		add("", "store_low", time.Time{}, "The store has %s left of queue.max_size, then new signals are refused, and no delivered history can go. Fix the receivers of what is pending, discard what nobody wants (signalpost discard --route NAME --state dead), or raise it", term.Size(left))
 	}
 	if f.ConfigError != nil {
 		fault, _, more := strings.Cut(f.ConfigError.Error(), "\n")
 		if more {
 			fault += ", and more"
 		}
-		add("", "config_rejected", f.ConfigSince, "The config file is not what runs (%s). Mend it, it is read again by itself; all its faults: signalpost check", fault)
+		add("", "config_rejected", f.ConfigSince, "The config file is not what runs (%s). Fix it: it is read again by itself. All its faults: signalpost check", fault)
 	}
 	if f.Now.Sub(f.DroppedLast) <= Recently {
 		add("", "log_dropped", f.DroppedSince, "Lines of the sidecar's own log are lost. See why nobody reads its output fast enough, or log less ([log] level)")
@@ -165,16 +165,16 @@ func (f *Facts) route(r *queue.RouteStatus, add adder) {
 		if r.Dead == 0 {
 			state = "pending"
 		}
-		add(r.Name, "refused", r.RefusedSince, "The last %d attempts were refused%s. Mend the route or its receiver, then: signalpost retry --route %s --state %s", r.Refusals, because, r.Name, state)
+		add(r.Name, "refused", r.RefusedSince, "The last %d attempts were refused%s. Fix the route or its receiver, then: signalpost retry --route %s --state %s", r.Refusals, because, r.Name, state)
 	}
 	if r.Died > 0 {
 		newest := "" // failure, which is not always what they died of
 		if r.LastError != "" {
 			newest = " The newest failure: " + r.LastError + "."
 		}
-		then := fmt.Sprintf("See why (signalpost log --route %[1]s --verdict dead), mend it, then: signalpost retry --route %[1]s --state dead", r.Name)
+		then := fmt.Sprintf("See why (signalpost log --route %[1]s --verdict dead), fix it, then: signalpost retry --route %[1]s --state dead", r.Name)
 		if r.Dead == 0 {
-			then = "All were sent again or given up since. See why: signalpost log --route " + r.Name + " --verdict dead"
+			then = "All were sent again or discarded since. See why: signalpost log --route " + r.Name + " --verdict dead"
 		}
 		add(r.Name, "dying", r.DiedSince, "%s died in the last 15 minutes.%s %s", term.Count(int(r.Died), "delivery"), newest, then)
 	}
@@ -182,7 +182,7 @@ func (f *Facts) route(r *queue.RouteStatus, add adder) {
 		add(r.Name, "behind", r.OldestDue, "%s, the first of them for longer than 15 minutes. Raise the route's concurrency or rate, or see why its receiver is slow: signalpost stats --route %s", waits(r.Pending), r.Name)
 	}
 	if r.Held > 0 {
-		add(r.Name, "held", r.HeldSince, "%s for a route that is not in the config. Put it back, or give them up: signalpost discard --route %s --state held", waits(r.Held), r.Name)
+		add(r.Name, "held", r.HeldSince, "%s for a route that is not in the config. Put it back, or discard them: signalpost discard --route %s --state held", waits(r.Held), r.Name)
 	}
 	if !r.PausedSince.IsZero() && f.Now.Sub(r.PausedSince) > pausedFor {
 		resume := "signalpost resume " + r.Name

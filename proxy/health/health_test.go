@@ -62,7 +62,7 @@ func TestDecide(t *testing.T) {
 			r.Died, r.DiedSince, r.Dead, r.LastError = 50000, ago(time.Minute), 50000, "answered 410 Gone"
 		}, "warn",
 			[]string{"crm dying 1m0s"}, []string{"50000 deliveries died", "410 Gone", "signalpost retry --route crm --state dead"}},
-		{"one has died", func(f *Facts, r *queue.RouteStatus) { r.Died, r.DiedSince = 1, ago(0) }, "warn", []string{"crm dying 0s"}, []string{"1 delivery died", "sent again or given up since"}},
+		{"one has died", func(f *Facts, r *queue.RouteStatus) { r.Died, r.DiedSince = 1, ago(0) }, "warn", []string{"crm dying 0s"}, []string{"1 delivery died", "sent again or discarded since"}},
 		{"some died long ago", func(f *Facts, r *queue.RouteStatus) { r.Dead = 50000 }, "ok", nil, nil},
 		{"some are discarded", func(f *Facts, r *queue.RouteStatus) { r.Discarded = 50000 }, "ok", nil, nil},
 
@@ -103,7 +103,7 @@ func TestDecide(t *testing.T) {
 
 		{"config rejected", func(f *Facts, _ *queue.RouteStatus) {
 			f.ConfigError, f.ConfigSince = errors.New("signalpost.toml:3:1: no such key\nsignalpost.toml:4:1: nor this"), ago(time.Hour)
-		}, "warn", []string{" config_rejected 1h0m0s"}, []string{"signalpost.toml:3:1: no such key, and more). Mend", "signalpost check"}},
+		}, "warn", []string{" config_rejected 1h0m0s"}, []string{"signalpost.toml:3:1: no such key, and more). Fix", "signalpost check"}},
 		{"log dropped", func(f *Facts, _ *queue.RouteStatus) {
 			f.DroppedSince, f.DroppedLast = ago(time.Hour), ago(15*time.Minute)
 		},

@@ -143,7 +143,7 @@ func (s *Store) roomLacks() string {
 		return nil
 	})
 	if b := s.room.bytes.Load(); b >= limits.MaxSize {
-		return fmt.Sprintf("the store has %d bytes, queue.max_size is %d: mend the receivers of what is pending or discard it, lower queue.retention if it is what is dead, or raise it", b, limits.MaxSize)
+		return fmt.Sprintf("the store has %d bytes, queue.max_size is %d: fix the receivers of what is pending, or discard it; lower queue.retention if most of it is dead; or raise queue.max_size", b, limits.MaxSize)
 	}
 	u, err := s.folder.FS.GetDiskUsage(s.folder.Path)
 	if err != nil {
