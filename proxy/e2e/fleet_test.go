@@ -278,7 +278,10 @@ func TestFleetLook(t *testing.T) {
 	if f.ask(b, "GET", "/deliveries/dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "", &no); no.Status != 404 {
 		t.Errorf("what nobody has: %d", no.Status)
 	}
-	follower, err := b.client.Get("http://" + b.address + "/log?follow=true&limit=0&verdict=delivered")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // a guard: what does not come would be waited for without end
+	defer cancel()
+	request, _ := http.NewRequestWithContext(ctx, "GET", "http://"+b.address+"/log?follow=true&limit=0&verdict=delivered", nil)
+	follower, err := b.client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,8 +304,11 @@ func TestFleetLook(t *testing.T) {
 	f.set(false)
 	f.begin(a)
 	a.ready()
-	if f.ask(a, "POST", "/routes/crm/resume", "", &route); len(route.Missing) > 0 {
-		t.Errorf("resumed, it is %+v", route)
+	if !wait(func() bool { // b may be slow to answer
+		route = api.RouteStatus{}
+		return f.ask(a, "POST", "/routes/crm/resume", "", &route) == 200 && len(route.Missing) == 0
+	}) {
+		t.Fatalf("resumed, it is %+v", route)
 	}
 	var m api.Matched
 	f.ask(a, "POST", "/retry", `{"state":"pending"}`, &m)

@@ -257,6 +257,7 @@ func (n *Node) Start(own *queue.Queue, open Opener) {
 	n.ownQueue, n.open = own, open
 	ctx, stop := context.WithCancel(n.ctx)
 	n.stop = stop
+	_, _ = n.Owners(n.ctx) // so that the first request is not answered as if there were no others; keep looks again
 	n.adopting.Go(func() { n.keep(ctx) })
 	n.renewing.Go(n.serve)
 	n.renewing.Go(n.keepRenewing)
