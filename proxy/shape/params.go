@@ -47,9 +47,13 @@ func (p Params) Bind(names []string) map[string]any {
 // Values gives the value of a param, which is secret, by the plain form of its name.
 type Values func(plain string) (value string, ok bool)
 
+// maxAdded is how many bytes the values make a text longer at most: an expression can
+// write a name very often.
+const maxAdded = 1 << 20
+
 // fill returns text with each value in its place, escaped.
 func (p Params) fill(text []byte, values Values, escape func(string) string) (filled []byte, err error) {
-	mark := []byte(p.mark())
+	mark, most := []byte(p.mark()), len(text)+maxAdded
 	for p != "" {
 		at := bytes.Index(text, mark)
 		if at < 0 {
@@ -66,6 +70,9 @@ func (p Params) fill(text []byte, values Values, escape func(string) string) (fi
 			return nil, fmt.Errorf("the route has no params.%s any more, which this delivery was made with: add it, or retry with reshape", name)
 		}
 		filled, text = append(filled, escape(value)...), text[2+len(name):]
+		if len(filled) > most {
+			return nil, fmt.Errorf("the values of params make it more than %d MiB longer: name them less often", maxAdded>>20)
+		}
 	}
 	if filled == nil {
 		return text, nil

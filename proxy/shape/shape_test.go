@@ -215,6 +215,13 @@ func TestFill(t *testing.T) {
 	if _, _, err := (Shape{Params: p}).Fill([]byte(a), values(nil)); err == nil || !strings.Contains(err.Error(), "no params.a any more") {
 		t.Errorf("a param that has gone: %v", err)
 	}
+	often, long := []byte(strings.Repeat(a, 1000)), strings.Repeat("v", 1<<11)
+	for _, n := range []int{500, 1000} {
+		body, want := often[:n*len(a)], n*len(long)
+		if _, body, err := (Shape{Params: p}).Fill(body, values(map[string]string{"a": long})); n == 500 && (err != nil || len(body) != want) || n > 500 && (err == nil || !strings.Contains(err.Error(), "more than 1 MiB longer")) {
+			t.Errorf("%d times %d bytes: %d, %v", n, len(long), len(body), err)
+		}
+	}
 	if _, body, err := (Shape{}).Fill([]byte(a), values(nil)); err != nil || string(body) != a {
 		t.Errorf("none at all: %s, %v", body, err)
 	}
