@@ -238,6 +238,26 @@ func TestFleetLook(t *testing.T) {
 				t.Errorf("%s: %d", id, status)
 			}
 		}
+		r, _ := http.NewRequest("GET", "http://"+s.address+"/signals", nil)
+		r.Header.Set("Accept", "application/x-ndjson")
+		resp, err := s.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		lines, last := 0, ""
+		for d := json.NewDecoder(resp.Body); ; lines++ {
+			var signal api.StoredSignal
+			if err := d.Decode(&signal); err == io.EOF {
+				break
+			} else if err != nil || signal.ID.String() <= last {
+				t.Fatalf("signals as lines: %v, %s after %s", err, signal.ID, last)
+			}
+			last = signal.ID.String()
+		}
+		if lines != 60 {
+			t.Errorf("%d of 60 signals are lines", lines)
+		}
 		var m api.Matched
 		if f.ask(s, "POST", "/retry", `{"state":"pending","dry_run":true}`, &m); m.Matched != 60 {
 			t.Errorf("%d of 60 match", m.Matched)

@@ -120,7 +120,7 @@ func (f *following) fresh(entries []queue.Entry) (lines []byte) {
 		}
 		f.seen[key(e)] = time.Now()
 		if b, err := api.Marshal(e); err == nil {
-			lines = append(append(lines, b...), '\n')
+			lines = append(lines, b...)
 		}
 	}
 	for k, at := range f.seen {

@@ -42,7 +42,8 @@ const (
 func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	merge := mergerOf(r)
 	follows := r.Method == http.MethodGet && r.URL.Path == "/log" && strings.Contains(r.URL.RawQuery, "follow=true")
-	if merge == nil && !follows {
+	all := r.Method == http.MethodGet && r.URL.Path == "/signals" && strings.Contains(r.Header.Get("Accept"), "application/x-ndjson")
+	if merge == nil && !follows && !all {
 		u.Own.ServeHTTP(w, r)
 		return
 	}
@@ -53,6 +54,10 @@ func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if follows {
 		u.follow(r.Context(), w, c, here)
+		return
+	}
+	if all {
+		u.allSignals(r.Context(), w, c, here)
 		return
 	}
 	a := u.answer(r.Context(), c, here, merge)
@@ -221,11 +226,16 @@ func whose(m *merging) *fleet.Answer {
 		}
 	}
 	if len(m.missing) > 0 {
-		w := &recorder{header: http.Header{}}
-		api.Refuse(http.StatusServiceUnavailable, "it is not here, and may be with those that do not answer: %s", strings.Join(m.missing, "; ")).With("Retry-After", "5").Write(w)
-		return &fleet.Answer{Status: w.status, Header: w.header, Body: w.body.Bytes()}
+		return refusal("it is not here, and may be with those that do not answer", m.missing)
 	}
 	return m.answers[0]
+}
+
+// refusal is the answer if that cannot be answered without those that are missing.
+func refusal(why string, missing []string) *fleet.Answer {
+	w := &recorder{header: http.Header{}}
+	api.Refuse(http.StatusServiceUnavailable, "%s: %s", why, strings.Join(missing, "; ")).With("Retry-After", "5").Write(w)
+	return &fleet.Answer{Status: w.status, Header: w.header, Body: w.body.Bytes()}
 }
 
 // each decodes the answers that are of the own one's shape.
