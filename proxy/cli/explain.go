@@ -87,7 +87,9 @@ func printExplainedRoute(p term.Page, r api.ExplainedRoute) {
 }
 
 func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time) {
-	p.Printf("\n%s  %s, %s\n", d.ID, d.Route, p.In(stateShades[d.State], stateOf(d.Info)))
+	state := d.Info
+	state.WaitsFor = nil // it makes the line too long, and stands below
+	p.Printf("\n%s  %s, %s\n", d.ID, d.Route, p.In(stateShades[d.State], stateOf(state)))
 	last := -1 // whose headers are printed
 	for i, s := range d.Steps {
 		if s.Attempt != nil && s.Attempt.Request != nil {
