@@ -1595,6 +1595,9 @@ url = "%s"
 	if a, got := try(`{"signal":{"signal_type":"a","n":1},"route":"crm","where":"true","transform":"error(\"no\")"}`); len(got) != 1 || !got[0].Matches || got[0].Error == nil || !strings.Contains(*got[0].Error, "no") {
 		t.Errorf("%s", a)
 	}
+	if a, got := try(`{"signal":{"signal_type":"a"},"transform":"$params.nope"}`); len(got) != 2 || got[1].Matches || got[1].Error == nil || *got[1].Error != "transform: $params.nope is not set" {
+		t.Errorf("%s", a)
+	}
 	if a, got := try(`{"signal":{"signal_type":"a","n":1},"where":".[","transform":")"}`); len(got) != 2 || got[1].Error == nil || !strings.Contains(*got[1].Error, "where: ") || !strings.Contains(*got[1].Error, "transform: ") {
 		t.Errorf("%s", a)
 	}

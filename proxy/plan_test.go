@@ -45,6 +45,7 @@ transform = 'error'
 		{`{"route":"crm","transform":"error(\"no\")","limit":1}`, `{"signals":1,"routes":[{"route":"crm","before":1,"after":1,"more":0,"fewer":0,"changes":[],"errors":1,"first":["N249"],"error":"the expression raised an error: no"}]}`},
 		{`{"route":"nope"}`, `404 there is no route \"nope\"`},
 		{`{"route":"crm","where":".n >"}`, `422 an expression does not compile: where: line 1`},
+		{`{"route":"crm","transform":"$params.nope"}`, `422 an expression does not compile: transform: $params.nope is not set`},
 		{`{"route":"crm","limit":1001}`, `400 \"limit\" must be a number from 1 to 1000`},
 		{`{"route":"crm","format":"json"}`, `400 unknown member \"format\"`},
 	} {

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,10 +38,9 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 	}
 	otherWhere, err1 := compile("where", where)
 	otherShape, err2 := compile("transform", shape)
-	fault := errors.Join(err1, err2)
 	trials := []api.Trial{}
 	for _, r := range routes {
-		if fault != nil {
+		if fault := errors.Join(err1, err2, r.lacks(otherShape)); fault != nil {
 			text := fault.Error()
 			trials = append(trials, api.Trial{Route: r.Name, Why: "an expression does not compile", Bodies: []json.RawMessage{}, Error: &text})
 			continue
@@ -70,7 +71,7 @@ func (t *Table) Instead(name string, where, shape *string) (*Table, error) {
 	}
 	otherWhere, err1 := compile("where", where)
 	otherShape, err2 := compile("transform", shape)
-	if err := errors.Join(err1, err2); err != nil {
+	if err := errors.Join(err1, err2, r.lacks(otherShape)); err != nil {
 		return nil, api.Refuse(http.StatusUnprocessableEntity, "an expression does not compile: %s", err)
 	}
 	other, cfg := *r, *r.Route
@@ -97,6 +98,19 @@ func compile(name string, source *string) (*transform.Program, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return p, nil
+}
+
+// lacks says which params a transform names that the route does not have.
+func (r *Route) lacks(shape *transform.Program) error {
+	if shape == nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(shape.Params())) {
+		if _, ok := r.Params[name]; !ok {
+			return fmt.Errorf("transform: $params.%s is not set", name)
+		}
+	}
+	return nil
 }
 
 // try says what r would make of a signal; where and shape stand in for its own.
