@@ -48,6 +48,12 @@ func TestRehearse(t *testing.T) {
 	if out := must(0, "", "test", tests); !strings.HasSuffix(out, "6 tests, 0 failed\n") {
 		t.Errorf("printed\n%s", out)
 	}
+	if err := os.WriteFile(filepath.Join(dir, testFile), []byte(recorded), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := must(0, "", "test"); !strings.HasSuffix(out, "6 tests, 0 failed\n") {
+		t.Errorf("beside the config: %s", out)
+	}
 	must(1, "", "test", "--record", "dlv_x")
 	must(2, "", "test", "--record", ids[0], tests)
 	must(2, "", "test", "--server", "http://x")

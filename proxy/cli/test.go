@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,10 +27,10 @@ func testCommand(version string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test [FILE…]",
 		Short: "Run the tests of the routes, from the config alone",
-		Long: `Run the [[test]] tables of the files, or of ` + testFile + `: each is a signal
-and what the routes should make of it. For each test that fails it prints where,
-what was wanted and what came, and it exits 1. Nothing is sent, and neither a
-sidecar nor the secrets are needed.
+		Long: `Run the [[test]] tables of the files, or of ` + testFile + ` beside the
+config: each is a signal and what the routes should make of it. For each test
+that fails it prints where, what was wanted and what came, and it exits 1.
+Nothing is sent, and neither a sidecar nor the secrets are needed.
 
 With --record it asks the running sidecar for a real delivery instead, and prints
 a test made of it.`,
@@ -60,7 +61,8 @@ a test made of it.`,
 			return usage("--server is for --record: tests need no sidecar")
 		}
 		if len(args) == 0 {
-			args = []string{testFile}
+			path, _ := ConfigPath(c)
+			args = []string{filepath.Join(filepath.Dir(path), testFile)}
 		}
 		results, err := runTests(c, version, args)
 		if err != nil {
