@@ -261,7 +261,7 @@ func TestExplainDeliveries(t *testing.T) {
 		}},
 		{"dies of its transform", "/200\ntransform = '.n | error'\n", func(c *scene) {
 			_, id := c.one(a)
-			d := c.tells(id, "made transform", "made anew: signalpost retry "+id+" --reshape", "Dead, reason transform: ")
+			d := c.tells(id, "made transform", "made again: signalpost retry "+id+" --reshape", "Dead, reason transform: ")
 			if r := c.explained(id).Routes[0]; !r.Taken || !r.Known || r.Error == nil || !strings.HasPrefix(r.Why, "It passes, but transform failed.") || len(d.Today) != 0 {
 				c.t.Errorf("%+v", r)
 			}

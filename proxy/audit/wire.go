@@ -226,5 +226,5 @@ func (a *auditor) options() error {
 	case allowed != "":
 		return a.line(check, Failed, "Allow the origin that deliveries come from.", "It allows %s alone.", allowed)
 	}
-	return a.line(check, None, "", "%s It does not take part in the abuse protection of CloudEvents, and need not: deliveries ask for no leave.", answered(o))
+	return a.line(check, None, "", "%s It does not take part in the abuse protection of CloudEvents, and need not: deliveries do not ask for permission.", answered(o))
 }

@@ -23,7 +23,7 @@ func (l *life) next() (text string, at *time.Time) {
 			return "Nothing. Once the route is back in the config it can be sent again: " + again + ". " + kept, nil
 		}
 		if d.Reason == queue.Transform || d.Reason == queue.Filtered {
-			return "Nothing, unless somebody has it made anew: " + again + " --reshape. " + kept, nil
+			return "Nothing, unless somebody has it made again: " + again + " --reshape. " + kept, nil
 		}
 		return "Nothing, unless somebody sends it again: " + again + ". " + kept, nil
 	}

@@ -118,7 +118,7 @@ func (l *life) again(i int, at time.Time) {
 	} else {
 		l.untilDue(i, at)
 	}
-	text := "Somebody sent it again: due at once, and the schedule begins anew."
+	text := "Somebody sent it again: due at once, and the schedule starts over."
 	if l.d.OutOfOrder {
 		text += " It goes out of order: it waits for none of its order_by, and none for it."
 	}
@@ -135,7 +135,7 @@ func ended(e *queue.Entry) string {
 	case queue.Transform:
 		return "Dead, reason transform: " + e.Error
 	case queue.Filtered:
-		return "Dead, reason filtered: somebody had it made anew, and the signal did not pass any more."
+		return "Dead, reason filtered: somebody had it made again, and the signal did not pass any more."
 	case queue.TooOld:
 		return "Dead, reason too_old: it waited longer than queue.max_age."
 	case queue.Discarded:
