@@ -62,8 +62,8 @@ func TestAlerts(t *testing.T) {
 	}
 
 	s.stop()
+	crm.now(200) // before it runs: the attempts that are left would be used up
 	s.run()
-	crm.now(200)
 	s.settled()
 	after := tells("route_failing crm, route_recovered crm")
 	if !after[1].Since.Equal(a.Since) || after[1].Reason != "failing" {
