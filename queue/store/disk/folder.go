@@ -112,7 +112,7 @@ func (f *Folder) Write(name string, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(file, content)
+	_, err = io.Copy(file, struct{ io.Reader }{content}) // by way of a buffer: a vfs.File may change what it is given
 	return errors.Join(err, file.Close())
 }
 
