@@ -72,19 +72,7 @@ A delivery may have any age, unless --tolerance limits it.`,
 		if len(presets) == 0 {
 			return fmt.Errorf("%s: no signature header; the presets are %s", *headers, strings.Join(sign.Presets(), ", "))
 		}
-		if tolerance == 0 {
-			tolerance = -1 // any
-		}
-		out, bad := newOutput(c), 0
-		verdicts := make([]verdict, len(presets))
-		for i, preset := range presets {
-			verdicts[i] = verdict{Preset: preset, OK: true}
-			if err := sign.Verify(preset, secrets(), h, payload, time.Now(), tolerance); err != nil {
-				text := err.Error()
-				verdicts[i].OK, verdicts[i].Error = false, &text
-				bad++
-			}
-		}
+		out, verdicts := newOutput(c), verdictsOf(presets, secrets(), h, payload, cmp.Or(tolerance, -1)) // -1: any
 		err = out.show(map[string]any{"signatures": verdicts}, func() {
 			for _, v := range verdicts {
 				if v.OK {
@@ -94,7 +82,7 @@ A delivery may have any age, unless --tolerance limits it.`,
 				}
 			}
 		})
-		if err == nil && bad > 0 {
+		if bad := bad(verdicts); err == nil && bad > 0 {
 			err = fmt.Errorf("%d of %s not verified", bad, term.Count(len(verdicts), "signature"))
 		}
 		return err
@@ -107,6 +95,28 @@ type verdict struct {
 	Preset string  `json:"preset"`
 	OK     bool    `json:"ok"`
 	Error  *string `json:"error"`
+}
+
+// verdictsOf are of one preset each.
+func verdictsOf(presets, secrets []string, h http.Header, body []byte, tolerance time.Duration) []verdict {
+	verdicts := make([]verdict, len(presets))
+	for i, preset := range presets {
+		verdicts[i] = verdict{Preset: preset, OK: true}
+		if err := sign.Verify(preset, secrets, h, body, time.Now(), tolerance); err != nil {
+			text := err.Error()
+			verdicts[i].OK, verdicts[i].Error = false, &text
+		}
+	}
+	return verdicts
+}
+
+func bad(verdicts []verdict) (n int) {
+	for _, v := range verdicts {
+		if !v.OK {
+			n++
+		}
+	}
+	return n
 }
 
 // unpacked is what was signed of a body: what it unpacks to, if it was compressed
