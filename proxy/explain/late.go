@@ -109,14 +109,14 @@ func (l *life) busy(from, to time.Time) (code, text string, err error) {
 	return "unknown", unknown, nil
 }
 
-// older tells of the delivery of the same order that ended last in a time, if one did: this one was behind it.
+// older tells of the delivery of the same order that ended last in a time, whose end is known to the millisecond, if one did: this one was behind it.
 func (l *life) older(entries []queue.Entry, from, to time.Time) (text string, err error) {
 	if ordered, err := l.Queue.SameOrder(l.d.ID, l.d.ID); err != nil || !ordered {
 		return "", err
 	}
 	looks := 100
 	for _, e := range entries { // newest first
-		if e.Verdict == queue.Retry || e.Delivery == l.d.ID || e.Time.Before(from) || e.Time.After(to) {
+		if e.Verdict == queue.Retry || e.Delivery == l.d.ID || e.Time.Before(from) || e.Time.After(to.Add(time.Millisecond)) {
 			continue
 		}
 		same, err := l.Queue.SameOrder(l.d.ID, e.Delivery)
