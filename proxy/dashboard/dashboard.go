@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"signalpost/proxy/api"
@@ -53,9 +54,9 @@ type file struct {
 	etag    string
 }
 
-// Handler serves the page at / and its files at /assets/, those of the
-// documentation, which it links to, below /assets/docs/.
-func Handler() http.Handler {
+// files are what is served, by path: made when somebody looks, since most sidecars
+// are never looked at and it takes some MB.
+var files = sync.OnceValue(func() map[string]file {
 	files := map[string]file{}
 	add := func(name string, content []byte, kind string) {
 		sum := sha256.Sum256(content)
@@ -87,6 +88,12 @@ func Handler() http.Handler {
 	}
 	files["/"] = files["/assets/index.html"]
 	delete(files, "/assets/index.html")
+	return files
+})
+
+// Handler serves the page at / and its files at /assets/, those of the
+// documentation, which it links to, below /assets/docs/.
+func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
@@ -94,7 +101,7 @@ func Handler() http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		f, ok := files[r.URL.Path]
+		f, ok := files()[r.URL.Path]
 		switch {
 		case !ok:
 			api.Refuse(http.StatusNotFound, "there is no such page; the dashboard is at /").Write(w)
