@@ -114,34 +114,25 @@ func Wrap(text string, indent int) Text { return WrapAt(text, indent, Columns) }
 
 // WrapAt does the same for lines of another width.
 func WrapAt(text string, indent, width int) Text {
-	var b strings.Builder
-	at := indent
-	for i, word := range strings.Fields(Escape(text)) {
-		switch {
-		case i == 0:
-		case at+1+Width(word) > width:
-			b.WriteString("\n" + strings.Repeat(" ", indent))
-			at = indent
-		default:
-			b.WriteByte(' ')
-			at++
-		}
-		b.WriteString(word)
-		at += Width(word)
-	}
-	return Text(b.String())
+	return Text(wrap(strings.Fields(Escape(text)), indent, indent, width, Width))
 }
 
 // Fold breaks a shaded line between words so that it fits Columns where that can be;
 // what follows the first of its lines is indented. Its words are escaped already.
 func Fold(line string, indent int) string {
+	shaded := func(word string) int { return Width(shades.ReplaceAllString(word, "")) }
+	return wrap(strings.Split(line, " "), 0, indent, Columns, shaded)
+}
+
+// wrap joins words to lines of a width; the first begins at a column, the others are
+// indented. columns is how many a word takes.
+func wrap(words []string, at, indent, width int, columns func(word string) int) string {
 	var b strings.Builder
-	at := 0
-	for i, word := range strings.Split(line, " ") {
-		columns := Width(shades.ReplaceAllString(word, ""))
+	for i, word := range words {
+		n := columns(word)
 		switch {
 		case i == 0:
-		case at+1+columns > Columns:
+		case at+1+n > width:
 			b.WriteString("\n" + strings.Repeat(" ", indent))
 			at = indent
 		default:
@@ -149,7 +140,7 @@ func Fold(line string, indent int) string {
 			at++
 		}
 		b.WriteString(word)
-		at += columns
+		at += n
 	}
 	return b.String()
 }
