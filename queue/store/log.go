@@ -86,7 +86,7 @@ func (s *Store) apply(b *pebble.Batch, position uint64) error {
 
 // catchUp brings into the view what the log has beyond it.
 func (s *Store) catchUp() error {
-	at, err := s.position()
+	at, err := positionOf(s.db) // nobody else has it yet
 	if err != nil {
 		return err
 	}
@@ -104,9 +104,9 @@ func (s *Store) catchUp() error {
 	})
 }
 
-// position is up to where the view has the log.
-func (s *Store) position() (uint64, error) {
-	v, err := s.Get(positionKey)
+// positionOf is up to where a view has the log.
+func positionOf(db *pebble.DB) (uint64, error) {
+	v, err := get(db, positionKey)
 	at, _ := binary.Uvarint(v)
 	return at, err
 }
@@ -162,10 +162,9 @@ func (s *Store) Snapshot(save func(position uint64, files []File) error) error {
 	if err != nil {
 		return err
 	}
-	v, err := get(db, positionKey)
+	at, err := positionOf(db)
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
-	at, _ := binary.Uvarint(v)
 	return save(at, files)
 }
