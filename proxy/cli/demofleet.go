@@ -19,6 +19,7 @@ import (
 	"signalpost/proxy/config"
 	"signalpost/proxy/fleet"
 	"signalpost/proxy/receiver"
+	"signalpost/proxy/system"
 	"signalpost/proxy/term"
 )
 
@@ -127,7 +128,7 @@ func (d *fleetDemo) seen(r receiver.Request) {
 
 // start starts the servers, and when those are ready the sidecars.
 func (d *fleetDemo) start(ctx context.Context, nats, self, secret, receiver string) (sidecars []*client.Client, err error) {
-	ports, err := freePorts(4 * fleetSize) // a machine: of its sidecar, and for clients, other servers and probes of NATS
+	ports, err := system.FreePorts(4 * fleetSize) // a machine: of its sidecar, and for clients, other servers and probes of NATS
 	if err != nil {
 		return nil, err
 	}
@@ -224,19 +225,6 @@ func (d *fleetDemo) until(ctx context.Context, so func() bool) error {
 		}
 	}
 	return nil
-}
-
-// freePorts are ports of loopback that nobody listens on, all different.
-func freePorts(n int) (ports []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }
 
 // show sends the signals, kills the last machine, and prints what becomes of them.

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"signalpost/proxy/system"
 )
 
 // patience is how long a test waits for what is to come about. What comes takes
@@ -100,13 +102,8 @@ url = "http://127.0.0.1:$RECEIVER/one"
 `
 
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
+	ports, err := system.FreePorts(1)
+	return fmt.Sprint(append(ports, 0)[0]), err
 }
 
 // processes is where a script's environment keeps those it started, by name.

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"signalpost/proxy/system"
 )
 
 // Version is of the nats-server that tests run.
@@ -76,7 +78,10 @@ func Start(t testing.TB, nodes int, extra ...string) *Cluster {
 	t.Helper()
 	path := Server(t)
 	c := &Cluster{}
-	ports := freePorts(t, 3*nodes)
+	ports, err := system.FreePorts(3 * nodes)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range nodes {
 		n := &Node{t: t, folder: t.TempDir(), port: ports[i], monitor: ports[2*nodes+i]}
 		n.proxy = newProxy(t, fmt.Sprintf("127.0.0.1:%d", n.port))
@@ -213,20 +218,6 @@ func (n *Node) Mend() { n.proxy.cut(false) }
 
 // Delay has all that goes to clients and comes from them take so much longer.
 func (n *Node) Delay(d time.Duration) { n.proxy.set(func() { n.proxy.delay = d }) }
-
-// freePorts are ports that nobody listens on, all different.
-func freePorts(t testing.TB, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
 
 // A proxy passes connections on, unless it is cut.
 type proxy struct {
