@@ -196,6 +196,8 @@ func (e *Endpoint) once(ctx context.Context, d queue.Delivery, number int, start
 		if err == nil {
 			o.Response = e.read(a, resp)
 		}
+	} else if err == nil { // there is an answer, which could not be judged
+		resp.Body.Close()
 	}
 	if !a.trace.held { // an idle connection keeps hold of the attempt that has made it
 		a.call.Header, a.location, a.outcome, a.err = e.request.Header, "", queue.Outcome{}, nil

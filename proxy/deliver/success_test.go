@@ -112,7 +112,7 @@ func TestSuccess(t *testing.T) {
 
 // An answer that cannot be judged for want of memory is no verdict: the delivery did nothing wrong.
 func TestSuccessWithoutRoom(t *testing.T) {
-	base, _, _ := receives(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"ok":true}`) })
+	base, requests, _ := receives(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"ok":true}`) })
 	p, err := transform.Compile(".ok")
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +131,9 @@ func TestSuccessWithoutRoom(t *testing.T) {
 	defer cancel()
 	if o, err := e.Attempt(ctx, testDelivery(), 1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("when it is stopped: %+v, %v", o, err)
+	}
+	if r := requests(); r[0].RemoteAddr != r[1].RemoteAddr {
+		t.Error("the connection of the answer that could not be judged is lost")
 	}
 	decoding.Give(taken)
 	if o := e.try(t); o.Verdict != queue.Delivered {
