@@ -21,10 +21,10 @@ type Form struct {
 	Hash   string // of Hashes
 }
 
-// The hashes of Forms, in the order of hashMakers.
+// Hashes are those of Forms. The first is that of the presets.
 var Hashes = []string{"sha256", "sha1", "sha512"}
 
-var hashMakers = []func() hash.Hash{sha256.New, sha1.New, sha512.New}
+var hashes = map[string]func() hash.Hash{"sha256": sha256.New, "sha1": sha1.New, "sha512": sha512.New}
 
 // A Template is a text with {names} in it, for which values stand when it is
 // filled. {{ is a brace.
@@ -44,10 +44,11 @@ type TemplateError struct {
 
 func (e *TemplateError) Error() string { return e.Msg }
 
+// What has a value in a Template; the first of them in a text to sign.
+var templateNames = []string{"{id}", "{timestamp}", "{type}", "{url}", "{body}", "{hex}", "{base64}"}
+
 // ParseText reads the template of a text to sign.
-func ParseText(source string) (Template, error) {
-	return parse(source, "{id}", "{timestamp}", "{type}", "{url}", "{body}")
-}
+func ParseText(source string) (Template, error) { return parse(source, templateNames[:5]...) }
 
 // ParseValue reads the template of a header's value.
 func ParseValue(source string) (Template, error) {
@@ -101,38 +102,27 @@ func parse(source string, names ...string) (Template, error) {
 	return t, nil
 }
 
-// form returns the value of a form's header.
-func (sc *scratch) form(f *Form, mac hash.Hash, m *Message, time string) string {
-	mac.Reset()
-	for _, p := range f.Text.parts {
-		sc.prefix = append(sc.prefix[:0], p.literal...)
+// fill appends the template to b with the values of a message, of the time of its
+// attempt, and of a digest.
+func (t Template) fill(b []byte, m *Message, time string, sum []byte) []byte {
+	for _, p := range t.parts {
+		b = append(b, p.literal...)
 		switch p.name {
 		case "{id}":
-			sc.prefix = append(sc.prefix, m.ID...)
+			b = append(b, m.ID...)
 		case "{timestamp}":
-			sc.prefix = append(sc.prefix, time...)
+			b = append(b, time...)
 		case "{type}":
-			sc.prefix = append(sc.prefix, m.Type...)
+			b = append(b, m.Type...)
 		case "{url}":
-			sc.prefix = append(sc.prefix, m.URL.String()...)
-		}
-		mac.Write(sc.prefix)
-		if p.name == "{body}" {
-			mac.Write(m.Body)
-		}
-	}
-	sc.sum = mac.Sum(sc.sum[:0])
-	sc.text = sc.text[:0]
-	for _, p := range f.Value.parts {
-		sc.text = append(sc.text, p.literal...)
-		switch p.name {
+			b = append(b, m.URL.String()...)
+		case "{body}":
+			b = append(b, m.Body...)
 		case "{hex}":
-			sc.text = hex.AppendEncode(sc.text, sc.sum)
+			b = hex.AppendEncode(b, sum)
 		case "{base64}":
-			sc.text = base64.StdEncoding.AppendEncode(sc.text, sc.sum)
-		case "{timestamp}":
-			sc.text = append(sc.text, time...)
+			b = base64.StdEncoding.AppendEncode(b, sum)
 		}
 	}
-	return string(sc.text)
+	return b
 }

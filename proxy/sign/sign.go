@@ -38,9 +38,6 @@ import (
 	"cmp"
 	"crypto/ed25519"
 	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -53,73 +50,64 @@ import (
 	"time"
 )
 
-// A preset is a form of signature. Its value is the head, then one signature for
-// each secret, or for the first alone, between separators: a mark and the
-// encoded HMAC-SHA256.
+// A preset is a Form that receivers know. The value of its header is the head, then
+// one signature for each secret, or for the first alone, with separators between. A
+// Form of a route's own becomes a preset without a name.
 type preset struct {
+	Form     // its header is in canonical form, {body} ends its text
 	name     string
-	header   string // of the signature, by which Detect knows the preset
-	before   string // begins the signed text
-	id       bool   // goes on with the id and a dot
-	timed    bool   // goes on with the time
-	after    string // and this; then the body
 	head     string // before the time of the attempt and a separator; "": none
-	mark     string
 	sep      string // "": the first secret alone signs
-	base64   bool   // else hex
 	decodes  bool   // whsec_ secrets
 	pair     bool   // its keys are those of ed25519, and it is no HMAC
 	time     string // header of the time; "": it is in the value, or in none
 	expected string // what the value looks like
-
-	extra  []string                                  // further headers
-	values func(i int, id, kind, time string) string // of the i-th of them
+	further  []Form // headers without a signature: their values
 }
 
 var presets = []*preset{
 	{
-		name: "beton", header: "X-Beton-Signature", mark: "sha256=",
+		Form: form("X-Beton-Signature", "{body}", "sha256={hex}"), name: "beton",
 		expected: "sha256= and 64 hex digits",
 	},
 	{
-		name: "standard", header: "Webhook-Signature", mark: "v1,", sep: " ", base64: true, decodes: true,
-		time: "Webhook-Timestamp", id: true, timed: true, after: ".",
-		expected: "v1, and base64 of 32 bytes",
+		Form: form("Webhook-Signature", "{id}.{timestamp}.{body}", "v1,{base64}"), name: "standard", sep: " ", decodes: true,
+		time: "Webhook-Timestamp", expected: "v1, and base64 of 32 bytes",
 	},
 	{
-		name: "ed25519", header: "Webhook-Signature", mark: "v1a,", sep: " ", base64: true, pair: true,
-		time: "Webhook-Timestamp", id: true, timed: true, after: ".",
-		expected: "v1a, and base64 of 64 bytes",
+		Form: form("Webhook-Signature", "{id}.{timestamp}.{body}", "v1a,{base64}"), name: "ed25519", sep: " ", pair: true,
+		time: "Webhook-Timestamp", expected: "v1a, and base64 of 64 bytes",
 	},
 	{
-		name: "github", header: "X-Hub-Signature-256", mark: "sha256=",
+		Form: form("X-Hub-Signature-256", "{body}", "sha256={hex}"), name: "github",
 		expected: "sha256= and 64 hex digits",
-		extra:    []string{"X-Github-Event", "X-Github-Delivery"},
-		values:   func(i int, id, kind, _ string) string { return [...]string{kind, id}[i] },
+		further:  []Form{form("X-Github-Event", "", "{type}"), form("X-Github-Delivery", "", "{id}")},
 	},
 	{
-		name: "stripe", header: "Stripe-Signature", head: "t=", mark: "v1=", sep: ",", timed: true, after: ".",
+		Form: form("Stripe-Signature", "{timestamp}.{body}", "v1={hex}"), name: "stripe", head: "t=", sep: ",",
 		expected: "t=UNIXSECONDS,v1=HEX without spaces",
 	},
 	{
-		name: "slack", header: "X-Slack-Signature", mark: "v0=", time: "X-Slack-Request-Timestamp", timed: true, before: "v0:", after: ":",
-		expected: "v0= and 64 hex digits",
-		extra:    []string{"X-Slack-Request-Timestamp"},
-		values:   func(_ int, _, _, time string) string { return time },
+		Form: form("X-Slack-Signature", "v0:{timestamp}:{body}", "v0={hex}"), name: "slack",
+		time: "X-Slack-Request-Timestamp", expected: "v0= and 64 hex digits",
+		further: []Form{form("X-Slack-Request-Timestamp", "", "{timestamp}")},
 	},
 }
 
-// prefix appends what is signed before the body.
-func (p *preset) prefix(b []byte, id, time string) []byte {
-	b = append(b, p.before...)
-	if p.id {
-		b = append(append(b, id...), '.')
-	}
-	if p.timed {
-		b = append(append(b, time...), p.after...)
-	}
-	return b
+func form(header, text, value string) Form {
+	t, _ := parse(text, templateNames...)
+	v, _ := parse(value, templateNames...)
+	return Form{Header: header, Text: t, Value: v, Hash: Hashes[0]}
 }
+
+// mark is what each signature in the header begins with.
+func (p *preset) mark() string { return p.Value.parts[0].literal }
+
+// timed reports whether the time of the attempt is signed.
+func (p *preset) timed() bool { return p.Text.Has("{timestamp}") }
+
+// prefix is what is signed before the body.
+func (p *preset) prefix(id, time string) []byte { return p.Text.fill(nil, &Message{ID: id}, time, nil) }
 
 // find returns the preset of that name.
 func find(name string) (*preset, error) {
@@ -130,9 +118,7 @@ func find(name string) (*preset, error) {
 }
 
 // Presets returns the names of all presets.
-func Presets() []string { return namesOf(presets) }
-
-func namesOf(presets []*preset) []string {
+func Presets() []string {
 	names := make([]string, len(presets))
 	for i, p := range presets {
 		names[i] = p.name
@@ -147,7 +133,9 @@ func Headers(names []string) []string {
 	headers := SignatureHeaders(names)
 	for _, p := range presets {
 		if slices.Contains(names, p.name) {
-			headers = append(headers, p.extra...)
+			for _, f := range p.further {
+				headers = append(headers, f.Header)
+			}
 		}
 	}
 	return headers
@@ -157,8 +145,8 @@ func Headers(names []string) []string {
 func SignatureHeaders(names []string) []string {
 	var headers []string
 	for _, p := range presets {
-		if slices.Contains(names, p.name) && !slices.Contains(headers, p.header) {
-			headers = append(headers, p.header)
+		if slices.Contains(names, p.name) && !slices.Contains(headers, p.Header) {
+			headers = append(headers, p.Header)
 		}
 	}
 	return headers
@@ -176,8 +164,7 @@ type Message struct {
 // A Signer signs for one route. It may be used concurrently, and does not
 // print its secrets. A nil Signer signs nothing.
 type Signer struct {
-	presets []*preset
-	forms   []*Form
+	presets []*preset // then forms
 	// The keys live in the pool's constructor and in what it makes, nowhere
 	// that a formatting verb reaches.
 	pool sync.Pool
@@ -195,43 +182,38 @@ func New(names []string, secrets []string, forms ...*Form) (*Signer, error) {
 	names = slices.SortedStableFunc(slices.Values(names), func(a, b string) int {
 		return cmp.Compare(slices.Index(Presets(), a), slices.Index(Presets(), b))
 	})
-	s := &Signer{forms: forms}
-	keys := make([][][]byte, len(names), len(names)+len(forms))
-	for i, name := range names {
+	s := new(Signer)
+	for _, name := range names {
 		p, err := find(name)
+		if err == nil && slices.Contains(s.presets, p) {
+			err = fmt.Errorf("signature preset %q is named twice", name)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if slices.Contains(s.presets, p) {
-			return nil, fmt.Errorf("signature preset %q is named twice", name)
-		}
+		s.presets = append(s.presets, p)
+	}
+	for _, f := range forms {
+		s.presets = append(s.presets, &preset{Form: *f})
+	}
+	keys := make([][][]byte, len(s.presets))
+	for i, p := range s.presets {
+		var err error
 		if keys[i], err = p.keys(secrets, true); err != nil {
 			return nil, err
 		}
 		if p.sep == "" {
 			keys[i] = keys[i][:1]
 		}
-		s.presets = append(s.presets, p)
-	}
-	if len(forms) > 0 {
-		written, err := new(preset).keys(secrets, true)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, slices.Repeat([][][]byte{written[:1]}, len(forms))...)
 	}
 	s.pool.New = func() any {
 		sc := &scratch{keys: make([][]key, len(keys))}
-		for i := range keys {
-			made := sha256.New
-			if i >= len(names) {
-				made = hashMakers[slices.Index(Hashes, forms[i-len(names)].Hash)]
-			}
+		for i, p := range s.presets {
 			for _, k := range keys[i] {
-				if i < len(names) && s.presets[i].pair {
+				if p.pair {
 					sc.keys[i] = append(sc.keys[i], key{private: k})
 				} else {
-					sc.keys[i] = append(sc.keys[i], key{Hash: hmac.New(made, k)})
+					sc.keys[i] = append(sc.keys[i], key{Hash: hmac.New(hashes[p.Hash], k)})
 				}
 			}
 		}
@@ -242,21 +224,17 @@ func New(names []string, secrets []string, forms ...*Form) (*Signer, error) {
 
 // Names are the Signer's presets and the headers of its forms.
 func (s *Signer) Names() []string {
-	if s == nil {
-		return []string{}
-	}
-	names := namesOf(s.presets)
-	for _, f := range s.forms {
-		names = append(names, f.Header)
+	names := []string{}
+	if s != nil {
+		for _, p := range s.presets {
+			names = append(names, cmp.Or(p.name, p.Header))
+		}
 	}
 	return names
 }
 
 // Timed reports whether one of the signatures is over the time, so that its receiver can refuse an old one.
-func (s *Signer) Timed() bool {
-	return s != nil && (slices.ContainsFunc(s.presets, func(p *preset) bool { return p.timed }) ||
-		slices.ContainsFunc(s.forms, func(f *Form) bool { return f.Text.Has("{timestamp}") }))
-}
+func (s *Signer) Timed() bool { return s != nil && slices.ContainsFunc(s.presets, (*preset).timed) }
 
 // Format writes the Signer's names, whatever the verb.
 func (s *Signer) Format(f fmt.State, _ rune) {
@@ -275,23 +253,20 @@ func (s *Signer) Sign(h http.Header, m Message) {
 	defer s.pool.Put(sc)
 	at := strconv.FormatInt(m.Time.Unix(), 10)
 	for i, p := range s.presets {
-		value := sc.value(p, sc.keys[i], &m, at)
+		value := sc.header(p, sc.keys[i], &m, at)
 		if s.shared(i) {
-			value = h[p.header][0] + " " + value
+			value = h[p.Header][0] + " " + value
 		}
-		h[p.header] = append(h[p.header][:0], value)
-		for i, name := range p.extra {
-			h[name] = append(h[name][:0], p.values(i, m.ID, m.Type, at))
+		h[p.Header] = append(h[p.Header][:0], value)
+		for _, f := range p.further {
+			h[f.Header] = append(h[f.Header][:0], string(f.Value.fill(nil, &m, at, nil)))
 		}
-	}
-	for i, f := range s.forms {
-		h[f.Header] = append(h[f.Header][:0], sc.form(f, sc.keys[len(s.presets)+i][0], &m, at))
 	}
 }
 
 // shared reports whether a preset before the i-th has its header.
 func (s *Signer) shared(i int) bool {
-	return slices.ContainsFunc(s.presets[:i], func(p *preset) bool { return p.header == s.presets[i].header })
+	return slices.ContainsFunc(s.presets[:i], func(p *preset) bool { return p.Header == s.presets[i].Header })
 }
 
 // Shape sets the headers that Sign sets, of these texts, with signature in place
@@ -301,23 +276,20 @@ func (s *Signer) Shape(h http.Header, id, kind, time, signature string) {
 		return
 	}
 	for _, p := range s.presets {
-		h[p.header] = []string{signature}
-		for i, name := range p.extra {
-			h[name] = []string{p.values(i, id, kind, time)}
+		h[p.Header] = []string{signature}
+		for _, f := range p.further {
+			h[f.Header] = []string{string(f.Value.fill(nil, &Message{ID: id, Type: kind}, time, nil))}
 		}
-	}
-	for _, f := range s.forms {
-		h[f.Header] = []string{signature}
 	}
 }
 
 // scratch is what one Sign needs. Its hashes carry their keys: Reset brings
 // them back to the state after the key, without hashing it again.
 type scratch struct {
-	keys   [][]key // of each preset, then of each form
-	prefix []byte  // of the signed text, before the body
+	keys   [][]key // of each preset
+	signed []byte  // the signed text
 	sum    []byte  // the digest made last
-	text   []byte  // the signature's value
+	value  []byte  // of the header
 }
 
 // A key is that of an HMAC, or of ed25519.
@@ -326,33 +298,34 @@ type key struct {
 	private ed25519.PrivateKey
 }
 
-// value returns the value of a preset's signature.
-func (sc *scratch) value(p *preset, keys []key, m *Message, time string) string {
-	sc.text = sc.text[:0]
-	sc.prefix = p.prefix(sc.prefix[:0], m.ID, time)
-	if p.head != "" {
-		sc.text = append(append(append(sc.text, p.head...), time...), p.sep...)
+func (k key) sign(sum, text []byte) []byte {
+	if k.private != nil {
+		return append(sum, ed25519.Sign(k.private, text)...)
 	}
+	k.Reset()
+	k.Write(text)
+	return k.Sum(sum)
+}
+
+// header returns the value of a preset's header.
+func (sc *scratch) header(p *preset, keys []key, m *Message, time string) string {
+	sc.value = sc.value[:0]
+	if p.head != "" {
+		sc.value = append(append(append(sc.value, p.head...), time...), p.sep...)
+	}
+	sc.signed = p.Text.fill(sc.signed[:0], m, time, nil)
 	for i, key := range keys {
 		if i > 0 {
-			sc.text = append(sc.text, p.sep...)
+			sc.value = append(sc.value, p.sep...)
 		}
-		if p.pair {
-			sc.sum = append(sc.sum[:0], ed25519.Sign(key.private, append(sc.prefix, m.Body...))...)
-		} else {
-			key.Reset()
-			key.Write(sc.prefix)
-			key.Write(m.Body)
-			sc.sum = key.Sum(sc.sum[:0])
-		}
-		sc.text = append(sc.text, p.mark...)
-		if p.base64 {
-			sc.text = base64.StdEncoding.AppendEncode(sc.text, sc.sum)
-		} else {
-			sc.text = hex.AppendEncode(sc.text, sc.sum)
-		}
+		sc.sum = key.sign(sc.sum[:0], sc.signed)
+		sc.value = p.Value.fill(sc.value, m, time, sc.sum)
 	}
-	return string(sc.text)
+	const keep = 64 << 10 // what a large body needed is not held for small ones
+	if cap(sc.signed) > keep {
+		sc.signed = nil
+	}
+	return string(sc.value)
 }
 
 // Signed says of a header that holds a signature of which presets it is, of those that
@@ -360,9 +333,9 @@ func (sc *scratch) value(p *preset, keys []key, m *Message, time string) string 
 // it is of none.
 func Signed(header string, may []string, id string, at time.Time) (names, before string) {
 	for _, p := range presets {
-		if p.header == http.CanonicalHeaderKey(header) && slices.Contains(may, p.name) {
+		if p.Header == http.CanonicalHeaderKey(header) && slices.Contains(may, p.name) {
 			names = strings.TrimPrefix(names+", "+p.name, ", ")
-			before = string(p.prefix(nil, id, strconv.FormatInt(at.Unix(), 10)))
+			before = string(p.prefix(id, strconv.FormatInt(at.Unix(), 10)))
 		}
 	}
 	return names, before

@@ -36,10 +36,10 @@ func Detect(h http.Header) []string {
 	var found []string
 	for _, p := range presets {
 		marked := func(p *preset) bool {
-			return slices.ContainsFunc(strings.Fields(strings.Join(h[p.header], " ")), func(part string) bool { return strings.HasPrefix(part, p.mark) })
+			return slices.ContainsFunc(strings.Fields(strings.Join(h[p.Header], " ")), func(part string) bool { return strings.HasPrefix(part, p.mark()) })
 		}
-		other := slices.ContainsFunc(presets, func(o *preset) bool { return o != p && o.header == p.header && marked(o) })
-		if len(h[p.header]) > 0 && (marked(p) || !other && !p.pair) {
+		other := slices.ContainsFunc(presets, func(o *preset) bool { return o != p && o.Header == p.Header && marked(o) })
+		if len(h[p.Header]) > 0 && (marked(p) || !other && !p.pair) {
 			found = append(found, p.name)
 		}
 	}
@@ -71,7 +71,7 @@ func Verify(preset string, secrets []string, h http.Header, body []byte, now tim
 	if !got.matches(keys, body) {
 		return fmt.Errorf("%w: %s", ErrMismatch, got.mistake(p.decodes, secrets, keys, body))
 	}
-	if !p.timed || tolerance < 0 {
+	if !p.timed() || tolerance < 0 {
 		return nil
 	}
 	age, when := now.Sub(got.at), "ago"
@@ -169,13 +169,13 @@ func (p *preset) read(h http.Header) (got received, err error) {
 		return v
 	}
 	var id, stamp string
-	if p.id {
+	if p.Text.Has("{id}") {
 		id = need("Webhook-Id")
 	}
 	if p.time != "" {
 		stamp = need(p.time)
 	}
-	text := need(p.header)
+	text := need(p.Header)
 	if err != nil {
 		return got, err
 	}
@@ -189,23 +189,23 @@ func (p *preset) read(h http.Header) (got received, err error) {
 		if digits, ok := strings.CutPrefix(part, p.head); ok && p.head != "" {
 			stamp = digits
 			stamps++
-		} else if encoded, ok := strings.CutPrefix(part, p.mark); ok {
+		} else if encoded, ok := strings.CutPrefix(part, p.mark()); ok {
 			if sum := p.decode(encoded); sum != nil {
 				got.sums = append(got.sums, sum)
 			}
 		}
 	}
 	if len(got.sums) == 0 || p.head != "" && stamps != 1 {
-		return got, fmt.Errorf("%w %s: expected %s, found %s", ErrMalformed, p.header, p.expected, quote(text))
+		return got, fmt.Errorf("%w %s: expected %s, found %s", ErrMalformed, p.Header, p.expected, quote(text))
 	}
-	if p.timed {
+	if p.timed() {
 		seconds, err := strconv.ParseUint(stamp, 10, 63)
 		if err != nil || len(stamp) > len("100000000000") {
-			return got, fmt.Errorf("%w %s: expected Unix seconds, found %s", ErrMalformed, cmp.Or(p.time, "t of "+p.header), quote(stamp))
+			return got, fmt.Errorf("%w %s: expected Unix seconds, found %s", ErrMalformed, cmp.Or(p.time, "t of "+p.Header), quote(stamp))
 		}
 		got.at = time.Unix(int64(seconds), 0)
 	}
-	got.prefix, got.pair = p.prefix(nil, id, stamp), p.pair
+	got.prefix, got.pair = p.prefix(id, stamp), p.pair
 	return got, nil
 }
 
@@ -214,14 +214,15 @@ func (p *preset) read(h http.Header) (got received, err error) {
 // over line ends, for which the length leaves no room.
 func (p *preset) decode(text string) []byte {
 	sum, err := hex.DecodeString(text)
-	if p.base64 {
+	inBase64 := p.Value.Has("{base64}")
+	if inBase64 {
 		sum, err = base64.StdEncoding.Strict().DecodeString(text)
 	}
 	size := sha256.Size
 	if p.pair {
 		size = ed25519.SignatureSize
 	}
-	if err != nil || len(sum) != size || p.base64 && len(text) != base64.StdEncoding.EncodedLen(size) {
+	if err != nil || len(sum) != size || inBase64 && len(text) != base64.StdEncoding.EncodedLen(size) {
 		return nil
 	}
 	return sum
