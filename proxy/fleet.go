@@ -52,14 +52,6 @@ func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, err
 	return q, nil
 }
 
-// claim claims an idempotency key, of the whole fleet if there is one.
-func (p *Proxy) claim(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) {
-	if p.fleet != nil {
-		return p.fleet.Claim(ctx, key, digest)
-	}
-	return p.queue.Claim(ctx, key, digest)
-}
-
 // configure has all queues follow the config.
 func (p *Proxy) configure(limits queue.Limits, routes []queue.Route) error {
 	if p.fleet != nil {

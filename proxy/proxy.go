@@ -42,7 +42,7 @@ type Proxy struct {
 	union    atomic.Pointer[union.Union] // nil: one machine, or not serving yet
 	queue    *queue.Queue
 	metrics  *metrics
-	alerts   *alert.Teller
+	alerts   *alert.Alerter
 	history  explain.History
 	table    atomic.Pointer[table.Table] // never nil
 	fault    atomic.Pointer[fault]       // why the config was not reloaded the last time; nil if it was
@@ -145,14 +145,14 @@ func (p *Proxy) observe(batch []queue.Entry) {
 	}
 }
 
-// tell has alerts told, as long as ctx lasts: it asks at each tick what is due.
-func (p *Proxy) tell(ctx context.Context, in *ingest.Ingest, tick <-chan time.Time) {
-	said := ""
+// sendAlerts puts what alerts are due at each tick into the queue, until ctx ends.
+func (p *Proxy) sendAlerts(ctx context.Context, in *ingest.Ingest, tick <-chan time.Time) {
+	logged := "" // the last complaint
 	complain := func(a alert.Due, why string) {
-		if why != said && ctx.Err() == nil {
+		if why != logged && ctx.Err() == nil {
 			p.log.Warn("alert "+a.Type+" does not come about: "+why, "route", a.Route)
 		}
-		said = why
+		logged = why
 	}
 	for {
 		select {
@@ -170,14 +170,14 @@ func (p *Proxy) tell(ctx context.Context, in *ingest.Ingest, tick <-chan time.Ti
 			body, err := api.Marshal(a.Alert)
 			made := 0
 			if err == nil {
-				made, err = in.Tell(bytes.TrimSpace(body), c.Route, a.Note)
+				made, err = in.PostOwn(bytes.TrimSpace(body), c.Route, a.Note)
 			}
 			if err != nil { // it is due at the next tick, too
 				complain(a, err.Error())
 				continue
 			}
-			p.alerts.Told(a)
-			if said = ""; made == 0 {
+			p.alerts.Sent(a)
+			if logged = ""; made == 0 {
 				complain(a, fmt.Sprintf("route %q does not take it; see its signal_types and where", c.Route))
 			}
 		}

@@ -34,7 +34,7 @@ const drainTimeout = 2 * time.Second
 
 const (
 	lookAtHealth = 5 * time.Second
-	lookAtAlerts = time.Second // what is to be told
+	lookAtAlerts = time.Second // that are due
 )
 
 // timeouts are what clients have, whatever they send or do not.
@@ -75,7 +75,11 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	if err != nil {
 		return errors.Join(err, p.close())
 	}
-	in := ingest.New(ingest.Options{Queue: p.queue, Claim: p.claim, Table: p.table.Load, Metrics: p.metrics, Room: p.timeouts.room})
+	into := ingest.Options{Queue: p.queue, Table: p.table.Load, Metrics: p.metrics, Room: p.timeouts.room}
+	if p.fleet != nil {
+		into.Claim = p.fleet.Claim // of the whole fleet
+	}
+	in := ingest.New(into)
 	answer, stopFollowers := p.together(in, p.front(in, p.queue, p.look))
 	var requests sync.WaitGroup // net/http does not wait for those it closes the connections of
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -140,7 +144,7 @@ func (p *Proxy) tend(watching context.Context, tasks *sync.WaitGroup, in *ingest
 	tasks.Go(func() {
 		look := time.NewTicker(lookAtAlerts)
 		defer look.Stop()
-		p.tell(watching, in, look.C)
+		p.sendAlerts(watching, in, look.C)
 	})
 	tasks.Go(func() { // so that health knows since when, though nobody asks
 		for look := time.NewTicker(lookAtHealth); watching.Err() == nil; {

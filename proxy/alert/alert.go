@@ -1,13 +1,13 @@
-// Package alert decides what of the sidecar's health is told, and when: [alerts]
-// of the config. It goes by what package health decided and by the queue's log, and
-// judges nothing itself; it does no I/O, and time is handed in. Whoever owns a
-// [Teller] asks it what is due, has each put into the queue as a signal, with its
-// note, and says so.
+// Package alert decides which alerts are sent, and when: [alerts] of the config. It
+// goes by what package health decided and by the queue's log, and judges nothing
+// itself; it does no I/O, and time is handed in. The owner of an [Alerter] asks it
+// what is due, puts each alert into the queue as a signal, with its note, and then
+// calls Sent.
 //
-// Of a kind and route there is one alert in a while ([config.Alerts].Every), over
-// restarts too: the notes come back. An alert is of a state that begins, never
-// of an attempt; where it began while one was not to be told, it is told when that
-// is over, if it still holds. A recovery follows its alert always, and nothing else.
+// Of a kind and route one alert is sent in [config.Alerts].Every, over restarts too:
+// the notes come back. An alert is about a state that begins, never about an attempt.
+// One that is not due yet is sent later, if the state still holds. A recovery is sent
+// after its alert, always, and never otherwise.
 package alert
 
 import (
@@ -27,16 +27,16 @@ import (
 	"signalpost/queue"
 )
 
-// gather is how long deaths are gathered before they are told.
+// gather is how long deaths are gathered before an alert of them.
 const gather = 5 * time.Second
 
-// A Teller knows what was told. It is safe for concurrent use.
-type Teller struct {
+// An Alerter knows which alerts were sent. It is safe for concurrent use.
+type Alerter struct {
 	began time.Time
 
 	mu     sync.Mutex
-	told   map[key]*told
-	deaths map[string]*deaths // by route: those that are yet to be told
+	sent   map[key]*sent
+	deaths map[string]*deaths // by route: those of which no alert was sent yet
 }
 
 type key struct{ kind, route string }
@@ -44,10 +44,10 @@ type key struct{ kind, route string }
 // String is the name of the note.
 func (k key) String() string { return k.kind + "/" + k.route }
 
-// told is when an alert was told last. As JSON it is the note.
-type told struct {
+// sent is the last alert of a kind and route. As JSON it is the note.
+type sent struct {
 	At     time.Time `json:"at"`
-	Open   bool      `json:"open"` // what it told of holds still, as far as is known
+	Open   bool      `json:"open"` // its state still holds, as far as is known
 	Reason string    `json:"reason,omitempty"`
 	Since  time.Time `json:"since,omitzero"`
 	before bool      // it is open from before a restart, and the state was not seen since
@@ -59,66 +59,65 @@ type deaths struct {
 	of    map[queue.Reason]int64
 }
 
-// New returns a Teller that begins now.
-func New(now time.Time) *Teller {
-	return &Teller{began: now, told: map[key]*told{}, deaths: map[string]*deaths{}}
+// New returns an Alerter that begins now.
+func New(now time.Time) *Alerter {
+	return &Alerter{began: now, sent: map[key]*sent{}, deaths: map[string]*deaths{}}
 }
 
-// Remember takes up the notes of those before it. What cannot be read counts as not told.
-func (t *Teller) Remember(notes map[string][]byte) {
+// Remember takes up the notes of earlier processes. A note that cannot be read counts as
+// an alert that was not sent.
+func (t *Alerter) Remember(notes map[string][]byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name, value := range notes {
-		var was told
+		var was sent
 		if kind, route, ok := strings.Cut(name, "/"); ok && json.Unmarshal(value, &was) == nil {
 			was.before = was.Open
-			t.told[key{kind, route}] = &was
+			t.sent[key{kind, route}] = &was
 		}
 	}
 }
 
 // Observe takes entries of the delivery log as they are written.
-func (t *Teller) Observe(batch []queue.Entry) {
-	for i := range batch {
-		if e := &batch[i]; e.Verdict == queue.Dead && e.Reason != queue.Discarded && e.Reason != queue.Filtered {
-			t.died(e)
-		}
-	}
-}
-
-func (t *Teller) died(e *queue.Entry) {
+func (t *Alerter) Observe(batch []queue.Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	d := t.deaths[e.Route]
-	if d == nil {
-		d = &deaths{first: e.Time, of: map[queue.Reason]int64{}}
-		t.deaths[e.Route] = d
+	for i := range batch {
+		e := &batch[i]
+		if e.Verdict != queue.Dead || e.Reason == queue.Discarded || e.Reason == queue.Filtered {
+			continue
+		}
+		d := t.deaths[e.Route]
+		if d == nil {
+			d = &deaths{first: e.Time, of: map[queue.Reason]int64{}}
+			t.deaths[e.Route] = d
+		}
+		d.count++
+		d.of[e.Reason]++
 	}
-	d.count++
-	d.of[e.Reason]++
 }
 
-// Forget forgets the deaths that were not told: nobody wants to be.
-func (t *Teller) Forget() {
+// Forget forgets the deaths of which no alert was sent: the config wants none.
+func (t *Alerter) Forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.deaths)
 }
 
-// A Due is an alert that is to be told now.
+// A Due is an alert that is to be sent now.
 type Due struct {
 	api.Alert
 	Note *queue.Note // to be stored with it
 	key  key
-	now  told
-	of   map[queue.Reason]int64 // the deaths that it tells of
+	now  sent
+	of   map[queue.Reason]int64 // the deaths that it is about
 }
 
-// Due is what is to be told now, by the config and the state of this moment.
-func (t *Teller) Due(c *config.Alerts, f health.Facts, h api.Health) []Due {
+// Due returns what is to be sent now, by the config and the state of this moment.
+func (t *Alerter) Due(c *config.Alerts, f health.Facts, h api.Health) []Due {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := round{Teller: t, c: c, now: f.Now, routes: map[string]*queue.RouteStatus{}}
+	r := round{Alerter: t, c: c, now: f.Now, routes: map[string]*queue.RouteStatus{}}
 	for i := range f.Queue.Routes {
 		r.routes[f.Queue.Routes[i].Name] = &f.Queue.Routes[i]
 	}
@@ -128,7 +127,7 @@ func (t *Teller) Due(c *config.Alerts, f health.Facts, h api.Health) []Due {
 		r.recover(key{code, ""}, why == nil, nil)
 	}
 	names := slices.Collect(maps.Keys(r.routes))
-	for k := range t.told {
+	for k := range t.sent {
 		if k.kind == "failing" && r.routes[k.route] == nil { // it may have gone without a trace
 			names = append(names, k.route)
 		}
@@ -158,43 +157,39 @@ func reason(h api.Health, route string, codes ...string) *api.Reason {
 
 // A round is one look at what is due.
 type round struct {
-	*Teller
+	*Alerter
 	c      *config.Alerts
 	now    time.Time
 	routes map[string]*queue.RouteStatus
 	due    []Due
 }
 
-// may is whether an alert may be told, and whether somebody wants it.
+// may reports whether the config wants an alert, and the last one is long enough ago.
 func (r *round) may(k key) bool {
 	if !slices.Contains(r.c.On, k.kind) {
 		return false
 	}
-	was := r.told[k]
-	since := time.Duration(0)
-	if was != nil {
-		since = r.now.Sub(was.At)
-	}
-	return was == nil || since < 0 || since >= r.c.Every // before the last one: the clock was set back
+	was := r.sent[k]
+	return was == nil || r.now.Before(was.At) || r.now.Sub(was.At) >= r.c.Every // before it: the clock was set back
 }
 
-// state tells of a state that holds, unless why is nil, and was not told.
+// state adds the alert of a state that holds, unless why is nil or it was sent.
 func (r *round) state(k key, why *api.Reason) {
-	was := r.told[k]
+	was := r.sent[k]
 	switch {
 	case why == nil:
 	case was != nil && was.Open:
 		was.before = false
 	case r.may(k):
-		r.tell(k, k.kind, why.Code, why.Text, why.Since, 0, told{At: r.now, Open: true, Reason: why.Code, Since: why.Since})
+		r.add(k, k.kind, why.Code, why.Text, why.Since, 0, sent{At: r.now, Open: true, Reason: why.Code, Since: why.Since})
 	}
 }
 
-// recover ends a state that was told, if it is over, and tells so of a route. How a
-// route fares is unknown after a restart, until it has delivered or has
-// nothing to deliver: s, nil if it has gone, knows.
+// recover ends a state of which an alert was sent, if it is over, and adds the recovery of
+// a route. s is nil if the route has gone. Whether a route is well is unknown after a
+// restart, until it has delivered or has nothing to deliver.
 func (r *round) recover(k key, over bool, s *queue.RouteStatus) {
-	was := r.told[k]
+	was := r.sent[k]
 	if was == nil || !was.Open || !over {
 		return
 	}
@@ -216,10 +211,10 @@ func (r *round) recover(k key, over bool, s *queue.RouteStatus) {
 	}
 	now := *was
 	now.Open = false
-	r.tell(k, "recovered", was.Reason, text, was.Since, 0, now)
+	r.add(k, "recovered", was.Reason, text, was.Since, 0, now)
 }
 
-// dead tells of deaths that were gathered for long enough.
+// dead adds the alert of deaths that were gathered for long enough.
 func (r *round) dead(k key) {
 	d := r.deaths[k.route]
 	if d == nil || r.now.Sub(d.first) < gather || !r.may(k) {
@@ -237,12 +232,12 @@ func (r *round) dead(k key) {
 		text += " The newest failure: " + s.LastError + "."
 	}
 	text += fmt.Sprintf(" See why: signalpost log --route %s --verdict dead", k.route)
-	r.tell(k, "dead", string(reasons[0]), text, d.first, d.count, told{At: r.now})
+	r.add(k, "dead", string(reasons[0]), text, d.first, d.count, sent{At: r.now})
 	r.due[len(r.due)-1].of = maps.Clone(d.of)
 }
 
-// tell adds an alert to what is due; now is what holds once it is told.
-func (r *round) tell(k key, kind, reason, text string, since time.Time, count int64, now told) {
+// add adds an alert to what is due; now is its note.
+func (r *round) add(k key, kind, reason, text string, since time.Time, count int64, now sent) {
 	note, _ := json.Marshal(now) // texts and times
 	d := Due{key: k, now: now, Note: &queue.Note{Name: k.String(), Value: note}, Alert: api.Alert{
 		Type: config.AlertTypes([]string{kind})[0], Route: k.route, Reason: reason, Text: text, Since: since.UTC(), Count: count, DetectedAt: r.now.UTC().Truncate(time.Second),
@@ -256,11 +251,11 @@ func (r *round) tell(k key, kind, reason, text string, since time.Time, count in
 	r.due = append(r.due, d)
 }
 
-// Told is called when an alert is on disk.
-func (t *Teller) Told(d Due) {
+// Sent is called when an alert is on disk.
+func (t *Alerter) Sent(d Due) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.told[d.key] = &d.now
+	t.sent[d.key] = &d.now
 	if left := t.deaths[d.key.route]; left != nil && d.Count > 0 {
 		left.first = d.now.At // or soon after
 		left.count -= d.Count

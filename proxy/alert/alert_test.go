@@ -14,9 +14,9 @@ import (
 
 var start = time.Date(2026, 11, 28, 2, 0, 0, 0, time.UTC)
 
-// A world is what a Teller sees, at a time.
+// A world is what an Alerter sees, at a time.
 type world struct {
-	*Teller
+	*Alerter
 	c       config.Alerts
 	now     time.Time
 	routes  []queue.RouteStatus
@@ -25,7 +25,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	w := &world{Teller: New(start), now: start, notes: map[string][]byte{},
+	w := &world{Alerter: New(start), now: start, notes: map[string][]byte{},
 		c:      config.Alerts{Route: "ops", On: []string{"failing", "recovered", "dead", "config_rejected", "store_low"}, Every: 15 * time.Minute},
 		routes: []queue.RouteStatus{{Name: "crm", State: queue.RouteOK, Pending: 12, Dead: 3}, {Name: "ops", State: queue.RouteOK}},
 	}
@@ -74,7 +74,7 @@ func (w *world) tells(t *testing.T, want ...string) {
 		}
 		got = append(got, text)
 		w.notes[d.Note.Name] = d.Note.Value
-		w.Told(d)
+		w.Sent(d)
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("at %s it tells %q, want %q", w.now.Sub(start), got, want)
@@ -83,7 +83,7 @@ func (w *world) tells(t *testing.T, want ...string) {
 
 // restarts is a new Teller with the notes of the old one.
 func (w *world) restarts() *world {
-	w.Teller = New(w.now)
+	w.Alerter = New(w.now)
 	w.Remember(w.notes)
 	return w
 }
@@ -132,7 +132,7 @@ func TestDeaths(t *testing.T) {
 	}
 	due := w.due()
 	w.dies(5, "crm", queue.Gone) // while it is stored
-	w.Told(due[0])
+	w.Sent(due[0])
 	w.is(gather).tells(t)
 	w.is(15*time.Minute-gather-1).dies(1, "crm", queue.TooOld).tells(t)
 	w.is(1).tells(t, "deliveries_dead crm gone 6")

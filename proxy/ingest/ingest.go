@@ -186,6 +186,12 @@ func (in *Ingest) store(t *table.Table, to Offer, body []byte, lines bool, head 
 		head.ID, head.Type, head.Body = in.Queue.NewSignalID(), s.Type, bytes.Clone(s.Raw)
 		o.accepted[i].Signal = head
 	}
+	return in.put(o, claim, batch)
+}
+
+// put stores the signals of an offering with all that the routes make of them, and
+// returns the body of the 202.
+func (in *Ingest) put(o *offering, claim *queue.Claim, batch bool) ([]byte, error) {
 	if err := o.offerAll(); err != nil {
 		return nil, err
 	}
@@ -199,9 +205,9 @@ func (in *Ingest) store(t *table.Table, to Offer, body []byte, lines bool, head 
 	return answer, nil
 }
 
-// Tell takes in a signal of the sidecar's own, with a note, for one route alone,
+// PostOwn takes in a signal of the sidecar's own, with a note, for one route alone,
 // and returns how many deliveries it makes.
-func (in *Ingest) Tell(body []byte, only string, note *queue.Note) (made int, err error) {
+func (in *Ingest) PostOwn(body []byte, only string, note *queue.Note) (made int, err error) {
 	in.storing.Add(1)
 	defer in.storing.Add(-1)
 	if err := in.Ready(); err != nil {
@@ -218,14 +224,8 @@ func (in *Ingest) Tell(body []byte, only string, note *queue.Note) (made int, er
 	}
 	defer o.close()
 	o.accepted[0] = queue.Accepted{Signal: queue.Signal{ID: in.Queue.NewSignalID(), Type: kind, Config: t.Config.Hash, Body: body}, Note: note}
-	if err := o.offerAll(); err != nil {
-		return 0, err
-	}
-	if err := in.Queue.Put(o.accepted, nil, nil); err != nil {
-		return 0, err
-	}
-	in.Metrics.Accepted(o.accepted[0].Deliveries, o.matched[0])
-	return len(o.accepted[0].Deliveries), nil
+	_, err = in.put(o, nil, false)
+	return len(o.accepted[0].Deliveries), err
 }
 
 // An offering is the signals of one request on their way through the routes.
