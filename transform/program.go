@@ -37,6 +37,7 @@ var varNames = []string{"$signal_id", "$received_at", "$route", "$signal_type", 
 
 // A Program is a compiled expression. It is safe for concurrent use.
 type Program struct {
+	source  string
 	checked *checked
 	idle    sync.Pool // of machines
 }
@@ -61,13 +62,21 @@ func compile(src string, shapes bool) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{checked: c}
+	p := &Program{source: src, checked: c}
 	m, err := p.take()
 	if err != nil {
 		return nil, &CompileError{Msg: budget.Clip(err.Error(), budget.MaxMessage)}
 	}
 	p.idle.Put(m)
 	return p, nil
+}
+
+// Source is the expression as written; "" if there is none.
+func (p *Program) Source() string {
+	if p == nil {
+		return ""
+	}
+	return p.source
 }
 
 func (p *Program) take() (*machine, error) {

@@ -18,6 +18,14 @@ func Marshal(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// OrNull is v for a field that is null in JSON for the zero value.
+func OrNull[T comparable](v T) *T {
+	if v == *new(T) {
+		return nil
+	}
+	return &v
+}
+
 // Write answers with v as JSON. It fails as Marshal does; nothing has been
 // written then. Nothing of the answer may be kept by a cache.
 func Write(w http.ResponseWriter, status int, v any) error {

@@ -118,7 +118,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 func run(t *testing.T, r *receiver, url, keys string, ask func(string) (bool, bool)) (words string, lines []Line) {
 	t.Helper()
 	text := fmt.Sprintf("[[route]]\nname = \"crm\"\nurl = %q\nsecret = %q\nwhere = \"false\"\n%s", url, secret, keys)
-	cfg, err := config.Read("audit", []byte(text))
+	cfg, err := config.Parse("audit", []byte(text), false)
 	if path, ok := strings.CutPrefix(keys, "tls = "); ok {
 		file := filepath.Join(t.TempDir(), "x.toml")
 		os.WriteFile(file, []byte(strings.Replace(text, keys, "tls = { ca_file = \""+path+"\" }\n", 1)), 0o600)
@@ -283,7 +283,7 @@ func TestCannot(t *testing.T) {
 		"no JSON":       {"", "crm", "{", "no JSON object"},
 		"no signal":     {"", "crm", "{}", "signal_type"},
 	} {
-		cfg, err := config.Read("audit", fmt.Appendf(nil, "[[route]]\nname = \"crm\"\nurl = %q\n%s", server.URL, test.keys))
+		cfg, err := config.Parse("audit", fmt.Appendf(nil, "[[route]]\nname = \"crm\"\nurl = %q\n%s", server.URL, test.keys), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +294,7 @@ func TestCannot(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	cfg, _ := config.Read("audit", fmt.Appendf(nil, "[[route]]\nname = \"crm\"\nurl = %q\n", server.URL))
+	cfg, _ := config.Parse("audit", fmt.Appendf(nil, "[[route]]\nname = \"crm\"\nurl = %q\n", server.URL), false)
 	if err := Run(ctx, Options{Config: cfg, Route: "crm", Signal: []byte(signal), Told: func(Line) {}}); err == nil || sent {
 		t.Errorf("after its end: %v, sent %v", err, sent)
 	}

@@ -147,7 +147,7 @@ func configFor(url string, presets, secrets []string) (*config.Config, error) {
 	if len(secrets) > 0 {
 		file += "secrets = " + list(secrets) + "\n"
 	}
-	cfg, err := config.Read("of the flags", []byte(file))
+	cfg, err := config.Parse("of the flags", []byte(file), false)
 	if faults := (config.Faults)(nil); errors.As(err, &faults) {
 		return nil, usage("%s", faults[0].Msg)
 	}

@@ -104,11 +104,11 @@ func printConfig(p term.Page, cfg *config.Config, report checked) {
 			takes = strings.Join(r.SignalTypes, ", ")
 		}
 		if r.Where != nil {
-			takes += ", where " + oneLine(r.WhereSource)
+			takes += ", where " + oneLine(r.Where.Source())
 		}
 		field("takes", takes)
 		if r.Transform != nil {
-			field("shapes", oneLine(r.TransformSource))
+			field("shapes", oneLine(r.Transform.Source()))
 		}
 		field("signs", cmp.Or(strings.Join(report.Routes[i].Signatures, ", "), "nothing"))
 		if key := report.Routes[i].PublicKey; key != "" {

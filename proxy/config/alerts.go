@@ -7,11 +7,6 @@ import (
 	"signalpost/queue"
 )
 
-func alerts(dst **Alerts) field {
-	var a Alerts
-	return table(alertKeys(&a), func(*decoder, string, *value) { *dst = &a })
-}
-
 // checkAlerts sees to it that alerts have somewhere to go, once the routes are known.
 func (d *decoder) checkAlerts(c *Config) {
 	if c.Alerts == nil || len(c.Routes) != len(d.named) { // or it may be one whose name is at fault

@@ -67,19 +67,13 @@ type Route struct {
 	URL    Secret // absolute, https or http, without credentials or fragment
 	Target string // the URL's scheme://host, for people
 
-	SignalTypes     []string           // globs of * and ?; empty: every type
-	Where           *transform.Program // nil: every signal
-	Transform       *transform.Program // nil: the bytes as they came
-	WhereSource     string
-	TransformSource string
-	Path            *transform.Program // nil: the URL's alone
-	Query           *transform.Program // nil: the URL's alone
-	OrderBy         *transform.Program // nil: no order
-	Success         *transform.Program // of the JSON of a 2xx answer; nil: the status decides
-	PathSource      string
-	QuerySource     string
-	OrderBySource   string
-	SuccessSource   string
+	SignalTypes []string           // globs of * and ?; empty: every type
+	Where       *transform.Program // nil: every signal
+	Transform   *transform.Program // nil: the bytes as they came
+	Path        *transform.Program // nil: the URL's alone
+	Query       *transform.Program // nil: the URL's alone
+	OrderBy     *transform.Program // nil: no order
+	Success     *transform.Program // of the JSON of a 2xx answer; nil: the status decides
 
 	Method      string            // POST, PUT or PATCH
 	Format      string            // of bodies: json, form, text or ndjson
@@ -159,9 +153,9 @@ func rootKeys(c *Config) schema {
 	return schema{
 		"server":   table(serverKeys(&c.Server), c.Server.mayListen),
 		"queue":    table(queueKeys(&c.Queue), nil),
-		"fleet":    fleet(&c.Fleet),
+		"fleet":    optional(&c.Fleet, fleetKeys, (*Fleet).check),
 		"log":      table(logKeys(&c.Log), nil),
-		"alerts":   alerts(&c.Alerts),
+		"alerts":   optional(&c.Alerts, alertKeys, nil),
 		"defaults": {read: readDefaults},
 		"route":    {read: func(*decoder, string, *value) {}, keys: routeKeys(new(Route))}, // when all else is read
 	}
@@ -211,26 +205,26 @@ func routeKeys(r *Route) schema {
 		"name":                   required(both, into(&r.Name, "", routeName)),
 		"url":                    required(both, into(&r.URL, Secret{}, endpoint)),
 		"signal_types":           into(&r.SignalTypes, nil, list("strings", glob)),
-		"where":                  program(&r.Where, &r.WhereSource, true),
-		"transform":              shape(&r.Transform, &r.TransformSource),
-		"order_by":               program(&r.OrderBy, &r.OrderBySource, false),
-		"success":                program(&r.Success, &r.SuccessSource, true),
+		"where":                  expression(&r.Where, transform.Compile, true),
+		"transform":              expression(&r.Transform, transform.CompileShape, false),
+		"order_by":               expression(&r.OrderBy, transform.Compile, false),
+		"success":                expression(&r.Success, transform.Compile, true),
 		"method":                 into(&r.Method, "POST", name("POST", "PUT", "PATCH")),
-		"path":                   shape(&r.Path, &r.PathSource),
-		"query":                  shape(&r.Query, &r.QuerySource),
+		"path":                   expression(&r.Path, transform.CompileShape, false),
+		"query":                  expression(&r.Query, transform.CompileShape, false),
 		"format":                 into(&r.Format, "json", name("json", "form", "text", "ndjson")),
 		"content_type":           into(&r.ContentType, "", contentType),
 		"compression":            into(&r.Compression, "none", name("gzip", "none")),
-		"params":                 params(&r.Params),
+		"params":                 secretTable(&r.Params, `{ api_key = { env = "API_KEY" } }`, writable, paramFits),
 		"secret":                 into(&r.Secrets, nil, alone(secret(sharedSecret))),
 		"secrets":                into(&r.Secrets, nil, list("secret values", secret(sharedSecret))),
 		"signing_key":            into(&r.SigningKey, Secret{}, secret(privateKey)),
 		"signature":              forms(&r.Forms),
 		"signatures":             into(&r.Signatures, []string{"beton", "standard"}, list("strings", name(sign.Presets()...))),
-		"headers":                headers(&r.Headers),
-		"basic_auth":             basicAuth(&r.BasicAuth),
+		"headers":                secretTable(&r.Headers, `{ X-Team = "growth" }`, nil, headerFits),
+		"basic_auth":             optional(&r.BasicAuth, basicAuthKeys, nil),
 		"bearer_token":           into(&r.BearerToken, Secret{}, secret(sendable)),
-		"oauth2":                 oauth2(&r.OAuth2),
+		"oauth2":                 optional(&r.OAuth2, oauth2Keys, nil),
 		"timeout":                into(&r.Timeout, 15*time.Second, duration(time.Millisecond, day)),
 		"retry":                  table(retryKeys(&r.Retry), r.gapsGrow),
 		"give_up_on":             into(&r.GiveUpOn, []Status{410}, list("HTTP statuses such as [410]", status)),
@@ -268,7 +262,7 @@ func oauth2Keys(o *OAuth2) schema {
 		"client_id":     required(all, into(&o.ClientID, Secret{}, secret(nil))),
 		"client_secret": required(all, into(&o.ClientSecret, Secret{}, secret(nil))),
 		"scopes":        into(&o.Scopes, nil, list("strings", scope)),
-		"params":        tokenParams(&o.Params),
+		"params":        secretTable(&o.Params, `{ audience = "…" }`, nil, tokenParamFits),
 		"auth":          into(&o.Auth, "", name("basic", "body")),
 	}
 }

@@ -84,7 +84,7 @@ func TestDefaultsOfTheContract(t *testing.T) {
 	check(t, "lists", [][]string{r.SignalTypes, r.Signatures}, [][]string{nil, {"beton", "standard"}})
 	check(t, "give up on", r.GiveUpOn, []Status{410})
 	check(t, "limits", []any{r.Concurrency, r.Rate}, []any{8, 0.0})
-	check(t, "request", []string{r.Method, r.Format, r.ContentType, r.Compression, r.PathSource, r.QuerySource}, []string{"POST", "json", "", "none", "", ""})
+	check(t, "request", []string{r.Method, r.Format, r.ContentType, r.Compression, r.Path.Source(), r.Query.Source()}, []string{"POST", "json", "", "none", "", ""})
 	check(t, "switches", []bool{r.Paused, r.BlockPrivateNetworks, r.AllowHTTP}, []bool{false, false, false})
 	if r.Where != nil || r.Transform != nil || r.Path != nil || r.Query != nil || r.Params != nil || r.Signer != nil || r.BasicAuth != nil || r.TLS.Config != nil ||
 		len(r.Secrets) != 0 || len(r.Headers) != 0 || !r.BearerToken.IsZero() {
@@ -173,11 +173,11 @@ first = "30d"
 	r := c.Routes[0]
 	check(t, "target", r.Target, "http://crm.example.com")
 	check(t, "types", r.SignalTypes, []string{"a_*", "b?", "a!b^c"})
-	check(t, "sources", []string{r.WhereSource, r.TransformSource}, []string{".a", ".b"})
+	check(t, "sources", []string{r.Where.Source(), r.Transform.Source()}, []string{".a", ".b"})
 	check(t, "secrets", reveal(r.Secrets), []string{canary})
 	check(t, "retry", r.Retry, queue.Schedule{Attempts: 2, First: time.Minute, Window: time.Second, Jitter: 0})
 	check(t, "give up on", r.GiveUpOn, []Status{404, Any4xx, 410})
-	check(t, "order, success", []string{r.OrderBySource, r.SuccessSource}, []string{".account.id", ".ok"})
+	check(t, "order, success", []string{r.OrderBy.Source(), r.Success.Source()}, []string{".account.id", ".ok"})
 	check(t, "limits", []any{r.Concurrency, r.Rate, r.Timeout}, []any{1000, 1.5, 100 * time.Millisecond})
 	check(t, "headers", []string{r.Headers["x-api-key"].Reveal(), r.Headers["X-Team"].Reveal(), r.Headers["authorization"].Reveal()}, []string{canary, "growth", "x"})
 	if r.Where == nil || r.Transform == nil || r.Signer == nil || !r.Paused || !r.BlockPrivateNetworks || !r.AllowHTTP {
@@ -188,7 +188,7 @@ first = "30d"
 	r = c.Routes[1]
 	check(t, "secrets", reveal(r.Secrets), []string{"one", "tok" + canary})
 	check(t, "basic", []string{r.BasicAuth.Username, r.BasicAuth.Password.Reveal()}, []string{"", "p:w"})
-	check(t, "request", []string{r.Method, r.PathSource, r.QuerySource, r.Format, r.ContentType, r.Compression}, []string{"PATCH", `"/a"`, "{}", "form", "application/x-b; charset=utf-8", "gzip"})
+	check(t, "request", []string{r.Method, r.Path.Source(), r.Query.Source(), r.Format, r.ContentType, r.Compression}, []string{"PATCH", `"/a"`, "{}", "form", "application/x-b; charset=utf-8", "gzip"})
 	check(t, "params", []string{r.Params["A_1"].Reveal(), r.Params["b"].Reveal()}, []string{"one", "tok" + canary})
 	check(t, "rate", r.Rate*3600, 0.5)
 	check(t, "give up on", r.GiveUpOn, []Status{})

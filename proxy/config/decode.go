@@ -120,6 +120,17 @@ func table(keys schema, then func(d *decoder, key string, v *value)) field {
 	}}
 }
 
+// optional is a table that there need not be. then, which may be nil, checks it whole.
+func optional[T any](dst **T, keys func(*T) schema, then func(x *T, d *decoder, v *value)) field {
+	x := new(T)
+	return table(keys(x), func(d *decoder, _ string, v *value) {
+		if then != nil {
+			then(x, d, v)
+		}
+		*dst = x
+	})
+}
+
 // read reads the keys of a table by a schema, and returns those that had a
 // fault. prefix is the name of a nested table, with a dot.
 func (d *decoder) read(v *value, keys schema, prefix string) (bad map[string]bool) {
@@ -221,6 +232,14 @@ func Nearest(name string, options []string) string {
 		return options[i] // cut short: user for username
 	}
 	return best
+}
+
+// meant says which option a name was probably meant to be, or otherwise.
+func meant(name string, options []string, otherwise string) string {
+	if near := Nearest(name, options); near != "" {
+		return ", did you mean " + quote(near) + "?"
+	}
+	return otherwise
 }
 
 // oneOf lists options in a sentence.

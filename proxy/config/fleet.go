@@ -46,14 +46,6 @@ func fleetKeys(f *Fleet) schema {
 	}
 }
 
-func fleet(dst **Fleet) field {
-	var f Fleet
-	return table(fleetKeys(&f), func(d *decoder, _ string, v *value) {
-		f.check(d, v)
-		*dst = &f
-	})
-}
-
 // natsURL returns what is wrong with the URL of a NATS server.
 func natsURL(text string) string {
 	u, err := url.Parse(text)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,15 +45,6 @@ func LoadRehearsal(ctx context.Context, path string) (*Config, error) {
 	return loadOnce(ctx, path, true)
 }
 
-// ParseRehearsal is LoadRehearsal of a text that names no file; it is called path.
-func ParseRehearsal(path string, text []byte) (*Config, error) {
-	c, faults := parse(path, text, outside{env: os.LookupEnv, proxy: func(*http.Request) (*url.URL, error) { return nil, nil }, rehearsed: true})
-	if len(faults) > 0 {
-		return nil, faults
-	}
-	return c, nil
-}
-
 func loadOnce(ctx context.Context, path string, rehearsed bool) (*Config, error) {
 	if path == "-" {
 		path = "/dev/stdin"
@@ -79,10 +69,11 @@ func load(ctx context.Context, path string, file reader, rehearsed bool) (c *Con
 	return c, err
 }
 
-// Read is LoadOnce of a text that stands in no file, which faults call by name. It names no files.
-func Read(name string, text []byte) (*Config, error) {
+// Parse is LoadOnce, or LoadRehearsal if it is rehearsed, of a text that is in no file and
+// names none. Faults call it by name.
+func Parse(name string, text []byte, rehearsed bool) (*Config, error) {
 	none := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
-	c, faults := parse(name, text, outside{env: os.LookupEnv, readFile: none, proxy: http.ProxyFromEnvironment})
+	c, faults := parse(name, text, outside{env: os.LookupEnv, readFile: none, proxy: http.ProxyFromEnvironment, rehearsed: rehearsed})
 	if len(faults) > 0 {
 		return nil, faults
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,31 +11,21 @@ import (
 	"signalpost/transform"
 )
 
-// What shapes a request beside its body.
+// What shapes a request beside its body, how it says who sends it, and which way it goes.
 
-// params is a table of names that expressions can write, and secret values.
-func params(dst *map[string]Secret) field {
-	return field{keys: schema{}, read: func(d *decoder, key string, v *value) {
-		if v.kind != kindTable {
-			d.fault(v.at, `%s: expected a table such as { api_key = { env = "API_KEY" } }, not %s`, key, v.kind)
-			return
+// paramFits reports a name that no expression can write, or that is another but for _.
+func paramFits(d *decoder, key string, _, e *value, before map[string]Secret) bool {
+	if !paramName.MatchString(e.name) {
+		d.fault(e.key, "%s: %s is no name that an expression can write as $params.NAME: 1 to 64 letters, digits and _, the first a letter", key, quote(e.name))
+		return false
+	}
+	for other := range before {
+		if strings.ReplaceAll(other, "_", "") == strings.ReplaceAll(e.name, "_", "") {
+			d.fault(e.key, "%s: %s and %s are one but for _: rename one", key, quote(other), quote(e.name))
+			return false
 		}
-		kept, spelt := map[string]Secret{}, map[string]string{}
-		for _, e := range v.sorted() {
-			plain := strings.ReplaceAll(e.name, "_", "")
-			switch other := spelt[plain]; {
-			case !paramName.MatchString(e.name):
-				d.fault(e.key, "%s: %s is no name that an expression can write as $params.NAME: 1 to 64 letters, digits and _, the first a letter", key, quote(e.name))
-			case other != "":
-				d.fault(e.key, "%s: %s and %s are one but for _: rename one", key, quote(other), quote(e.name))
-			default:
-				kept[e.name], _ = secret(writable)(d, key+"."+e.name, e)
-				d.warnDollar(e)
-			}
-			spelt[plain] = e.name
-		}
-		*dst = kept
-	}}
+	}
+	return true
 }
 
 // writable returns what is wrong with a param: most bodies are UTF-8.
@@ -61,11 +52,46 @@ func (r *Route) checkShape(d *decoder, t *value) {
 			if _, ok := r.Params[name]; ok {
 				continue
 			}
-			hint := ": add it to params = { … }"
-			if meant := Nearest(name, slices.Sorted(maps.Keys(r.Params))); meant != "" {
-				hint = ", did you mean " + quote(meant) + "?"
-			}
-			d.fault(d.own(t.keys[key].offset(offset), t.keys["name"].at), "%s: $params.%s is not set%s", key, name, hint)
+			d.fault(d.own(t.keys[key].offset(offset), t.keys["name"].at), "%s: $params.%s is not set%s",
+				key, name, meant(name, slices.Sorted(maps.Keys(r.Params)), ": add it to params = { … }"))
 		}
 	}
+}
+
+// tokenURL is the URL where a route gets its tokens.
+var tokenURL = secret(func(text string) string {
+	_, problem := parseURL(text)
+	return strings.Replace(problem, "basic_auth = { username = …, password = … }", "client_id and client_secret", 1)
+})
+
+// scope is one of RFC 6749: several are several strings.
+var scope = text("a scope, printable ASCII without spaces, quotes and \\", func(text string) (string, bool) {
+	return text, text != "" && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
+})
+
+// tokenParamFits reports a parameter of a request for a token that other keys make.
+func tokenParamFits(d *decoder, key string, _, e *value, _ map[string]Secret) bool {
+	made := slices.Contains([]string{"client_id", "client_secret", "scope"}, e.name)
+	if made {
+		d.fault(e.key, "%s: %s is made of the keys of oauth2 itself: leave it out", key, e.name)
+	}
+	return !made
+}
+
+// NoProxy is the Proxy of a route that goes through none.
+const NoProxy = "none"
+
+// proxyFlaw is what is wrong with a proxy.
+func proxyFlaw(text string) string {
+	if text == NoProxy {
+		return ""
+	}
+	u, err := url.Parse(text)
+	if err == nil && slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" {
+		origin := url.URL{Scheme: "https", Host: u.Host, Fragment: u.Fragment} // without credentials, which a proxy may have
+		if _, problem := parseURL(origin.String()); problem == "" {
+			return ""
+		}
+	}
+	return `expected "none", or the URL of a proxy, http://, https:// or socks5://, without a path: http://proxy.example.com:3128`
 }

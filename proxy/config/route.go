@@ -246,31 +246,21 @@ func (d *decoder) mayBeHeader(key, name string, at int) bool {
 	return false
 }
 
-// headers is a table of header names and secret values.
-func headers(dst *map[string]Secret) field {
-	return field{keys: schema{}, read: func(d *decoder, key string, v *value) {
-		if v.kind != kindTable {
-			d.fault(v.at, `%s: expected a table such as { X-Team = "growth" }, not %s`, key, v.kind)
-			return
+// headerFits reports a header that a route cannot have, or has already.
+func headerFits(d *decoder, key string, t, e *value, before map[string]Secret) bool {
+	if !d.mayBeHeader(key, e.name, e.key) {
+		return false
+	}
+	for other := range before {
+		if strings.EqualFold(other, e.name) {
+			d.fault(e.key, "%s: %s is there twice (upper and lower case are the same)", key, quote(e.name))
+			return false
 		}
-		kept := map[string]Secret{}
-		for _, e := range v.sorted() {
-			name := http.CanonicalHeaderKey(e.name)
-			twice := slices.ContainsFunc(slices.Collect(maps.Keys(kept)), func(other string) bool { return strings.EqualFold(other, name) })
-			switch {
-			case !d.mayBeHeader(key, e.name, e.key):
-			case twice:
-				d.fault(e.key, "%s: %s is there twice (upper and lower case are the same)", key, quote(e.name))
-			default:
-				kept[e.name], _ = secret(nil)(d, key+"."+e.name, e)
-				d.warnDollar(e)
-				if v.origin == headed && routeKeys(new(Route))[e.name].read != nil {
-					d.warn(e.key, "%s: %s is sent as a header here; a key of the route stands before [route.headers]", key, quote(e.name))
-				}
-			}
-		}
-		*dst = kept
-	}}
+	}
+	if t.origin == headed && routeKeys(new(Route))[e.name].read != nil {
+		d.warn(e.key, "%s: %s is sent as a header here; a key of the route stands before [route.headers]", key, quote(e.name))
+	}
+	return true
 }
 
 // checkHeaders reports headers of the route that other keys of it set too.

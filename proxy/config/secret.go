@@ -143,6 +143,25 @@ func secretValue(check func(text string) string, mayBeEmpty bool) parser[Secret]
 	}
 }
 
+// secretTable is a table of names and secret values, such as the example. fits reports a
+// name that cannot be in the table t, which is e, beside those before it.
+func secretTable(dst *map[string]Secret, example string, check func(text string) string, fits func(d *decoder, key string, t, e *value, before map[string]Secret) bool) field {
+	return field{keys: schema{}, read: func(d *decoder, key string, v *value) {
+		if v.kind != kindTable {
+			d.fault(v.at, "%s: expected a table such as %s, not %s", key, example, v.kind)
+			return
+		}
+		kept := map[string]Secret{}
+		for _, e := range v.sorted() {
+			if fits(d, key, v, e, kept) {
+				kept[e.name], _ = secret(check)(d, key+"."+e.name, e)
+				d.warnDollar(e)
+			}
+		}
+		*dst = kept
+	}}
+}
+
 // placeholder returns what can stand in for a secret value of a kind, of which
 // check returns what is wrong.
 func placeholder(check func(text string) string) Secret {

@@ -161,11 +161,7 @@ func (d *decoder) routeOf(e *value, c *Config) {
 	if slices.Contains(names, e.name) {
 		return
 	}
-	hint := "; the config has " + oneOf(names)
-	if near := Nearest(e.name, names); near != "" {
-		hint = ", did you mean " + quote(near) + "?"
-	}
-	d.fault(e.key, "there is no route %s%s", quote(e.name), hint)
+	d.fault(e.key, "there is no route %s%s", quote(e.name), meant(e.name, names, "; the config has "+oneOf(names)))
 }
 
 // signalType is the type of a test's signal, kind if it names none; "" if it is none.

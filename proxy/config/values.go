@@ -191,22 +191,10 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
-// program is a jq expression that decides something, kept as written too; a filter
-// decides which signals pass.
-func program(dst **transform.Program, source *string, filter bool) field {
-	return expression(dst, source, transform.Compile, filter)
-}
-
-// shape is a jq expression that makes a part of the request, kept as written too.
-func shape(dst **transform.Program, source *string) field {
-	return expression(dst, source, transform.CompileShape, false)
-}
-
-// expression is a jq expression. White space is none, so that a route can do without
-// the one in [defaults].
-func expression(dst **transform.Program, source *string, compile func(string) (*transform.Program, error), filter bool) field {
+// expression is a jq expression; a filter is one that says yes or no. White space is
+// none, so that a route can do without the one in [defaults].
+func expression(dst **transform.Program, compile func(string) (*transform.Program, error), filter bool) field {
 	f := into(dst, nil, func(d *decoder, key string, v *value) (*transform.Program, bool) {
-		*source = ""
 		if !d.expect(v.kind == kindString, key, v, "a jq expression in a string") || strings.TrimSpace(v.text) == "" {
 			return nil, true
 		}
@@ -214,7 +202,6 @@ func expression(dst **transform.Program, source *string, compile func(string) (*
 		wrong, _ := errors.AsType[*transform.CompileError](err)
 		switch {
 		case err == nil:
-			*source = v.text
 			for _, w := range compiled.Warnings(filter) {
 				d.warn(v.offset(w.Offset), "%s: %s", key, w.Msg)
 			}

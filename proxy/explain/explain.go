@@ -172,10 +172,10 @@ func (s *story) route(name string, doc any, infos []queue.Info) api.ExplainedRou
 	r.Taken = len(r.Deliveries) > 0
 	trial, there := s.trials[name]
 	if today := s.t.Route(name); today != nil {
-		r.SignalTypes, r.Where = append(r.SignalTypes, today.SignalTypes...), today.WhereSource
+		r.SignalTypes, r.Where = append(r.SignalTypes, today.SignalTypes...), today.Where.Source()
 		r.Error = trial.Error
 		r.PausedBy = s.pausedBy(name)
-		for _, path := range transform.Paths(today.WhereSource) {
+		for _, path := range transform.Paths(today.Where.Source()) {
 			value, found, whole := path.Of(doc, mostRead)
 			if !whole {
 				value = nil

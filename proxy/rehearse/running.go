@@ -44,7 +44,7 @@ func Running(s *api.Status) (*table.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := config.ParseRehearsal("of the sidecar", text)
+	cfg, err := config.Parse("of the sidecar", text, true)
 	if err != nil {
 		return nil, fmt.Errorf("the config that runs cannot be understood here; is the sidecar of another version, %s?\n%w", s.Version, err)
 	}

@@ -10,20 +10,14 @@ import (
 
 // Shown is what of the route people may see.
 func (r *Route) Shown() api.RouteConfig {
-	text := func(s string) *string {
-		if s == "" {
-			return nil
-		}
-		return &s
-	}
 	s := api.RouteConfig{
-		Target: text(r.Target), SignalTypes: append([]string{}, r.SignalTypes...), Where: text(r.WhereSource), Transform: text(r.TransformSource),
+		Target: api.OrNull(r.Target), SignalTypes: append([]string{}, r.SignalTypes...), Where: api.OrNull(r.Where.Source()), Transform: api.OrNull(r.Transform.Source()),
 		Schedule: &api.Schedule{
 			Attempts: r.Retry.Attempts, First: units.FormatDuration(r.Retry.First), Window: units.FormatDuration(r.Retry.Window),
 			Jitter: r.Retry.Jitter, Gaps: []string{},
 		},
 		Limits: &api.Limits{
-			Timeout: units.FormatDuration(r.Timeout), Concurrency: r.Concurrency, Rate: text(units.FormatRate(r.Rate)), GiveUpOn: []any{},
+			Timeout: units.FormatDuration(r.Timeout), Concurrency: r.Concurrency, Rate: api.OrNull(units.FormatRate(r.Rate)), GiveUpOn: []any{},
 		},
 		Settings: r.Settings,
 	}
