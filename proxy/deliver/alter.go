@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"signalpost/proxy/config"
-	"signalpost/proxy/sign"
 )
 
 // An Alteration makes the requests of an endpoint other than those of deliveries, to
@@ -18,13 +17,6 @@ type Alteration struct {
 	Ago    time.Duration     // they say, and are signed, as if made so long ago
 	Forged bool              // every signature is one of another body
 	Seen   func(http.Header) // is called with the headers of each answer, unless nil
-}
-
-// sign alters what is signed.
-func (x *Alteration) sign(m *sign.Message) {
-	if x.Forged {
-		m.Body = append([]byte("forged "), m.Body...)
-	}
 }
 
 // NewAltered is New for an endpoint whose requests are altered.

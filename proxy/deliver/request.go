@@ -130,15 +130,14 @@ func fillHeader(h http.Header, id, timestamp, signal, kind, attempt, parent, sta
 
 // sign makes h, as of fillHeader, the headers of one request to u, signed as of now.
 func (e *Endpoint) sign(h http.Header, u *url.URL, d *queue.Delivery, attempt int, now time.Time) {
-	if e.altered != nil {
-		now = now.Add(-e.altered.Ago)
+	m := sign.Message{ID: d.ID.String(), Time: now, Type: d.Type, Body: d.Body, URL: u}
+	if x := e.altered; x != nil {
+		m.Time = now.Add(-x.Ago)
+		if x.Forged {
+			m.Body = append([]byte("forged "), m.Body...)
+		}
 	}
-	id := d.ID.String()
-	fillHeader(h, id, unix(now), d.Signal.String(), d.Type, strconv.Itoa(attempt), d.Traceparent, d.Tracestate)
-	m := sign.Message{ID: id, Time: now, Type: d.Type, Body: d.Body, URL: u}
-	if e.altered != nil {
-		e.altered.sign(&m)
-	}
+	fillHeader(h, m.ID, unix(m.Time), d.Signal.String(), d.Type, strconv.Itoa(attempt), d.Traceparent, d.Tracestate)
 	e.route.Signer.Sign(h, m)
 }
 

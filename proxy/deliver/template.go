@@ -1,27 +1,22 @@
 package deliver
 
 import (
-	"cmp"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/shape"
 	"signalpost/queue"
 )
 
-// A Request is one as people may see it: no path or query of the route's URL,
-// secret values and signatures redacted.
-type Request struct {
-	Method  string            `json:"method"`
-	Target  string            `json:"target"`          // scheme://host
-	Path    string            `json:"path,omitempty"`  // if the signal decides on it or on the query: both
-	Query   string            `json:"query,omitempty"` // of a template alone
-	Headers map[string]string `json:"headers"`
+// A template is a request with names in place of what differs by attempt.
+type template struct {
+	api.Request
+	Query string `json:"query,omitempty"` // of the route's URL, redacted
 }
 
 // What stands in a template for what differs by attempt. No header can hold it.
@@ -45,7 +40,7 @@ func (e *Endpoint) Template() string { return e.template }
 func (e *Endpoint) makeTemplate(h http.Header) {
 	fillHeader(h, itsID, itsTimestamp, itsSignal, itsType, itsAttempt, itsTraceparent, itsTracestate)
 	e.route.Signer.Shape(h, itsID, itsType, itsTimestamp, aSignature)
-	t := Request{Method: e.request.Method, Target: e.route.Target, Headers: map[string]string{}}
+	t := template{Request: api.Request{Method: e.request.Method, Target: e.route.Target, Headers: map[string]string{}}}
 	// What a signal's are added to, also those of one that came under another config.
 	if strings.Trim(e.request.URL.Path, "/") != "" {
 		t.Path = "/" + redacted
@@ -63,17 +58,17 @@ func (e *Endpoint) makeTemplate(h http.Header) {
 }
 
 // Describe fills a template for one attempt of a delivery, which was sent at a
-// time: for people. If that is zero it never was, and has no timestamp and no signature.
-func Describe(text string, d *queue.Delivery, attempt int, sent time.Time) (*Request, error) {
-	var t Request
-	err := json.Unmarshal([]byte(text), &t)
-	s, err2 := shape.Parse(d.Shape)
-	if err := cmp.Or(err, err2); err != nil {
-		return nil, fmt.Errorf("template of a request: %w", err)
+// time: for people. If that is zero it never was, and has no timestamp and no
+// signature. It returns nil if the template or the delivery is of a newer version.
+func Describe(text string, d *queue.Delivery, attempt int, sent time.Time) *api.Request {
+	var t template
+	s, err := shape.Parse(d.Shape)
+	if err != nil || json.Unmarshal([]byte(text), &t) != nil {
+		return nil
 	}
-	timestamp, signature := unix(sent), aSignature
-	if sent.IsZero() {
-		timestamp, signature = "", ""
+	timestamp, signature := "", ""
+	if !sent.IsZero() {
+		timestamp, signature, t.Sent, t.Time = unix(sent), aSignature, true, &sent
 	}
 	its := map[string]string{
 		itsID: d.ID.String(), itsTimestamp: timestamp, itsSignal: d.Signal.String(), itsType: d.Type,
@@ -89,8 +84,8 @@ func Describe(text string, d *queue.Delivery, attempt int, sent time.Time) (*Req
 		t.Headers["Content-Type"] = s.Type
 	}
 	if s.Path == "" && s.Query == "" {
-		t.Path, t.Query = "", ""
-		return &t, nil
+		t.Path = ""
+		return &t.Request
 	}
 	if t.Path += s.Path; t.Path == "" {
 		t.Path = "/"
@@ -98,6 +93,5 @@ func Describe(text string, d *queue.Delivery, attempt int, sent time.Time) (*Req
 	if q := joined(t.Query, s.Query); q != "" {
 		t.Path += "?" + q
 	}
-	t.Query = ""
-	return &t, nil
+	return &t.Request
 }

@@ -59,15 +59,15 @@ var endpoints = []endpoint{
 		Pattern: "POST /discard", Name: "discardAll", Text: "Give all matching deliveries up; 200 for a dry run",
 		Params: []string{"here"}, Takes: openapi.JSON(api.Selection{}), Gives: map[int]openapi.Content{200: matched, 202: matched}, Fails: orderFails(),
 	}},
-	{(*Front).postTry, openapi.Endpoint{
+	{trying((*Front).postTry), openapi.Endpoint{
 		Pattern: "POST /try", Name: "trySignal", Text: "What each route would do with a signal; nothing is stored or sent",
 		Takes: openapi.JSON(api.TryRequest{}), Gives: ok(openapi.JSON(api.Trials{})), Fails: orderFails(404, 422),
 	}},
-	{(*Front).getExplanation, openapi.Endpoint{
+	{trying((*Front).getExplanation), openapi.Endpoint{
 		Pattern: "GET /explain/{id}", Name: "explain", Text: "The life of a signal, or of one delivery: which routes took it and why, each attempt and wait, what comes next",
 		Params: []string{"here"}, Gives: ok(openapi.JSON(api.Explanation{})), Fails: []int{404},
 	}},
-	{(*Front).postPlan, openapi.Endpoint{
+	{trying((*Front).postPlan), openapi.Endpoint{
 		Pattern: "POST /plan", Name: "planRoute", Text: "What a route would have made of the last signals by other expressions; nothing is stored or sent",
 		Takes: openapi.JSON(api.PlanRequest{}), Gives: ok(openapi.JSON(api.Plan{})), Fails: orderFails(404, 422),
 	}},

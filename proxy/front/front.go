@@ -2,17 +2,13 @@
 // that stands before all of it, the parameters that callers send, the problems
 // that they are answered, and a file for each kind of resource:
 //
-//	endpoints.go  the table of them all, which is what /openapi.json tells
-//	read.go     the delivery log and deliveries
-//	signals.go  stored signals
-//	follow.go   answers that go on: the delivery log as it grows, all signals
-//	stats.go    what happened in each step of time, and what fails
-//	amend.go    retry and discard
-//	pause.go    pause and resume of routes
-//	explain.go  the life of a signal or delivery
-//	try.go      what routes would make of a signal
-//	plan.go     what a route would have made of the last ones
-//	status.go   how all fares, and the probes
+//	endpoints.go  the table of them all, which /openapi.json describes
+//	read.go       the delivery log, deliveries and stored signals
+//	follow.go     answers that go on: the delivery log as it grows, all signals
+//	stats.go      what happened in each step of time, and what fails
+//	amend.go      retry and discard, pause and resume
+//	try.go        what routes would make of a signal, or of the last ones, and explain
+//	status.go     how all fares, and the probes
 //
 // POST /signals itself, GET /metrics and the dashboard are others' rooms; front
 // leads to them. It changes nothing but through the queue, and reads the
@@ -21,6 +17,7 @@ package front
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -72,10 +69,7 @@ type Front struct {
 	document func() ([]byte, error) // made when it is first asked for
 }
 
-const (
-	answersBytes = 32 << 20
-	maxTries     = 8 // at once
-)
+const answersBytes = 32 << 20
 
 // A handler answers one method of one path; q is the request's parameters. A
 // problem it returns is the answer; any other error becomes one by problemOf.
@@ -157,6 +151,36 @@ func (f *Front) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		f.Log.Error(r.Method+" "+api.Clip(r.URL.Path)+" failed", "err", err)
 	}
 	no.Write(w)
+}
+
+// waitSeconds is how many seconds a refused producer is asked to wait: long
+// enough not to hammer a full store, short enough not to lose the thread.
+const waitSeconds = "5"
+
+// problemOf says how an error of the queue is answered. What it does not know
+// is a fault of ours: the caller is told so and nothing of the inside.
+func problemOf(err error) *api.Problem {
+	var p *api.Problem
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.Is(err, queue.ErrNotFound):
+		return api.Refuse(http.StatusNotFound, "%s; what is finished is kept for queue.retention", err)
+	case errors.Is(err, queue.ErrHeld):
+		return api.Refuse(http.StatusConflict, "%s; put its route back into the config first", err)
+	case errors.Is(err, queue.ErrFinished):
+		return api.Refuse(http.StatusConflict, "%s; there is nothing left to discard", err)
+	case errors.Is(err, queue.ErrKeyReused):
+		return api.Refuse(http.StatusUnprocessableEntity, "%s; send the first body again, or use a new key for a new request", err)
+	case errors.Is(err, queue.ErrClosed):
+		return api.Refuse(http.StatusServiceUnavailable, "the sidecar is stopping; send it again in a moment").With("Retry-After", waitSeconds)
+	case errors.Is(err, queue.ErrUnavailable):
+		return api.Refuse(http.StatusServiceUnavailable, "%s", err).With("Retry-After", waitSeconds)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return api.Refuse(http.StatusServiceUnavailable, "the request was given up before it was done").With("Retry-After", "1")
+	default:
+		return api.Refuse(http.StatusInternalServerError, "a fault of the sidecar itself; its log says more")
+	}
 }
 
 func (f *Front) postSignals(w http.ResponseWriter, r *http.Request, q *query) error {

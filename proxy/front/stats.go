@@ -96,13 +96,7 @@ func (q *query) step(since, until time.Time, old bool) time.Duration {
 }
 
 // milliseconds is nil for 0.
-func milliseconds(d time.Duration) *float64 {
-	if d == 0 {
-		return nil
-	}
-	ms := float64(d.Microseconds()) / 1000
-	return &ms
-}
+func milliseconds(d time.Duration) *float64 { return api.OrNull(float64(d.Microseconds()) / 1000) }
 
 func (f *Front) getProblems(w http.ResponseWriter, r *http.Request, q *query) error {
 	since := q.time("since")

@@ -33,7 +33,7 @@ func (f *Front) status() api.Status {
 		Now:     time.Now().UTC(),
 		Config:  api.ConfigStatus{Path: t.Config.Path, Hash: t.Config.Hash, LoadedAt: t.Loaded.UTC(), Reloads: list(t.Reloads)},
 		Store: api.StoreStatus{
-			Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: text(q.Reason),
+			Bytes: q.Bytes, Free: q.Free, Accepting: q.Accepting, Reason: api.OrNull(q.Reason),
 			MaxSize: t.Config.Queue.MaxSize, MinFree: t.Config.Queue.MinFree,
 		},
 		Dropped: facts.Dropped,
@@ -41,10 +41,10 @@ func (f *Front) status() api.Status {
 		Routes:  make([]api.RouteStatus, 0, len(q.Routes)),
 	}
 	if facts.ConfigError != nil {
-		s.Config.Error = text(facts.ConfigError.Error())
+		s.Config.Error = api.OrNull(facts.ConfigError.Error())
 	}
 	if err := f.Ingest.Ready(); err != nil && s.Store.Accepting {
-		s.Store.Accepting, s.Store.Reason = false, text(err.Error())
+		s.Store.Accepting, s.Store.Reason = false, api.OrNull(err.Error())
 	}
 	for i := range q.Routes {
 		s.Routes = append(s.Routes, routeStatus(t, &q.Routes[i], whole))
@@ -64,11 +64,11 @@ func routeStatus(t *table.Table, q *queue.RouteStatus, whole api.Health) api.Rou
 	s := api.RouteStatus{
 		Name: q.Name, State: q.State, Health: health.Of(whole, q.Name),
 		Pending: q.Pending, Held: q.Held, Dead: q.Dead, Discarded: q.Discarded,
-		OldestDue:   instant(q.OldestDue),
-		LastSuccess: instant(q.LastSuccess),
-		LastError:   text(q.LastError), LastErrorAt: instant(q.LastErrorAt),
+		OldestDue:   api.OrNull(q.OldestDue.UTC()),
+		LastSuccess: api.OrNull(q.LastSuccess.UTC()),
+		LastError:   api.OrNull(q.LastError), LastErrorAt: api.OrNull(q.LastErrorAt.UTC()),
 		PausedBy: []string{},
-		Failing:  instant(q.FailingSince), NextProbe: instant(q.NextProbe),
+		Failing:  api.OrNull(q.FailingSince.UTC()), NextProbe: api.OrNull(q.NextProbe.UTC()),
 		Recent:      api.Recent(q.Recent),
 		RouteConfig: api.RouteConfig{SignalTypes: []string{}, Settings: map[string]any{}},
 	}
@@ -83,23 +83,6 @@ func routeStatus(t *table.Table, q *queue.RouteStatus, whole api.Health) api.Rou
 		s.PausedBy = append(s.PausedBy, "api")
 	}
 	return s
-}
-
-// text is nil for "".
-func text(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-// instant is nil for the zero time.
-func instant(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }
 
 func (f *Front) getHealth(w http.ResponseWriter, _ *http.Request, _ *query) error {

@@ -124,7 +124,7 @@ func (r *Route) takes(signalType string) bool {
 // reports whether the signal passed. One whose where fails counts as passed: it makes a dead
 // delivery, for people to see.
 func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]queue.Made, bool, error) {
-	pass, bodies, s, err := r.run(use, r.pair, in)
+	pass, bodies, s, err := r.run(use, in)
 	if _, failed := errors.AsType[*transform.RunError](err); failed {
 		return append(made, queue.Made{Route: r.Name, Error: err.Error()}), true, nil
 	}
@@ -141,12 +141,12 @@ type beside struct {
 	order string
 }
 
-// run gives a signal to two expressions, of which there may be none, one or both, and
-// returns whether it passes the first and what the second, and the route's others, make of
-// it: the signal's own bytes if there is none. An error that is a *transform.RunError is
-// the expression's own fault.
-func (r *Route) run(use *transform.Session, pair *transform.Pair, in *input) (pass bool, bodies [][]byte, s beside, err error) {
+// run gives a signal to the route's expressions, and returns whether it passes where, and
+// what the others make of it: the signal's own bytes if there is no transform. An error
+// that is a *transform.RunError is the expression's own fault.
+func (r *Route) run(use *transform.Session, in *input) (pass bool, bodies [][]byte, s beside, err error) {
 	pass = true
+	pair := r.pair
 	var vars transform.Vars
 	if !pair.IsEmpty() || r.Path != nil || r.Query != nil || r.OrderBy != nil {
 		if err := in.decode(context.Background()); err != nil {

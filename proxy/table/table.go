@@ -140,10 +140,10 @@ func (t *Table) Request(d *queue.Detail) *api.Request {
 				attempt = e.Attempt
 			}
 		}
-		return shown(d.Request, made, attempt, d.Sent)
+		return deliver.Describe(d.Request, made, attempt, d.Sent)
 	}
 	if r := t.Route(d.Route); r != nil && d.Body != nil {
-		return shown(r.Endpoint.Template(), made, d.Attempts+1, time.Time{})
+		return deliver.Describe(r.Endpoint.Template(), made, d.Attempts+1, time.Time{})
 	}
 	return nil
 }
@@ -169,17 +169,4 @@ func (t *Table) Today(d *queue.Detail) *api.Request {
 	today := *d
 	today.Request = r.Endpoint.Template()
 	return t.Request(&today)
-}
-
-// shown fills the template of a request; sent is zero if it was not.
-func shown(template string, d *queue.Delivery, attempt int, sent time.Time) *api.Request {
-	as, err := deliver.Describe(template, d, attempt, sent)
-	if err != nil {
-		return nil // of a newer version
-	}
-	r := &api.Request{Method: as.Method, Target: as.Target, Path: as.Path, Headers: as.Headers, Sent: !sent.IsZero()}
-	if r.Sent {
-		r.Time = &sent
-	}
-	return r
 }

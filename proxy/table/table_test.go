@@ -171,16 +171,6 @@ func TestReshape(t *testing.T) {
 
 func TestTry(t *testing.T) {
 	table := tableOf(t, routesOf("a\nsignal_types = ['product_*', 'x']", "b\nsignal_types = ['y', 'z*']"))
-	compile := func(src string) *transform.Program {
-		if src == "" {
-			return nil
-		}
-		p, err := transform.Compile(src)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
 	tests := []struct {
 		route, where, shape string
 		matches             bool
@@ -199,8 +189,9 @@ func TestTry(t *testing.T) {
 	in := &input{Signal: &queue.Signal{Type: "product_qualified_lead", Body: []byte(sample)}}
 	defer in.close()
 	for _, test := range tests {
-		got, err := table.Route(test.route).try(nil, compile(test.where), compile(test.shape), in)
-		if err != nil {
+		r, fault := replace(&test.where, &test.shape).in(table.Route(test.route))
+		got, err := r.try(nil, in)
+		if err := errors.Join(fault, err); err != nil {
 			t.Fatal(err)
 		}
 		if got.Matches != test.matches || got.Why != test.why || len(got.Bodies) != test.bodies || (got.Error != nil) != test.fails {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/deliver"
 	"signalpost/queue"
 	"signalpost/transform"
 )
@@ -36,23 +37,15 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 	if err := in.decode(ctx); err != nil {
 		return nil, err
 	}
-	otherWhere, err1 := compile("where", where)
-	otherShape, err2 := compile("transform", shape)
+	x := replace(where, shape)
 	trials := []api.Trial{}
 	for _, r := range routes {
-		if fault := errors.Join(err1, err2, r.lacks(otherShape)); fault != nil {
-			text := fault.Error()
-			trials = append(trials, api.Trial{Route: r.Name, Why: "an expression does not compile", Bodies: []json.RawMessage{}, Error: &text})
+		other, fault := x.in(r)
+		if fault != nil {
+			trials = append(trials, api.Trial{Route: r.Name, Why: "an expression does not compile", Bodies: []json.RawMessage{}, Error: api.OrNull(fault.Error())})
 			continue
 		}
-		w, sh := r.Where, r.Transform
-		if where != nil {
-			w = otherWhere
-		}
-		if shape != nil {
-			sh = otherShape
-		}
-		tried, err := r.try(use, w, sh, in)
+		tried, err := other.try(use, in)
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return nil, err
 		}
@@ -69,35 +62,47 @@ func (t *Table) Instead(name string, where, shape *string) (*Table, error) {
 	if r == nil {
 		return nil, t.NoRoute(name)
 	}
-	otherWhere, err1 := compile("where", where)
-	otherShape, err2 := compile("transform", shape)
-	if err := errors.Join(err1, err2, r.lacks(otherShape)); err != nil {
+	r, err := replace(where, shape).in(r)
+	if err != nil {
 		return nil, api.Refuse(http.StatusUnprocessableEntity, "an expression does not compile: %s", err)
 	}
-	other, cfg := *r, *r.Route
-	if where != nil {
-		cfg.Where = otherWhere
-	}
-	if shape != nil {
-		cfg.Transform = otherShape
-	}
-	other.Route, other.pair = &cfg, transform.Join(cfg.Where, cfg.Transform)
-	return &Table{Config: t.Config, Loaded: t.Loaded, Routes: []*Route{&other}, byName: map[string]*Route{name: &other}}, nil
+	return &Table{Config: t.Config, Loaded: t.Loaded, Routes: []*Route{r}, byName: map[string]*Route{name: r}}, nil
 }
 
-func compile(name string, source *string) (*transform.Program, error) {
-	if source == nil || *source == "" {
-		return nil, nil
+// A replacement has expressions that stand in for those of routes.
+type replacement struct {
+	where, shape       *transform.Program // nil: none
+	hasWhere, hasShape bool               // else the route's own stays
+	err                error              // what does not compile
+}
+
+func replace(where, shape *string) replacement {
+	x := replacement{hasWhere: where != nil, hasShape: shape != nil}
+	compile := func(name string, source *string, compile func(string) (*transform.Program, error)) *transform.Program {
+		if source == nil || *source == "" {
+			return nil
+		}
+		p, err := compile(*source)
+		if err != nil {
+			x.err = errors.Join(x.err, fmt.Errorf("%s: %w", name, err))
+		}
+		return p
 	}
-	compile := transform.Compile
-	if name == "transform" {
-		compile = transform.CompileShape
+	x.where, x.shape = compile("where", where, transform.Compile), compile("transform", shape, transform.CompileShape)
+	return x
+}
+
+// in is r with the expressions.
+func (x replacement) in(r *Route) (*Route, error) {
+	other, cfg := *r, *r.Route
+	if x.hasWhere {
+		cfg.Where = x.where
 	}
-	p, err := compile(*source)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if x.hasShape {
+		cfg.Transform = x.shape
 	}
-	return p, nil
+	other.Route, other.pair = &cfg, transform.Join(cfg.Where, cfg.Transform)
+	return &other, errors.Join(x.err, r.lacks(x.shape))
 }
 
 // lacks says which params a transform names that the route does not have.
@@ -113,14 +118,14 @@ func (r *Route) lacks(shape *transform.Program) error {
 	return nil
 }
 
-// try says what r would make of a signal; where and shape stand in for its own.
-func (r *Route) try(use *transform.Session, where, shape *transform.Program, in *input) (api.Trial, error) {
+// try says what r would make of a signal.
+func (r *Route) try(use *transform.Session, in *input) (api.Trial, error) {
 	t := api.Trial{Route: r.Name, Bodies: []json.RawMessage{}}
 	if !r.takes(in.Type) {
 		t.Why = fmt.Sprintf("signal_type %q is none of signal_types: %s", in.Type, strings.Join(r.SignalTypes, ", "))
 		return t, nil
 	}
-	pass, bodies, s, err := r.run(use, transform.Join(where, shape), in)
+	pass, bodies, s, err := r.run(use, in)
 	_, failed := errors.AsType[*transform.RunError](err)
 	if err != nil && !failed {
 		return t, err
@@ -139,8 +144,7 @@ func (r *Route) try(use *transform.Session, where, shape *transform.Program, in 
 		t.Why = "passes"
 	}
 	if failed {
-		text := err.Error()
-		t.Error = &text
+		t.Error = api.OrNull(err.Error())
 	}
 	if failed || len(bodies) == 0 {
 		return t, nil
@@ -151,7 +155,7 @@ func (r *Route) try(use *transform.Session, where, shape *transform.Program, in 
 		t.Bodies = append(t.Bodies, nil)
 		t.Bodies[i], t.Format = Readable(bodies[i], stored)
 	}
-	t.Request = shown(r.Endpoint.Template(), &queue.Delivery{ID: in.ID.Delivery(1), Signal: in.ID, Type: in.Type, Shape: stored}, 1, time.Now())
+	t.Request = deliver.Describe(r.Endpoint.Template(), &queue.Delivery{ID: in.ID.Delivery(1), Signal: in.ID, Type: in.Type, Shape: stored}, 1, time.Now())
 	t.Request.Sent, t.Request.Time = false, nil
 	return t, nil
 }
