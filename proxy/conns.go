@@ -77,7 +77,7 @@ func (l *connLimit) Close() error {
 	return l.Listener.Close()
 }
 
-// A halfCloser is a connection that servers can take leave of, over TCP and Unix sockets alike.
+// A halfCloser is a connection whose writing side can be closed: TCP and Unix sockets.
 type halfCloser interface {
 	net.Conn
 	CloseWrite() error

@@ -28,7 +28,7 @@
 // the table it began with. The queue knows routes by name alone, so whatever
 // else is edited, what is queued stays where it is.
 //
-// How all fares is gathered in Proxy.look, and judged by proxy/health alone.
+// Proxy.look gathers the state of the sidecar, and proxy/health alone judges it.
 //
 // serve.go listens, and stops in order. A Proxy starts goroutines only in
 // Serve, which returns when all have ended, and in the queue, which Serve closes.

@@ -91,7 +91,7 @@ func (h *logHandler) WithGroup(name string) slog.Handler {
 	return &logHandler{h.out, h.json.WithGroup(name), h.text.WithGroup(name)}
 }
 
-// output is where a logger made by NewLogger writes; another's is one that nobody uses.
+// output is the output of a logger made by NewLogger; of another logger an unused one.
 func output(log *slog.Logger) *logOutput {
 	if h, ok := log.Handler().(*logHandler); ok {
 		return h.out
@@ -99,10 +99,10 @@ func output(log *slog.Logger) *logOutput {
 	return &logOutput{}
 }
 
-// A lineWriter writes lines in their order, and never makes those wait who have
-// something to say: one goroutine, which lasts as long as there is something to
-// write, hands on what has gathered. What does not fit behind a reader that
-// stalls is dropped and counted, and so is what cannot be written.
+// A lineWriter writes lines in order and never blocks its callers: a goroutine, which
+// lasts as long as there is something to write, writes what has gathered. Lines that do
+// not fit behind a reader that stalls are dropped and counted, as are those that cannot
+// be written.
 type lineWriter struct {
 	w       io.Writer
 	resumed func(dropped int64) // called when lines flow again after some were dropped
@@ -120,7 +120,7 @@ type lineWriter struct {
 // maxLines is how many bytes of lines wait at most.
 const maxLines = 256 << 10
 
-// Write takes one line. It fails never.
+// Write takes one line. It never fails.
 func (w *lineWriter) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -175,8 +175,7 @@ func (w *lineWriter) drops() (total int64, since, last time.Time) {
 	return w.total, w.since, w.last
 }
 
-// flush waits until everything is written, but no longer than that takes a
-// reader who reads.
+// flush waits until everything is written, at most flushTimeout.
 func (w *lineWriter) flush() {
 	w.mu.Lock()
 	writing := w.writing

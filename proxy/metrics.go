@@ -126,8 +126,8 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 8})
 }
 
-// routeCollector is the side of metrics that asks at every scrape, and forgets
-// the routes that the queue does not know any more.
+// routeCollector is the part of metrics that is read at every scrape. It forgets the
+// routes that the queue does not know any more.
 type routeCollector metrics
 
 // Describe names nothing in advance.

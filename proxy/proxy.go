@@ -25,8 +25,7 @@ import (
 	"signalpost/transform"
 )
 
-// A Proxy is the sidecar: signals in, deliveries out, people looking in. Make
-// it with New, run it with Serve.
+// A Proxy is the sidecar. Make it with New, run it with Serve.
 type Proxy struct {
 	log     *slog.Logger
 	version string
@@ -95,7 +94,7 @@ func New(cfg *config.Config, log *slog.Logger, version string) (*Proxy, error) {
 
 func userAgent(version string) string { return "signalpost/" + version }
 
-// look returns how all fares, and the health that follows.
+// look returns the state of the sidecar, and its health.
 func (p *Proxy) look() (health.Facts, api.Health) {
 	p.looking.Lock()
 	defer p.looking.Unlock()
@@ -200,8 +199,8 @@ func (p *Proxy) close() error {
 	return errors.Join(err, adopted)
 }
 
-// Try tells what the routes of a config would do with the one signal in body.
-// only, unless empty, names the one route to ask. Nothing is stored or sent.
+// Try returns what the routes of a config would do with the one signal in body, or the
+// route that only names unless it is empty. Nothing is stored or sent.
 // The error says why the body is no signal, or that there is no such route.
 func Try(ctx context.Context, cfg *config.Config, version string, body []byte, only string) ([]api.Trial, error) {
 	t, err := table.New(cfg, userAgent(version))

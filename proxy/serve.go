@@ -41,7 +41,7 @@ const (
 type timeouts struct {
 	header   time.Duration // for the headers of a request
 	request  time.Duration // for a request whole
-	room     time.Duration // that a large body waits for room, at most
+	room     time.Duration // the longest that a large body waits for memory
 	answer   time.Duration // from the headers until the answer has been taken
 	long     time.Duration // the same of what changes, or tries, many things
 	follower time.Duration // for each piece of a followed log, which may go on for ever
@@ -137,8 +137,8 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	return err
 }
 
-// tend has tasks look after what changes by itself, until watching ends: the config's
-// files, and how the sidecar fares.
+// tend starts the tasks that watch the config's files and the sidecar's health, until
+// watching ends.
 func (p *Proxy) tend(watching context.Context, tasks *sync.WaitGroup, in *ingest.Ingest) {
 	tasks.Go(func() { p.watch(watching) })
 	tasks.Go(func() {

@@ -19,7 +19,7 @@ const (
 	lookEvery = 500 * time.Millisecond // when no event comes
 	rest      = 100 * time.Millisecond // files are read once they have not changed for so long
 	gather    = 50 * time.Millisecond  // one edit is several events, and a log beside the config has many
-	lookTime  = time.Second            // that a file system may take to answer; the rest is the reload's to tell
+	lookTime  = time.Second            // for a file system to answer; a reload reports one that takes longer
 )
 
 // watch reloads the config when a file changes that it was made from, until
@@ -27,10 +27,10 @@ const (
 func (p *Proxy) watch(ctx context.Context) {
 	w := watcher{
 		files: func() map[string]string {
-			files := maps.Clone(p.table.Load().Config.Held)
+			files := maps.Clone(p.table.Load().Config.Files)
 			if bad, ok := errors.AsType[*config.LoadError](p.configError()); ok {
 				// A file that only the bad config names may be what is to be mended.
-				maps.Copy(files, bad.Held)
+				maps.Copy(files, bad.Files)
 			}
 			return files
 		},
@@ -46,14 +46,14 @@ func (p *Proxy) watch(ctx context.Context) {
 	w.run(ctx)
 }
 
-// A watcher tells when what files hold has changed, however they are edited:
-// in place, by a rename, by a link that leads elsewhere, by being away for a while.
+// A watcher notices that the content of files has changed, however they are edited: in
+// place, by a rename, by a link that leads elsewhere, by being away for a while.
 //
-// It does not interpret events. An event in a folder, or half a second without
-// one, makes it read the files, which are small, and compare what they hold with
-// what they held when the config was last read. So an edit is seen also where no
-// event comes (bind mounts, folders that come and go, links higher up the path, an
-// overflow); and a touch, or the same text written again, is none.
+// It does not interpret events. After an event in a folder, or half a second without one,
+// it reads the files, which are small, and compares their content with that when the
+// config was last read. So an edit is noticed also where no event comes (bind mounts,
+// folders that come and go, links higher up the path, an overflow); and a touch, or the
+// same text written again, is none.
 type watcher struct {
 	files   func() map[string]string // absolute paths, and the digest of what each held when it was last read
 	changed func()                   // has them read
@@ -62,25 +62,25 @@ type watcher struct {
 
 // run watches until ctx ends.
 func (w *watcher) run(ctx context.Context) {
-	var before map[string]string      // what the files held a rest ago, if that was news
-	var told, after map[string]string // what they held when changed was last called, and what it then read
+	var before map[string]string          // the digests a rest ago, if they were news
+	var reported, after map[string]string // those when changed was last called, and those that it then read
 	for ctx.Err() == nil {
 		known := w.files()
 		w.follow(ctx, known)
-		holds := hold(ctx, known)
+		now := digests(ctx, known)
 		switch {
-		case maps.Equal(holds, known) || maps.Equal(holds, told) && maps.Equal(known, after):
+		case maps.Equal(now, known) || maps.Equal(now, reported) && maps.Equal(known, after):
 			before = nil
 			w.wait(ctx)
-		case !maps.Equal(holds, before):
-			before = holds
+		case !maps.Equal(now, before):
+			before = now
 			select {
 			case <-ctx.Done():
 			case <-time.After(rest):
 			}
 		case ctx.Err() == nil:
 			w.changed()
-			told, after = holds, w.files()
+			reported, after = now, w.files()
 		}
 	}
 }
@@ -128,13 +128,13 @@ func (w *watcher) follow(ctx context.Context, paths map[string]string) {
 	}
 }
 
-// hold returns the digest of what each file holds.
-func hold(ctx context.Context, paths map[string]string) map[string]string {
+// digests returns the digest of each file's content.
+func digests(ctx context.Context, paths map[string]string) map[string]string {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	holds := make(map[string]string, len(paths))
+	all := make(map[string]string, len(paths))
 	for path := range paths {
-		holds[path] = files.Digest(files.Read(ctx, path, config.MaxFile))
+		all[path] = files.Digest(files.Read(ctx, path, config.MaxFile))
 	}
-	return holds
+	return all
 }

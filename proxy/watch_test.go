@@ -41,7 +41,7 @@ func watchFiles(t *testing.T, events bool, prepare func(dir string), names ...st
 }
 
 func (w *watched) run(events bool, paths func() []string) {
-	known := hold(w.t.Context(), set(paths()))
+	known := digests(w.t.Context(), set(paths()))
 	watcher := watcher{
 		files: func() map[string]string { return known },
 		changed: func() {
@@ -50,7 +50,7 @@ func (w *watched) run(events bool, paths func() []string) {
 				b, _ := os.ReadFile(path)
 				holds = append(holds, string(b))
 			}
-			known = hold(context.Background(), set(paths()))
+			known = digests(context.Background(), set(paths()))
 			w.changes <- strings.Join(holds, " ")
 		},
 	}
@@ -280,7 +280,7 @@ func TestWatch(t *testing.T) {
 				time.Sleep(3 * rest)
 				select {
 				case again := <-w.changes:
-					t.Errorf("another change was told of: %q", again)
+					t.Errorf("another change was reported: %q", again)
 				default:
 				}
 			})
@@ -364,7 +364,7 @@ func TestWatchSlowFile(t *testing.T) {
 
 // A pipe cannot be looked into without waiting for its other end.
 func TestWatchPipe(t *testing.T) {
-	if holds := hold(t.Context(), set([]string{os.DevNull})); holds[os.DevNull] != "it is a device: name a regular file" {
+	if holds := digests(t.Context(), set([]string{os.DevNull})); holds[os.DevNull] != "it is a device: name a regular file" {
 		t.Errorf("held %q", holds)
 	}
 }

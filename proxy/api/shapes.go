@@ -95,7 +95,7 @@ type Stats struct {
 	Missing []string `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
 }
 
-// Series is how one route fared. What was before the first point nobody knows.
+// Series is what happened on one route. Before the first point nothing is known.
 type Series struct {
 	Route  string  `json:"route"`
 	Points []Point `json:"points"` // oldest first, without a gap
@@ -270,7 +270,7 @@ type Status struct {
 	Now     time.Time     `json:"now"`
 	Config  ConfigStatus  `json:"config"`
 	Store   StoreStatus   `json:"store"`
-	Dropped int64         `json:"log_lines_dropped"` // since the start: whoever reads the log was too slow, or away
+	Dropped int64         `json:"log_lines_dropped"` // since the start: the reader of the log was too slow, or away
 	Health  Health        `json:"health"`
 	Routes  []RouteStatus `json:"routes"`            // in the order of the config, those that have gone last
 	Missing []string      `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
@@ -309,7 +309,7 @@ type Reload struct {
 	Hash string    `json:"hash"`
 }
 
-// StoreStatus is how the store fares, in bytes.
+// StoreStatus is the state of the store, in bytes.
 type StoreStatus struct {
 	Bytes     int64   `json:"bytes"`
 	Free      int64   `json:"free"`
@@ -319,8 +319,8 @@ type StoreStatus struct {
 	MinFree   int64   `json:"min_free"`
 }
 
-// RouteStatus is how one route fares. POST /routes/{name}/pause and /resume
-// answer with it, too.
+// RouteStatus is the state of one route. POST /routes/{name}/pause and /resume answer
+// with it, too.
 type RouteStatus struct {
 	Name        string           `json:"name"`
 	State       queue.RouteState `json:"state"`

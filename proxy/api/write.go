@@ -51,5 +51,5 @@ func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	w.Write(body) // who does not take it need not be told
+	w.Write(body) // an error means that the client has gone
 }

@@ -7,7 +7,7 @@ import (
 	"signalpost/queue"
 )
 
-// checkAlerts sees to it that alerts have somewhere to go, once the routes are known.
+// checkAlerts reports a route of alerts that there is not, or that does not take them.
 func (d *decoder) checkAlerts(c *Config) {
 	if c.Alerts == nil || len(c.Routes) != len(d.named) { // or it may be one whose name is at fault
 		return

@@ -24,13 +24,13 @@ type Config struct {
 	Log    Log
 	Alerts *Alerts // nil: none
 	Routes []Route // at least one, in the order of the file
-	// Held has the absolute path of every file whose change calls for a reload
+	// Files has the absolute path of every file whose change calls for a reload
 	// (the config file, and those that secrets and certificates name), and the
 	// files.Digest of what Load read in it.
-	Held     map[string]string
+	Files    map[string]string
 	Warnings Faults // what is legal and probably not meant: one for each cause
-	// Missing are the environment variables and files, in words, for which
-	// placeholders stand in: of LoadRehearsal alone.
+	// Missing are the environment variables and files, in words, that placeholders
+	// replace: of LoadRehearsal alone.
 	Missing []string
 }
 
@@ -57,8 +57,8 @@ type Log struct {
 // Alerts is the [alerts] table.
 type Alerts struct {
 	Route string        // where they go: one of the config's
-	On    []string      // the kinds that are told
-	Every time.Duration // in which the same of the same route is told once, at most
+	On    []string      // the kinds of alerts
+	Every time.Duration // the shortest time between two of a kind and route
 }
 
 // A Route is one [[route]] table, with [defaults] merged in.
@@ -104,8 +104,8 @@ type Route struct {
 	BlockPrivateNetworks bool
 	AllowHTTP            bool
 
-	// Settings are the keys that GET /status does not show otherwise, as written or
-	// as they are by default, for people: secret values are "[secret]".
+	// Settings are the keys that GET /status does not show elsewhere, as written or by
+	// default, for people: secret values are "[secret]".
 	Settings map[string]any
 }
 
@@ -279,7 +279,7 @@ func tlsKeys(t *TLS) schema {
 // against the other one in [defaults].
 var alternatives = [][]string{{"secret", "secrets"}, {"basic_auth", "bearer_token", "oauth2"}}
 
-// homes names the table that each key belongs in.
+// homes names the table that each key belongs to.
 func homes() map[string]string {
 	names, root := map[string]string{}, rootKeys(new(Config))
 	for _, table := range slices.Sorted(maps.Keys(root)) {

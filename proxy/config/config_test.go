@@ -462,7 +462,7 @@ func TestLoad(t *testing.T) {
 			t.Errorf("%s: the error is a %T", what, err)
 		}
 		if e, ok := err.(*LoadError); ok {
-			check(t, what, slices.Sorted(maps.Keys(e.Held)), append(named, path))
+			check(t, what, slices.Sorted(maps.Keys(e.Files)), append(named, path))
 		} else {
 			t.Errorf("%s: the error is a %T", what, err)
 		}
@@ -484,7 +484,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check(t, "held", c.Held, map[string]string{path: files.Digest(os.ReadFile(path)), filepath.Join(dir, "secret"): files.Digest([]byte(canary), nil)})
+	check(t, "files", c.Files, map[string]string{path: files.Digest(os.ReadFile(path)), filepath.Join(dir, "secret"): files.Digest([]byte(canary), nil)})
 	check(t, "path", c.Path, path)
 
 	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {

@@ -27,8 +27,8 @@ type outside struct {
 	rehearsed bool
 }
 
-// A decoder turns a document into a Config, and gathers faults on the way
-// instead of ending at the first.
+// A decoder turns a document into a Config. It gathers faults, and does not end at the
+// first.
 type decoder struct {
 	outside
 	*document
@@ -57,7 +57,7 @@ type schema map[string]field
 // A parser returns what a value stands for, or reports what is wrong with it.
 type parser[T any] func(d *decoder, key string, v *value) (T, bool)
 
-// into is a field that goes where dst points, which has def without the key.
+// into is a field whose value goes to dst, which is def without the key.
 func into[T any](dst *T, def T, parse parser[T]) field {
 	*dst = def
 	return field{def: def, read: func(d *decoder, key string, v *value) {
@@ -103,9 +103,9 @@ func list[T any](of string, parse parser[T]) parser[[]T] {
 	}
 }
 
-// table is a field whose value is a table: a section, or one within a route,
-// whose keys faults call by its name too. then, which may be nil, sees to what
-// needs the whole of it, if all its keys are sound.
+// table is a field whose value is a table: a section, or one within a route. Faults put
+// the name of the latter before its keys. then, which may be nil, is called with the
+// whole table if all its keys are sound.
 func table(keys schema, then func(d *decoder, key string, v *value)) field {
 	return field{keys: keys, read: func(d *decoder, key string, v *value) {
 		form, prefix := "{ … }", key+"."
@@ -248,8 +248,8 @@ func oneOf(options []string) string {
 	return strings.TrimPrefix(strings.Join(options[:last], ", ")+" or "+options[last], " or ")
 }
 
-// quote shows text of the file that is no secret: its first line, since a
-// string whose closing quote is missing takes in keys that come after it.
+// quote shows text of the file that is no secret: its first line, since a string
+// without a closing quote includes the keys behind it.
 func quote(text string) string {
 	const most = 60
 	line, _, cut := strings.Cut(text, "\n")

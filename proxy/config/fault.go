@@ -44,7 +44,7 @@ func (f Fault) Error() string {
 // A LoadError is why a config could not be loaded.
 type LoadError struct {
 	Faults                   // at least one
-	Held   map[string]string // what Config.Held would be, as far as it can be told: a change of one file may mend it
+	Files  map[string]string // Config.Files as far as it is known: a change of one of the files may mend it
 	cause  error             // why the config file itself could not be read; nil if it could
 }
 

@@ -291,8 +291,8 @@ func (d *document) keyValue(table *value, names []*value, n *unstable.Node) *val
 	return v
 }
 
-// value converts a parsed value. list is where it begins if it is a list, which
-// the parser does not tell, or else where the list does that it is in.
+// value converts a parsed value. list is where it begins if it is a list, which the
+// parser does not say, or else where the list begins that it is in.
 func (d *document) value(n *unstable.Node, list int) *value {
 	v := &value{kind: cmp.Or(kinds[n.Kind], kindTime), at: list, text: string(n.Data)}
 	if v.kind != kindList {

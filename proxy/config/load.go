@@ -35,12 +35,11 @@ func Load(ctx context.Context, path string) (*Config, error) {
 
 // LoadOnce is Load for a look at a config that is not loaded again: the file may
 // be a pipe, or - for standard input, whose relative paths are the working
-// folder's, like those of /dev/fd. Held then says nothing of use.
+// folder's, like those of /dev/fd. Files then says nothing of use.
 func LoadOnce(ctx context.Context, path string) (*Config, error) { return loadOnce(ctx, path, false) }
 
-// LoadRehearsal is LoadOnce of a config by which nothing is sent: environment
-// variables and files that it lacks are no faults. Missing has them, and
-// placeholders stand in.
+// LoadRehearsal is LoadOnce of a config by which nothing is sent: missing environment
+// variables and files are no faults. Missing names them, and placeholders replace them.
 func LoadRehearsal(ctx context.Context, path string) (*Config, error) {
 	return loadOnce(ctx, path, true)
 }
@@ -56,14 +55,14 @@ func loadOnce(ctx context.Context, path string, rehearsed bool) (*Config, error)
 type reader func(ctx context.Context, path string, most int64) ([]byte, error)
 
 func load(ctx context.Context, path string, file reader, rehearsed bool) (c *Config, err error) {
-	held := map[string]string{}
-	err = open(ctx, path, file, held, func(data []byte, out outside) error {
+	read := map[string]string{}
+	err = open(ctx, path, file, read, func(data []byte, out outside) error {
 		var faults Faults
 		out.rehearsed = rehearsed
 		if c, faults = parse(path, data, out); len(faults) > 0 {
-			return &LoadError{faults, held, nil}
+			return &LoadError{faults, read, nil}
 		}
-		c.Held = held
+		c.Files = read
 		return nil
 	})
 	return c, err
@@ -97,9 +96,9 @@ func LoadServer(ctx context.Context, path string) (s Server, err error) {
 	return s, err
 }
 
-// open hands then the content of the file at path, and what reads each file once,
-// until ctx ends, and notes in held what it read.
-func open(ctx context.Context, path string, file reader, held map[string]string, then func(data []byte, out outside) error) error {
+// open calls then with the content of the file at path, and with what reads each file
+// once, until ctx ends. It notes in digests what it read.
+func open(ctx context.Context, path string, file reader, digests map[string]string, then func(data []byte, out outside) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	reads := map[string]func() ([]byte, error){}
@@ -108,7 +107,7 @@ func open(ctx context.Context, path string, file reader, held map[string]string,
 			reads[path] = sync.OnceValues(func() ([]byte, error) { return file(ctx, path, MaxFile) })
 		}
 		data, err := reads[path]()
-		held[path] = files.Digest(data, err)
+		digests[path] = files.Digest(data, err)
 		return data, err
 	}
 	data, err := read(absolute(path))
@@ -119,7 +118,7 @@ func open(ctx context.Context, path string, file reader, held map[string]string,
 	if errors.Is(err, fs.ErrNotExist) {
 		msg = "there is no such file: name the config with --config, or write one with signalpost init"
 	}
-	return &LoadError{Faults{{File: path, Msg: msg}}, held, err}
+	return &LoadError{Faults{{File: path, Msg: msg}}, digests, err}
 }
 
 func absolute(path string) string {
@@ -127,7 +126,7 @@ func absolute(path string) string {
 	return cmp.Or(abs, path) // "": there is no working folder
 }
 
-// parse turns the content of the file at path into a Config without Held, or faults.
+// parse turns the content of the file at path into a Config without Files, or faults.
 func parse(path string, data []byte, out outside) (*Config, Faults) {
 	if encoding := wide(data); encoding != "" {
 		if encoding == "UTF-16" {

@@ -11,12 +11,12 @@ import (
 	"signalpost/proxy/config"
 )
 
-// An Alteration makes the requests of an endpoint other than those of deliveries, to
-// see what a receiver does with them.
+// An Alteration changes the requests of an endpoint, to see what a receiver does with
+// them.
 type Alteration struct {
-	Ago    time.Duration     // they say, and are signed, as if made so long ago
-	Forged bool              // every signature is one of another body
-	Seen   func(http.Header) // is called with the headers of each answer, unless nil
+	Ago    time.Duration     // before now, which is the time that is sent and signed
+	Forged bool              // every signature is of another body
+	Seen   func(http.Header) // unless nil, called with the headers of each answer
 }
 
 // NewAltered is New for an endpoint whose requests are altered.
@@ -28,8 +28,8 @@ func NewAltered(r *config.Route, userAgent string, x Alteration) (*Endpoint, err
 	return e, err
 }
 
-// Handshake makes a TLS connection to the receiver, as attempts do but of this
-// version at most and for itself, and returns what it showed.
+// Handshake makes a TLS connection of its own to the receiver, of this version at most,
+// and returns its state.
 func (e *Endpoint) Handshake(ctx context.Context, most uint16) (tls.ConnectionState, error) {
 	if e.dial == nil {
 		return tls.ConnectionState{}, errors.New("requests go through the proxy " + e.proxy)

@@ -147,7 +147,7 @@ func tlsConfig(r *config.Route, u *url.URL) *tls.Config {
 	return c
 }
 
-// A refusal is an error that is told as it is.
+// A refusal is an error whose text is shown as it is.
 type refusal struct {
 	class queue.Class
 	text  string

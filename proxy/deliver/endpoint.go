@@ -113,9 +113,8 @@ func (e *Endpoint) CloseIdle() {
 	}
 }
 
-// An attempt is one request under way, and the context of all that is done for
-// it. It is used again for others under the same context, unless something of it
-// may still be going on.
+// An attempt is one request under way, and the context of all that is done for it. It
+// is used again for others under the same context, unless net/http may still use it.
 type attempt struct {
 	context.Context // the caller's; it stays
 	call            retryablehttp.Request

@@ -59,9 +59,9 @@ func shortage(err error) error {
 	return nil
 }
 
-// unusable reports whether the address that could not be connected to is one
-// that nobody can connect to from here, whatever ports are left: IPv6 without
-// any, for one. Nothing is sent.
+// unusable reports whether no connection can be made from here to the address that
+// failed, whatever ports are left: to one of IPv6 on a machine without, for example.
+// Nothing is sent.
 func unusable(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok || op.Addr == nil {
@@ -74,9 +74,9 @@ func unusable(err error) bool {
 	return system.Is(err, syscall.EADDRNOTAVAIL)
 }
 
-// explain says in the outcome why there was no answer, in class and a few words,
-// and whether the endpoint is to blame. The text may hold what the other side
-// sent, but no part of our URL beyond scheme and host.
+// explain sets the outcome of an attempt without an answer: its class, a few words, and
+// whether the endpoint is to blame. The text may hold what the other side sent, but no
+// part of our URL beyond scheme and host.
 func (e *Endpoint) explain(a *attempt, err error) {
 	if u, ok := errors.AsType[*url.Error](err); ok { // its text is the whole URL
 		err = u.Err

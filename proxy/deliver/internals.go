@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// hides reports whether a DNS look-up failed with errno, which a DNSError tells
-// in its text alone. TestShortage notices a change.
+// hides reports whether a DNS look-up failed with errno, which a DNSError has only in
+// its text. TestShortage notices a change.
 func hides(err *net.DNSError, errno syscall.Errno) bool {
 	return strings.HasSuffix(err.Err, ": "+errno.Error())
 }

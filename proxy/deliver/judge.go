@@ -147,8 +147,8 @@ func (e *Endpoint) plain(a *attempt) string {
 	return e.fit(a.outcome.Error, e.credentials(a, len(a.outcome.Error))...)
 }
 
-// fit makes a text fit for people: no secret that the other side may have echoed,
-// nor further needles, no control characters, not too long.
+// fit makes a text fit for people: without secrets that the other side may have echoed,
+// without the further needles, without control characters, and not too long.
 func (e *Endpoint) fit(text string, further ...string) string {
 	return cut(strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

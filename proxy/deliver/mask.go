@@ -76,8 +76,8 @@ func newMask(r *config.Route, urls ...*url.URL) *mask {
 	return &mask{func() []string { return slices.Clip(needles) }}
 }
 
-// echoes are the forms in which a receiver may echo a secret; none of one too
-// short to be told from other text.
+// echoes are the forms in which a receiver may echo a secret; none of a secret so short
+// that other text is likely to hold it.
 func echoes(s string) []string {
 	if len(s) < minSecret {
 		return nil

@@ -26,9 +26,9 @@ const (
 	earliest       = 30 * time.Second // before it expires a token is renewed; or a tenth of its life
 )
 
-// tokens gets the access tokens of a route, over connections made as the
-// route's own are. An attempt gets one itself, within its own time, while others
-// wait for it within theirs.
+// tokens fetches the access tokens of a route, over connections like the route's own.
+// One attempt fetches a token within its own timeout, and the others wait for it within
+// theirs.
 type tokens struct {
 	*tokenCache
 	endpoint  *Endpoint // whose request goes to the token endpoint, and is never sent
@@ -36,11 +36,11 @@ type tokens struct {
 	userAgent string
 }
 
-// A tokenCache is what of a route's tokens outlives a reload.
+// A tokenCache is the part of tokens that a reload keeps.
 type tokenCache struct {
-	current atomic.Pointer[token] // nil: none
-	turn    chan struct{}         // holds one value while a token is being got
-	// Guarded by turn.
+	current  atomic.Pointer[token] // nil: none
+	fetching chan struct{}         // has one value while a token is fetched
+	// Guarded by fetching.
 	style  oauth2.AuthStyle // that the token endpoint took; 0: none yet
 	failed time.Time        // when there was no token last
 	why    *tokenFailure
@@ -81,12 +81,12 @@ func (e *Endpoint) newTokens(userAgent string, n network) error {
 	e.transport.Until, at.transport.Until = until, until
 	at.transport.BodyTimeout = e.route.Timeout
 	at.transport.Dial = nil // answers are looked at when they have been closed
-	e.tokens = &tokens{&tokenCache{turn: make(chan struct{}, 1)}, at, o, userAgent}
+	e.tokens = &tokens{&tokenCache{fetching: make(chan struct{}, 1)}, at, o, userAgent}
 	return nil
 }
 
-// Inherit takes over the tokens of the endpoint that the route had under the config
-// before, if they are got in the same way. It is called before the first attempt.
+// Inherit takes over the tokens of the route's endpoint under the config before, if they
+// are fetched in the same way. It is called before the first attempt.
 func (e *Endpoint) Inherit(old *Endpoint) {
 	if e.tokens == nil || old.tokens == nil {
 		return
@@ -132,8 +132,8 @@ func (ts *tokens) get(ctx context.Context, start time.Time) (*token, error) {
 	late := time.NewTimer(time.Until(start.Add(ts.endpoint.route.Timeout)))
 	defer late.Stop()
 	select {
-	case ts.turn <- struct{}{}:
-		defer func() { <-ts.turn }()
+	case ts.fetching <- struct{}{}:
+		defer func() { <-ts.fetching }()
 	case <-late.C:
 		return nil, ts.failure(fmt.Sprintf("timeout: no token within %s", ts.endpoint.route.Timeout), true, nil)
 	case <-ctx.Done():

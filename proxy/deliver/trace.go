@@ -23,8 +23,8 @@ const (
 	events
 )
 
-// A trace is what is seen of an attempt's way to the receiver. net/http goes on
-// with a dial, and tells of it, when the attempt has got another connection.
+// A trace is what is seen of an attempt's way to the receiver. net/http goes on with a
+// dial, and calls the hooks, after the attempt has got another connection.
 type trace struct {
 	dialed bool // a connection was asked for: hooks may be called at any time
 	held   bool // net/http has the request, and may read its body at any time

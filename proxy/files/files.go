@@ -101,7 +101,7 @@ var hung = struct {
 
 const maxHung = 64
 
-// ErrHung is what a file system that does not answer in time amounts to.
+// ErrHung says that a file system did not answer in time.
 var ErrHung = errors.New("its file system does not answer: see whether the mount is alive (mount, df), or name a file elsewhere")
 
 // Interruptible returns what f returns, or an error when ctx ends before. f

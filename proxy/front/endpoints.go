@@ -154,7 +154,7 @@ func ofQuery(text string) openapi.Param {
 	return openapi.Param{In: "query", Text: text, Schema: openapi.Schema{"type": "string", "minLength": 1}}
 }
 
-// types are those whose JSON reflection does not tell.
+// types are the schemas that cannot be found by reflection.
 var types = openapi.Types{
 	reflect.TypeFor[queue.State]():      openapi.Enum(states...),
 	reflect.TypeFor[queue.Reason]():     openapi.Enum(reasons...),

@@ -12,12 +12,12 @@ import (
 
 const (
 	maxStreams = 64              // answered at once, at most
-	beatEvery  = 5 * time.Second // that who follows knows that the sidecar lives
+	beatEvery  = 5 * time.Second // a blank line shows that the sidecar lives
 )
 
-// stream answers with a JSON object a line, those that write sends, until that
-// returns. Its ctx ends when the caller goes away or the sidecar stops. what says
-// what the caller does, of many of whom one is refused.
+// stream answers with the JSON objects that write sends, one a line, until write
+// returns. The ctx of write ends when the client goes away or the sidecar stops. what is
+// what the client does, for the error if there are too many.
 func (f *Front) stream(w http.ResponseWriter, r *http.Request, what string, write func(ctx context.Context, s *stream) error) error {
 	if !f.streams.TryAcquire(1) {
 		return busy("many requests that " + what)
@@ -38,7 +38,7 @@ func (f *Front) stream(w http.ResponseWriter, r *http.Request, what string, writ
 	if err := write(ctx, s); !s.begun {
 		return err
 	}
-	return nil // the 200 has gone out: an end of the stream is all the caller can be told
+	return nil // the 200 is sent: the client can only be shown the end of the stream
 }
 
 // follow sends each entry as it is written, and a blank line now and then.

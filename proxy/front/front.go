@@ -8,11 +8,11 @@
 //	stats.go      what happened in each step of time, and what fails
 //	amend.go      retry and discard, pause and resume
 //	try.go        what routes would make of a signal, or of the last ones, and explain
-//	status.go     how all fares, and the probes
+//	status.go     the state of the sidecar and its routes, and the probes
 //
-// POST /signals itself, GET /metrics and the dashboard are others' rooms; front
-// leads to them. It changes nothing but through the queue, and reads the
-// routing table of the moment once for each request.
+// POST /signals itself, GET /metrics and the dashboard are in other packages; front
+// calls them. It changes nothing but through the queue, and reads the current routing
+// table once for each request.
 package front
 
 import (
@@ -44,7 +44,7 @@ type Options struct {
 	Started time.Time // the uptime counts from then
 	Queue   *queue.Queue
 	Table   func() *table.Table               // the running one
-	Look    func() (health.Facts, api.Health) // how all fares
+	Look    func() (health.Facts, api.Health) // the state of the sidecar and its health
 	Explain *explain.Explainer
 	Metrics http.Handler
 	Log     *slog.Logger
@@ -52,8 +52,8 @@ type Options struct {
 	Refused func() // called once for each POST /signals that is refused, by Ingest or before
 
 	Requests int           // answered at once, at most; POST /signals and the probes are not among them
-	Long     time.Duration // that a request may take which changes, or tries, many things
-	Follower time.Duration // in which who follows the log must take each piece
+	Long     time.Duration // for a request that changes, or tries, many things
+	Follower time.Duration // for a follower of the log to take each piece
 }
 
 // A Front is the handler of all requests. It is safe for concurrent use.
@@ -89,7 +89,7 @@ func New(o Options) *Front {
 		f.mux.HandleFunc(e.Pattern, func(w http.ResponseWriter, r *http.Request) {
 			q, err := readQuery(r.URL.RawQuery, known)
 			if err == nil {
-				oneOf(q, "here", "true", "false") // what it means, package union knows
+				oneOf(q, "here", "true", "false") // see package union
 				err = q.err
 			}
 			if err == nil {
@@ -109,12 +109,12 @@ func New(o Options) *Front {
 // Stop ends the requests that would not end by themselves: those that follow the log.
 func (f *Front) Stop() { f.stop() }
 
-// ServeHTTP answers a request if the guard lets it pass. All but the signals
-// have a bound, so that there is room for those whatever else is asked.
+// ServeHTTP answers a request if the guard lets it pass. The number of requests under
+// way is bounded but for signals, so that there is room for these.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
 		if no := guard(r, &f.Table().Config.Server); no != nil {
-			w.Header().Set("Connection", "close") // or net/http would wait for the body of a stranger
+			w.Header().Set("Connection", "close") // or net/http would wait for the rest of the body
 			f.refuse(w, r, no)
 			return
 		}
@@ -134,7 +134,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mux.ServeHTTP(w, r)
 }
 
-// isSignals tells the request that the app lives by.
+// isSignals reports whether the request is POST /signals.
 func isSignals(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Path == "/signals" }
 
 func busy(what string) *api.Problem {
@@ -153,12 +153,11 @@ func (f *Front) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	no.Write(w)
 }
 
-// waitSeconds is how many seconds a refused producer is asked to wait: long
-// enough not to hammer a full store, short enough not to lose the thread.
+// waitSeconds is how many seconds a refused producer is asked to wait.
 const waitSeconds = "5"
 
-// problemOf says how an error of the queue is answered. What it does not know
-// is a fault of ours: the caller is told so and nothing of the inside.
+// problemOf returns the answer to an error of the queue. An error that it does not know
+// is a fault of the sidecar: the answer says that, and not what the error is.
 func problemOf(err error) *api.Problem {
 	var p *api.Problem
 	switch {
@@ -196,7 +195,7 @@ func (f *Front) getMetrics(w http.ResponseWriter, r *http.Request, _ *query) err
 	return nil
 }
 
-// notFound answers what no handler takes: the path, or the method at that path.
+// notFound answers a request for which there is no handler: of its path, or of its method.
 func (f *Front) notFound(w http.ResponseWriter, r *http.Request) {
 	var methods []string
 	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {

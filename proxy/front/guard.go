@@ -12,10 +12,10 @@ import (
 	"signalpost/proxy/config"
 )
 
-// The guard stands before every endpoint but /healthz and /readyz. A loopback
-// port is open to every page in a browser on the machine, so a request must be
-// addressed to us by a name that no stranger's DNS can give (against
-// rebinding) and, if a browser sent it, come from our own page.
+// The guard protects every endpoint but /healthz and /readyz. Every page in a browser
+// on the machine can reach a loopback port, so a request must name a host that no
+// foreign DNS can give (against rebinding) and, if a browser sent it, come from our
+// own page.
 
 // guard refuses a request that is not for us (403), that a browser makes for
 // another origin (403), or that lacks the token (401), in this order.
@@ -33,13 +33,13 @@ func guard(r *http.Request, c *config.Server) *api.Problem {
 	return nil
 }
 
-// ownPage tells the dashboard's page and assets, which hold no data: they need
-// no token, and another page may link to them.
+// ownPage reports whether the path is of the dashboard's page or assets. They hold no
+// data: they need no token, and another page may link to them.
 func ownPage(path string) bool {
 	return path == "/" || strings.HasPrefix(path, "/assets/")
 }
 
-// ourHost tells whether the Host is one that only a request meant for us has.
+// ourHost reports whether only a request for this sidecar has this Host.
 func ourHost(r *http.Request, hosts []string) bool {
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && a.Network() == "unix" {
 		return true // no browser reaches a Unix socket
@@ -68,20 +68,19 @@ func hostname(host string) string {
 
 var sameOrigin = http.NewCrossOriginProtection()
 
-// crossOrigin tells a request that a browser makes on behalf of another
-// origin. Reading is refused like writing: what a page may not read it has no
-// reason to ask for.
+// crossOrigin reports whether a browser made the request for another origin. Reading is
+// refused like writing: a page has no reason to ask for what it may not read.
 func crossOrigin(r *http.Request) bool {
 	if r.Header["Sec-Fetch-Site"] == nil && r.Header["Origin"] == nil {
-		return false // no browser, or one that does not tell: those send Origin with every POST
+		return false // no browser, or an old one, which sends Origin with every POST
 	}
 	asPost := *r
 	asPost.Method = http.MethodPost // the check passes every GET
 	return sameOrigin.Check(&asPost) != nil
 }
 
-// navigates tells a click on a link that opens a page of its own, which the
-// page with the link can neither read nor frame.
+// navigates reports whether the request is a click on a link that opens a page of its
+// own, which the page with the link can neither read nor frame.
 func navigates(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }

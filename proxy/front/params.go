@@ -21,14 +21,14 @@ import (
 	signaljson "signalpost/transform/json"
 )
 
-// A query is a request's parameters: each known, given once and not empty. What
-// reads one notes in err, joined, what is wrong with it.
+// A query is a request's parameters: each known, given once and not empty. The
+// functions that read a parameter join what is wrong with it to err.
 type query struct {
 	values map[string]string
 	err    error
 }
 
-// readQuery reads parameters, and refuses all that is not exactly as it should be.
+// readQuery reads parameters. It refuses an unknown, repeated or empty one.
 func readQuery(raw string, known []string) (*query, error) {
 	q := &query{}
 	if raw == "" {
@@ -59,7 +59,7 @@ func (q *query) malformed(name, expected string) error {
 
 func (q *query) fault(name, expected string) { q.err = errors.Join(q.err, q.malformed(name, expected)) }
 
-// cursor tells an error about the parameter after from others.
+// cursor returns err, or what is wrong with the parameter after if that is why.
 func (q *query) cursor(err error) error {
 	if errors.Is(err, queue.ErrCursor) {
 		return q.malformed("after", "the next of the page before")
@@ -80,8 +80,8 @@ func oneOf[T ~string](q *query, name string, values ...T) T {
 	return T(v)
 }
 
-// listOf reads a list with commas, each word of which is something, or several;
-// nil if it is not given.
+// listOf reads a list with commas. Each of its words stands for one value or several.
+// It is nil if the parameter is not given.
 func listOf[T any](q *query, name, expected string, read func(word string) []T) (all []T) {
 	v, given := q.values[name]
 	if !given {
@@ -174,7 +174,7 @@ func (q *query) id(name string, dst encoding.TextUnmarshaler) {
 	}
 }
 
-// maxOrder bounds the body, in bytes, of a request that asks for something, but POST /try.
+// maxOrder bounds the bodies of requests, in bytes, but those of signals and of POST /try.
 const maxOrder = 64 << 10
 
 // readOrder reads a body of maxOrder bytes at most: see readJSON.

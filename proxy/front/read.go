@@ -23,16 +23,15 @@ var (
 	reasons = []queue.Reason{queue.Gone, queue.Exhausted, queue.Transform, queue.Filtered, queue.TooOld, queue.Discarded}
 )
 
-// show answers with what look returns. What it may take in memory until the
-// client has taken the answer, most bytes at first and then the answer's length,
-// is on the account of answers: who asks for much and reads nothing has others
-// wait, and then refused.
+// show answers with what look returns. Until the client has taken the answer its memory
+// is taken from the budget of answers: most bytes at first, then the answer's length. A
+// client that asks for much and reads nothing makes others wait, and then be refused.
 func (f *Front) show(w http.ResponseWriter, r *http.Request, most int64, look func() (any, error)) error {
 	return f.showTagged(w, r, most, false, look)
 }
 
-// showTagged is show for an answer that gets an ETag if it is tagged, and need
-// not be sent to who has it.
+// showTagged is show of an answer that gets an ETag if it is tagged. A client that has
+// it is answered 304.
 func (f *Front) showTagged(w http.ResponseWriter, r *http.Request, most int64, tagged bool, look func() (any, error)) error {
 	held, err := f.answers.Take(r.Context(), most)
 	defer func() { f.answers.Give(held) }()
@@ -63,8 +62,8 @@ func (f *Front) showTagged(w http.ResponseWriter, r *http.Request, most int64, t
 	return nil
 }
 
-// What an answer can come to in memory, in bytes: an entry of a list, and what
-// is shown of one signal or delivery.
+// What an answer can take in memory, in bytes: an entry of a list, and one signal or
+// delivery in full.
 const entryBytes = 8 << 10
 
 func (f *Front) detailBytes() int64 { return 1<<20 + 4*f.Table().Config.Server.MaxBody }
@@ -173,7 +172,7 @@ func (f *Front) getSignals(w http.ResponseWriter, r *http.Request, q *query) err
 			return broken
 		})
 		if err == nil && broken != nil {
-			panic(http.ErrAbortHandler) // so that nobody takes for all what has been sent
+			panic(http.ErrAbortHandler) // so that the client notices that lines are missing
 		}
 		return err
 	}

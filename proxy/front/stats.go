@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	statsBack  = 24 * time.Hour // that GET /stats and GET /problems look, if not told
-	minutesFor = 48 * time.Hour // that the queue counts minutes; hours beyond
+	statsBack  = 24 * time.Hour // how far back GET /stats and GET /problems go by default
+	minutesFor = 48 * time.Hour // how long the queue keeps minutes; hours beyond
 	maxPoints  = 1500           // of a series
-	pointBytes = 512            // that one takes in memory, until it is sent
+	pointBytes = 512            // of memory for a point until it is sent
 )
 
 var steps = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, units.Day}

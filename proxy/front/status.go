@@ -14,7 +14,7 @@ import (
 	"signalpost/queue"
 )
 
-// statusBytes is what all that is told of a thousand routes takes in memory, about.
+// statusBytes is about the memory that the status of a thousand routes takes.
 const statusBytes = 1 << 20
 
 func (f *Front) getStatus(w http.ResponseWriter, r *http.Request, _ *query) error {

@@ -16,11 +16,10 @@ import (
 const (
 	maxTries = 8                // at once
 	maxPlan  = 1000             // signals
-	planTime = 10 * time.Second // after which a plan is of those that have been looked at
+	planTime = 10 * time.Second // then a plan covers the signals read so far
 )
 
-// trying is a handler that runs expressions for somebody who asks what they would make:
-// few do so at once.
+// trying is a handler that runs expressions for people, of which few run at once.
 func trying(h handler) handler {
 	return func(f *Front, w http.ResponseWriter, r *http.Request, q *query) error {
 		one, err := f.tries.Take(r.Context(), 1)
@@ -120,7 +119,7 @@ func (f *Front) postPlan(w http.ResponseWriter, r *http.Request, _ *query) error
 	return f.show(w, r, statusBytes, func() (any, error) { return p, nil })
 }
 
-// getExplanation tells the life of a signal, or of a delivery.
+// getExplanation answers with the history of a signal, or of a delivery.
 func (f *Front) getExplanation(w http.ResponseWriter, r *http.Request, _ *query) error {
 	id := r.PathValue("id")
 	delivery, errDelivery := queue.ParseDeliveryID(id)

@@ -12,8 +12,8 @@ type Next interface {
 	CloseIdleConnections()
 }
 
-// A generation is the connections that are made within MaxAge, unless it is
-// retired before: then they take no new request.
+// A generation is the connections that are made within MaxAge. When it is retired, then
+// or before, they take no new request.
 type generation struct {
 	Next
 	timer *time.Timer // retires it
@@ -24,13 +24,13 @@ type generation struct {
 func (t *Transport) current() *generation {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.takes != nil {
-		return t.takes
+	if t.active != nil {
+		return t.active
 	}
 	g := &generation{Next: t.Next()}
 	g.timer = time.AfterFunc(MaxAge, func() { t.retire(g) })
 	if !t.closed {
-		t.takes = g
+		t.active = g
 	}
 	return g
 }
@@ -39,8 +39,8 @@ func (t *Transport) current() *generation {
 // their requests.
 func (t *Transport) retire(g *generation) {
 	t.mu.Lock()
-	if t.takes == g {
-		t.takes = nil
+	if t.active == g {
+		t.active = nil
 	}
 	idle := g.idle
 	g.idle = nil
@@ -56,7 +56,7 @@ func (t *Transport) retire(g *generation) {
 // release ends a request of Next, which is retired if it is spent.
 func (t *Transport) release(g *generation, spent bool) {
 	t.mu.Lock()
-	spent = spent || t.takes != g
+	spent = spent || t.active != g
 	t.mu.Unlock()
 	if spent {
 		t.retire(g)
@@ -88,7 +88,7 @@ func (t *Transport) keep(c *conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := c.generation
-	if t.takes != g || len(g.idle) >= t.MaxIdle {
+	if t.active != g || len(g.idle) >= t.MaxIdle {
 		return false
 	}
 	c.used = true
@@ -100,7 +100,7 @@ func (t *Transport) keep(c *conn) bool {
 // when their requests end.
 func (t *Transport) CloseIdle() {
 	t.mu.Lock()
-	g := t.takes
+	g := t.active
 	t.mu.Unlock()
 	if g != nil {
 		t.retire(g)

@@ -19,7 +19,7 @@ import (
 type Options struct {
 	Path    string       // of the requests that it answers itself
 	Handler http.Handler // answers them
-	Log     *slog.Logger // is told of what cannot be accepted, and of panics
+	Log     *slog.Logger // of connections that cannot be accepted, and of panics
 
 	// What clients have, whatever they send or do not.
 	Header time.Duration // for the headers of the first request
@@ -171,7 +171,7 @@ type readConn struct {
 
 func (c *readConn) Read(b []byte) (int, error) { return c.reader.Read(b) }
 
-// CloseWrite lets the server take leave as it does of any connection.
+// CloseWrite closes the writing side, as net/http's server does at the end.
 func (c *readConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

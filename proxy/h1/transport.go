@@ -52,7 +52,7 @@ var (
 // side then closed without a byte of an answer is sent again on a new one:
 // servers end idle connections just so.
 //
-// The context's httptrace.ClientTrace is told what goes on. With a plain request
+// The hooks of the context's httptrace.ClientTrace are called. With a plain request
 // GetConn is called only if a connection must be made.
 //
 // A plain request is not used any more when RoundTrip has returned, whatever its
@@ -74,7 +74,7 @@ type Transport struct {
 
 	mu     sync.Mutex
 	closed bool        // guarded by mu
-	takes  *generation // requests now; nil: not made; guarded by mu
+	active *generation // takes requests now; nil: not made yet; guarded by mu
 }
 
 // RoundTrip makes a request. The answer's body must be closed.

@@ -138,14 +138,14 @@ func authority(t testing.TB, protocols ...string) (*tls.Config, *x509.CertPool) 
 func (t *Transport) idle() []*conn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.takes == nil {
+	if t.active == nil {
 		return nil
 	}
-	return t.takes.idle
+	return t.active.idle
 }
 
 // grow has the connections be as old as they may.
-func (t *Transport) grow() { t.takes.timer.Reset(0) }
+func (t *Transport) grow() { t.active.timer.Reset(0) }
 
 // An answer that nothing asked for is never the answer to the next request:
 // each has the answer with its own number.
@@ -280,7 +280,7 @@ func TestIdleConnections(t *testing.T) {
 	tr.Close()
 	wantOpen(0)
 	burst(1)
-	if wantOpen(0); tr.takes != nil {
+	if wantOpen(0); tr.active != nil {
 		t.Error("it is closed, and has connections")
 	}
 }

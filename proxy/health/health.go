@@ -1,17 +1,16 @@
-// Package health decides how the sidecar and its routes fare, from facts alone:
-// it keeps nothing, and asks nobody. GET /status, the metric signalpost_health
-// and all that shows either repeat what Decide says, and judge nothing
-// themselves. Green means that nothing needs anyone.
+// Package health decides the health of the sidecar and its routes, from facts alone:
+// it keeps no state and does no I/O. GET /status, the metric signalpost_health and all
+// that shows either repeat what Decide returns. Green means that nobody has to act.
 //
-// A reason has a code, which programs go by, a sentence for people with what to
-// do, and the time since which it holds. One without a route is of the sidecar itself:
+// A reason has a code for programs, a sentence for people with what to do, and the time
+// since which it holds. One without a route is about the sidecar itself:
 //
 //	bad   not_accepting    new signals are refused
 //	      failing          the endpoint does not work: only probes are sent
 //	      refused          the receiver has refused so many attempts in a row
 //	warn  store_low        new signals will be refused soon
 //	      config_rejected  the config file is not what runs
-//	      dying            deliveries have died lately
+//	      dying            deliveries became dead lately
 //	      behind           what is due waits, though nothing holds it
 //	      held             deliveries of a route that has gone wait for it
 //	      paused           for so long that somebody may have forgotten
@@ -50,7 +49,7 @@ var codes = []struct {
 	{"held", api.Warn}, {"paused", api.Warn}, {"log_dropped", api.Warn},
 }
 
-// Facts are what Decide goes by. Times are zero where there is nothing to tell.
+// Facts are the input of Decide. A time is zero where there is none.
 type Facts struct {
 	Now            time.Time
 	Queue          queue.Status

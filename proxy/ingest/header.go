@@ -14,9 +14,9 @@ import (
 // maxKey is the longest Idempotency-Key in bytes.
 const maxKey = 255
 
-// readType tells a JSON body from lines of JSON (NDJSON), and refuses all
-// else. A form or text/plain, which any web page can send without being
-// asked for leave, is among what it refuses.
+// readType reports whether the body is lines of JSON (NDJSON) or JSON, and refuses all
+// other types: a form and text/plain, for two, which any web page can send without a
+// preflight request.
 func readType(h http.Header) (lines bool, err error) {
 	switch api.MediaType(h) {
 	case "application/json":

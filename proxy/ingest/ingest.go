@@ -35,7 +35,7 @@ type Options struct {
 	Claim   func(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) // nil: the queue's
 	Table   func() *table.Table                                                                  // the running one
 	Metrics Metrics
-	Room    time.Duration // that a large body waits for room, at most
+	Room    time.Duration // the longest that a large body waits for memory
 }
 
 // Metrics counts what is answered 202.
@@ -81,7 +81,7 @@ func (in *Ingest) Ready() error {
 	return in.Queue.Ready()
 }
 
-// Stop refuses new signals, and waits for those that have been read, so long at most.
+// Stop refuses new signals, and waits at most so long for those that have been read.
 func (in *Ingest) Stop(wait time.Duration) {
 	in.stopping.Store(true)
 	for end := time.Now().Add(wait); in.storing.Load() > 0 && time.Now().Before(end); {
@@ -96,8 +96,8 @@ type Offer struct {
 }
 
 // Post answers POST /signals.
-// What the headers tell to be refused is refused before the body is read. It has
-// not answered if it returns an error: a problem, or an error of the queue.
+// A request that its headers show to be wrong is refused before the body is read. Post
+// has not answered if it returns an error: a problem, or an error of the queue.
 func (in *Ingest) Post(w http.ResponseWriter, r *http.Request, to Offer) error {
 	began := time.Now()
 	answer, replayed, err := in.accept(r, to)

@@ -12,11 +12,11 @@ import (
 	"signalpost/queue"
 )
 
-// Small is how many bytes a request need not take, and so never waits for: there
-// are only so many requests at once.
+// Small is how many bytes a request uses without taking them from a budget: the number of
+// requests is bounded.
 const Small = 64 << 10
 
-// Wait is how long a request that has come waits for memory, usually.
+// Wait is how long a request usually waits for memory.
 const Wait = 2 * time.Second
 
 // A Budget is memory that requests share. It is safe for concurrent use.
@@ -26,8 +26,8 @@ type Budget struct {
 	free *semaphore.Weighted
 }
 
-// New makes a budget of size bytes. What does not fit waits for others to give
-// theirs back, so long at most, first come first served.
+// New makes a budget of size bytes. A request that does not fit waits, for at most wait,
+// until others give theirs back, first come first served.
 func New(size int64, wait time.Duration) *Budget {
 	return &Budget{size, wait, semaphore.NewWeighted(size)}
 }

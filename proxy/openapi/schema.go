@@ -13,8 +13,8 @@ import (
 // A Schema is one of JSON Schema 2020-12.
 type Schema map[string]any
 
-// Types are the schemas of Go types whose JSON their fields do not tell: those
-// that marshal themselves, and strings of few values.
+// Types are the schemas of Go types that cannot be found by reflection: those that
+// marshal themselves, and strings of few values.
 type Types map[reflect.Type]Schema
 
 // Enum is the schema of a string that is one of the values.

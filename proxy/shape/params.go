@@ -24,8 +24,8 @@ func NewParams() Params { return Params(rand.Text()) }
 // mark is what each placeholder begins with.
 func (p Params) mark() string { return "param" + string(p) }
 
-// placeholder stands for the param of that name, in letters and digits: no escaping
-// changes it, and where it ends is told by the length of the name within.
+// placeholder stands for the param of that name, in letters and digits, which no
+// escaping changes. It holds the length of the name, so that its end is known.
 func (p Params) placeholder(name string) string {
 	name = Plain(name)
 	return fmt.Sprintf("%s%02d%s", p.mark(), len(name), name)

@@ -1,6 +1,5 @@
-// Package system is what Signalpost asks of an operating system that they do not
-// all have, or do not all call the same: see proxy/docs/homes.md for what is
-// missing where. (Package h1 and the store have a file of their own for theirs.)
+// Package system has what differs between operating systems: see proxy/docs/homes.md for
+// what is missing where. (Package h1 and the store have files of their own.)
 package system
 
 import (

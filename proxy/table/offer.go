@@ -65,10 +65,9 @@ func (in *input) close() { decoding.Give(in.taken) }
 // it is empty; doc is what the signal decodes to, or nil. It returns the deliveries that it makes, in the order of the
 // routes, and whether it passed any.
 //
-// A route's expression that fails makes a dead delivery, and has no say in
-// what the other routes do. One runs after the other, which costs least as
-// long as they are quick; after SlowAfter the routes that are left run side by
-// side, so that a quick one waits for none and runaway ones do not add up.
+// A route's expression that fails makes a dead delivery, and does not concern the other
+// routes. They run one after the other, which costs least while they are quick; after
+// SlowAfter the rest run side by side, so that slow ones do not add up.
 //
 // An error wraps queue.ErrUnavailable when memory or time is short because of
 // others, or is that of the session's context: nothing is known of the signal then.

@@ -1,10 +1,10 @@
 // Package table is the routing table: a config compiled. It says which routes a
 // signal goes to, what they make of it, and holds the endpoint of each.
 //
-// A Table is immutable and all of it is safe for concurrent use. One at a time
-// is the running one. A signal, and each attempt of a delivery, is worked by
-// the table of its moment from beginning to end; the next one is made whole
-// (New) before it takes over, and the old one then closed (Close).
+// A Table is immutable and safe for concurrent use. One at a time is the running one.
+// A signal, and each attempt of a delivery, uses one table from beginning to end. A
+// reload makes the next table whole (New) before it becomes the running one, and closes
+// the old one (Close).
 package table
 
 import (
@@ -31,7 +31,7 @@ type Table struct {
 	Routes  []*Route // in the order of the config
 	byName  map[string]*Route
 
-	// Reads tells which members of a signal expressions read; nil if there are none.
+	// Reads reports whether an expression reads a member of a signal; nil if there is none.
 	Reads func(name []byte) bool
 }
 
@@ -77,8 +77,7 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 	return t, nil
 }
 
-// Inherit takes over from the table before what outlives a reload: tokens. It is
-// called before any attempt.
+// Inherit takes over the tokens of the table before. It is called before any attempt.
 func (t *Table) Inherit(old *Table) {
 	for _, r := range t.Routes {
 		if before := old.Route(r.Name); before != nil {
@@ -94,7 +93,8 @@ func (t *Table) Close() {
 	}
 }
 
-// CloseIdle closes the connections that no attempt is using: the process has too few files.
+// CloseIdle closes the connections that no attempt is using, when the process runs out of
+// files.
 func (t *Table) CloseIdle() {
 	for _, r := range t.Routes {
 		r.Endpoint.CloseIdle()
