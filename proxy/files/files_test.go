@@ -161,6 +161,7 @@ func TestInterruptibleBesideOneThatEnds(t *testing.T) {
 // However many files hang, the goroutines left behind are bounded.
 func TestInterruptibleBound(t *testing.T) {
 	mount := make(chan struct{})
+	noneHangs() // of the test before
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	<-ctx.Done()
@@ -179,14 +180,18 @@ func TestInterruptibleBound(t *testing.T) {
 		t.Errorf("%d are left behind, want %d", left, maxHung)
 	}
 	close(mount)
-	for left > 0 {
-		time.Sleep(time.Millisecond)
+	noneHangs()
+	if n := len(began); n != maxHung {
+		t.Errorf("%d goroutines began, want %d", n, maxHung)
+	}
+}
+
+// noneHangs waits until no call hangs.
+func noneHangs() {
+	for left := 1; left > 0; time.Sleep(time.Millisecond) {
 		hung.Lock()
 		left = len(hung.paths)
 		hung.Unlock()
-	}
-	if n := len(began); n != maxHung {
-		t.Errorf("%d goroutines began, want %d", n, maxHung)
 	}
 }
 
