@@ -49,14 +49,7 @@ func (r *release) archives(targets []target) error {
 		if t.os == "windows" {
 			write, kind = r.zip, "zip"
 		}
-		f, err := r.artefact(r.name(t, kind))
-		if err != nil {
-			return err
-		}
-		if err := write(f, r.unpacked(t)); err != nil {
-			return err
-		}
-		if err := f.Close(); err != nil {
+		if err := r.artefact(r.name(t, kind), func(w io.Writer) error { return write(w, r.unpacked(t)) }); err != nil {
 			return err
 		}
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -15,8 +17,8 @@ import (
 // A layout is an OCI image layout that grows: blobs by their digest.
 type layout struct{ entries []entry }
 
-// add adds a blob and describes it. It is JSON unless it is bytes.
-func (l *layout) add(media string, v any) (oci.Descriptor, error) {
+// add adds content and describes it: JSON unless it is bytes, a blob unless it has a name.
+func (l *layout) add(name, media string, v any) (oci.Descriptor, error) {
 	b, raw := v.([]byte)
 	if !raw {
 		var err error
@@ -25,7 +27,7 @@ func (l *layout) add(media string, v any) (oci.Descriptor, error) {
 		}
 	}
 	d := oci.Descriptor{MediaType: media, Digest: digest.FromBytes(b), Size: int64(len(b))}
-	l.entries = append(l.entries, entry{name: "blobs/sha256/" + d.Digest.Encoded(), mode: 0o644, data: b})
+	l.entries = append(l.entries, entry{name: cmp.Or(name, "blobs/sha256/"+d.Digest.Encoded()), mode: 0o644, data: b})
 	return d, nil
 }
 
@@ -56,26 +58,18 @@ func (r *release) image(targets []target) error {
 	if len(index.Manifests) == 0 {
 		return nil
 	}
-	top, err := l.add(oci.MediaTypeImageIndex, index)
+	top, err := l.add("", oci.MediaTypeImageIndex, index)
 	if err != nil {
 		return err
 	}
 	top.Annotations = map[string]string{oci.AnnotationRefName: r.version, "io.containerd.image.name": "signalpost:" + r.version}
 	index.Manifests = []oci.Descriptor{top}
-	if _, err = l.add("", index); err != nil {
+	_, err1 := l.add(oci.ImageIndexFile, "", index)
+	_, err2 := l.add(oci.ImageLayoutFile, "", oci.ImageLayout{Version: oci.ImageLayoutVersion})
+	if err := cmp.Or(err1, err2); err != nil {
 		return err
 	}
-	l.entries[len(l.entries)-1].name = oci.ImageIndexFile
-	if _, err = l.add("", oci.ImageLayout{Version: oci.ImageLayoutVersion}); err != nil {
-		return err
-	}
-	l.entries[len(l.entries)-1].name = oci.ImageLayoutFile
-	f, err := r.artefact(fmt.Sprintf("signalpost_%s_image.tar", r.version))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return r.tar(f, l.entries)
+	return r.artefact(fmt.Sprintf("signalpost_%s_image.tar", r.version), func(w io.Writer) error { return r.tar(w, l.entries) })
 }
 
 // platform adds the image of one platform, and describes its manifest.
@@ -93,7 +87,7 @@ func (r *release) platform(l *layout, t target, roots []byte) (oci.Descriptor, e
 	if err := r.tarball(&packed, entries); err != nil {
 		return oci.Descriptor{}, err
 	}
-	layer, err := l.add(oci.MediaTypeImageLayerGzip, packed.Bytes())
+	layer, err := l.add("", oci.MediaTypeImageLayerGzip, packed.Bytes())
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
@@ -101,7 +95,7 @@ func (r *release) platform(l *layout, t target, roots []byte) (oci.Descriptor, e
 	if t.arch == "arm" {
 		platform.Variant = "v7"
 	}
-	config, err := l.add(oci.MediaTypeImageConfig, oci.Image{
+	config, err := l.add("", oci.MediaTypeImageConfig, oci.Image{
 		Created: &r.time, Platform: platform,
 		Config: oci.ImageConfig{
 			User: "65532:65532", Entrypoint: []string{"/signalpost"}, Cmd: []string{"run"},
@@ -114,7 +108,7 @@ func (r *release) platform(l *layout, t target, roots []byte) (oci.Descriptor, e
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	manifest, err := l.add(oci.MediaTypeImageManifest, oci.Manifest{
+	manifest, err := l.add("", oci.MediaTypeImageManifest, oci.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: oci.MediaTypeImageManifest, Config: config, Layers: []oci.Descriptor{layer}, Annotations: r.labels(),
 	})
 	manifest.Platform = &platform

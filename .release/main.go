@@ -10,9 +10,11 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"os/exec"
@@ -47,7 +49,7 @@ type release struct {
 	out     string
 
 	mu   sync.Mutex
-	done []string // names of artefacts in out; guarded by mu
+	sums map[string]string // SHA-256 of the artefacts in out, by name; guarded by mu
 }
 
 func main() {
@@ -59,7 +61,7 @@ func main() {
 }
 
 func run() error {
-	r := &release{}
+	r := &release{sums: map[string]string{}}
 	out := flag.String("out", "", "the `FOLDER` to make the release in, which must not exist")
 	only := flag.String("targets", "", "make these `TARGETS` alone, such as linux/amd64,darwin/arm64")
 	dirty := flag.Bool("dirty", false, "release a work tree with changes: to try this program")
@@ -104,18 +106,15 @@ func run() error {
 
 // look reads what git knows of the commit.
 func (r *release) look(dirty bool) error {
-	git := func(args ...string) (string, error) {
-		b, err := exec.Command("git", args...).Output()
-		return strings.TrimSpace(string(b)), err
+	var err error // the first
+	git := func(args ...string) string {
+		b, failed := exec.Command("git", args...).Output()
+		err = cmp.Or(err, failed)
+		return strings.TrimSpace(string(b))
 	}
-	var seconds string
-	var errs [4]error
-	r.repo, errs[0] = git("rev-parse", "--show-toplevel")
-	r.commit, errs[1] = git("rev-parse", "HEAD")
-	seconds, errs[2] = git("log", "-1", "--format=%ct")
-	changed, err := git("-C", r.repo, "status", "--porcelain")
-	errs[3] = err
-	if err := errors.Join(errs[:]...); err != nil {
+	r.repo, r.commit = git("rev-parse", "--show-toplevel"), git("rev-parse", "HEAD")
+	seconds, changed := git("log", "-1", "--format=%ct"), git("-C", r.repo, "status", "--porcelain")
+	if err != nil {
 		return fmt.Errorf("git: %w", err)
 	}
 	if changed != "" && !dirty {
@@ -159,12 +158,20 @@ func (r *release) binary(t target) string {
 	return filepath.Join(r.work, t.os+"_"+t.arch, name)
 }
 
-// artefact makes a file of the release, by its name without version and kind.
-func (r *release) artefact(name string) (*os.File, error) {
+// artefact makes a file of the release, whose content write writes.
+func (r *release) artefact(name string, write func(io.Writer) error) error {
+	f, err := os.Create(filepath.Join(r.out, name))
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	if err := errors.Join(write(io.MultiWriter(f, sum)), f.Close()); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	r.mu.Lock()
-	r.done = append(r.done, name)
+	r.sums[name] = fmt.Sprintf("%x", sum.Sum(nil))
 	r.mu.Unlock()
-	return os.Create(filepath.Join(r.out, name))
+	return nil
 }
 
 // name is what the artefact of a target is called.

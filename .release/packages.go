@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 
@@ -57,14 +58,7 @@ func (r *release) pack(t target, kind string) error {
 	if err != nil {
 		return err
 	}
-	f, err := r.artefact(r.name(t, kind))
-	if err != nil {
-		return err
-	}
-	if err := p.Package(info, f); err != nil {
-		return err
-	}
-	return f.Close()
+	return r.artefact(r.name(t, kind), func(w io.Writer) error { return p.Package(info, w) })
 }
 
 // installed are the files of a package. Alpine has no systemd, and OpenRC in its place.

@@ -2,12 +2,12 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,30 +114,23 @@ func (r *release) service() error {
 
 // bill writes the SBOM of a binary (CycloneDX): the modules that are linked, as the binary itself says.
 func (r *release) bill(t target, info *buildinfo.BuildInfo) error {
-	type component struct {
-		Type    string `json:"type"`
-		Ref     string `json:"bom-ref"`
-		Name    string `json:"name"`
-		Version string `json:"version"`
-		Purl    string `json:"purl"`
-	}
-	module := func(kind, path, version string) component {
+	module := func(kind, path, version string) map[string]string {
 		purl := "pkg:golang/" + path + "@" + version
-		return component{kind, purl, path, version, purl}
+		return map[string]string{"type": kind, "bom-ref": purl, "name": path, "version": version, "purl": purl}
 	}
-	modules := []component{module("library", "std", strings.TrimPrefix(info.GoVersion, "go"))}
+	modules := []map[string]string{module("library", "std", strings.TrimPrefix(info.GoVersion, "go"))}
 	for _, d := range info.Deps {
 		modules = append(modules, module("library", d.Path, d.Version))
 	}
-	b, err := json.MarshalIndent(map[string]any{
-		"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
-		"metadata":   map[string]any{"timestamp": r.time, "component": module("application", "signalpost", r.version)},
-		"components": modules,
-	}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return r.write(r.name(t, "cdx.json"), append(b, '\n'))
+	return r.artefact(r.name(t, "cdx.json"), func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(map[string]any{
+			"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
+			"metadata":   map[string]any{"timestamp": r.time, "component": module("application", "signalpost", r.version)},
+			"components": modules,
+		})
+	})
 }
 
 var legal = regexp.MustCompile(`(?i)^(licen[sc]e|copying|notice)([.-].*)?$`)
@@ -197,47 +190,27 @@ func (r *release) licenses(t target) string {
 func (r *release) formula(targets []target) error {
 	sums := map[string]string{}
 	for _, t := range targets {
-		if b, err := os.ReadFile(filepath.Join(r.out, r.name(t, "tar.gz"))); err == nil {
-			sums[t.os+"_"+t.arch] = fmt.Sprintf("%x", sha256.Sum256(b))
+		if sum, ok := r.sums[r.name(t, "tar.gz")]; ok {
+			sums[t.os+"_"+t.arch] = sum
 		}
 	}
 	if len(sums) < 5 {
 		return nil
 	}
-	f, err := r.artefact("signalpost.rb")
+	text, err := template.ParseFiles("files/signalpost.rb.tmpl")
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return template.Must(template.ParseFiles("files/signalpost.rb.tmpl")).Execute(f, map[string]any{"Version": r.version, "URL": r.url, "Sum": sums})
+	return r.artefact("signalpost.rb", func(w io.Writer) error {
+		return text.Execute(w, map[string]any{"Version": r.version, "URL": r.url, "Sum": sums})
+	})
 }
 
 // checksums writes the SHA-256 of all.
 func (r *release) checksums([]target) error {
-	var b strings.Builder
-	for _, name := range slices.Sorted(slices.Values(r.done)) {
-		f, err := os.Open(filepath.Join(r.out, name))
-		if err != nil {
-			return err
-		}
-		sum := sha256.New()
-		_, err = io.Copy(sum, f)
-		f.Close()
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(&b, "%x  %s\n", sum.Sum(nil), name)
+	var b bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(r.sums)) {
+		fmt.Fprintf(&b, "%s  %s\n", r.sums[name], name)
 	}
-	return r.write("SHA256SUMS", []byte(b.String()))
-}
-
-// write makes an artefact of content.
-func (r *release) write(name string, content []byte) error {
-	f, err := r.artefact(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = f.Write(content)
-	return err
+	return os.WriteFile(filepath.Join(r.out, "SHA256SUMS"), b.Bytes(), 0o644)
 }
