@@ -183,28 +183,22 @@ const (
 func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue.Entry) error) error {
 	query := url.Values{"follow": {"true"}}
 	maps.Copy(query, filter)
-	following, hangs := context.WithCancelCause(ctx)
-	defer hangs(nil)
-	silence := time.AfterFunc(c.patience, func() { hangs(context.DeadlineExceeded) })
-	defer silence.Stop()
-	resp, err := c.do(following, http.MethodGet, "/log?"+query.Encode(), nil, nil)
+	log, err := c.stream(ctx, "/log?"+query.Encode(), nil)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	d := json.NewDecoder(heard{resp.Body, silence, c.patience})
+	defer log.Close()
+	d := json.NewDecoder(log)
 	const again = "ask signalpost status how it fares, and follow again when it runs"
 	for {
 		var e queue.Entry
 		switch err := d.Decode(&e); {
 		case err != nil && ctx.Err() != nil:
 			return nil
-		case err != nil && following.Err() != nil:
-			return c.unreachable(context.Cause(following))
 		case err == io.EOF:
 			return fmt.Errorf("%s: the sidecar ended the log: it stopped, or lost its store; %s", c.shown, again)
 		case err != nil:
-			return fmt.Errorf("%s: the log broke off: %w; %s", c.shown, err, again)
+			return fmt.Errorf("the log: %w; %s", err, again)
 		}
 		if err := yield(e); err != nil {
 			return err
@@ -215,18 +209,11 @@ func (c *Client) Follow(ctx context.Context, filter url.Values, yield func(queue
 // Signals returns all stored signals that a filter of GET /signals selects, oldest
 // first, each an api.StoredSignal as JSON on a line. It must be closed.
 func (c *Client) Signals(ctx context.Context, filter url.Values) (io.ReadCloser, error) {
-	ctx, end := context.WithCancelCause(ctx)
-	alarm := time.AfterFunc(c.patience, func() { end(context.DeadlineExceeded) })
-	resp, err := c.do(ctx, http.MethodGet, "/signals?"+filter.Encode(), http.Header{"Accept": {"application/x-ndjson"}}, nil)
-	if err != nil {
-		end(nil)
-		return nil, err
-	}
-	return &lines{c, resp.Body, ctx, end, alarm}, nil
+	return c.stream(ctx, "/signals?"+filter.Encode(), http.Header{"Accept": {"application/x-ndjson"}})
 }
 
-// lines is an answer of many lines. Its server has the client's patience for each piece.
-type lines struct {
+// A stream is an answer that comes in pieces. The server has the client's patience for each.
+type stream struct {
 	c     *Client
 	body  io.ReadCloser
 	ctx   context.Context
@@ -234,33 +221,32 @@ type lines struct {
 	alarm *time.Timer
 }
 
-func (l *lines) Read(b []byte) (int, error) {
-	l.alarm.Reset(l.c.patience)
-	n, err := l.body.Read(b)
-	l.alarm.Stop()
+// stream asks for an answer that comes in pieces. It must be closed.
+func (c *Client) stream(ctx context.Context, path string, header http.Header) (io.ReadCloser, error) {
+	ctx, end := context.WithCancelCause(ctx)
+	alarm := time.AfterFunc(c.patience, func() { end(context.DeadlineExceeded) })
+	resp, err := c.do(ctx, http.MethodGet, path, header, nil)
+	alarm.Stop()
+	if err != nil {
+		end(nil)
+		return nil, err
+	}
+	return &stream{c, resp.Body, ctx, end, alarm}, nil
+}
+
+func (s *stream) Read(b []byte) (int, error) {
+	s.alarm.Reset(s.c.patience)
+	n, err := s.body.Read(b)
+	s.alarm.Stop()
 	if err != nil && err != io.EOF {
-		err = fmt.Errorf("the signals broke off: %w", l.c.unreachable(cmp.Or(context.Cause(l.ctx), err)))
+		err = fmt.Errorf("the answer broke off: %w", s.c.unreachable(cmp.Or(context.Cause(s.ctx), err)))
 	}
 	return n, err
 }
 
-func (l *lines) Close() error {
-	l.alarm.Stop()
-	l.end(nil)
-	return l.body.Close()
-}
-
-// heard puts the alarm off whenever something is read.
-type heard struct {
-	io.Reader
-	alarm *time.Timer
-	by    time.Duration
-}
-
-func (h heard) Read(b []byte) (int, error) {
-	n, err := h.Reader.Read(b)
-	h.alarm.Reset(h.by)
-	return n, err
+func (s *stream) Close() error {
+	s.end(nil)
+	return s.body.Close()
 }
 
 // Get asks for path, which is escaped already and may hold a query, and reads
