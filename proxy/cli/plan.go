@@ -70,7 +70,7 @@ that runs.`,
 			return err
 		}
 		defer after.Close()
-		before, told, err := running(c, sidecar, version, *file != "")
+		before, statuses, err := running(c, sidecar, version, *file != "")
 		if err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ that runs.`,
 		if err != nil {
 			return err
 		}
-		rehearse.Compare(&p, told, after)
+		rehearse.Compare(&p, statuses, after)
 		err = out.show(p, func() { printPlan(out.Page, p) })
 		return cmp.Or(err, failing(p, *failOn))
 	})
@@ -108,7 +108,7 @@ func running(c *cobra.Command, sidecar *client.Client, version string, maybeNone
 	if err != nil {
 		return nil, nil, err
 	}
-	return before, rehearse.Told(before), nil
+	return before, rehearse.StatusOf(before), nil
 }
 
 // forecast puts the signals through both configs.

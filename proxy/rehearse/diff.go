@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"cmp"
 	stdjson "encoding/json"
 	"maps"
 	"math"
@@ -12,7 +13,7 @@ import (
 	"signalpost/transform/json"
 )
 
-// A missing is what is not there.
+// A missing stands for a value that is not there.
 type missing struct{}
 
 // diff calls found for each place where two values differ, as transform/json
@@ -21,55 +22,40 @@ type missing struct{}
 func diff(path string, want, got any, partial bool, found func(path string, want, got any)) {
 	switch w := want.(type) {
 	case map[string]any:
-		g, ok := got.(map[string]any)
-		if !ok {
-			break
+		if g, ok := got.(map[string]any); ok {
+			names := maps.Clone(w)
+			if !partial {
+				maps.Copy(names, g)
+			}
+			for _, name := range slices.Sorted(maps.Keys(names)) {
+				diff(member(path, name), at(w, name), at(g, name), partial, found)
+			}
+			return
 		}
-		names := maps.Clone(w)
-		if !partial {
-			maps.Copy(names, g)
-		}
-		for _, name := range slices.Sorted(maps.Keys(names)) {
-			diff(path+member(path, name), at(w, name), at(g, name), partial, found)
-		}
-		return
 	case []any:
-		g, ok := got.([]any)
-		if !ok {
-			break
+		if g, ok := got.([]any); ok {
+			for i := range max(len(w), len(g)) {
+				x, y := any(missing{}), any(missing{})
+				if i < len(w) {
+					x = w[i]
+				}
+				if i < len(g) {
+					y = g[i]
+				}
+				diff(indexed(path, strconv.Itoa(i)), x, y, partial, found)
+			}
+			return
 		}
-		for i := range max(len(w), len(g)) {
-			x, y := any(missing{}), any(missing{})
-			if i < len(w) {
-				x = w[i]
-			}
-			if i < len(g) {
-				y = g[i]
-			}
-			dot := ""
-			if path == "" {
-				dot = "."
-			}
-			diff(path+dot+"["+strconv.Itoa(i)+"]", x, y, partial, found)
-		}
-		return
 	case stdjson.Number:
 		if g, ok := got.(stdjson.Number); ok && decimal(w) == decimal(g) {
 			return
 		}
 	default:
-		switch got.(type) { // what cannot be compared with ==
-		case map[string]any, []any:
-		default:
-			if want == got {
-				return
-			}
+		if want == got {
+			return
 		}
 	}
-	if path == "" {
-		path = "."
-	}
-	found(path, want, got)
+	found(cmp.Or(path, "."), want, got)
 }
 
 func at(object map[string]any, name string) any {
@@ -81,18 +67,15 @@ func at(object map[string]any, name string) any {
 
 var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// member is the step of a path to a member.
+// member is the path of a member of what is at a path.
 func member(path, name string) string {
 	if plainName.MatchString(name) {
-		return "." + name
+		return path + "." + name
 	}
-	quoted, _ := json.Encode(name, math.MaxInt)
-	dot := ""
-	if path == "" {
-		dot = "."
-	}
-	return dot + "[" + string(quoted) + "]"
+	return indexed(path, string(encode(name)))
 }
+
+func indexed(path, index string) string { return cmp.Or(path, ".") + "[" + index + "]" }
 
 // decimal writes a number so that equal ones are written alike.
 func decimal(n stdjson.Number) string {

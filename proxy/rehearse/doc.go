@@ -5,8 +5,8 @@
 //	test.go    tests: a signal, and what routes are to make of it
 //	record.go  a test made of a real delivery
 //	plan.go    two configs on the same signals, and how they differ
-//	running.go the config that runs, as far as a sidecar tells of it
+//	running.go the config that runs, as far as a sidecar shows it
 //	diff.go    where two values differ
 //
-// What a route makes of a signal package table decides, here as in the sidecar.
+// Package table decides what a route makes of a signal, here as in the sidecar.
 package rehearse

@@ -26,7 +26,6 @@ const (
 	maxFirst  = 5       // ids
 	maxShown  = 1 << 10 // bytes of a value
 	otherPath = "…"     // the path of what is beyond maxPaths
-	batchSize = 1 << 20 // bytes of signals worked at once
 )
 
 // Plan forecasts how the deliveries that after makes differ from those that before
@@ -38,21 +37,13 @@ func Plan(ctx context.Context, class transform.Class, before, after *table.Table
 	p := &plan{before: before, after: after, only: only, routes: map[string]*tally{}}
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(runtime.GOMAXPROCS(0))
-	var batch []queue.Signal
-	size, n := 0, 0
-	send := func() {
-		some, from := batch, n-len(batch)
-		all.Go(func() error { return p.work(ctx, class, some, from) })
-		batch, size = nil, 0
-	}
+	n := 0
 	err := each(func(s queue.Signal) error {
-		batch, size, n = append(batch, s), size+len(s.Body), n+1
-		if size >= batchSize || len(batch) == 32 {
-			send()
-		}
+		nth := n
+		n++
+		all.Go(func() error { return p.compare(ctx, class, &s, nth) })
 		return ctx.Err()
 	})
-	send()
 	if err := cmp.Or(all.Wait(), err); err != nil {
 		return api.Plan{}, err
 	}
@@ -92,55 +83,30 @@ type numbered struct {
 	id string
 }
 
-// work compares what is made of some signals, of which the first is number from.
-func (p *plan) work(ctx context.Context, class transform.Class, signals []queue.Signal, from int) error {
-	for i := range signals {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		use := transform.NewSession(ctx, class)
-		err := p.one(use, &signals[i], from+i)
-		use.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *plan) one(use *transform.Session, s *queue.Signal, n int) error {
+// compare counts how what both tables make of the nth signal differs.
+func (p *plan) compare(ctx context.Context, class transform.Class, s *queue.Signal, n int) error {
+	use := transform.NewSession(ctx, class)
+	defer use.Close()
 	was, _, err1 := p.before.Offer(use, s, nil, p.only)
 	is, _, err2 := p.after.Offer(use, s, nil, p.only)
 	if err := cmp.Or(err1, err2); err != nil {
 		return err
 	}
-	for len(was) > 0 || len(is) > 0 {
-		next := is
-		if len(next) == 0 {
-			next = was
+	routes := map[string][2][]queue.Made{}
+	for side, all := range [][]queue.Made{was, is} {
+		for _, m := range all {
+			both := routes[m.Route]
+			both[side] = append(both[side], m)
+			routes[m.Route] = both
 		}
-		name := next[0].Route
-		var a, b []queue.Made
-		a, was = split(was, name)
-		b, is = split(is, name)
-		found := differences(a, b)
+	}
+	for name, both := range routes {
+		found := differences(both[0], both[1])
 		p.mu.Lock()
-		p.of(name).add(a, b, found, numbered{n, s.ID.String()})
+		p.of(name).add(both[0], both[1], found, numbered{n, s.ID.String()})
 		p.mu.Unlock()
 	}
 	return nil
-}
-
-// split takes the deliveries of a route out of a list.
-func split(made []queue.Made, route string) (its, others []queue.Made) {
-	for _, m := range made {
-		if m.Route == route {
-			its = append(its, m)
-		} else {
-			others = append(others, m)
-		}
-	}
-	return its, others
 }
 
 // of is the tally of a route.
@@ -246,16 +212,14 @@ func (t *tally) add(was, is []queue.Made, found []difference, s numbered) {
 	t.After += len(is)
 	t.More += max(len(is)-len(was), 0)
 	t.Fewer += max(len(was)-len(is), 0)
-	failed := func(made []queue.Made) string {
-		if i := slices.IndexFunc(made, func(m queue.Made) bool { return m.Error != "" }); i >= 0 {
-			return made[i].Error
-		}
-		return ""
+	failed := func(m queue.Made) bool { return m.Error != "" }
+	fails := slices.IndexFunc(is, failed)
+	if slices.ContainsFunc(was, failed) {
+		fails = -1 // as before
 	}
-	before, now := failed(was), failed(is)
-	if now != "" && before == "" {
+	if fails >= 0 {
 		if t.Errors++; t.Errors == 1 || s.n < t.failed.n {
-			t.Error, t.failed = now, s
+			t.Error, t.failed = is[fails].Error, s
 		}
 	}
 	for _, d := range found {
@@ -273,7 +237,7 @@ func (t *tally) add(was, is []queue.Made, found []difference, s numbered) {
 			c.From, c.To, c.seen = shown(d.from), shown(d.to), s
 		}
 	}
-	if len(was) != len(is) || len(found) > 0 || now != "" && before == "" {
+	if len(was) != len(is) || len(found) > 0 || fails >= 0 {
 		i, _ := slices.BinarySearchFunc(t.first, s, func(a, b numbered) int { return cmp.Compare(a.n, b.n) })
 		t.first = slices.Insert(t.first, i, s)
 		t.first = t.first[:min(len(t.first), maxFirst)]

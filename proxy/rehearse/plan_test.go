@@ -78,7 +78,7 @@ func planned(t *testing.T, before, after, signals string) api.Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	Compare(&p, Told(tables[0]), tables[1])
+	Compare(&p, StatusOf(tables[0]), tables[1])
 	return p
 }
 

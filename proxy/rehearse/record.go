@@ -35,8 +35,10 @@ func Record(of string, made []api.Delivery) (string, error) {
 	if _, named := members["signal_type"]; !named {
 		fmt.Fprintf(&b, "type = %s\n", quoteTOML(first.Type))
 	}
-	table, ok := tableTOML(members)
-	if !ok {
+	table := ""
+	if lines, ok := membersTOML(members); ok {
+		table = "\n[test.signal]\n" + strings.Join(append(lines, ""), "\n")
+	} else {
 		fmt.Fprintf(&b, "signal_json = %s\n", jsonTOML(doc))
 	}
 	bodies := []any{}
@@ -77,24 +79,20 @@ func failure(d *api.Delivery) string {
 // have none in tests.
 var placeholder = regexp.MustCompile(`param[A-Z2-7]{26}`)
 
-// tableTOML is a signal as the table of a test; false if TOML cannot say it.
-func tableTOML(members map[string]any) (string, bool) {
-	var b strings.Builder
-	b.WriteString("\n[test.signal]\n")
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		value, ok := valueTOML(members[name])
+// membersTOML are the members of an object, by name; false if TOML cannot say one.
+func membersTOML(object map[string]any) (all []string, ok bool) {
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		value, ok := valueTOML(object[name])
 		if !ok {
-			return "", false
+			return nil, false
 		}
-		fmt.Fprintf(&b, "%s = %s\n", keyTOML(name), value)
+		all = append(all, keyTOML(name)+" = "+value)
 	}
-	return b.String(), true
+	return all, true
 }
 
 // valueTOML is a value on one line; false if TOML cannot say it.
 func valueTOML(v any) (string, bool) {
-	var parts []string
-	open, end := "[", "]"
 	switch v := v.(type) {
 	case nil:
 		return "", false
@@ -105,28 +103,22 @@ func valueTOML(v any) (string, bool) {
 		}
 		return string(v), tooLong == nil
 	case []any:
+		var elements []string
 		for _, element := range v {
-			part, ok := valueTOML(element)
+			text, ok := valueTOML(element)
 			if !ok {
 				return "", false
 			}
-			parts = append(parts, part)
+			elements = append(elements, text)
 		}
+		return "[" + strings.Join(elements, ", ") + "]", true
 	case map[string]any:
-		open, end = "{ ", " }"
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			part, ok := valueTOML(v[name])
-			if !ok {
-				return "", false
-			}
-			parts = append(parts, keyTOML(name)+" = "+part)
-		}
+		members, ok := membersTOML(v)
+		return "{ " + strings.Join(members, ", ") + " }", ok
 	case string:
 		return quoteTOML(v), true
-	default: // a boolean
-		return string(encode(v)), true
 	}
-	return open + strings.Join(parts, ", ") + end, true
+	return string(encode(v)), true // a boolean
 }
 
 var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)

@@ -16,7 +16,7 @@ import (
 	"signalpost/transform/json"
 )
 
-// expressions are the settings of a route on which it depends what is made of a signal.
+// expressions are the settings of a route that decide what is made of a signal.
 var expressions = []string{"path", "query", "format", "content_type", "params", "order_by"}
 
 // Running is the table of the routes that a sidecar says it runs, as far as it
@@ -51,16 +51,16 @@ func Running(s *api.Status) (*table.Table, error) {
 	return table.New(cfg, "")
 }
 
-// Told is what a sidecar with this table would say of its routes, but for how they fare.
-func Told(t *table.Table) (all []api.RouteStatus) {
+// StatusOf is the status of the routes of a table that nothing has been sent to.
+func StatusOf(t *table.Table) (all []api.RouteStatus) {
 	for _, r := range t.Routes {
 		all = append(all, api.RouteStatus{Name: r.Name, State: queue.RouteOK, RouteConfig: r.Shown()})
 	}
 	return all
 }
 
-// Compare adds to a plan what else differs between routes as a sidecar tells of them
-// and those of another config: of a URL scheme and host, and of secrets how many, can be told.
+// Compare adds to a plan what else differs between the routes that a sidecar shows and
+// those of another config. Of a URL it sees scheme and host, of secrets how many there are.
 func Compare(p *api.Plan, before []api.RouteStatus, after *table.Table) {
 	for i := range p.Routes {
 		r := &p.Routes[i]
@@ -86,7 +86,7 @@ func Compare(p *api.Plan, before []api.RouteStatus, after *table.Table) {
 	}
 }
 
-// plain is what of a route differs by itself, decoded.
+// plain is a route's config without what Plan compares, decoded.
 func plain(c api.RouteConfig) any {
 	c.Where, c.Transform, c.SignalTypes = nil, nil, nil
 	c.Settings = maps.Clone(c.Settings)

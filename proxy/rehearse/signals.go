@@ -39,7 +39,7 @@ func Signals(r io.Reader, yield func(queue.Signal) error) error {
 	}
 }
 
-// signal reads the nth line. The signal of an app gets an id that tells the same.
+// signal reads the nth line. The signal of an app gets an id made of n.
 func signal(line []byte, n int) (queue.Signal, error) {
 	var stored api.StoredSignal
 	if err := stdjson.Unmarshal(line, &stored); err == nil && stored.ID != (queue.SignalID{}) && stored.Signal != nil {
