@@ -1,22 +1,22 @@
-// Package explain tells the life of a signal and of each of its deliveries: whence it
-// came, which routes took it and why the others did not, each attempt, each wait with
+// Package explain gives the history of a signal and of each of its deliveries: where it
+// came from, which routes took it and why the others did not, each attempt, each wait with
 // its reason, what comes next, and what the running config would make of it. It reads
 // the queue and the routing table, and changes nothing.
 //
 // Most of it is on disk, with the signal and in the delivery log. Of the config
-// that a signal met only the hash is: where another runs now, what was decided is told,
-// and why as today's config has it, said to be that. Why an attempt came later than
+// that a signal met only the hash is kept: if another runs now, the explanation says what
+// was decided, and why by today's config, which it says. Why an attempt came later than
 // its schedule says is on disk only as far as the log of the route shows it: how many
-// attempts were under way beside, and which were probes. Since when a route was
-// paused, failing, held, or was asked to hold is known of this process's life alone, by its
-// [History]. What all this leaves open is said to be so.
+// attempts were under way beside it, and which were probes. Since when a route was
+// paused, failing, held, or asked to hold is known for this process alone, from its
+// [History]. What all this leaves open is said to be unknown.
 //
-// A wait has one of these codes; people are told more:
+// A wait has one of these codes; its text says more:
 //
 //	schedule     the gap between attempts
 //	retry_after  the gap, as an answer's Retry-After lengthened it; or that of another, for its whole route
 //	rate         the route's rate
-//	concurrency  as many attempts of the route as may be were under way
+//	concurrency  the route had as many attempts under way as it may
 //	order        an older delivery of the same order_by
 //	failing      only probes were sent
 //	paused       by the config, by the API or both

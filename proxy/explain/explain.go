@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 	"signalpost/transform/json"
 )
 
-// An Explainer explains by what it has. It is safe for concurrent use.
+// An Explainer explains signals and deliveries. It is safe for concurrent use.
 type Explainer struct {
 	Queue   *queue.Queue
 	Table   func() *table.Table // the running one
@@ -27,8 +28,8 @@ type Explainer struct {
 // mostRead bounds the JSON that is shown of what a where reads, in bytes.
 const mostRead = 200
 
-// A story is one explanation being made.
-type story struct {
+// An explanation is one being made.
+type explanation struct {
 	*Explainer
 	t      *table.Table
 	now    time.Time
@@ -47,7 +48,7 @@ func (x *Explainer) Signal(ctx context.Context, id queue.SignalID) (e api.Explan
 	return x.explain(ctx, id.String(), signal, infos, "")
 }
 
-// Delivery explains one delivery, and its signal and route as far as they are about it.
+// Delivery explains one delivery, with its signal and route as far as they concern it.
 func (x *Explainer) Delivery(ctx context.Context, id queue.DeliveryID) (e api.Explanation, err error) {
 	d, err := x.Queue.Delivery(id)
 	if err != nil {
@@ -64,10 +65,10 @@ func (x *Explainer) Delivery(ctx context.Context, id queue.DeliveryID) (e api.Ex
 
 // explain explains a signal with the deliveries given: of all routes, or of only.
 func (x *Explainer) explain(ctx context.Context, id string, signal queue.Signal, infos []queue.Info, only string) (e api.Explanation, err error) {
-	s := story{Explainer: x, t: x.Table(), now: time.Now().UTC(), signal: signal, trials: map[string]api.Trial{}}
+	s := explanation{Explainer: x, t: x.Table(), now: time.Now().UTC(), signal: signal, trials: map[string]api.Trial{}}
 	s.same = signal.Config == s.t.Config.Hash
 	e = api.Explanation{ID: id, Now: s.now, Routes: []api.ExplainedRoute{}, Deliveries: []api.ExplainedDelivery{}}
-	if e.Signal, err = s.whence(ctx); err != nil {
+	if e.Signal, err = s.origin(ctx); err != nil {
 		return e, err
 	}
 	if only == "" || s.t.Route(only) != nil {
@@ -112,8 +113,8 @@ func (x *Explainer) explain(ctx context.Context, id string, signal queue.Signal,
 	return e, nil
 }
 
-// whence tells where the signal came from.
-func (s *story) whence(ctx context.Context) (w api.ExplainedSignal, err error) {
+// origin is where the signal came from.
+func (s *explanation) origin(ctx context.Context) (w api.ExplainedSignal, err error) {
 	w = api.ExplainedSignal{
 		ID: s.signal.ID, Type: s.signal.Type, ReceivedAt: s.signal.ID.Time(), Bytes: len(s.signal.Body), Traceparent: s.signal.Traceparent,
 		Config: s.signal.Config, Running: s.t.Config.Hash,
@@ -147,8 +148,8 @@ func (s *story) whence(ctx context.Context) (w api.ExplainedSignal, err error) {
 	return w, nil
 }
 
-// loaded says when a config of this process was loaded.
-func (s *story) loaded(hash string) string {
+// loaded is when a config of this process was loaded, as the end of a sentence.
+func (s *explanation) loaded(hash string) string {
 	for _, r := range slices.Backward(s.t.Reloads) {
 		if r.Hash == hash {
 			return ", loaded at " + stamp(r.Time)
@@ -159,8 +160,8 @@ func (s *story) loaded(hash string) string {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// route tells whether a route took the signal, and why.
-func (s *story) route(name string, doc any, infos []queue.Info) api.ExplainedRoute {
+// route is whether a route took the signal, and why.
+func (s *explanation) route(name string, doc any, infos []queue.Info) api.ExplainedRoute {
 	r := api.ExplainedRoute{Route: name, Deliveries: []queue.DeliveryID{}, SignalTypes: []string{}, Reads: []api.Read{}, PausedBy: []string{}}
 	failed := false // it made a delivery that was dead from the start
 	for _, i := range infos {
@@ -171,11 +172,9 @@ func (s *story) route(name string, doc any, infos []queue.Info) api.ExplainedRou
 	}
 	r.Taken = len(r.Deliveries) > 0
 	trial, there := s.trials[name]
-	if today := s.t.Route(name); today != nil {
-		r.SignalTypes, r.Where = append(r.SignalTypes, today.SignalTypes...), today.Where.Source()
-		r.Error = trial.Error
-		r.PausedBy = s.pausedBy(name)
-		for _, path := range transform.Paths(today.Where.Source()) {
+	if c := s.t.Route(name); c != nil {
+		r.SignalTypes, r.Where, r.Error, r.PausedBy = append(r.SignalTypes, c.SignalTypes...), c.Where.Source(), trial.Error, s.pausedBy(name)
+		for _, path := range transform.Paths(c.Where.Source()) {
 			value, found, whole := path.Of(doc, mostRead)
 			if !whole {
 				value = nil
@@ -190,8 +189,8 @@ func (s *story) route(name string, doc any, infos []queue.Info) api.ExplainedRou
 	case !there && r.Taken:
 		r.Why, r.Known = "It took the signal, and has gone from the config since.", true
 	case s.same && r.Taken == makes:
-		r.Why = asToday(trial)
-	case s.same && r.Taken: // and yet would not: a retry by hand, or an expression near its bounds
+		r.Why = today
+	case s.same && r.Taken: // and would not now: a retry by hand, or an expression near its bounds
 		r.Why, r.Known = "It took the signal. Tried again now: "+today, false
 	case s.same:
 		r.Why, r.Known = "It made no delivery, though it would: the signal was offered to another route alone (?route=NAME).", false
@@ -221,8 +220,8 @@ func asToday(t api.Trial) string {
 	return text
 }
 
-// pausedBy tells who holds a route now.
-func (s *story) pausedBy(name string) []string {
+// pausedBy lists who pauses a route now.
+func (s *explanation) pausedBy(name string) []string {
 	by := []string{}
 	if r := s.t.Route(name); r != nil && r.Paused {
 		by = append(by, "config")
@@ -233,9 +232,9 @@ func (s *story) pausedBy(name string) []string {
 	return by
 }
 
-// differences are the ways in which the running config would have a delivery otherwise, the
-// nth of its route, and the body if that is another.
-func (s *story) differences(d *queue.Detail, nth int) (ways []string, body []byte) {
+// differences lists how a delivery, the nth of its route, would differ if the running config
+// made it now, and its body if that would be another.
+func (s *explanation) differences(d *queue.Detail, nth int) (ways []string, body []byte) {
 	ways = []string{}
 	r := s.t.Route(d.Route)
 	if r == nil {
@@ -261,7 +260,7 @@ func (s *story) differences(d *queue.Detail, nth int) (ways []string, body []byt
 		}
 	}
 	if d.Request == "" {
-		return ways, body // and what would be sent is by the running config
+		return ways, body // nothing was sent, so that only the running config can make a request
 	}
 	if sent, would := s.t.Request(d), s.t.Today(d); sent != nil && would != nil {
 		ways = append(ways, requestDiffers(sent, would)...)
@@ -274,16 +273,16 @@ func requestDiffers(sent, would *api.Request) (ways []string) {
 		ways = append(ways, fmt.Sprintf("It would go to %s %s, not %s %s.", would.Method, would.Target, sent.Method, sent.Target))
 	}
 	var more, less, other []string
-	for name, value := range would.Headers {
-		if was, ok := sent.Headers[name]; !ok {
-			more = append(more, name)
-		} else if was != value {
+	for _, name := range slices.Sorted(maps.Keys(sent.Headers)) {
+		if now, ok := would.Headers[name]; !ok {
+			less = append(less, name)
+		} else if now != sent.Headers[name] {
 			other = append(other, name)
 		}
 	}
-	for name := range sent.Headers {
-		if _, ok := would.Headers[name]; !ok {
-			less = append(less, name)
+	for _, name := range slices.Sorted(maps.Keys(would.Headers)) {
+		if _, ok := sent.Headers[name]; !ok {
+			more = append(more, name)
 		}
 	}
 	for _, of := range []struct {
@@ -291,7 +290,6 @@ func requestDiffers(sent, would *api.Request) (ways []string) {
 		names []string
 	}{{"also have", more}, {"lack", less}, {"have another", other}} {
 		if len(of.names) > 0 {
-			slices.Sort(of.names)
 			ways = append(ways, fmt.Sprintf("It would %s %s.", of.what, strings.Join(of.names, ", ")))
 		}
 	}

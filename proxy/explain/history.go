@@ -8,12 +8,12 @@ import (
 	"signalpost/queue"
 )
 
-// mostSpans bounds what is remembered of a route.
+// mostSpans bounds the spans that are kept of a route.
 const mostSpans = 64
 
-// A History remembers of each route when it was kept from sending, and by what. It
-// sees what it is shown, now and then: what came and went between two looks it has
-// missed. It is safe for concurrent use.
+// A History remembers when each route was kept from sending, and by what. It knows what
+// it is shown now and then, and misses what came and went between two looks. It is safe
+// for concurrent use.
 type History struct {
 	mu    sync.Mutex
 	spans map[string][]span // by route, in order of their beginnings
@@ -26,7 +26,7 @@ type span struct {
 	by       []string  // of a pause: config, api
 }
 
-// Look shows the history how the routes fare at a time.
+// Look records the state of the routes at a time.
 func (h *History) Look(now time.Time, routes []queue.RouteStatus, pausedByConfig func(route string) bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -39,28 +39,28 @@ func (h *History) Look(now time.Time, routes []queue.RouteStatus, pausedByConfig
 		if r.State == queue.RoutePaused && r.PausedByAPI {
 			by = append(by, "api")
 		}
-		h.is(r.Name, "paused", r.State == queue.RoutePaused, r.PausedSince, now, by)
-		h.is(r.Name, "failing", r.State == queue.RouteFailing, r.FailingSince, now, nil)
-		h.is(r.Name, "held", r.State == queue.RouteGone, r.HeldSince, now, nil)
+		h.note(r.Name, "paused", r.State == queue.RoutePaused, r.PausedSince, now, by)
+		h.note(r.Name, "failing", r.State == queue.RouteFailing, r.FailingSince, now, nil)
+		h.note(r.Name, "held", r.State == queue.RouteGone, r.HeldSince, now, nil)
 	}
 }
 
-// is notes that something holds of a route now, since a time, or does not.
-func (h *History) is(route, code string, holds bool, since, now time.Time, by []string) {
+// note notes whether a route is kept from sending for a reason now, and since when.
+func (h *History) note(route, code string, kept bool, since, now time.Time, by []string) {
 	all := h.spans[route]
 	for i := range slices.Backward(all) {
 		s := &all[i]
 		if s.code != code || !s.to.IsZero() {
 			continue
 		}
-		if holds && slices.Equal(s.by, by) {
+		if kept && slices.Equal(s.by, by) {
 			return
 		}
 		s.to = now
 		since = now // by somebody else
 		break
 	}
-	if !holds {
+	if !kept {
 		return
 	}
 	if since.IsZero() || since.After(now) {

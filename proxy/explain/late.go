@@ -9,31 +9,30 @@ import (
 	"signalpost/queue"
 )
 
-// late tells why a delivery that was due was not sent at once: what the history has of that time,
-// and of the rest what the route's log shows.
-func (l *life) late(due, began time.Time, trigger queue.Trigger) error {
+// late adds why a delivery that was due was not sent at once: what the history has of that
+// time, and for the rest what the route's log shows.
+func (l *timeline) late(due, began time.Time, trigger queue.Trigger) error {
 	if began.Sub(due) < notable {
 		return nil
 	}
-	spans := l.History.during(l.d.Route, due, began)
+	var spans []span
 	if l.Started.After(due) { // what was before is not known, but for this
-		stopped := span{code: "stopped", from: due, to: earlier(l.Started.Add(time.Second), began)} // a start takes a moment
-		spans = append([]span{stopped}, spans...)
+		spans = append(spans, span{code: "stopped", from: due, to: earlier(l.Started.Add(time.Second), began)}) // a start takes a moment
 	}
-	for _, s := range spans {
+	for _, s := range append(spans, l.History.during(l.d.Route, due, began)...) {
 		from := later(s.from, l.at)
 		if !s.to.After(from) {
 			continue
 		}
-		if err := l.other(later(due, l.at), from, trigger); err != nil {
+		if err := l.unrecorded(later(due, l.at), from, trigger); err != nil {
 			return err
 		}
-		l.step("wait", from, s.to, s.code, "%s", l.spanText(s))
+		l.step("wait", from, s.to, s.code, l.spanText(s))
 	}
-	return l.other(later(due, l.at), began, trigger)
+	return l.unrecorded(later(due, l.at), began, trigger)
 }
 
-func (l *life) spanText(s span) string {
+func (l *timeline) spanText(s span) string {
 	switch s.code {
 	case "paused":
 		return "The route was paused by the " + names(s.by) + "."
@@ -47,8 +46,8 @@ func (l *life) spanText(s span) string {
 	return fmt.Sprintf("The sidecar was started at %s. Before, it was not running, or held this back; which is not known.", stamp(l.Started))
 }
 
-// other tells of a wait that the history has nothing of.
-func (l *life) other(from, to time.Time, trigger queue.Trigger) error {
+// unrecorded adds a wait that the history has nothing of.
+func (l *timeline) unrecorded(from, to time.Time, trigger queue.Trigger) error {
 	if to.Sub(from) < notable {
 		return nil
 	}
@@ -58,13 +57,13 @@ func (l *life) other(from, to time.Time, trigger queue.Trigger) error {
 	}
 	code, text, err := l.busy(from, to)
 	if err == nil {
-		l.step("wait", from, to, code, "%s", text)
+		l.step("wait", from, to, code, text)
 	}
 	return err
 }
 
-// busy tells from the route's log what kept it from sending more, by its limits of today.
-func (l *life) busy(from, to time.Time) (code, text string, err error) {
+// busy is what, by the route's log and its limits of today, kept it from sending more.
+func (l *timeline) busy(from, to time.Time) (code, text string, err error) {
 	const unknown = "Why is not known: the machine was short of something, its disk was slow, or the route was held for less than a few seconds."
 	if l.r == nil {
 		return "unknown", unknown, nil
@@ -82,7 +81,7 @@ func (l *life) busy(from, to time.Time) (code, text string, err error) {
 		if e.Attempt == 0 || e.Delivery == l.d.ID {
 			continue
 		}
-		start := e.Time.Add(-time.Duration(e.DurationMS * float64(time.Millisecond)))
+		start := e.Time.Add(-took(&e))
 		if !start.Before(to) || !e.Time.After(from) {
 			continue
 		}
@@ -109,8 +108,9 @@ func (l *life) busy(from, to time.Time) (code, text string, err error) {
 	return "unknown", unknown, nil
 }
 
-// older tells of the delivery of the same order that ended last in a time, whose end is known to the millisecond, if one did: this one was behind it.
-func (l *life) older(entries []queue.Entry, from, to time.Time) (text string, err error) {
+// older is the delivery of the same order that ended last in a time, whose end is known to the
+// millisecond, if one did: this one waited for it.
+func (l *timeline) older(entries []queue.Entry, from, to time.Time) (text string, err error) {
 	if ordered, err := l.Queue.SameOrder(l.d.ID, l.d.ID); err != nil || !ordered {
 		return "", err
 	}

@@ -9,8 +9,8 @@ import (
 	"signalpost/queue"
 )
 
-// next tells what happens next to a delivery, and when, if that is known.
-func (l *life) next() (text string, at *time.Time) {
+// next is what happens next to a delivery, and when, if that is known.
+func (l *timeline) next() (text string, at *time.Time) {
 	d := &l.d
 	limits := l.t.Config.Queue.Limits
 	kept := fmt.Sprintf("It is kept for about %s (queue.retention), then forgotten.", units.FormatDuration(limits.Retention))

@@ -15,24 +15,24 @@ import (
 	"signalpost/queue"
 )
 
-// A life is one delivery being explained.
-type life struct {
-	*story
+// A timeline is one delivery being explained.
+type timeline struct {
+	*explanation
 	ctx   context.Context
 	d     queue.Detail
 	r     *table.Route // nil if it has gone
 	wait  queue.Wait
 	steps []api.Step
-	at    time.Time // up to where it is told
+	at    time.Time // the end of the last step
 	round int       // attempts since it came, or was last sent again by hand
 }
 
-// notable is how late an attempt is that is told to be.
+// notable is how late an attempt has to be to have a step for its wait.
 const notable = 50 * time.Millisecond
 
-// delivery tells the life of one delivery, the nth of its route.
-func (s *story) delivery(ctx context.Context, id queue.DeliveryID, nth int) (e api.ExplainedDelivery, err error) {
-	l := &life{story: s, ctx: ctx}
+// delivery explains one delivery, the nth of its route.
+func (s *explanation) delivery(ctx context.Context, id queue.DeliveryID, nth int) (e api.ExplainedDelivery, err error) {
+	l := &timeline{explanation: s, ctx: ctx}
 	if l.d, err = s.Queue.Delivery(id); err != nil {
 		return e, err
 	}
@@ -48,19 +48,19 @@ func (s *story) delivery(ctx context.Context, id queue.DeliveryID, nth int) (e a
 		}
 	}
 	if l.d.State == queue.StatePending || l.d.State == queue.StateHeld {
-		l.goesOn()
+		if err := l.unfinished(); err != nil {
+			return e, err
+		}
 	}
 	e = api.ExplainedDelivery{Info: l.d.Info, Steps: l.steps}
 	e.Next, e.NextAt = l.next()
-	var body []byte
-	e.Today, body = s.differences(&l.d, nth)
-	e.TodayBody = body
+	e.Today, e.TodayBody = s.differences(&l.d, nth)
 	return e, nil
 }
 
 // step adds a step; one that goes on has no end.
-func (l *life) step(kind string, from, to time.Time, code, format string, args ...any) *api.Step {
-	s := api.Step{Kind: kind, From: from.UTC(), Code: code, Text: fmt.Sprintf(format, args...)}
+func (l *timeline) step(kind string, from, to time.Time, code, text string) *api.Step {
+	s := api.Step{Kind: kind, From: from.UTC(), Code: code, Text: text}
 	if !to.IsZero() {
 		to = to.UTC()
 		s.To, l.at = &to, to
@@ -69,11 +69,11 @@ func (l *life) step(kind string, from, to time.Time, code, format string, args .
 	return &l.steps[len(l.steps)-1]
 }
 
-// entry tells what is in the i-th entry of the log, and the wait before; due is when it was. It returns
-// when the next attempt is due, zero if none is.
-func (l *life) entry(i int, due time.Time) (time.Time, error) {
+// entry adds the steps of the i-th entry of the log and of the wait before, which was due at
+// a time. It returns when the next attempt is due, zero if none is.
+func (l *timeline) entry(i int, due time.Time) (time.Time, error) {
 	e := &l.d.Log[i]
-	began := e.Time.Add(-time.Duration(e.DurationMS * float64(time.Millisecond)))
+	began := e.Time.Add(-took(e))
 	if sent := l.d.Requests[i].At; sent.After(l.at) && sent.Before(began.Add(time.Millisecond)) {
 		began = sent
 	}
@@ -93,7 +93,7 @@ func (l *life) entry(i int, due time.Time) (time.Time, error) {
 		}
 	}
 	if e.Attempt == 0 {
-		l.step("end", e.Time, e.Time, string(e.Reason), "%s", ended(e))
+		l.step("end", e.Time, e.Time, string(e.Reason), endText(e))
 		return time.Time{}, nil
 	}
 	l.round++
@@ -110,8 +110,8 @@ func (l *life) entry(i int, due time.Time) (time.Time, error) {
 	return *e.NextAttempt, nil
 }
 
-// again tells that somebody sent the delivery again, at a time after the entry before the i-th.
-func (l *life) again(i int, at time.Time) {
+// again adds that somebody sent the delivery again, at a time after the entry before the i-th.
+func (l *timeline) again(i int, at time.Time) {
 	l.round = 0
 	if i > 0 && l.d.Log[i-1].Verdict != queue.Retry {
 		l.finished(i, at)
@@ -122,15 +122,15 @@ func (l *life) again(i int, at time.Time) {
 	if l.d.OutOfOrder {
 		text += " It goes out of order: it waits for none of its order_by, and none for it."
 	}
-	l.step("made", at, at, "", "%s", text)
+	l.step("made", at, at, "", text)
 }
 
-// finished tells that the delivery was delivered or dead up to a time after the entry before the i-th.
-func (l *life) finished(i int, until time.Time) {
-	l.step("wait", l.at, until, "finished", "It was %s, until somebody sent it again.", l.d.Log[i-1].Verdict)
+// finished adds that the delivery was delivered or dead until a time after the entry before the i-th.
+func (l *timeline) finished(i int, until time.Time) {
+	l.step("wait", l.at, until, "finished", fmt.Sprintf("It was %s, until somebody sent it again.", l.d.Log[i-1].Verdict))
 }
 
-func ended(e *queue.Entry) string {
+func endText(e *queue.Entry) string {
 	switch e.Reason {
 	case queue.Transform:
 		return "Dead, reason transform: " + e.Error
@@ -144,8 +144,8 @@ func ended(e *queue.Entry) string {
 	return strings.TrimSuffix(fmt.Sprintf("%s, reason %s: %s", e.Verdict, e.Reason, e.Error), ": ")
 }
 
-// attempt tells of the attempt in the i-th entry.
-func (l *life) attempt(i int, began time.Time) {
+// attempt adds the attempt of the i-th entry.
+func (l *timeline) attempt(i int, began time.Time) {
 	e := &l.d.Log[i]
 	a := &api.ExplainedAttempt{Entry: *e, Request: l.t.SentBy(&l.d, i), Signed: []api.Signed{}}
 	if a.Request != nil {
@@ -168,19 +168,20 @@ func (l *life) attempt(i int, began time.Time) {
 	if e.Verdict == queue.Dead {
 		text += fmt.Sprintf(". Dead, reason %s", e.Reason)
 	}
-	l.step("attempt", began, later(e.Time, began), string(e.Verdict), "%s, after %s.", text, term.Span(time.Duration(e.DurationMS*float64(time.Millisecond)))).Attempt = a
+	text += fmt.Sprintf(", after %s.", term.Span(took(e)))
+	l.step("attempt", began, later(e.Time, began), string(e.Verdict), text).Attempt = a
 }
 
-// signed tells what the signature in a header of an attempt was over. Of a form of the route's own
-// only the config knows.
-func (l *life) signed(header string, e *queue.Entry, at time.Time) api.Signed {
-	may, forms := sign.Presets(), []*sign.Form(nil)
+// signed is what the signature in a header of an attempt was over. Only the config knows a form
+// of the route's own.
+func (l *timeline) signed(header string, e *queue.Entry, at time.Time) api.Signed {
+	may := sign.Presets()
 	if l.r != nil && e.Config == l.t.Config.Hash {
-		may, forms = l.r.Signatures, l.r.Forms
-	}
-	for _, f := range forms {
-		if strings.EqualFold(f.Header, header) {
-			return api.Signed{Header: header, Over: f.Text.Source}
+		may = l.r.Signatures
+		for _, f := range l.r.Forms {
+			if strings.EqualFold(f.Header, header) {
+				return api.Signed{Header: header, Over: f.Text.Source}
+			}
 		}
 	}
 	s := api.Signed{Header: header}
@@ -192,18 +193,18 @@ func (l *life) signed(header string, e *queue.Entry, at time.Time) api.Signed {
 	return s
 }
 
-// untilDue tells of the wait up to when the delivery was due, which the attempt before the i-th
+// untilDue adds the wait until the delivery was due, which the attempt before the i-th
 // entry has set.
-func (l *life) untilDue(i int, due time.Time) {
+func (l *timeline) untilDue(i int, due time.Time) {
 	if i == 0 || !due.After(l.at) {
 		return
 	}
 	code, text := l.gap(&l.d.Log[i-1], due.Sub(l.at))
-	l.step("wait", l.at, due, code, "%s", text)
+	l.step("wait", l.at, due, code, text)
 }
 
-// gap tells what set the gap after an attempt.
-func (l *life) gap(before *queue.Entry, gap time.Duration) (code, text string) {
+// gap is what set the gap after an attempt.
+func (l *timeline) gap(before *queue.Entry, gap time.Duration) (code, text string) {
 	if l.r == nil || before.Config != l.t.Config.Hash {
 		return "schedule", "The schedule of the config of then, or what the answer's Retry-After made of it."
 	}
@@ -216,8 +217,8 @@ func (l *life) gap(before *queue.Entry, gap time.Duration) (code, text string) {
 	return "schedule", fmt.Sprintf("The schedule: the gap before attempt %d of %d.", l.round+1, s.Attempts)
 }
 
-// goesOn tells what a delivery that is pending waits for now.
-func (l *life) goesOn() {
+// unfinished adds what a delivery that is pending or held waits for now.
+func (l *timeline) unfinished() error {
 	due, i := l.wait.Due, len(l.d.Log)
 	if last := l.d.Last; last != nil && (last.NextAttempt == nil || due.Before(last.NextAttempt.Add(-notable))) && due.After(last.Time) {
 		if l.again(i, due); due.After(l.now) {
@@ -226,34 +227,35 @@ func (l *life) goesOn() {
 	}
 	if due.After(l.at) && l.round > 0 && due.After(l.now) && !l.wait.Attempted {
 		code, text := l.gap(&l.d.Log[i-1], due.Sub(l.at))
-		l.step("wait", l.at, time.Time{}, code, "%s", text)
-		return
-	} else if l.round > 0 || i > 0 {
-		l.untilDue(i, earlier(due, l.now))
+		l.step("wait", l.at, time.Time{}, code, text)
+		return nil
 	}
+	l.untilDue(i, earlier(due, l.now))
 	if l.wait.Attempted {
-		l.step("attempt", later(due, l.at), time.Time{}, "under_way", "Attempt %d is under way.", l.d.Attempts+1)
-		return
+		l.step("attempt", later(due, l.at), time.Time{}, "under_way", fmt.Sprintf("Attempt %d is under way.", l.d.Attempts+1))
+		return nil
 	}
 	code, text := l.blocked()
 	from := later(due, l.at)
-	if spans := l.History.during(l.d.Route, from, l.now); len(spans) > 0 || l.Started.After(from) { // it may have waited for something else before
-		upTo := l.now
-		if n := len(spans) - 1; n >= 0 && spans[n].code == code {
-			upTo = spans[n].from
-		}
-		if upTo.Before(l.now) {
-			_ = l.late(from, upTo, "")
-		} else {
-			_ = l.late(from, earlier(later(l.Started, from), l.now), "")
-		}
+	before := earlier(later(l.Started, from), l.now) // it may have waited for something else
+	if spans := l.History.during(l.d.Route, from, l.now); len(spans) > 0 && spans[len(spans)-1].code == code {
+		before = spans[len(spans)-1].from
 	}
-	l.step("wait", later(from, l.at), time.Time{}, code, "%s", text)
+	if err := l.late(from, before, ""); err != nil {
+		return err
+	}
+	l.step("wait", later(from, l.at), time.Time{}, code, text)
+	return nil
 }
 
-// blocked tells what keeps the delivery, which is due, from being sent now.
-func (l *life) blocked() (code, text string) {
-	w, status := l.wait, l.status()
+// blocked is what keeps the delivery, which is due, from being sent now.
+func (l *timeline) blocked() (code, text string) {
+	w, status := l.wait, queue.RouteStatus{}
+	for _, r := range l.Queue.Status().Routes {
+		if r.Name == l.d.Route {
+			status = r
+		}
+	}
 	ahead := ""
 	switch {
 	case w.Ahead == 1:
@@ -308,24 +310,12 @@ func (l *life) blocked() (code, text string) {
 }
 
 func names(by []string) string {
-	upper := map[string]string{"api": "API"}
-	var shown []string
-	for _, b := range by {
-		if u := upper[b]; u != "" {
-			b = u
-		}
-		shown = append(shown, b)
-	}
-	return strings.Join(shown, " and the ")
+	return strings.ReplaceAll(strings.Join(by, " and the "), "api", "API")
 }
 
-func (l *life) status() queue.RouteStatus {
-	for _, r := range l.Queue.Status().Routes {
-		if r.Name == l.d.Route {
-			return r
-		}
-	}
-	return queue.RouteStatus{}
+// took is how long an attempt took.
+func took(e *queue.Entry) time.Duration {
+	return time.Duration(e.DurationMS * float64(time.Millisecond))
 }
 
 func later(a, b time.Time) time.Time {
