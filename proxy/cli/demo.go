@@ -62,11 +62,13 @@ all that was accepted arrives. It needs nats-server in PATH.`,
 		defer stop()
 		page := newOutput(c).Page
 		page.Width = term.Columns
-		run := func() error { return (&demo{Page: page, once: *once}).run(ctx, version) }
+		d := &demo{Page: page, once: *once}
+		var err error
 		if *many {
-			run = func() error { return (&fleetDemo{Page: page}).run(ctx, *once) }
+			err = (&fleetDemo{demo: d, got: map[string]bool{}}).run(ctx)
+		} else {
+			err = d.run(ctx, d.receivers, func(ctx context.Context) error { return d.show(ctx, version) })
 		}
-		err := run()
 		if ctx.Err() != nil {
 			return nil // interrupted
 		}
@@ -80,71 +82,77 @@ type demo struct {
 	term.Page
 	once bool
 
+	folder  string          // for scratch
+	address string          // of the receiver, HOST:PORT
+	secret  string          // of its signatures
+	parts   *errgroup.Group // what runs in this process
+	running []*process      // what runs beside it
+
 	mu       sync.Mutex // guards printing, and what follows
 	requests int        // that arrived
 	wrong    int        // of them, those with a signature that is wrong, or none
 }
 
-// inScratch works in a scratch folder, which is removed in the end.
-func inScratch(work func(folder string) error) (err error) {
-	folder, err := os.MkdirTemp("", "signalpost-demo-")
-	if err != nil {
+// run makes a scratch folder and a receiver, calls show, goes on until ctx ends unless
+// once, and leaves nothing behind.
+func (d *demo) run(ctx context.Context, receiver func() http.Handler, show func(ctx context.Context) error) (err error) {
+	if d.folder, err = os.MkdirTemp("", "signalpost-demo-"); err != nil {
 		return fmt.Errorf("demo cannot make its scratch folder in %s: %w; set TMPDIR to a folder that can be written", os.TempDir(), reason(err))
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	return work(folder)
-}
-
-// run makes the parts, runs them until ctx ends or, with once, everything has
-// arrived, and leaves nothing behind.
-func (d *demo) run(ctx context.Context, version string) error {
-	return inScratch(func(folder string) error { return d.runIn(ctx, folder, version) })
-}
-
-func (d *demo) runIn(ctx context.Context, folder, version string) error {
+	defer func() { err = errors.Join(err, os.RemoveAll(d.folder)) }()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	secret, path := newSecret(), filepath.Join(folder, "signalpost.toml")
-	text := strings.NewReplacer("ADDRESS", l.Addr().String(), "SECRET", secret).Replace(demoConfig)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	d.address, d.secret = l.Addr().String(), newSecret()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	d.parts, ctx = errgroup.WithContext(ctx)
+	d.parts.Go(func() error { return serve(ctx, l, receiver(), func() {}) })
+	d.parts.Go(func() error {
+		defer stop()
+		err := show(ctx)
+		if err == nil && !d.once {
+			<-ctx.Done()
+		}
+		for _, p := range d.running {
+			p.kill()
+		}
 		return err
+	})
+	return d.parts.Wait()
+}
+
+// start runs a sidecar, and returns where it listens and its config file.
+func (d *demo) start(ctx context.Context, version string) (api *client.Client, path string, err error) {
+	path = filepath.Join(d.folder, "signalpost.toml")
+	text := strings.NewReplacer("ADDRESS", d.address, "SECRET", d.secret).Replace(demoConfig)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return nil, "", err
 	}
 	cfg, err := config.Load(ctx, path)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	sidecar, err := proxy.New(cfg, nil, version)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	parts, ctx := errgroup.WithContext(ctx)
 	listening := make(chan string, 1)
-	parts.Go(func() error { return serve(ctx, l, d.receivers(secret), func() {}) })
-	parts.Go(func() error { return sidecar.Serve(ctx, func(addr string) { listening <- addr }) })
-	parts.Go(func() error {
-		select {
-		case <-ctx.Done():
-			return nil
-		case addr := <-listening:
-			err := d.show(ctx, addr, path)
-			if d.once {
-				stop()
-			}
-			return err
-		}
-	})
-	return parts.Wait()
+	d.parts.Go(func() error { return sidecar.Serve(ctx, func(addr string) { listening <- addr }) })
+	select {
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	case addr := <-listening:
+		api, err = client.FromListen(addr, "")
+		return api, path, err
+	}
 }
 
 // receivers are one for each route; the CRM's fails its first request.
-func (d *demo) receivers(secret string) http.Handler {
+func (d *demo) receivers() http.Handler {
 	mux := http.NewServeMux()
-	o, luck := receiver.Options{Secrets: []string{secret}, Seen: d.arrived}, 0.0
+	o, luck := receiver.Options{Secrets: []string{d.secret}, Seen: d.arrived}, 0.0
 	mux.Handle("/slack", receiver.New(o))
 	o.Fail, o.Rand = 0.5, func() float64 {
 		defer func() { luck = 0.9 }()
@@ -159,16 +167,12 @@ func (d *demo) arrived(r receiver.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.requests++
-	signatures, wrong := "", len(r.Signatures) == 0
-	for _, s := range r.Signatures {
-		mark := d.In(term.Green, "✓")
-		if s.Err != nil {
-			mark, wrong = d.In(term.Red, "✗"), true
-		}
-		signatures += s.Preset + " " + string(mark) + " "
-	}
-	if wrong {
+	if !r.Verified() {
 		d.wrong++
+	}
+	signatures := ""
+	for _, s := range r.Signatures {
+		signatures += s.Preset + " " + string(d.Mark(s.Err == nil)) + " "
 	}
 	status, what := d.In(term.Green, r.Status), string(r.Body)
 	if r.Status/100 != 2 {
@@ -177,9 +181,9 @@ func (d *demo) arrived(r receiver.Request) {
 	d.Printf("%s %s %s%s\n", term.Fit(strings.TrimPrefix(r.Path, "/"), 6), status, term.Text(signatures), term.Cut(what, term.Columns-33))
 }
 
-// show sends the signals, and prints what became of them.
-func (d *demo) show(ctx context.Context, addr, path string) error {
-	api, err := client.FromListen(addr, "")
+// show sends the signals to a sidecar, and prints what became of them.
+func (d *demo) show(ctx context.Context, version string) error {
+	api, path, err := d.start(ctx, version)
 	if err != nil {
 		return err
 	}
@@ -215,7 +219,7 @@ func (d *demo) show(ctx context.Context, addr, path string) error {
 	if d.wrong > 0 {
 		return fmt.Errorf("the signatures of %d of %s were not right", d.wrong, term.Count(d.requests, "request"))
 	}
-	d.Printf("\n%s %s in %s, every signature right.\n", d.In(term.Green, "✓"), term.Count(made, "delivery"), term.Count(d.requests, "request"))
+	d.Printf("\n%s %s in %s, every signature right.\n", d.Mark(true), term.Count(made, "delivery"), term.Count(d.requests, "request"))
 	if !d.once {
 		d.Printf(`  The dashboard is at %[2]s/
 

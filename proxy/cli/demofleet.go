@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"signalpost/proxy/client"
 	"signalpost/proxy/config"
@@ -49,18 +46,22 @@ retry  = { attempts = 100, first = "500ms", window = "1m" }
 
 // A fleetDemo is one run of demo --fleet.
 type fleetDemo struct {
-	term.Page
-	folder  string
-	running []*exec.Cmd // of each machine the NATS server, then of each the sidecar
+	*demo // running: of each machine the NATS server, then of each the sidecar
 
-	mu    sync.Mutex // guards what follows
-	up    bool       // the receiver is
-	got   map[string]bool
-	wrong int // requests without a signature that is right
+	up  bool            // the receiver is; guarded by mu, as what follows
+	got map[string]bool // ids of deliveries
+}
+
+// A process is one that the demo runs.
+type process struct {
+	*exec.Cmd
+	file   string         // path of its config, but for .toml, and of what it says, but for .out
+	api    *client.Client // of its HTTP, which a NATS server has too
+	health string         // the path that answers 200 once it is ready
 }
 
 // run starts all, kills a part of it, shows what arrives, and leaves nothing behind.
-func (d *fleetDemo) run(ctx context.Context, once bool) error {
+func (d *fleetDemo) run(ctx context.Context) error {
 	nats, err := exec.LookPath("nats-server")
 	if err != nil {
 		return errors.New("demo --fleet runs three NATS servers, and there is no nats-server in PATH: get it by \"go install github.com/nats-io/nats-server/v2@latest\" or from https://nats.io/download, 2.15 or newer")
@@ -69,57 +70,33 @@ func (d *fleetDemo) run(ctx context.Context, once bool) error {
 	if err != nil {
 		return err
 	}
-	return inScratch(func(folder string) error {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	return d.demo.run(ctx, d.receiver, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, fleetTime)
+		defer cancel()
+		if err := d.start(ctx, nats, self); err != nil {
 			return err
 		}
-		d.folder, d.got = folder, map[string]bool{}
-		secret := newSecret()
-		ctx, stop := context.WithCancel(ctx)
-		defer stop()
-		parts, ctx := errgroup.WithContext(ctx)
-		crm := receiver.New(receiver.Options{Secrets: []string{secret}, Seen: d.seen, Fail: 0.5, FailStatus: http.StatusNotFound, Rand: func() float64 {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if d.up {
-				return 1
-			}
-			return 0
-		}})
-		parts.Go(func() error { return serve(ctx, l, crm, func() {}) })
-		parts.Go(func() error {
-			defer stop()
-			defer func() {
-				for _, c := range d.running {
-					kill(c)
-				}
-			}()
-			timed, cancel := context.WithTimeout(ctx, fleetTime)
-			defer cancel()
-			sidecars, err := d.start(timed, nats, self, secret, l.Addr().String())
-			if err == nil {
-				err = d.show(timed, sidecars)
-			}
-			if err == nil && !once {
-				d.Printf("\nIt goes on until Ctrl-C. Any sidecar shows all:\n  %s/\n  %s/\n", sidecars[0].Server(), sidecars[1].Server())
-				<-ctx.Done()
-			}
-			return err
-		})
-		return parts.Wait()
+		return d.show(ctx)
 	})
+}
+
+// receiver takes nothing until it is up.
+func (d *fleetDemo) receiver() http.Handler {
+	return receiver.New(receiver.Options{Secrets: []string{d.secret}, Seen: d.seen, Fail: 0.5, FailStatus: http.StatusNotFound, Rand: func() float64 {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.up {
+			return 1
+		}
+		return 0
+	}})
 }
 
 // seen notes a request that the receiver got.
 func (d *fleetDemo) seen(r receiver.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	wrong := len(r.Signatures) == 0
-	for _, s := range r.Signatures {
-		wrong = wrong || s.Err != nil
-	}
-	if wrong {
+	if !r.Verified() {
 		d.wrong++
 	} else if r.Status == http.StatusOK {
 		d.got[r.ID] = true
@@ -127,96 +104,85 @@ func (d *fleetDemo) seen(r receiver.Request) {
 }
 
 // start starts the servers, and when those are ready the sidecars.
-func (d *fleetDemo) start(ctx context.Context, nats, self, secret, receiver string) (sidecars []*client.Client, err error) {
+func (d *fleetDemo) start(ctx context.Context, nats, self string) error {
 	ports, err := system.FreePorts(4 * fleetSize) // a machine: of its sidecar, and for clients, other servers and probes of NATS
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d.Printf("Three NATS servers and three sidecars start.\n")
 	var servers, routes []string
-	for i := range fleetSize {
-		servers = append(servers, fmt.Sprintf("\"nats://127.0.0.1:%d\"", ports[4*i+1]))
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[4*i+2]))
+	for p := range slices.Chunk(ports, 4) {
+		servers = append(servers, fmt.Sprintf("\"nats://127.0.0.1:%d\"", p[1]))
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", p[2]))
 	}
-	// Each is a program, its argument before the file, the file, and where it tells that it is ready.
-	var all [2 * fleetSize][4]string
 	for i := range fleetSize {
 		p := ports[4*i:]
-		all[i] = [4]string{nats, "-c", fmt.Sprintf("server_name: n%d\nlisten: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always }\ncluster { name: demo, listen: 127.0.0.1:%d, routes: [%s] }\n",
-			i+1, p[1], p[3], filepath.Join(d.folder, fmt.Sprintf("nats-%d", i+1)), p[2], strings.Join(routes, ", ")), fmt.Sprintf("127.0.0.1:%d/healthz", p[3])}
-		all[fleetSize+i] = [4]string{self, "--config", fmt.Sprintf(fleetConfig, p[0], d.store(i), strings.Join(servers, ", "), secret, receiver), fmt.Sprintf("127.0.0.1:%d/readyz", p[0])}
-		api, err := client.FromListen(fmt.Sprintf("127.0.0.1:%d", p[0]), "")
-		if err != nil {
-			return nil, err
-		}
-		sidecars = append(sidecars, api)
-	}
-	for i, what := range all {
-		if err := d.begin(i, what[0], what[1], what[2]); err != nil {
-			return nil, err
-		}
-		for first := i + 1 - fleetSize; i%fleetSize == fleetSize-1 && first <= i; first++ {
-			if err := d.until(ctx, func() bool { return ready(ctx, "http://"+all[first][3]) }); err != nil {
-				said, _ := os.ReadFile(d.file(first, "out"))
-				return nil, fmt.Errorf("%s did not become ready: %w; it said: %s", filepath.Base(all[first][0]), err, said[max(0, len(said)-1000):])
-			}
+		config := fmt.Sprintf("server_name: n%d\nlisten: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always }\ncluster { name: demo, listen: 127.0.0.1:%d, routes: [%s] }\n",
+			i+1, p[1], p[3], filepath.Join(d.folder, fmt.Sprintf("nats-%d", i+1)), p[2], strings.Join(routes, ", "))
+		if err := d.begin(config, p[3], "/healthz", nats, "-c"); err != nil {
+			return err
 		}
 	}
-	return sidecars, nil
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
+	for i := range fleetSize {
+		port := ports[4*i]
+		config := fmt.Sprintf(fleetConfig, port, d.store(i), strings.Join(servers, ", "), d.secret, d.address)
+		if err := d.begin(config, port, "/readyz", self, "run", "--config"); err != nil {
+			return err
+		}
+	}
+	return d.ready(ctx)
 }
 
 func (d *fleetDemo) store(i int) string {
 	return filepath.Join(d.folder, fmt.Sprintf("sidecar-%d", i+1))
 }
 
-func (d *fleetDemo) file(i int, kind string) string {
-	return filepath.Join(d.folder, fmt.Sprintf("%d.%s", i, kind))
-}
-
-// begin starts process i with a config.
-func (d *fleetDemo) begin(i int, program, flag, text string) error {
-	if err := os.WriteFile(d.file(i, "toml"), []byte(text), 0o600); err != nil {
+// begin starts a program that answers HTTP at a port; the config's file is its last argument.
+func (d *fleetDemo) begin(config string, port int, health, program string, args ...string) error {
+	file := filepath.Join(d.folder, fmt.Sprint(len(d.running)))
+	if err := os.WriteFile(file+".toml", []byte(config), 0o600); err != nil {
 		return err
 	}
-	out, err := os.Create(d.file(i, "out"))
+	out, err := os.Create(file + ".out")
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	args := []string{flag, d.file(i, "toml")}
-	if flag == "--config" {
-		args = append([]string{"run"}, args...)
+	api, err := client.New(fmt.Sprintf("http://127.0.0.1:%d", port), "")
+	if err != nil {
+		return err
 	}
-	c := exec.Command(program, args...)
+	c := exec.Command(program, append(args, file+".toml")...)
 	c.Stdout, c.Stderr = out, out
 	if err := c.Start(); err != nil {
 		return err
 	}
-	d.running = append(d.running, c)
+	d.running = append(d.running, &process{c, file, api, health})
 	return nil
 }
 
-// kill ends a process at once, if it has not ended.
-func kill(c *exec.Cmd) {
-	c.Process.Kill()
-	c.Wait()
+// kill ends the process at once, if it has not ended.
+func (p *process) kill() {
+	p.Process.Kill()
+	p.Wait()
 }
 
-func ready(ctx context.Context, address string) bool {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return false
+// ready waits until all that runs is.
+func (d *fleetDemo) ready(ctx context.Context) error {
+	for _, p := range d.running {
+		if err := until(ctx, func() bool { return p.api.Get(ctx, p.health, nil) == nil }); err != nil {
+			said, _ := os.ReadFile(p.file + ".out")
+			return fmt.Errorf("%s did not become ready: %w; it said: %s", filepath.Base(p.Path), err, said[max(0, len(said)-1000):])
+		}
 	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return false
-	}
-	resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+	return nil
 }
 
 // until looks again and again.
-func (d *fleetDemo) until(ctx context.Context, so func() bool) error {
+func until(ctx context.Context, so func() bool) error {
 	for !so() {
 		select {
 		case <-ctx.Done():
@@ -228,17 +194,18 @@ func (d *fleetDemo) until(ctx context.Context, so func() bool) error {
 }
 
 // show sends the signals, kills the last machine, and prints what becomes of them.
-func (d *fleetDemo) show(ctx context.Context, sidecars []*client.Client) error {
+func (d *fleetDemo) show(ctx context.Context) error {
+	sidecars := d.running[fleetSize:]
 	for i, s := range sidecars {
 		body := strings.Repeat(demoSignals[1].body+"\n", toEach)
-		if _, _, err := s.Send(ctx, client.Signals{Body: []byte(body), Lines: true, Key: fmt.Sprint("demo-", i)}); err != nil {
+		if _, _, err := s.api.Send(ctx, client.Signals{Body: []byte(body), Lines: true, Key: fmt.Sprint("demo-", i)}); err != nil {
 			return err
 		}
 	}
 	all, last := fleetSize*toEach, fleetSize-1
 	d.Printf("Each sidecar takes %d signals. The receiver is down, so all %d wait.\n", toEach, all)
-	kill(d.running[fleetSize+last])
-	kill(d.running[last])
+	sidecars[last].kill()
+	d.running[last].kill()
 	if err := os.RemoveAll(d.store(last)); err != nil {
 		return err
 	}
@@ -249,7 +216,7 @@ func (d *fleetDemo) show(ctx context.Context, sidecars []*client.Client) error {
 	began := time.Now()
 	for _, n := range []int{all - toEach, all} {
 		got := 0
-		err := d.until(ctx, func() bool {
+		err := until(ctx, func() bool {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			got = len(d.got)
@@ -260,7 +227,7 @@ func (d *fleetDemo) show(ctx context.Context, sidecars []*client.Client) error {
 		}
 		d.Printf("  %d of %d arrived after %s\n", got, all, term.Span(time.Since(began).Round(time.Second)))
 	}
-	cfg, err := config.Load(ctx, d.file(fleetSize, "toml"))
+	cfg, err := config.Load(ctx, sidecars[0].file+".toml")
 	if err != nil {
 		return err
 	}
@@ -276,6 +243,9 @@ func (d *fleetDemo) show(ctx context.Context, sidecars []*client.Client) error {
 	if d.wrong > 0 {
 		return fmt.Errorf("the signatures of %s were not right", term.Count(d.wrong, "request"))
 	}
-	d.Printf("\n%s %s, none lost, every signature right.\n", d.In(term.Green, "✓"), term.Count(all, "delivery"))
+	d.Printf("\n%s %s, none lost, every signature right.\n", d.Mark(true), term.Count(all, "delivery"))
+	if !d.once {
+		d.Printf("\nIt goes on until Ctrl-C. Any sidecar shows all:\n  %s/\n  %s/\n", sidecars[0].api.Server(), sidecars[1].api.Server())
+	}
 	return nil
 }

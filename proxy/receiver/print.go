@@ -106,17 +106,15 @@ func body(p term.Page, r Request) {
 		}
 	}
 	text = bytes.TrimSuffix(text, []byte("\n"))
-	for n := 0; ; n++ {
-		if n == bodyLines {
-			p.Printf("%s\n", p.In(term.Dim, fmt.Sprintf("  … %d bytes more", len(text))))
+	lines, shown := 0, 0
+	for line := range bytes.Lines(text) {
+		if lines == bodyLines {
+			p.Printf("%s\n", p.In(term.Dim, fmt.Sprintf("  … %d bytes more", len(text)-shown)))
 			return
 		}
-		line, after, more := bytes.Cut(text, []byte("\n"))
-		bodyLine(p, bytes.TrimSuffix(line, []byte("\r")))
-		if !more {
-			return
-		}
-		text = after
+		bodyLine(p, bytes.TrimRight(line, "\r\n"))
+		lines++
+		shown += len(line)
 	}
 }
 

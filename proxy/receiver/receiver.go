@@ -16,6 +16,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -105,6 +106,11 @@ type Request struct {
 type Signature struct {
 	Preset string
 	Err    error
+}
+
+// Verified reports whether the request carries signatures, and all are good.
+func (r *Request) Verified() bool {
+	return len(r.Signatures) > 0 && !slices.ContainsFunc(r.Signatures, func(s Signature) bool { return s.Err != nil })
 }
 
 // A Receiver is an http.Handler that takes every method and path. It keeps no
@@ -238,7 +244,7 @@ func (rc *Receiver) wait(r *http.Request) bool {
 	return r.Context().Err() == nil && rc.open.Err() == nil
 }
 
-// answer tells nothing of the request: who sends one may be a browser.
+// answer repeats nothing of the request, which may come from a browser.
 func (rc *Receiver) answer(w http.ResponseWriter, status int) {
 	if status >= 400 && rc.RetryAfter > 0 {
 		seconds := (rc.RetryAfter + time.Second - 1) / time.Second

@@ -75,6 +75,14 @@ func (p Page) In(s Shade, v any) Text {
 	return Text(string(s) + text + "\x1b[0m")
 }
 
+// Mark is ✓ or ✗.
+func (p Page) Mark(ok bool) Text {
+	if ok {
+		return p.In(Green, "✓")
+	}
+	return p.In(Red, "✗")
+}
+
 func escapeAll(args []any) []any {
 	safe := make([]any, len(args))
 	for i, arg := range args {
