@@ -42,8 +42,8 @@ type Options struct {
 	Signal    []byte // the signal that samples are made of
 	// Ask asks somebody who can see the receiver; known is false if nobody can. nil asks nobody.
 	Ask func(question string) (yes, known bool)
-	// Told is called with each line as it is known.
-	Told func(Line)
+	// Report is called with each line as it is known.
+	Report func(Line)
 }
 
 // Samples is how many requests an audit makes, at most.
@@ -55,15 +55,17 @@ const (
 	pause  = time.Second // between samples of a route with a rate, at most
 )
 
-// An auditor is an audit under way.
+// An auditor is an audit under way. Once it has an error it sends no samples and reports
+// no lines, so that checks need not look at it.
 type auditor struct {
 	Options
 	ctx      context.Context
 	route    *config.Route
 	endpoint *deliver.Endpoint // as deliveries are sent
 	answers  []queue.Outcome   // so far
-	refuses  bool              // what is right, so that nothing can be told of what is not
+	refuses  bool              // what is right, so that a refusal of what is wrong proves nothing
 	silent   bool              // there is no answer
+	err      error             // the first
 }
 
 // Run examines a receiver. The error says why it could not be; ctx ends it.
@@ -83,26 +85,28 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer a.endpoint.Close()
-	for _, check := range []func() error{
+	for _, check := range []func(){
 		a.right, a.forged, a.unsigned, a.old, a.twice, a.unicode, a.large, a.foreign, a.speed, a.redirects, a.certificate, a.versions, a.options,
 	} {
-		if err := cmp.Or(check(), ctx.Err()); err != nil {
+		check()
+		if err := cmp.Or(a.err, ctx.Err()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// line tells of a check.
-func (a *auditor) line(check string, v Verdict, do, format string, args ...any) error {
+// line adds the line of a check.
+func (a *auditor) line(check string, v Verdict, do, format string, args ...any) {
 	if v == Passed || v == None {
 		do = ""
 	}
-	a.Told(Line{check, v, fmt.Sprintf(format, args...), do})
-	return nil
+	if a.err == nil {
+		a.Report(Line{check, v, fmt.Sprintf(format, args...), do})
+	}
 }
 
-// moot tells of a check that cannot be made, and reports whether it is one.
+// moot reports whether a check cannot be made; if so, it adds its line.
 func (a *auditor) moot(check string) bool {
 	switch {
 	case a.silent:
@@ -114,25 +118,28 @@ func (a *auditor) moot(check string) bool {
 }
 
 // send sends a sample through an endpoint, the number-th time.
-func (a *auditor) send(e *deliver.Endpoint, d queue.Delivery, number int) (queue.Outcome, error) {
+func (a *auditor) send(e *deliver.Endpoint, d queue.Delivery, number int) (o queue.Outcome) {
+	if a.err != nil {
+		return o
+	}
 	if a.route.Rate > 0 && len(a.answers) > 0 {
 		select {
 		case <-time.After(min(time.Duration(float64(time.Second)/a.route.Rate), pause)):
 		case <-a.ctx.Done():
 		}
 	}
-	o, err := e.Attempt(a.ctx, d, number)
-	if err == nil {
+	if o, a.err = e.Attempt(a.ctx, d, number); a.err == nil {
 		a.answers = append(a.answers, o)
 	}
-	return o, err
+	return o
 }
 
-// altered sends a sample as an alteration has it, of a route that may differ.
-func (a *auditor) altered(r *config.Route, x deliver.Alteration, d queue.Delivery) (queue.Outcome, error) {
+// altered sends a sample with an alteration, by a route that may differ.
+func (a *auditor) altered(r *config.Route, x deliver.Alteration, d queue.Delivery) queue.Outcome {
 	e, err := deliver.NewAltered(r, a.UserAgent, x)
 	if err != nil {
-		return queue.Outcome{}, err
+		a.err = cmp.Or(a.err, err)
+		return queue.Outcome{}
 	}
 	defer e.Close()
 	return a.send(e, d, 1)
@@ -159,5 +166,5 @@ func refused(o queue.Outcome) bool {
 	return o.Class == queue.Class4xx && o.Status != http.StatusTooManyRequests || o.Class == queue.ClassSuccess
 }
 
-// errNoSample is that the route makes nothing of the signal.
+// errNoSample means that the route makes nothing of the signal.
 var errNoSample = errors.New("the route makes no delivery of the sample signal: give one that it does, as a FILE")

@@ -127,7 +127,7 @@ func run(t *testing.T, r *receiver, url, keys string, ask func(string) (bool, bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = Run(t.Context(), Options{Config: cfg, Route: "crm", UserAgent: "test", Signal: []byte(signal), Ask: ask, Told: func(l Line) { lines = append(lines, l) }})
+	err = Run(t.Context(), Options{Config: cfg, Route: "crm", UserAgent: "test", Signal: []byte(signal), Ask: ask, Report: func(l Line) { lines = append(lines, l) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestCannot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = Run(t.Context(), Options{Config: cfg, Route: test.route, Signal: []byte(test.signal), Told: func(Line) {}})
+		err = Run(t.Context(), Options{Config: cfg, Route: test.route, Signal: []byte(test.signal), Report: func(Line) {}})
 		if err == nil || !strings.Contains(err.Error(), test.want) || sent {
 			t.Errorf("%s: %v, sent %v", name, err, sent)
 		}
@@ -295,7 +295,7 @@ func TestCannot(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	cfg, _ := config.Parse("audit", fmt.Appendf(nil, "[[route]]\nname = \"crm\"\nurl = %q\n", server.URL), false)
-	if err := Run(ctx, Options{Config: cfg, Route: "crm", Signal: []byte(signal), Told: func(Line) {}}); err == nil || sent {
+	if err := Run(ctx, Options{Config: cfg, Route: "crm", Signal: []byte(signal), Report: func(Line) {}}); err == nil || sent {
 		t.Errorf("after its end: %v, sent %v", err, sent)
 	}
 }

@@ -20,7 +20,14 @@ const Mark = "signalpost_audit"
 const sampleName = "Signalpost audit, a sample"
 
 // sample is a delivery that the route makes of the signal, changed by change, which may be nil.
-func (a *auditor) sample(change func(signal map[string]any)) (queue.Delivery, error) {
+func (a *auditor) sample(change func(signal map[string]any)) (d queue.Delivery) {
+	if a.err == nil {
+		d, a.err = a.newSample(change)
+	}
+	return d
+}
+
+func (a *auditor) newSample(change func(signal map[string]any)) (queue.Delivery, error) {
 	var signal map[string]any
 	d := json.NewDecoder(bytes.NewReader(a.Signal))
 	d.UseNumber()
@@ -42,7 +49,7 @@ func (a *auditor) sample(change func(signal map[string]any)) (queue.Delivery, er
 	if err != nil {
 		return queue.Delivery{}, err
 	}
-	// As of a new signal, by the one way there is.
+	// The sample is made as deliveries of new signals are.
 	cfg := *a.Config
 	cfg.Routes = []config.Route{*a.route}
 	t, err := table.New(&cfg, a.UserAgent)

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,27 +20,21 @@ import (
 	"signalpost/queue"
 )
 
-// speed measures samples one after the other, which also tell whether connections are
+// speed measures samples one after the other, which also shows whether connections are
 // kept, then some at once.
-func (a *auditor) speed() error {
+func (a *auditor) speed() {
 	const alone, together, kept = "is quick", "is quick with 8 at once", "keeps connections"
 	if a.moot(alone) {
 		a.moot(together)
 		a.moot(kept)
-		return nil
+		return
 	}
 	var row []queue.Outcome
-	reused := 0
+	reused, failed := 0, false
 	for i := range inARow {
-		d, err := a.sample(nil)
-		if err != nil {
-			return err
-		}
-		o, err := a.send(a.endpoint, d, 1)
-		if err != nil {
-			return err
-		}
+		o := a.send(a.endpoint, a.sample(nil), 1)
 		row = append(row, o)
+		failed = failed || !accepted(o)
 		if i > 0 && o.Reused {
 			reused++
 		}
@@ -52,45 +46,35 @@ func (a *auditor) speed() error {
 	case a.route.Concurrency < atOnce:
 		a.line(together, None, "", "The route's concurrency is %d.", a.route.Concurrency)
 	default:
-		many, err := a.together()
-		if err != nil {
-			return err
-		}
-		a.quick(together, many)
+		a.quick(together, a.together())
 	}
 	const do = "Answer with HTTP/1.1 or HTTP/2 and without Connection: close, and read the body before answering: a new connection for each delivery costs both sides."
 	switch {
 	case reused > 0:
-		return a.line(kept, Passed, "", "%d of %d samples came over a connection that was used before.", reused, inARow-1)
-	case slices.ContainsFunc(row, func(o queue.Outcome) bool { return !accepted(o) }):
-		return a.line(kept, Unknown, do, "After an answer that fails connections are not used again.")
+		a.line(kept, Passed, "", "%d of %d samples came over a connection that was used before.", reused, inARow-1)
+	case failed:
+		a.line(kept, Unknown, do, "After an answer that fails connections are not used again.")
+	default:
+		a.line(kept, Failed, do, "Each of %s in a row took a connection of its own.", term.Count(inARow, "sample"))
 	}
-	return a.line(kept, Failed, do, "Each of %s in a row took a connection of its own.", term.Count(inARow, "sample"))
 }
 
-func (a *auditor) together() ([]queue.Outcome, error) {
+func (a *auditor) together() []queue.Outcome {
+	many := make([]queue.Outcome, atOnce)
 	var all errgroup.Group
-	var mu sync.Mutex
-	var many []queue.Outcome
-	for range atOnce {
-		d, err := a.sample(nil)
-		if err != nil {
-			return nil, err
-		}
-		all.Go(func() error {
-			o, err := a.endpoint.Attempt(a.ctx, d, 1)
-			mu.Lock()
-			defer mu.Unlock()
-			many = append(many, o)
+	for i := range many {
+		d := a.sample(nil)
+		all.Go(func() (err error) {
+			many[i], err = a.endpoint.Attempt(a.ctx, d, 1)
 			return err
 		})
 	}
-	err := all.Wait()
+	a.err = cmp.Or(a.err, all.Wait())
 	a.answers = append(a.answers, many...)
-	return many, err
+	return many
 }
 
-// quick tells how fast samples were answered. A third of the timeout is left for a bad day.
+// quick reports how fast samples were answered. A third of the timeout is left for a bad day.
 func (a *auditor) quick(check string, all []queue.Outcome) {
 	var took []time.Duration
 	failed := map[string]int{}
@@ -114,51 +98,56 @@ func (a *auditor) quick(check string, all []queue.Outcome) {
 	}
 }
 
-func (a *auditor) redirects() error {
+func (a *auditor) redirects() {
 	const check = "answers itself, without redirects"
-	if a.silent {
-		return a.line(check, Unknown, "", "It does not answer.")
+	i := slices.IndexFunc(a.answers, func(o queue.Outcome) bool { return o.Class == queue.Class3xx })
+	switch {
+	case a.silent && a.moot(check):
+	case i >= 0:
+		a.line(check, Failed, "Put the URL that it redirects to into the route: redirects are not followed.", "%s", answered(a.answers[i]))
+	default:
+		a.line(check, Passed, "", "No sample was redirected.")
 	}
-	for _, o := range a.answers {
-		if o.Class == queue.Class3xx {
-			return a.line(check, Failed, "Put the URL that it redirects to into the route: redirects are not followed.", "%s", answered(o))
-		}
+}
+
+// handshake makes a TLS connection of this version at most. A receiver that nobody trusts
+// shows itself too: unverified says why it is not trusted.
+func (a *auditor) handshake(most uint16) (state tls.ConnectionState, unverified *tls.CertificateVerificationError, err error) {
+	if state, err = a.endpoint.Handshake(a.ctx, most); errors.As(err, &unverified) {
+		state.PeerCertificates, err = unverified.UnverifiedCertificates, nil
 	}
-	return a.line(check, Passed, "", "No sample was redirected.")
+	return state, unverified, err
 }
 
 // certificate looks at the receiver's certificate. That it is trusted the samples have shown.
-func (a *auditor) certificate() error {
+func (a *auditor) certificate() {
 	const chain, expiry = "has a certificate that is trusted", "has a certificate that is valid for a while"
 	if !a.endpoint.Secure() {
 		a.line(chain, None, "", "The url is http.")
-		return a.line(expiry, None, "", "The url is http.")
+		a.line(expiry, None, "", "The url is http.")
+		return
 	}
-	state, err := a.endpoint.Handshake(a.ctx, tls.VersionTLS13)
-	var unverified *tls.CertificateVerificationError
-	switch known := errors.As(err, &unverified); {
-	case err != nil && !known:
+	state, unverified, err := a.handshake(tls.VersionTLS13)
+	switch {
+	case err != nil:
 		a.line(chain, Unknown, "", "%s.", err)
-		return a.line(expiry, Unknown, "", "There is no certificate to look at.")
-	case known:
+	case unverified != nil:
 		a.line(chain, Failed, "Have it send its whole chain, for the host name in the url; if the authority is yours, set tls.ca_file.", "%s.", unverified.Err)
 	default:
 		a.line(chain, Passed, "", "%s, by %s.", tls.VersionName(state.Version), issuer(state.VerifiedChains[0]))
 	}
-	certificates := state.PeerCertificates
-	if known := unverified != nil; known {
-		certificates = unverified.UnverifiedCertificates
+	if len(state.PeerCertificates) == 0 {
+		a.line(expiry, Unknown, "", "There is no certificate to look at.")
+		return
 	}
-	if len(certificates) == 0 {
-		return a.line(expiry, Unknown, "", "There is no certificate to look at.")
-	}
-	leaf := certificates[0]
+	leaf := state.PeerCertificates[0]
 	left := time.Until(leaf.NotAfter)
 	text := fmt.Sprintf("It is valid until %s.", leaf.NotAfter.UTC().Format(time.DateOnly))
 	if left < min(14*24*time.Hour, leaf.NotAfter.Sub(leaf.NotBefore)/5) {
-		return a.line(expiry, Failed, "Renew it, and see why that did not happen by itself.", "%s That is in %s.", text, term.Span(left))
+		a.line(expiry, Failed, "Renew it, and see why that did not happen by itself.", "%s That is in %s.", text, term.Span(left))
+		return
 	}
-	return a.line(expiry, Passed, "", "%s", text)
+	a.line(expiry, Passed, "", "%s", text)
 }
 
 func issuer(chain []*x509.Certificate) string {
@@ -167,64 +156,55 @@ func issuer(chain []*x509.Certificate) string {
 }
 
 // versions tries what nobody should speak any more.
-func (a *auditor) versions() error {
+func (a *auditor) versions() {
 	const check = "refuses TLS before 1.2"
 	if !a.endpoint.Secure() {
-		return a.line(check, None, "", "The url is http.")
+		a.line(check, None, "", "The url is http.")
+		return
 	}
-	if a.silent {
-		return a.line(check, Unknown, "", "It does not answer.")
+	if a.silent && a.moot(check) {
+		return
 	}
-	state, err := a.endpoint.Handshake(a.ctx, tls.VersionTLS11)
-	var unverified *tls.CertificateVerificationError
-	switch old := errors.As(err, &unverified); {
-	case err == nil:
-		return a.line(check, Failed, "Set its least version to TLS 1.2.", "It speaks %s.", tls.VersionName(state.Version))
-	case old: // it had come so far
-		return a.line(check, Failed, "Set its least version to TLS 1.2.", "It speaks a version before 1.2.")
+	state, _, err := a.handshake(tls.VersionTLS11)
+	if err == nil {
+		a.line(check, Failed, "Set its least version to TLS 1.2.", "It speaks %s.", tls.VersionName(state.Version))
+		return
 	}
-	if _, err := a.endpoint.Handshake(a.ctx, tls.VersionTLS12); err != nil && !errors.As(err, &unverified) {
-		if _, err := a.endpoint.Handshake(a.ctx, tls.VersionTLS13); err != nil && !errors.As(err, &unverified) {
-			return a.line(check, Unknown, "", "%s.", err)
-		}
+	if _, _, err := a.handshake(tls.VersionTLS13); err != nil { // of 1.2 either
+		a.line(check, Unknown, "", "%s.", err)
+		return
 	}
-	return a.line(check, Passed, "", "It speaks no TLS 1.1 or older.")
+	a.line(check, Passed, "", "It speaks no TLS 1.1 or older.")
 }
 
 // options asks as CloudEvents has senders of webhooks ask first.
-func (a *auditor) options() error {
+func (a *auditor) options() {
 	const check, origin = "answers OPTIONS with WebHook-Request-Origin", "signalpost.audit"
-	if a.silent {
-		return a.line(check, Unknown, "", "It does not answer.")
+	if a.silent && a.moot(check) {
+		return
 	}
 	asking := *a.route
 	asking.Method, asking.Signer, asking.Compression = http.MethodOptions, nil, "none"
-	asking.Headers = maps.Clone(a.route.Headers)
-	if asking.Headers == nil {
-		asking.Headers = map[string]config.Secret{}
-	}
+	asking.Headers = map[string]config.Secret{}
+	maps.Copy(asking.Headers, a.route.Headers)
 	asking.Headers["WebHook-Request-Origin"] = config.NewSecret(origin)
-	d, err := a.sample(nil)
-	if err != nil {
-		return err
-	}
+	d := a.sample(nil)
 	d.Body, d.Shape = nil, ""
 	var allowed, rate string
-	o, err := a.altered(&asking, deliver.Alteration{Seen: func(h http.Header) {
+	o := a.altered(&asking, deliver.Alteration{Seen: func(h http.Header) {
 		allowed, rate = h.Get("WebHook-Allowed-Origin"), h.Get("WebHook-Allowed-Rate")
 	}}, d)
 	switch {
-	case err != nil:
-		return err
 	case o.Status == 0:
-		return a.line(check, Unknown, "", "%s", answered(o))
+		a.line(check, Unknown, "", "%s", answered(o))
 	case allowed == "*" || strings.EqualFold(allowed, origin):
 		if rate != "" {
 			rate = ", " + rate + " a minute"
 		}
-		return a.line(check, Passed, "", "It allows %s%s.", allowed, rate)
+		a.line(check, Passed, "", "It allows %s%s.", allowed, rate)
 	case allowed != "":
-		return a.line(check, Failed, "Allow the origin that deliveries come from.", "It allows %s alone.", allowed)
+		a.line(check, Failed, "Allow the origin that deliveries come from.", "It allows %s alone.", allowed)
+	default:
+		a.line(check, None, "", "%s It does not take part in the abuse protection of CloudEvents, and need not: deliveries do not ask for permission.", answered(o))
 	}
-	return a.line(check, None, "", "%s It does not take part in the abuse protection of CloudEvents, and need not: deliveries do not ask for permission.", answered(o))
 }

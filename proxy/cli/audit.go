@@ -2,12 +2,13 @@ package cli
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
+	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 
 	"signalpost/proxy/audit"
@@ -60,10 +61,12 @@ sample signal; else they are sent as they are.`,
 		if o.Signal, err = readSignal(c, args); err != nil {
 			return err
 		}
-		target, err := targetOf(o.Config, o.Route)
-		if err != nil {
-			return err
+		names := routeNames(o.Config)
+		at := slices.Index(names, o.Route)
+		if at < 0 {
+			return noRoute(o.Route, names)
 		}
+		target := o.Config.Routes[at].Target
 		out, ask := newOutput(c), asker(c)
 		if !*yes {
 			question := fmt.Sprintf("This sends up to %d samples to %s now. Each says that it is one; nothing is queued. Go on?", audit.Samples, target)
@@ -84,7 +87,7 @@ func examine(c *cobra.Command, out output, o audit.Options, target string) error
 		Lines  []audit.Line `json:"lines"`
 		Failed int          `json:"failed"`
 	}{target, []audit.Line{}, 0}
-	o.Told = func(l audit.Line) {
+	o.Report = func(l audit.Line) {
 		if report.Lines = append(report.Lines, l); l.Verdict == audit.Failed {
 			report.Failed++
 		}
@@ -135,36 +138,17 @@ func asker(c *cobra.Command) func(question string) (yes, known bool) {
 
 // configFor is a config with one route, audit, to a URL that somebody named.
 func configFor(url string, presets, secrets []string) (*config.Config, error) {
-	text := func(s string) string { b, _ := json.Marshal(s); return string(b) } // which TOML reads, too
-	list := func(all []string) string {
-		var quoted []string
-		for _, s := range all {
-			quoted = append(quoted, text(s))
-		}
-		return "[" + strings.Join(quoted, ", ") + "]"
-	}
-	file := fmt.Sprintf("[[route]]\nname = \"audit\"\nurl = %s\nallow_http = true\nsignatures = %s\n", text(url), list(presets))
+	route := map[string]any{"name": "audit", "url": url, "allow_http": true, "signatures": presets}
 	if len(secrets) > 0 {
-		file += "secrets = " + list(secrets) + "\n"
+		route["secrets"] = secrets
 	}
-	cfg, err := config.Parse("of the flags", []byte(file), false)
+	text, err := toml.Marshal(map[string]any{"route": []map[string]any{route}})
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := config.Parse("of the flags", text, false)
 	if faults := (config.Faults)(nil); errors.As(err, &faults) {
 		return nil, usage("%s", faults[0].Msg)
 	}
 	return cfg, err
-}
-
-// targetOf is where a route's deliveries go, as people may see it.
-func targetOf(cfg *config.Config, route string) (string, error) {
-	var names []string
-	for i := range cfg.Routes {
-		if cfg.Routes[i].Name == route {
-			return cfg.Routes[i].Target, nil
-		}
-		names = append(names, cfg.Routes[i].Name)
-	}
-	if near := config.Nearest(route, names); near != "" {
-		return "", fmt.Errorf("there is no route %q, did you mean %q?", route, near)
-	}
-	return "", fmt.Errorf("there is no route %q; the config has %s", route, strings.Join(names, ", "))
 }

@@ -60,7 +60,7 @@ func precise(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.00
 func printExplainedRoute(p term.Page, r api.ExplainedRoute) {
 	mark := p.In(term.Dim, "-")
 	if r.Taken {
-		mark = p.In(term.Green, "✓")
+		mark = p.Mark(true)
 	}
 	p.Printf("\n%s %s\n  %s\n", mark, p.In(term.Bold, "route "+r.Route), term.Wrap(r.Why, 2))
 	if r.Today != "" {

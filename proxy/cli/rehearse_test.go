@@ -81,7 +81,7 @@ func TestRehearse(t *testing.T) {
 	if err := json.Unmarshal([]byte(object), &results); err != nil || len(results.Tests) != 12 || results.Failed < 2 || results.Failed == 12 {
 		t.Errorf("%v: %+v\n%s", err, results, out)
 	}
-	var suites junitSuites
+	var suites junitSuite
 	b, err := os.ReadFile(report)
 	if err == nil {
 		err = xml.Unmarshal(b, &suites)

@@ -39,10 +39,10 @@ func remote(c *cobra.Command, ask func(ctx context.Context, sidecar *client.Clie
 	return c
 }
 
-// A queryFlag is a flag of a command that is a parameter of a request.
+// A queryFlag is a flag that becomes a parameter of a request.
 type queryFlag struct{ name, short, usage string }
 
-// queryFlags adds flags to c, and returns what reads those that are given.
+// queryFlags adds flags to c, and returns a function that reads those given.
 func queryFlags(c *cobra.Command, flags []queryFlag) func() url.Values {
 	for _, f := range flags {
 		c.Flags().StringP(f.name, f.short, "", f.usage)
@@ -58,8 +58,8 @@ func queryFlags(c *cobra.Command, flags []queryFlag) func() url.Values {
 	}
 }
 
-// connect finds the sidecar. Where nothing says where it is, it is taken to be
-// where it is by default.
+// connect finds the sidecar by the flags, the environment or the config, else where
+// sidecars listen by default.
 func connect(c *cobra.Command) (*client.Client, error) {
 	token := os.Getenv("SIGNALPOST_TOKEN")
 	if server, _ := c.Flags().GetString("server"); server != "" {
@@ -94,8 +94,8 @@ func completeRoutes(c *cobra.Command, _ []string, _ string) ([]string, cobra.She
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// knownRoutes are the routes that there are, or of which something is left. It
-// fails if name is none of them, unless it is "" or stands for several.
+// knownRoutes asks for the routes, with those that have gone and have deliveries left. It
+// fails if name is none of them, unless it is "" or a glob.
 func knownRoutes(ctx context.Context, sidecar *client.Client, name string) ([]api.RouteStatus, error) {
 	var s api.Status
 	if err := sidecar.Get(ctx, "/status", &s); err != nil {
@@ -108,14 +108,27 @@ func knownRoutes(ctx context.Context, sidecar *client.Client, name string) ([]ap
 	if name == "" || strings.ContainsAny(name, "*?") || slices.Contains(names, name) {
 		return s.Routes, nil
 	}
-	if near := config.Nearest(name, names); near != "" {
-		return nil, fmt.Errorf("there is no route %q, did you mean %q?", name, near)
-	}
-	return nil, fmt.Errorf("there is no route %q; the routes are %s", name, strings.Join(names, ", "))
+	return nil, noRoute(name, names)
 }
 
-// asUsage makes a usage error of what the sidecar calls a malformed request,
-// where all of the request comes from flags.
+// noRoute says that there is no route of this name, and which there are.
+func noRoute(name string, names []string) error {
+	if near := config.Nearest(name, names); near != "" {
+		return fmt.Errorf("there is no route %q, did you mean %q?", name, near)
+	}
+	return fmt.Errorf("there is no route %q; the routes are %s", name, strings.Join(names, ", "))
+}
+
+// routeNames are the names of the routes of a config, in its order.
+func routeNames(cfg *config.Config) (names []string) {
+	for i := range cfg.Routes {
+		names = append(names, cfg.Routes[i].Name)
+	}
+	return names
+}
+
+// asUsage makes a usage error of a request that the sidecar calls malformed: for
+// commands whose flags make the whole request.
 func asUsage(err error) error {
 	if refused := (*api.Problem)(nil); errors.As(err, &refused) && refused.Status == http.StatusBadRequest {
 		return usageError{err}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"encoding/xml"
@@ -115,11 +116,7 @@ func runTests(c *cobra.Command, version string, files []string) ([]rehearse.Resu
 
 func printResults(p term.Page, results []rehearse.Result, failed int) {
 	for _, r := range results {
-		mark := p.In(term.Green, "✓")
-		if !r.OK {
-			mark = p.In(term.Red, "✗")
-		}
-		p.Printf("%s %s\n", mark, r.Name)
+		p.Printf("%s %s\n", p.Mark(r.OK), r.Name)
 		for _, f := range r.Failures {
 			p.Printf("    %s  %s%s\n", f.Place, p.In(term.Bold, f.Route), strings.TrimRight("  "+f.Path, " "))
 			if f.Why != "" {
@@ -134,31 +131,21 @@ func printResults(p term.Page, results []rehearse.Result, failed int) {
 
 // printSide prints what was wanted or came at a path, unless that is nothing of a whole.
 func printSide(p term.Page, name string, v json.RawMessage, path string) {
-	if v != nil || path != "" {
-		p.Printf("      %s %s\n", p.In(term.Dim, name), sideText(v))
+	if v == nil && path == "" {
+		return
 	}
+	p.Printf("      %s %s\n", p.In(term.Dim, name), cmp.Or(string(v), "nothing"))
 }
 
-func sideText(v json.RawMessage) string {
-	if v == nil {
-		return "nothing"
-	}
-	return string(v)
-}
-
-// What JUnit's report is, as far as those who read it agree.
+// JUnit's report, as far as those who read it agree: suites of cases.
 type (
-	junitSuites struct {
-		XMLName  xml.Name     `xml:"testsuites"`
+	junitSuite struct {
+		XMLName  xml.Name
+		Name     string       `xml:"name,attr,omitempty"`
 		Tests    int          `xml:"tests,attr"`
 		Failures int          `xml:"failures,attr"`
 		Suites   []junitSuite `xml:"testsuite"`
-	}
-	junitSuite struct {
-		Name     string      `xml:"name,attr"`
-		Tests    int         `xml:"tests,attr"`
-		Failures int         `xml:"failures,attr"`
-		Cases    []junitCase `xml:"testcase"`
+		Cases    []junitCase  `xml:"testcase"`
 	}
 	junitCase struct {
 		Name    string        `xml:"name,attr"`
@@ -175,7 +162,7 @@ type (
 
 // writeJUnit writes a suite for each file.
 func writeJUnit(path string, results []rehearse.Result) error {
-	var all junitSuites
+	all := junitSuite{XMLName: xml.Name{Local: "testsuites"}}
 	for _, r := range results {
 		if n := len(all.Suites); n == 0 || all.Suites[n-1].Name != r.File {
 			all.Suites = append(all.Suites, junitSuite{Name: r.File})

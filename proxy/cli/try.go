@@ -36,9 +36,7 @@ tried. It exits 1 if an expression fails.`,
 	c.RegisterFlagCompletionFunc("route", func(c *cobra.Command, _ []string, _ string) (names []string, _ cobra.ShellCompDirective) {
 		path, _ := ConfigPath(c)
 		if cfg, err := config.LoadRehearsal(c.Context(), path); err == nil {
-			for i := range cfg.Routes {
-				names = append(names, cfg.Routes[i].Name)
-			}
+			names = routeNames(cfg)
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	})
@@ -75,9 +73,9 @@ func printTrial(p term.Page, t api.Trial, headers bool) {
 	mark := p.In(term.Dim, "-")
 	switch {
 	case t.Error != nil:
-		mark = p.In(term.Red, "✗")
+		mark = p.Mark(false)
 	case len(t.Bodies) > 0:
-		mark = p.In(term.Green, "✓")
+		mark = p.Mark(true)
 	}
 	p.Printf("%s %s  %s\n", mark, p.In(term.Bold, t.Route), t.Why)
 	if t.Error != nil {

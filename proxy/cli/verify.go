@@ -72,17 +72,18 @@ A delivery may have any age, unless --tolerance limits it.`,
 		if len(presets) == 0 {
 			return fmt.Errorf("%s: no signature header; the presets are %s", *headers, strings.Join(sign.Presets(), ", "))
 		}
-		out, verdicts := newOutput(c), verdictsOf(presets, secrets(), h, payload, cmp.Or(tolerance, -1)) // -1: any
+		out := newOutput(c)
+		verdicts, bad := verdictsOf(presets, secrets(), h, payload, cmp.Or(tolerance, -1)) // -1: any
 		err = out.show(map[string]any{"signatures": verdicts}, func() {
 			for _, v := range verdicts {
-				if v.OK {
-					out.Printf("%s %s\n", out.In(term.Green, "✓"), v.Preset)
-				} else {
-					out.Printf("%s %s\n", out.In(term.Red, "✗"), term.Wrap(v.Preset+": "+*v.Error, 2))
+				text := v.Preset
+				if !v.OK {
+					text += ": " + *v.Error
 				}
+				out.Printf("%s %s\n", out.Mark(v.OK), term.Wrap(text, 2))
 			}
 		})
-		if bad := bad(verdicts); err == nil && bad > 0 {
+		if err == nil && bad > 0 {
 			err = fmt.Errorf("%d of %s not verified", bad, term.Count(len(verdicts), "signature"))
 		}
 		return err
@@ -97,26 +98,18 @@ type verdict struct {
 	Error  *string `json:"error"`
 }
 
-// verdictsOf are of one preset each.
-func verdictsOf(presets, secrets []string, h http.Header, body []byte, tolerance time.Duration) []verdict {
-	verdicts := make([]verdict, len(presets))
-	for i, preset := range presets {
-		verdicts[i] = verdict{Preset: preset, OK: true}
+// verdictsOf are of one preset each; bad is how many are not right.
+func verdictsOf(presets, secrets []string, h http.Header, body []byte, tolerance time.Duration) (verdicts []verdict, bad int) {
+	for _, preset := range presets {
+		v := verdict{Preset: preset, OK: true}
 		if err := sign.Verify(preset, secrets, h, body, time.Now(), tolerance); err != nil {
 			text := err.Error()
-			verdicts[i].OK, verdicts[i].Error = false, &text
+			v.OK, v.Error = false, &text
+			bad++
 		}
+		verdicts = append(verdicts, v)
 	}
-	return verdicts
-}
-
-func bad(verdicts []verdict) (n int) {
-	for _, v := range verdicts {
-		if !v.OK {
-			n++
-		}
-	}
-	return n
+	return verdicts, bad
 }
 
 // unpacked is what was signed of a body: what it unpacks to, if it was compressed
