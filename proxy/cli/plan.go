@@ -19,7 +19,6 @@ import (
 	"signalpost/proxy/rehearse"
 	"signalpost/proxy/table"
 	"signalpost/proxy/term"
-	"signalpost/proxy/units"
 	"signalpost/queue"
 	"signalpost/transform"
 )
@@ -85,8 +84,8 @@ that runs.`,
 	})
 }
 
-// running is the config that runs, and what the sidecar says of its routes. If there
-// may be none, and is none, it is that of the config file.
+// running returns the config that runs, and the status of its routes. If no sidecar
+// answers, and maybeNone, the config file stands for it.
 func running(c *cobra.Command, sidecar *client.Client, version string, maybeNone bool) (*table.Table, []api.RouteStatus, error) {
 	var s api.Status
 	err := sidecar.Get(c.Context(), "/status", &s)
@@ -115,32 +114,30 @@ func running(c *cobra.Command, sidecar *client.Client, version string, maybeNone
 func forecast(c *cobra.Command, sidecar *client.Client, before, after *table.Table, file, since string) (p api.Plan, err error) {
 	ctx := c.Context()
 	var from io.ReadCloser
-	bar := newProgress(c.ErrOrStderr())
+	done := func(time.Time) float64 { return 0 }
 	switch file {
 	case "":
 		from, err = sidecar.Signals(ctx, url.Values{"since": {since}})
-		if err = asUsage(err); err == nil {
-			bar.since(since)
-		}
+		err, done = asUsage(err), shareUntil(time.Now())
 	case "-":
 		from = io.NopCloser(c.InOrStdin())
 	default:
 		var f *os.File
-		if f, err = os.Open(file); err == nil {
-			if info, err := f.Stat(); err == nil {
-				bar.bytes = info.Size()
-			}
-			from = f
-		}
+		f, err = os.Open(file)
+		from, done = f, func(time.Time) float64 { return shareRead(f) }
 	}
 	if err != nil {
 		return p, err
 	}
 	defer from.Close()
-	defer bar.end()
+	saw, end := func(time.Time) {}, func() {}
+	if f, ok := c.ErrOrStderr().(*os.File); ok && term.IsTerminal(f) {
+		saw, end = progress(f, done)
+	}
+	defer end()
 	p, err = rehearse.Plan(ctx, transform.ForSignals, before, after, "", func(yield func(queue.Signal) error) error {
-		return rehearse.Signals(bar.reading(from), func(s queue.Signal) error {
-			bar.saw(s.ID.Time())
+		return rehearse.Signals(from, func(s queue.Signal) error {
+			saw(s.ID.Time())
 			return yield(s)
 		})
 	})
@@ -150,7 +147,46 @@ func forecast(c *cobra.Command, sidecar *client.Client, before, after *table.Tab
 	return p, err
 }
 
-// failing is why a plan is not to be followed, by the words of --fail-on.
+// shareUntil is what share of the time between the first signal and end is over at another.
+func shareUntil(end time.Time) func(at time.Time) float64 {
+	var first time.Time
+	return func(at time.Time) float64 {
+		first = cmp.Or(first, at)
+		return float64(at.Sub(first)) / float64(end.Sub(first))
+	}
+}
+
+// shareRead is how much of a file has been read, from 0 to 1; 0 if it has no size.
+func shareRead(f *os.File) float64 {
+	at, err1 := f.Seek(0, io.SeekCurrent)
+	info, err2 := f.Stat()
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return float64(at) / float64(info.Size())
+}
+
+// progress draws a bar: saw counts a signal that came at a time, at which done says what share
+// of all is done, and end takes the bar away.
+func progress(w io.Writer, done func(at time.Time) float64) (saw func(at time.Time), end func()) {
+	signals, drawn := 0, time.Time{}
+	saw = func(at time.Time) {
+		signals++
+		if time.Since(drawn) < 100*time.Millisecond {
+			return
+		}
+		drawn = time.Now()
+		const width = 40
+		full := 0
+		if share := done(at); share > 0 {
+			full = int(width * min(share, 1))
+		}
+		fmt.Fprintf(w, "\r[%s%s] %s ", strings.Repeat("#", full), strings.Repeat(".", width-full), term.Count(signals, "signal"))
+	}
+	return saw, func() { fmt.Fprint(w, "\r\x1b[K") }
+}
+
+// failing is an error that says what of --fail-on a plan has, nil if nothing.
 func failing(p api.Plan, words []string) error {
 	var why []string
 	for _, r := range p.Routes {
@@ -224,63 +260,4 @@ func side(p term.Page, v []byte) term.Text {
 		return p.In(term.Dim, "nothing")
 	}
 	return term.Cut(string(v), longest)
-}
-
-// A progress is a bar on a terminal. Where there is none it does nothing.
-type progress struct {
-	w           io.Writer // nil: no terminal
-	bytes, read int64     // of the file; 0: none, or of no known size
-	begin, now  time.Time // of the signals to come; zero: not known
-	signals     int
-	drawn       time.Time
-}
-
-func newProgress(w io.Writer) *progress {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(f) {
-		return &progress{w: w}
-	}
-	return &progress{}
-}
-
-func (b *progress) since(text string) {
-	b.now = time.Now()
-	if back, ok := units.ParseDuration(text); ok {
-		b.begin = b.now.Add(-back)
-	} else if t, err := time.Parse(time.RFC3339, text); err == nil {
-		b.begin = t
-	}
-}
-
-// reading counts what is read of r.
-func (b *progress) reading(r io.Reader) io.Reader { return io.TeeReader(r, b) }
-
-func (b *progress) Write(p []byte) (int, error) {
-	b.read += int64(len(p))
-	return len(p), nil
-}
-
-// saw counts a signal that came at a time.
-func (b *progress) saw(at time.Time) {
-	b.signals++
-	if b.w == nil || time.Since(b.drawn) < 100*time.Millisecond {
-		return
-	}
-	b.drawn = time.Now()
-	done := 0.0
-	switch {
-	case b.bytes > 0:
-		done = float64(b.read) / float64(b.bytes)
-	case !b.begin.IsZero():
-		done = float64(at.Sub(b.begin)) / float64(b.now.Sub(b.begin))
-	}
-	const width = 40
-	full := int(width * min(max(done, 0), 1))
-	fmt.Fprintf(b.w, "\r[%s%s] %s ", strings.Repeat("#", full), strings.Repeat(".", width-full), term.Count(b.signals, "signal"))
-}
-
-// end takes the bar away.
-func (b *progress) end() {
-	if b.w != nil && !b.drawn.IsZero() {
-		fmt.Fprint(b.w, "\r\x1b[K")
-	}
 }

@@ -138,15 +138,25 @@ func TestRehearse(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	var drawn strings.Builder
-	b := &progress{w: &drawn, bytes: 80}
-	b.Write(make([]byte, 20))
-	b.saw(time.Now())
-	b.saw(time.Now()) // too soon
-	b.end()
-	b = &progress{w: &drawn}
-	b.since("2h")
-	b.saw(b.now.Add(-time.Hour))
-	const want = "\r[##########..............................] 1 signal \r\x1b[K\r[####################....................] 1 signal "
+	file, err := os.Create(filepath.Join(t.TempDir(), "signals"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	file.Write(make([]byte, 80))
+	file.Seek(20, 0)
+	saw, end := progress(&drawn, func(time.Time) float64 { return shareRead(file) })
+	saw(time.Now())
+	saw(time.Now()) // too soon
+	end()
+	saw, _ = progress(&drawn, shareUntil(time.Unix(100, 0)))
+	saw(time.Unix(60, 0))
+	time.Sleep(100 * time.Millisecond)
+	saw(time.Unix(80, 0))
+	saw, _ = progress(&drawn, shareUntil(time.Unix(100, 0)))
+	saw(time.Unix(100, 0)) // 0 of 0
+	const none = "\r[........................................] 1 signal "
+	const want = "\r[##########..............................] 1 signal \r\x1b[K" + none + "\r[####################....................] 2 signals " + none
 	if drawn.String() != want {
 		t.Errorf("draws %q", drawn.String())
 	}
