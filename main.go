@@ -63,7 +63,7 @@ the config, or a file that the config names, changes.`,
 		Example: "  signalpost run\n  signalpost run --config /etc/signalpost/signalpost.toml",
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := run(c)
-			if err != nil { // who should read that may stall
+			if err != nil { // printing it may hang: exit all the same
 				time.AfterFunc(time.Second, func() { os.Exit(1) })
 			}
 			return err
@@ -73,16 +73,16 @@ the config, or a file that the config names, changes.`,
 	return c
 }
 
-// run is the sidecar's life: from its config to its last attempt.
+// run runs the sidecar, from reading its config to its last attempt.
 func run(c *cobra.Command) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	// Whoever reads what it says may stall, or go away; it lives, and ends, all the same.
+	// The reader of the log may stall or go away: that neither ends the sidecar nor delays its end.
 	signal.Ignore(syscall.SIGPIPE)
 	tune()
-	system.Umask(0o077) // what is stored is for nobody else, also where the folder is somebody else's
-	// net/http tells the standard logger what receivers send unasked, unmasked.
+	system.Umask(0o077) // nobody else may read the store, even in a folder that others can open
+	// net/http writes what receivers send unasked to the standard logger, with secrets in it.
 	stdlog.SetOutput(io.Discard)
 
 	path, _ := cli.ConfigPath(c)
@@ -101,7 +101,7 @@ func run(c *cobra.Command) error {
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	var reloads sync.WaitGroup // which end with ctx, even if a file cannot be read
+	var reloads sync.WaitGroup // end with ctx, even if a file cannot be read
 	defer reloads.Wait()
 	reload := func() {
 		notify(log, daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
@@ -136,17 +136,17 @@ func run(c *cobra.Command) error {
 	}
 }
 
-// notify tells the service manager how the sidecar fares, where it asks to be
-// told: systemd does of a unit with Type=notify.
+// notify sends states of the sidecar to the service manager, if there is one that
+// asks for them: systemd does for a unit with Type=notify.
 func notify(log *slog.Logger, states ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
 		log.Warn("the service manager was not told "+states[0], "err", err)
 	}
 }
 
-// tune sets how Go uses memory, unless the environment does: collecting less
-// often is worth a tenth of the throughput for some megabytes, and below the limit it is
-// cheap to keep them.
+// tune sets how Go uses memory, unless the environment does. Collecting garbage less
+// often gains a tenth of the throughput for some megabytes; near the limit it is
+// collected more often.
 func tune() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
@@ -156,8 +156,8 @@ func tune() {
 	}
 }
 
-// complete sets version and commit, where the linker did not, to what the Go
-// command knows: its version says whether files were changed since the commit.
+// complete sets version and commit, if the linker did not, from what the Go command
+// recorded; its version says whether files were changed since the commit.
 func complete() {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = cmp.Or(version, strings.TrimSuffix(strings.TrimPrefix(info.Main.Version, "v"), "(devel)"))

@@ -1,4 +1,4 @@
-// Package cli is the commands that people type, but run: those that ask a
+// Package cli is the commands that people type, except run: those that ask a
 // running sidecar through its API, and those that need none.
 //
 // A command prints its result to standard output and returns what went wrong:
@@ -29,7 +29,7 @@ type usageError struct{ error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-func init() { cobra.EnableCommandSorting = false } // people meet them in the order of Add
+func init() { cobra.EnableCommandSorting = false } // help lists them in the order of Add
 
 // Add adds run and the commands of this package to root, which has a Version.
 // version is that of the sidecar in demo and of the requests that try describes.
@@ -75,13 +75,13 @@ func Add(root, run *cobra.Command, version string) {
 	}
 }
 
-// Execute runs the command that root's arguments name, tells standard error
-// what went wrong, and returns the exit code: 0 fine, 1 failed, 2 used wrongly.
+// Execute runs the command that root's arguments name, writes what went wrong to
+// standard error, and returns the exit code: 0 fine, 1 failed, 2 used wrongly.
 func Execute(root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetVersionTemplate("{{.DisplayName}} {{.Version}}\n")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	began := false // what cobra refuses before is wrong usage
+	began := false // errors before that are cobra's: wrong usage
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		began = true
 		return refuseEmpty(c)
@@ -133,8 +133,7 @@ func refuseEmpty(c *cobra.Command) (err error) {
 	return err
 }
 
-// takes is for a command that takes so many arguments; what they are is said when
-// there are fewer or more.
+// takes checks the number of arguments; what says what they are, for the error.
 func takes(least, most int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if least <= len(args) && len(args) <= most {
@@ -191,7 +190,8 @@ func loadConfig(c *cobra.Command) (*config.Config, error) {
 	return config.LoadOnce(c.Context(), path)
 }
 
-// rehearsedConfig reads a config by which nothing is sent, and says what it lacks.
+// rehearsedConfig reads a config for a command that sends nothing, and prints which secrets
+// it lacks to standard error.
 func rehearsedConfig(c *cobra.Command, path string) (*config.Config, error) {
 	cfg, err := config.LoadRehearsal(c.Context(), path)
 	if err == nil && len(cfg.Missing) > 0 {

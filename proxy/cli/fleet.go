@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -80,7 +81,6 @@ type fleetLedger struct {
 
 func fleetReport(name string, all []fleet.LedgerStatus) (r fleetShown, faults error) {
 	r = fleetShown{Fleet: name, Nodes: []fleetNode{}, Ledgers: []fleetLedger{}}
-	nodes := map[string]int{}
 	for _, l := range all {
 		if l.Ended {
 			continue
@@ -91,10 +91,9 @@ func fleetReport(name string, all []fleet.LedgerStatus) (r fleetShown, faults er
 			if o.Own {
 				shown.State = "own"
 			}
-			i, known := nodes[shown.Node]
-			if !known {
+			i := slices.IndexFunc(r.Nodes, func(n fleetNode) bool { return n.ID == shown.Node })
+			if i < 0 {
 				i = len(r.Nodes)
-				nodes[shown.Node] = i
 				r.Nodes = append(r.Nodes, fleetNode{ID: shown.Node, Host: o.Host})
 			}
 			r.Nodes[i].Ledgers++

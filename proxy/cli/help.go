@@ -21,8 +21,8 @@ func init() {
 	})
 }
 
-// helpCommand is cobra's help, and prints the pages of the documentation too: behind the
-// help of a command where both have the name.
+// helpCommand is cobra's help, and prints pages of the documentation too. If a command and
+// a page have the same name it prints both.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages", "FlagUsagesWrapped 80") + "{{if not .HasParent}}\nPages of documentation, which signalpost help PAGE prints:{{pages}}\n{{end}}")
 	return &cobra.Command{

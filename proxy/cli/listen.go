@@ -18,7 +18,7 @@ import (
 	"signalpost/proxy/term"
 )
 
-// secretFlag adds --secret, for who checks signatures.
+// secretFlag adds --secret to a command that checks signatures.
 func secretFlag(c *cobra.Command) (secrets func() []string) {
 	given := c.Flags().StringArray("secret", nil, "`SECRET` to verify signatures with, or public key (whpk_…) for those by ed25519; several while one is rotated (default SIGNALPOST_SECRET)")
 	return func() []string {
@@ -117,8 +117,8 @@ func configSecrets(c *cobra.Command) (secrets []string, about string, err error)
 	return secrets, about, nil
 }
 
-// serve answers what comes to l until ctx ends; then release has the requests
-// under way end.
+// serve answers the requests on l with h until ctx ends. Then it calls release, which
+// ends those under way.
 func serve(ctx context.Context, l net.Listener, h http.Handler, release func()) error {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	stopped := make(chan struct{})

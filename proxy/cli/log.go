@@ -189,8 +189,8 @@ func printLog(p term.Page, page api.LogPage, now time.Time) {
 
 var verdictShade = map[queue.Verdict]term.Shade{queue.Delivered: term.Green, queue.Retry: term.Yellow, queue.Dead: term.Red}
 
-// entryPrinter returns what prints an entry of the delivery log of one of the
-// routes: a line, and what of it does not fit the terminal below.
+// entryPrinter returns a function that prints an entry of the delivery log of one of
+// the routes: a line, and below it what does not fit the terminal.
 func entryPrinter(p term.Page, routes []string, now func() time.Time) func(queue.Entry) {
 	shown, width := map[string]string{}, 0
 	short := routes
@@ -251,7 +251,7 @@ func why(e queue.Entry, short bool) string {
 	if e.NextAttempt != nil {
 		why = strings.TrimPrefix(why+"; again in "+term.Span(max(0, e.NextAttempt.Sub(e.Time))), "; ")
 	}
-	if said := strings.Join(strings.Fields(e.Response), " "); said != "" {
+	if said := oneLine(e.Response); said != "" {
 		if short {
 			said = string(term.Cut(said, 2*term.Columns))
 		}

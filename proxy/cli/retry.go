@@ -13,9 +13,8 @@ import (
 	"signalpost/queue"
 )
 
-// amend makes c do what it is named after, retry or discard, to the delivery
-// that is named, or to all that its filters select, which are in one of the
-// states. done says what has become of them then.
+// amend makes c retry or discard, as it is named, one delivery or all that its filters
+// select, of one of the states. done says what has become of them then.
 func amend(c *cobra.Command, done, stateUsage string, states ...string) *cobra.Command {
 	var s api.Selection
 	f := c.Flags()
@@ -64,7 +63,7 @@ func amend(c *cobra.Command, done, stateUsage string, states ...string) *cobra.C
 	})
 }
 
-// amendOne does to one delivery what the verb says, and tells what became of it.
+// amendOne does to one delivery what the verb says, and prints its new state.
 func amendOne(ctx context.Context, sidecar *client.Client, out output, verb, id string, reshape bool) error {
 	var body any
 	if reshape {
@@ -162,7 +161,7 @@ func resumeCommand() *cobra.Command {
 	})
 }
 
-// routeCommand makes c do to a route what it is named after.
+// routeCommand makes c pause or resume a route, as it is named.
 func routeCommand(c *cobra.Command) *cobra.Command {
 	c.Args = takes(1, 1, "the name of one route, which signalpost status lists")
 	c.ValidArgsFunction = func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {

@@ -58,21 +58,22 @@ func printStats(p term.Page, stats api.Stats, now time.Time) {
 	var rows [][]string
 	var times []time.Time // of all points
 	for _, s := range stats.Series {
-		var total api.Point
-		var failures int64
+		var counts [4]int64
+		var slowest [3]*float64
 		for _, at := range s.Points {
 			times = append(times, at.Time)
-			total.Accepted += at.Accepted
-			total.Delivered += at.Delivered
-			total.Dead += at.Dead
-			failures += failed(at)
-			total.P50, total.P95, total.P99 = slower(total.P50, at.P50), slower(total.P95, at.P95), slower(total.P99, at.P99)
+			for i, n := range [...]int64{at.Accepted, at.Delivered, failed(at), at.Dead} {
+				counts[i] += n
+			}
+			for i, ms := range [...]*float64{at.P50, at.P95, at.P99} {
+				slowest[i] = slower(slowest[i], ms)
+			}
 		}
 		row := []string{s.Route}
-		for _, n := range []int64{total.Accepted, total.Delivered, failures, total.Dead} {
+		for _, n := range counts {
 			row = append(row, strconv.FormatInt(n, 10))
 		}
-		for _, ms := range []*float64{total.P50, total.P95, total.P99} {
+		for _, ms := range slowest {
 			took := "-"
 			if ms != nil {
 				took = term.Span(time.Duration(*ms * float64(time.Millisecond)))

@@ -4,8 +4,8 @@
 package docs
 
 import (
+	"cmp"
 	"embed"
-	"io/fs"
 	"regexp"
 	"strings"
 )
@@ -21,12 +21,10 @@ type Topic struct{ Name, About, Text string }
 
 // Topics are all pages, by name.
 func Topics() (all []Topic) {
-	entries, err := fs.ReadDir(pages, ".")
+	entries, err := pages.ReadDir(".")
 	for _, e := range entries {
 		text, readErr := pages.ReadFile(e.Name())
-		if readErr != nil {
-			err = readErr
-		}
+		err = cmp.Or(err, readErr)
 		title, _, _ := strings.Cut(string(text), "\n")
 		_, about, _ := strings.Cut(title, ": ")
 		all = append(all, Topic{strings.TrimSuffix(e.Name(), ".md"), about, marks.ReplaceAllString(string(text), "")})
