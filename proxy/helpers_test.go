@@ -3,7 +3,6 @@ package proxy
 import (
 	"fmt"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -19,12 +18,6 @@ func routesOf(routes ...string) string {
 
 const sample = `{"signal_type":"product_qualified_lead","confidence":0.92,"id":12345678901234567890,"account":{"name":"Acme Corp"},"events":["a","b","c"]}`
 
-// latest is when a test gives up waiting: shortly before the whole run does.
-func latest(t testing.TB) time.Time {
-	if test, ok := t.(*testing.T); ok {
-		if at, ok := test.Deadline(); ok {
-			return at.Add(-10 * time.Second)
-		}
-	}
-	return time.Now().Add(time.Minute)
-}
+// latest is when a test gives up waiting for what is to come about, which takes far
+// less, also on a machine that does thirty things at once.
+func latest() time.Time { return time.Now().Add(3 * time.Minute) }

@@ -22,7 +22,7 @@ import (
 func written(t *testing.T, log *slog.Logger) {
 	t.Helper()
 	out := output(log)
-	for deadline := latest(t); out.busy(); time.Sleep(time.Millisecond) {
+	for deadline := latest(); out.busy(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the log is never written")
 		}

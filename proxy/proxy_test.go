@@ -95,7 +95,7 @@ func (r *running) write(text string) {
 // until waits for something that is to come about.
 func (r *running) until(what string, ok func() bool) {
 	r.t.Helper()
-	for deadline := latest(r.t); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := latest(); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("never: %s\nlog:\n%s", what, r.log)
 		}

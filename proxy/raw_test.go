@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // What clients put on a connection, byte by byte, and the statuses that come
@@ -100,7 +99,7 @@ func TestRawRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(latest())
 		go func() {
 			io.Copy(c, strings.NewReader(test.sent)) // fails when it is refused before all of it is there
 			c.(*net.TCPConn).CloseWrite()

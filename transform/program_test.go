@@ -396,7 +396,7 @@ func TestLongNumbers(t *testing.T) {
 		if _, err := p.Shape(nil, v, Vars{}); kindOf(err) != "failed" {
 			t.Errorf("%s: %v", src, err)
 		}
-		if took := time.Since(start); took > 3*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("%s took %v", src, took)
 		}
 	}
@@ -431,7 +431,7 @@ func FuzzCompile(f *testing.F) {
 		}
 		start := time.Now()
 		results, err := p.Shape(nil, v, sampleVars)
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Fatalf("took %v", took)
 		}
 		if kind := kindOf(err); strings.HasPrefix(kind, "*") {

@@ -79,7 +79,7 @@ func checkRunaway(t *testing.T, v any, c runaway) {
 	if err != nil && (results != nil || len(err.Error()) > budget.MaxMessage) {
 		t.Errorf("%s: %d results with an error of %d bytes", c.src, len(results), len(err.Error()))
 	}
-	if took > 5*time.Second && !raceEnabled { // a guard against what never ends
+	if took > time.Minute { // a guard against what never ends
 		t.Errorf("%s: took %v", c.src, took)
 	}
 	t.Logf("%8.1f ms %-8s %.100s", float64(took.Microseconds())/1000, kind, c.src)

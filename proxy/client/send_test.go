@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"signalpost/proxy/api"
+	"signalpost/proxy/system"
 )
 
 // With a key a signal gets through: no sidecar, one that breaks off, one that
@@ -72,8 +74,10 @@ func TestSend(t *testing.T) {
 // up later is found.
 func TestSendWaits(t *testing.T) {
 	asked := make(chan bool, 9)
+	ctx, cancel := context.WithCancel(t.Context())
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked <- true
+		time.AfterFunc(leastPause*4, cancel)
 		api.Refuse(503, "full").With("Retry-After", "3600").Write(w)
 	}))
 	defer server.Close()
@@ -81,8 +85,6 @@ func TestSendWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(leastPause*4, cancel)
 	<-func() chan bool {
 		done := make(chan bool)
 		go func() {
@@ -97,16 +99,16 @@ func TestSendWaits(t *testing.T) {
 		t.Errorf("it asked %d times within the wait", len(asked))
 	}
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := system.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Close()
-	if c, err = New(l.Addr().String(), ""); err != nil {
+	address := fmt.Sprint("127.0.0.1:", ports[0])
+	if c, err = New(address, ""); err != nil {
 		t.Fatal(err)
 	}
 	time.AfterFunc(leastPause, func() {
-		l, err := net.Listen("tcp", l.Addr().String())
+		l, err := net.Listen("tcp", address)
 		if err != nil {
 			t.Error(err)
 			return

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -26,6 +25,7 @@ import (
 
 	"signalpost/proxy"
 	"signalpost/proxy/config"
+	"signalpost/proxy/system"
 )
 
 // ownProcess is the variable that makes this test binary a sidecar: its config.
@@ -88,12 +88,11 @@ func start(t *testing.T, s *site, server, routes string) *site {
 	s.receiver = httptest.NewServer(http.HandlerFunc(s.receive))
 	t.Cleanup(s.receiver.Close)
 	// The address stays the same when the sidecar is started again.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := system.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := fmt.Sprint("127.0.0.1:", ports[0])
 	s.url = "http://" + addr
 	s.path = filepath.Join(t.TempDir(), "signalpost.toml")
 	s.head = fmt.Sprintf("[server]\nlisten = %q\n%s\n[queue]\nmin_free = \"0B\"\n", addr, server)

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long the page may take to show what it should.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // browser starts Chromium once for a test and its subtests.
 func browser(t *testing.T) context.Context {

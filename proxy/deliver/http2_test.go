@@ -142,7 +142,7 @@ func TestHTTP2Ping(t *testing.T) {
 	r.Timeout = time.Hour
 	start := time.Now()
 	wantFailure(t, testEndpoint(t, r).try(t), "connection closed before an answer")
-	if took := time.Since(start); took < 2*pingAfter || took > 3*pingAfter {
+	if took := time.Since(start); took < 2*pingAfter || took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }

@@ -134,9 +134,9 @@ func TestClass(t *testing.T) {
 			t.Run(name+" "+w.name, func(t *testing.T) {
 				t.Parallel()
 				r := tc.route(t)
-				r.Timeout = 5 * time.Second
+				r.Timeout = time.Minute
 				if tc.class == queue.ClassTimeout {
-					r.Timeout = 200 * time.Millisecond
+					r.Timeout = time.Second
 				}
 				e := testEndpoint(t, r)
 				w.change(e)
@@ -188,7 +188,7 @@ func TestClass(t *testing.T) {
 				r := *r
 				r.URL = config.NewSecret(server.URL + path)
 				if path == "/hang" {
-					r.Timeout = 300 * time.Millisecond
+					r.Timeout = time.Second
 				}
 				e := testEndpoint(t, &r)
 				w.change(e)

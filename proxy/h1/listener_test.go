@@ -399,7 +399,7 @@ func TestShortcutTimes(t *testing.T) {
 			}
 			defer c.Close()
 			io.WriteString(c, test.send)
-			c.SetReadDeadline(time.Now().Add(30 * time.Second))
+			c.SetReadDeadline(time.Now().Add(3 * time.Minute))
 			b, err := io.ReadAll(c)
 			if n := bytes.Count(b, []byte("HTTP/1.1 ")); n != test.answers {
 				t.Errorf("%d answers, want %d:\n%s", n, test.answers, b)
