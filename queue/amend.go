@@ -231,8 +231,9 @@ func (e *engine) target(id DeliveryID, a *amendment, included bool) (*target, er
 	if err != nil {
 		return nil, err
 	}
-	t.signal = &Signal{ID: r.Signal, Type: s.Type, Traceparent: s.Traceparent, Tracestate: s.Tracestate, Body: s.Body}
-	if t.made, t.err = a.reshape(*t.signal, e.routeName(r.Route)); errors.Is(t.err, ErrUnavailable) {
+	signal := e.signalOf(r.Signal, &s)
+	t.signal = &signal
+	if t.made, t.err = a.reshape(signal, e.routeName(r.Route)); errors.Is(t.err, ErrUnavailable) {
 		return nil, t.err
 	}
 	return t, nil

@@ -24,7 +24,7 @@ type change struct {
 
 	fault bool // of an attempt: the endpoint is to blame
 
-	overtaken bool // it was behind another, and its turn came before it was written: nothing is
+	overtaken bool // it was behind another, and was promoted before the change was written: nothing is
 
 	giveUp bool // only note that the delivery is given up: an attempt is under way
 }

@@ -53,11 +53,14 @@ func (q *Queue) newEngine() (*engine, error) {
 		Log: q.log, Journal: log, Now: q.now, LowEvery: lowEvery, Prompt: q.o.prompt,
 		Low:    func(r *store.Route) record.Millis { return e.sender(r).low() },
 		Logged: e.observe, Grown: e.wakeFollowers, TooOld: e.endTooOld,
-		Turn: func(r *store.Route, due record.Millis, id DeliveryID) {
-			e.sender(r).turn(lane.Place{Due: due, ID: id})
+		Promoting: func(r *store.Route, due record.Millis, id DeliveryID) {
+			s := e.sender(r)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.lane.Promoting(lane.Place{Due: due, ID: id})
 		},
-		Turned: func(r *store.Route, due record.Millis, id DeliveryID, err error) {
-			e.sender(r).with(func(l *lane.Lane) { l.Turned(lane.Place{Due: due, ID: id}, err != nil) })
+		Promoted: func(r *store.Route, due record.Millis, id DeliveryID, err error) {
+			e.sender(r).with(func(l *lane.Lane) { l.Promoted(lane.Place{Due: due, ID: id}, err != nil) })
 		},
 	})
 	if err != nil {

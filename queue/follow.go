@@ -27,7 +27,10 @@ func (q *Queue) Follow(ctx context.Context, f LogFilter, begin func() error, yie
 		}
 	}
 	if err := q.yieldLast(ctx, f, pos, yield); err != nil {
-		return q.unlessClosed(err)
+		if errors.Is(err, ErrClosed) && q.closed.Load() {
+			return nil
+		}
+		return err
 	}
 	for ctx.Err() == nil {
 		wake := e.wakeNext()
@@ -111,14 +114,6 @@ func (q *Queue) engineAfter(ctx context.Context, e *engine) (*engine, error) {
 	}
 }
 
-// unlessClosed is err, or nil if there is one because the queue has closed.
-func (q *Queue) unlessClosed(err error) error {
-	if errors.Is(err, ErrClosed) && q.closed.Load() {
-		return nil
-	}
-	return err
-}
-
 func (f *LogFilter) during(t time.Time) bool {
 	return (f.Since.IsZero() || !t.Before(f.Since)) && (f.Until.IsZero() || t.Before(f.Until))
 }
@@ -126,11 +121,7 @@ func (f *LogFilter) during(t time.Time) bool {
 // logAfter returns some entries after pos, up to newest, oldest first.
 func (e *engine) logAfter(pos, newest record.Stamp) (page []Entry, last record.Stamp, err error) {
 	const most = 256
-	err = e.store.Scan(record.LogKey(nil, pos+1), record.LogKey(nil, newest+1), func(k, v []byte) (bool, error) {
-		r, err := e.store.ParseEntry(k, v)
-		if err != nil {
-			return false, err
-		}
+	err = e.store.Entries(pos+1, newest+1, func(r store.Entry) (bool, error) {
 		page, last = append(page, e.entryOf(&r)), r.At
 		return len(page) < most, nil
 	})

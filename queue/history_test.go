@@ -540,7 +540,7 @@ func TestSearchesAreBounded(t *testing.T) {
 	_, err1 := r.Log(ctx, LogFilter{Text: "nothing", Limit: 10})
 	_, err2 := r.Deliveries(ctx, Filter{Body: "nothing", Limit: 10})
 	_, _, err3 := r.Signals(ctx, SignalFilter{Type: "nothing", Limit: 10})
-	err4 := r.EachSignal(ctx, SignalFilter{}, func(SignalInfo) error { return nil })
+	err4 := r.EachSignal(ctx, SignalFilter{}, func(Signal) error { return nil })
 	for _, err := range []error{err1, err2, err3, err4} {
 		mustBe(t, err, context.Canceled)
 	}
@@ -577,7 +577,7 @@ func TestSignals(t *testing.T) {
 			}
 		}
 		each := func(f SignalFilter) (got []SignalID) {
-			err := r.EachSignal(t.Context(), f, func(s SignalInfo) error { got = append(got, s.ID); return nil })
+			err := r.EachSignal(t.Context(), f, func(s Signal) error { got = append(got, s.ID); return nil })
 			if err != nil {
 				t.Error(err)
 			}
@@ -598,7 +598,7 @@ func TestSignals(t *testing.T) {
 			t.Errorf("a page of %d, next %q, %v", len(page), next, err)
 		}
 		told := errors.New("told")
-		if err := r.EachSignal(t.Context(), SignalFilter{}, func(SignalInfo) error { return told }); err != told {
+		if err := r.EachSignal(t.Context(), SignalFilter{}, func(Signal) error { return told }); err != told {
 			t.Errorf("an error of the reader's is %v", err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"signalpost/queue/record"
+	"signalpost/queue/store"
 )
 
 // A Problem is what attempts of one route failed of, or its expression.
@@ -28,12 +29,6 @@ const (
 	mostProblems = 1000   // that it returns
 )
 
-// A routeCause is a cause of one route.
-type routeCause struct {
-	route record.RouteNum
-	cause record.CauseID
-}
-
 // Problems returns the failures since a time, grouped by route and cause, the
 // most frequent first. They are kept for 30 days, by the hour; in the hour of since
 // the log tells what came later, unless it has more than 100,000 entries of that. Of one
@@ -41,20 +36,19 @@ type routeCause struct {
 // by its class. The error wraps ctx's if that ends.
 func (q *Queue) Problems(ctx context.Context, since time.Time) ([]Problem, error) {
 	e := q.engine.Load()
-	all, before := map[routeCause]*Problem{}, map[routeCause]int64{}
+	all, before := map[record.CauseOf]*Problem{}, map[record.CauseOf]int64{}
 	from := since.UTC().Truncate(time.Hour)
-	err := e.store.Failures(from, q.now().Add(24*time.Hour), func(n record.RouteNum, cause record.CauseID, f *record.Failures) error {
+	err := e.store.Failures(from, q.now().Add(24*time.Hour), func(k record.CauseOf, f record.Failures) error {
 		if err := ctx.Err(); err != nil || f.Last.Time().Before(since) {
 			return err
 		}
-		k := routeCause{n, cause}
 		p := all[k]
 		switch {
 		case p != nil:
 		case len(all) >= mostCauses:
 			return nil
 		default:
-			p = &Problem{Route: e.routeName(n), Class: f.Class, Status: f.Status, Error: f.Error, First: f.First.Time()}
+			p = &Problem{Route: e.routeName(k.Route), Class: f.Class, Status: f.Status, Error: f.Error, First: f.First.Time()}
 			all[k] = p
 		}
 		if p.First.Before(since) {
@@ -75,7 +69,7 @@ func (q *Queue) Problems(ctx context.Context, since time.Time) ([]Problem, error
 	}
 	found := make([]Problem, 0, len(all))
 	for k, p := range all {
-		n, err := e.store.Affected(k.route, k.cause)
+		n, err := e.store.Affected(k)
 		if err != nil {
 			return nil, err
 		}
@@ -90,19 +84,15 @@ func (q *Queue) Problems(ctx context.Context, since time.Time) ([]Problem, error
 
 // countFrom takes out of all what failed before since, as the log has it: before
 // has what failed in its hour, which ends then.
-func (e *engine) countFrom(ctx context.Context, since, end time.Time, before map[routeCause]int64, all map[routeCause]*Problem) error {
+func (e *engine) countFrom(ctx context.Context, since, end time.Time, before map[record.CauseOf]int64, all map[record.CauseOf]*Problem) error {
 	w := walk{ctx: ctx}
-	first := map[routeCause]time.Time{}
-	err := e.store.Scan(record.LogKey(nil, record.StampOf(since)), record.LogKey(nil, record.StampOf(end)), func(k, v []byte) (bool, error) {
-		r, err := e.store.ParseEntry(k, v)
-		if err != nil {
-			return false, err
-		}
+	first := map[record.CauseOf]time.Time{}
+	err := e.store.Entries(record.StampOf(since), record.StampOf(end), func(r store.Entry) (bool, error) {
 		if r.Attempt > 0 && r.Verdict != Delivered || r.Reason == Transform {
 			of := causeOf(&r.Entry)
-			c := routeCause{r.Route, of.ID()}
+			c := record.CauseOf{Route: r.Route, Cause: of.ID()}
 			if before[c] == 0 && all[c] == nil {
-				c.cause = of.Other().ID() // as which it was counted
+				c.Cause = of.Other().ID() // as which it was counted
 			}
 			before[c]--
 			if first[c].IsZero() {

@@ -21,24 +21,32 @@ func (e *engine) history(at record.Stamp, f func(*store.Entry) bool) error {
 	return nil
 }
 
-// infos describes the deliveries that are still there.
-func (e *engine) infos(ids []DeliveryID) ([]Info, error) {
-	infos := make([]Info, 0, len(ids))
+// eachOf calls f with the deliveries that are still there, until it says stop.
+func (e *engine) eachOf(ids []DeliveryID, f func(store.Found) (more bool, err error)) error {
 	for _, id := range ids {
 		r, err := e.store.Delivery(id)
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		info, err := e.info(store.Found{ID: id, Delivery: r})
-		if err != nil {
-			return nil, err
+		if more, err := f(store.Found{ID: id, Delivery: r}); err != nil || !more {
+			return err
 		}
-		infos = append(infos, info)
 	}
-	return infos, nil
+	return nil
+}
+
+// infos describes the deliveries that are still there.
+func (e *engine) infos(ids []DeliveryID) ([]Info, error) {
+	infos := make([]Info, 0, len(ids))
+	err := e.eachOf(ids, func(d store.Found) (bool, error) {
+		info, err := e.info(d)
+		infos = append(infos, info)
+		return true, err
+	})
+	return infos, err
 }
 
 func (e *engine) routeName(n record.RouteNum) string {
@@ -61,15 +69,12 @@ func (e *engine) deliveriesOf(s SignalID) (ids []DeliveryID, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var none, all DeliveryID
-	for i := range all {
-		all[i] = 0xff
-	}
-	return ids, e.store.Scan(record.ExtraKey(nil, s, none), record.ExtraKey(nil, s, all), func(k, _ []byte) (bool, error) {
-		_, id, err := record.ParseExtraKey(k)
-		ids = append(ids, id)
+	err = e.store.Scan(record.ExtraKey(nil, s, DeliveryID{}), record.ExtraKey(nil, s, record.MaxID), func(k, _ []byte) (bool, error) {
+		x, err := record.ParseExtraKey(k)
+		ids = append(ids, x.ID)
 		return true, err
 	})
+	return ids, err
 }
 
 func (e *engine) info(r store.Found) (Info, error) {
@@ -147,7 +152,7 @@ func (q *Queue) Signal(id SignalID) (Signal, []Info, error) {
 	if err != nil {
 		return Signal{}, nil, err
 	}
-	out := Signal{ID: id, Type: s.Type, Config: e.store.Text(s.Config), Traceparent: s.Traceparent, Tracestate: s.Tracestate, Body: s.Body}
+	out := e.signalOf(id, &s)
 	ids, err := e.deliveriesOf(id)
 	if err != nil {
 		return out, nil, err

@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"signalpost/queue/record"
 	"signalpost/queue/store"
@@ -55,23 +56,19 @@ func (q *Queue) Log(ctx context.Context, f LogFilter) (page LogPage, err error) 
 		return page, e.logOf(ctx, f, lo, hi, &page)
 	}
 	w, at := walk{ctx: ctx}, record.Stamp(0)
-	err = e.store.ScanBack(record.LogKey(nil, lo), record.LogKey(nil, hi), func(k, v []byte) (bool, error) {
+	err = e.store.ScanBack(record.LogKey(nil, lo), record.LogKey(nil, hi), store.Parsed(e.store.ParseEntry, func(r store.Entry) (bool, error) {
 		if len(page.Entries) >= f.Limit || w.tired() {
 			if page.Next = cursor(at); w.tired() {
 				page.SearchedTo = at.Time()
 			}
 			return false, nil
 		}
-		r, err := e.store.ParseEntry(k, v)
-		if err != nil {
-			return false, err
-		}
 		at = r.At
 		if entry := e.entryOf(&r); f.match(&entry) {
 			page.Entries = append(page.Entries, entry)
 		}
 		return true, w.step()
-	})
+	}))
 	return page, err
 }
 
@@ -85,22 +82,17 @@ func (e *engine) logOf(ctx context.Context, f LogFilter, lo, hi record.Stamp, pa
 			return err
 		}
 	}
-	for _, id := range ids {
-		r, err := e.store.Delivery(id)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err == nil {
-			err = e.history(r.Last, func(r *store.Entry) bool {
-				if entry := e.entryOf(r); r.At >= lo && r.At < hi && f.match(&entry) {
-					page.Entries = append(page.Entries, entry)
-				}
-				return ctx.Err() == nil
-			})
-		}
-		if err = cmp.Or(err, ctx.Err()); err != nil {
-			return err
-		}
+	err := e.eachOf(ids, func(d store.Found) (bool, error) {
+		err := e.history(d.Last, func(r *store.Entry) bool {
+			if entry := e.entryOf(r); r.At >= lo && r.At < hi && f.match(&entry) {
+				page.Entries = append(page.Entries, entry)
+			}
+			return ctx.Err() == nil
+		})
+		return true, cmp.Or(err, ctx.Err())
+	})
+	if err != nil {
+		return err
 	}
 	slices.SortFunc(page.Entries, func(a, b Entry) int { return b.Time.Compare(a.Time) })
 	if len(page.Entries) > f.Limit {
@@ -172,52 +164,52 @@ func (q *Queue) Deliveries(ctx context.Context, f Filter) (page DeliveryPage, er
 // search calls found with the deliveries that match, newest first, until it
 // says stop; when it has looked at much it calls tired with the last it saw.
 func (e *engine) search(ctx context.Context, f Filter, found func(store.Found) (bool, error), tired func(DeliveryID)) error {
-	lo, hi, err := f.bounds()
+	lo, hi, err := keysBetween(record.DeliveryPrefix, f.Since, f.Until, f.After, ParseDeliveryID)
 	if err != nil {
 		return err
 	}
 	w := walk{ctx: ctx}
-	try := func(id DeliveryID, r record.Delivery) (bool, error) {
-		ok, err := e.match(&f, &r)
+	try := func(d store.Found) (bool, error) {
+		ok, err := e.match(&f, &d.Delivery)
 		if ok && err == nil && f.Body != "" {
-			ok, err = e.bodyHolds(&w, id, &r, []byte(f.Body))
+			ok, err = e.bodyHolds(&w, &d, []byte(f.Body))
 		}
 		if err != nil || !ok {
 			return true, err
 		}
-		return found(store.Found{ID: id, Delivery: r})
+		return found(d)
 	}
 	if f.Signal != (SignalID{}) {
-		return e.searchSignal(f.Signal, lo, hi, try)
+		ids, err := e.deliveriesOf(f.Signal)
+		if err != nil {
+			return err
+		}
+		slices.Reverse(ids)
+		return e.eachOf(slices.DeleteFunc(ids, func(id DeliveryID) bool {
+			k := record.DeliveryKey(nil, id)
+			return bytes.Compare(k, lo) < 0 || bytes.Compare(k, hi) >= 0
+		}), try)
 	}
-	return e.store.ScanBack(lo, hi, func(k, v []byte) (bool, error) {
-		id, err := record.ParseID(k)
-		if err != nil {
-			return false, err
-		}
-		r, err := record.ParseDelivery(id, v)
-		if err != nil {
-			return false, err
-		}
-		if more, err := try(id, r); err != nil || !more {
+	return e.store.ScanBack(lo, hi, store.Parsed(store.ParseFound, func(d store.Found) (bool, error) {
+		if more, err := try(d); err != nil || !more {
 			return false, err
 		}
 		if err := w.step(); err != nil || w.tired() {
-			tired(id)
+			tired(d.ID)
 			return false, err
 		}
 		return true, nil
-	})
+	}))
 }
 
 // bodyHolds is whether the signal, or the delivery's own body, has the text, as it
 // is written or as it reads: a producer may escape what it likes.
-func (e *engine) bodyHolds(w *walk, id DeliveryID, r *record.Delivery, text []byte) (bool, error) {
-	s, err := e.store.Signal(r.Signal)
+func (e *engine) bodyHolds(w *walk, d *store.Found, text []byte) (bool, error) {
+	s, err := e.store.Signal(d.Signal)
 	body := s.Body
-	if err == nil && r.Flags&record.OwnBody != 0 && !jsonHolds(body, text) {
+	if err == nil && d.Flags&record.OwnBody != 0 && !jsonHolds(body, text) {
 		var b record.Body
-		b, err = e.store.Body(id, r, &s)
+		b, err = e.store.Body(d.ID, &d.Delivery, &s)
 		body = b.Body
 	}
 	w.seen += bodyCost + (len(s.Body)+len(body))/bytesCost
@@ -227,47 +219,23 @@ func (e *engine) bodyHolds(w *walk, id DeliveryID, r *record.Delivery, text []by
 	return jsonHolds(body, text), cmp.Or(err, w.ctx.Err())
 }
 
-// searchSignal calls try with the deliveries of one signal, newest first.
-func (e *engine) searchSignal(s SignalID, lo, hi []byte, try func(DeliveryID, record.Delivery) (bool, error)) error {
-	ids, err := e.deliveriesOf(s)
-	if err != nil {
-		return err
+// keysBetween are the keys with the prefix, each of an id, from lo to before hi that
+// a filter's times and cursor leave.
+func keysBetween[ID ~[16]byte](prefix byte, since, until time.Time, after string, parse func(string) (ID, error)) (lo, hi []byte, err error) {
+	key := func(id [16]byte) []byte { return append([]byte{prefix}, id[:]...) }
+	lo, hi = []byte{prefix}, []byte{prefix + 1}
+	if !since.IsZero() {
+		lo = key(record.FirstID(since))
 	}
-	slices.SortFunc(ids, func(a, b DeliveryID) int { return bytes.Compare(b[:], a[:]) })
-	for _, id := range ids {
-		k := record.DeliveryKey(nil, id)
-		if bytes.Compare(k, lo) < 0 || bytes.Compare(k, hi) >= 0 {
-			continue
-		}
-		r, err := e.store.Delivery(id)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if more, err := try(id, r); err != nil || !more {
-			return err
-		}
+	if !until.IsZero() {
+		hi = key(record.FirstID(until))
 	}
-	return nil
-}
-
-// bounds are the delivery keys from lo to before hi that the filter's times and cursor leave.
-func (f *Filter) bounds() (lo, hi []byte, err error) {
-	lo, hi = []byte{record.DeliveryPrefix}, []byte{record.DeliveryPrefix + 1}
-	if !f.Since.IsZero() {
-		lo = record.DeliveryKey(nil, record.FirstID(f.Since))
-	}
-	if !f.Until.IsZero() {
-		hi = record.DeliveryKey(nil, record.FirstID(f.Until))
-	}
-	if f.After != "" {
-		id, err := ParseDeliveryID(f.After)
+	if after != "" {
+		id, err := parse(after)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", ErrCursor, err)
 		}
-		if k := record.DeliveryKey(nil, id); bytes.Compare(k, hi) < 0 {
+		if k := key(id); bytes.Compare(k, hi) < 0 {
 			hi = k
 		}
 	}
@@ -312,18 +280,14 @@ func (e *engine) match(f *Filter, r *record.Delivery) (bool, error) {
 // Signals returns a page of the stored signals, newest first, and the cursor of
 // the next page, "" on the last. A page can be short, or empty, though more
 // follow. The error wraps ctx's if that ends.
-func (q *Queue) Signals(ctx context.Context, f SignalFilter) (page []SignalInfo, next string, err error) {
+func (q *Queue) Signals(ctx context.Context, f SignalFilter) (page []Signal, next string, err error) {
 	e := q.engine.Load()
-	lo, hi, err := f.bounds()
+	lo, hi, err := keysBetween(record.SignalPrefix, f.Since, f.Until, f.After, ParseSignalID)
 	if err != nil {
 		return nil, "", err
 	}
 	w, size, last := walk{ctx: ctx}, 0, SignalID{}
-	err = e.store.ScanBack(lo, hi, func(k, v []byte) (bool, error) {
-		s, err := e.signalInfo(k, v)
-		if err != nil {
-			return false, err
-		}
+	err = e.store.ScanBack(lo, hi, store.Parsed(e.parseSignal, func(s Signal) (bool, error) {
 		if w.tired() || passes(f.Type, s.Type) && (len(page) >= f.Limit || size >= pageBytes) {
 			next = last.String()
 			return false, nil
@@ -332,36 +296,31 @@ func (q *Queue) Signals(ctx context.Context, f SignalFilter) (page []SignalInfo,
 			page, size = append(page, s), size+len(s.Body)
 		}
 		last = s.ID
-		w.seen += len(v) / bytesCost
+		w.seen += len(s.Body) / bytesCost
 		return true, w.step()
-	})
+	}))
 	return page, next, err
 }
 
 // EachSignal calls yield with the stored signals that match, oldest first, until
 // it fails, whose error it returns, or ctx ends. Limit and After are ignored.
 // A few of them are in memory at a time, and nothing is held up while yield is slow.
-func (q *Queue) EachSignal(ctx context.Context, f SignalFilter, yield func(SignalInfo) error) error {
+func (q *Queue) EachSignal(ctx context.Context, f SignalFilter, yield func(Signal) error) error {
 	e := q.engine.Load()
-	f.After = ""
-	lo, hi, err := f.bounds()
+	lo, hi, err := keysBetween(record.SignalPrefix, f.Since, f.Until, "", ParseSignalID)
 	for more := true; more && err == nil; {
-		var some []SignalInfo
+		var some []Signal
 		w, size := walk{ctx: ctx}, 0
 		more = false
-		err = e.store.Scan(lo, hi, func(k, v []byte) (bool, error) {
-			s, err := e.signalInfo(k, v)
-			if err != nil {
-				return false, err
-			}
+		err = e.store.Scan(lo, hi, store.Parsed(e.parseSignal, func(s Signal) (bool, error) {
 			if passes(f.Type, s.Type) {
 				some, size = append(some, s), size+len(s.Body)
 			}
-			lo = append(slices.Clone(k), 0)
-			err = w.step()
+			lo = append(record.SignalKey(nil, s.ID), 0)
+			err := w.step()
 			more = len(some) >= 256 || size >= pageBytes/4 || w.tired()
 			return !more, err
-		})
+		}))
 		for _, s := range some {
 			if err = cmp.Or(err, ctx.Err()); err == nil {
 				err = yield(s)
@@ -371,35 +330,17 @@ func (q *Queue) EachSignal(ctx context.Context, f SignalFilter, yield func(Signa
 	return err
 }
 
-func (e *engine) signalInfo(k, v []byte) (SignalInfo, error) {
+// parseSignal makes a signal of its key and value.
+func (e *engine) parseSignal(k, v []byte) (Signal, error) {
 	id, err := record.ParseID(k)
 	if err != nil {
-		return SignalInfo{}, err
+		return Signal{}, err
 	}
 	s, err := record.ParseSignal(v)
-	return SignalInfo{ID: SignalID(id), Type: s.Type, Config: e.store.Text(s.Config), Body: s.Body}, err
+	return e.signalOf(SignalID(id), &s), err
 }
 
-// bounds are the signal keys from lo to before hi that the filter's times and cursor leave.
-func (f *SignalFilter) bounds() (lo, hi []byte, err error) {
-	lo, hi = []byte{record.SignalPrefix}, []byte{record.SignalPrefix + 1}
-	if !f.Since.IsZero() {
-		lo = record.SignalKey(nil, SignalID(record.FirstID(f.Since)))
-	}
-	if !f.Until.IsZero() {
-		hi = record.SignalKey(nil, SignalID(record.FirstID(f.Until)))
-	}
-	if f.After != "" {
-		id, err := ParseSignalID(f.After)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", ErrCursor, err)
-		}
-		if k := record.SignalKey(nil, id); bytes.Compare(k, hi) < 0 {
-			hi = k
-		}
-	}
-	if bytes.Compare(lo, hi) > 0 {
-		lo = hi
-	}
-	return lo, hi, nil
+// signalOf is a signal as it was put.
+func (e *engine) signalOf(id SignalID, s *record.Signal) Signal {
+	return Signal{ID: id, Type: s.Type, Config: e.store.Text(s.Config), Traceparent: s.Traceparent, Tracestate: s.Tracestate, Body: s.Body}
 }

@@ -98,13 +98,6 @@ func (s *sender) writing(due record.Millis, id DeliveryID) {
 	s.lane.Write(lane.Place{Due: due, ID: id})
 }
 
-// turn leases a delivery that was behind another and is being written as due.
-func (s *sender) turn(p lane.Place) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lane.Turn(p)
-}
-
 // lease takes a delivery for a change that is no attempt, or gives it up, if that is asked, while one is under way.
 func (s *sender) lease(p lane.Place, giveUp bool) lane.Leased {
 	s.mu.Lock()
@@ -177,8 +170,8 @@ func (s *sender) read() {
 func (s *sender) scanDue(from lane.Place, f func(lane.Place) bool) error {
 	n := s.route.Num
 	return s.e.store.Scan(record.DueKey(nil, n, from.Due, from.ID), record.DueKey(nil, n+1, 0, DeliveryID{}), func(k, _ []byte) (bool, error) {
-		_, due, id, err := record.ParseDueKey(k)
-		return err == nil && f(lane.Place{Due: due, ID: id}), err
+		at, err := record.ParseDueKey(k)
+		return err == nil && f(lane.Place{Due: at.Due, ID: at.ID}), err
 	})
 }
 

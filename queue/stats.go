@@ -10,6 +10,7 @@ import (
 
 	"signalpost/queue/lane"
 	"signalpost/queue/record"
+	"signalpost/queue/store"
 )
 
 // recentFor is what Status says of the time just past.
@@ -49,15 +50,15 @@ type recent struct {
 func (e *engine) recent() map[record.RouteNum]recent {
 	all := map[record.RouteNum]recent{}
 	now := e.q.now().UTC()
-	_ = e.store.Rows(record.MinutePrefix, now.Add(time.Minute-recentFor).Truncate(time.Minute), now.Add(time.Minute), func(at time.Time, n record.RouteNum, r *record.Row) error {
-		h := all[n]
+	_ = e.store.Rows(record.MinutePrefix, now.Add(time.Minute-recentFor).Truncate(time.Minute), now.Add(time.Minute), func(at record.RowAt, r record.Row) error {
+		h := all[at.Route]
 		h.Delivered += r.Delivered
 		h.Retry += r.Retry
 		h.Dead += r.Failures() - r.Retry
 		if h.died += r.Dead; r.Dead > 0 && h.since.IsZero() {
-			h.since = at
+			h.since = at.At
 		}
-		all[n] = h
+		all[at.Route] = h
 		return nil
 	})
 	for n, h := range all {
@@ -73,16 +74,13 @@ func (e *engine) recent() map[record.RouteNum]recent {
 // begin if that is not soon found in the log.
 func (e *engine) firstDeath(route record.RouteNum, minute time.Time) time.Time {
 	at, looks := minute, 1000
-	_ = e.store.Scan(record.LogKey(nil, record.StampOf(minute)), record.LogKey(nil, record.StampOf(minute.Add(time.Minute))), func(k, v []byte) (bool, error) {
-		r, err := e.store.ParseEntry(k, v)
-		if looks--; err != nil || looks == 0 {
-			return false, err
+	_ = e.store.Entries(record.StampOf(minute), record.StampOf(minute.Add(time.Minute)), func(r store.Entry) (bool, error) {
+		looks--
+		found := r.Route == route && r.Verdict == Dead && r.Reason != Discarded && r.Reason != Filtered
+		if found && looks > 0 {
+			at = r.At.Time()
 		}
-		if r.Route != route || r.Verdict != Dead || r.Reason == Discarded || r.Reason == Filtered {
-			return true, nil
-		}
-		at = r.At.Time()
-		return false, nil
+		return !found && looks > 0, nil
 	})
 	return at
 }
@@ -210,9 +208,9 @@ func (t *statistics) begin(s *series) error {
 	return nil
 }
 
-func (t *statistics) add(at time.Time, n record.RouteNum, r *record.Row) error {
-	s := t.all[n]
-	if s == nil || at.Before(t.from) || t.ctx.Err() != nil {
+func (t *statistics) add(at record.RowAt, r record.Row) error {
+	s := t.all[at.Route]
+	if s == nil || at.At.Before(t.from) || t.ctx.Err() != nil {
 		return t.ctx.Err()
 	}
 	if s.Points == nil {
@@ -220,11 +218,11 @@ func (t *statistics) add(at time.Time, n record.RouteNum, r *record.Row) error {
 			return err
 		}
 	}
-	if i := int(at.Sub(t.from) / t.step); i != s.at {
+	if i := int(at.At.Sub(t.from) / t.step); i != s.at {
 		s.finish()
 		s.at = i
 	}
-	s.row.Add(r)
+	s.row.Add(&r)
 	return nil
 }
 
@@ -249,10 +247,7 @@ func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
 	}
 	if d := f.Until.Sub(t.from); !begin.IsZero() && d > 0 {
 		t.n = int((d + f.Step - 1) / f.Step)
-		err = e.store.Rows(record.HourPrefix, t.from, f.Until, t.add)
-		if err == nil {
-			err = e.store.Rows(record.MinutePrefix, t.from, f.Until, t.add)
-		}
+		err = cmp.Or(e.store.Rows(record.HourPrefix, t.from, f.Until, t.add), e.store.Rows(record.MinutePrefix, t.from, f.Until, t.add))
 	}
 	out := []Series{}
 	for n, s := range t.all {

@@ -87,7 +87,7 @@ type Route struct {
 
 // A Signal is what the app sent.
 type Signal struct {
-	ID          SignalID // from NewSignalID
+	ID          SignalID // from NewSignalID; its time is when the signal came
 	Type        string   // signal_type
 	Config      string   // hash of the config that it met
 	Traceparent string   // W3C trace context, or empty
@@ -285,14 +285,6 @@ type SignalFilter struct {
 	Until time.Time // exclusive
 	Limit int       // signals of a page, at least 1
 	After string    // a page's next
-}
-
-// SignalInfo is a stored signal. When it came is ID.Time.
-type SignalInfo struct {
-	ID     SignalID
-	Type   string
-	Config string // hash of the config that it met
-	Body   []byte // as received
 }
 
 // Filter selects deliveries. Zero fields select all.

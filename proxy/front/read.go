@@ -165,7 +165,7 @@ func (f *Front) getSignals(w http.ResponseWriter, r *http.Request, q *query) err
 		}
 		var broken error
 		err := f.stream(w, r, "read all signals", func(ctx context.Context, s *stream) error {
-			broken = f.Queue.EachSignal(ctx, filter, func(i queue.SignalInfo) error { return s.sendJSON(storedSignal(i)) })
+			broken = f.Queue.EachSignal(ctx, filter, func(i queue.Signal) error { return s.sendJSON(storedSignal(i)) })
 			if broken == nil {
 				broken = s.send(nil) // there may have been none
 			}
@@ -186,6 +186,6 @@ func (f *Front) getSignals(w http.ResponseWriter, r *http.Request, q *query) err
 	})
 }
 
-func storedSignal(s queue.SignalInfo) api.StoredSignal {
+func storedSignal(s queue.Signal) api.StoredSignal {
 	return api.StoredSignal{ID: s.ID, Type: s.Type, ReceivedAt: s.ID.Time(), Signal: s.Body, Config: s.Config}
 }

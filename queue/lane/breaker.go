@@ -18,7 +18,7 @@ type breaker struct {
 	probing  bool
 	gap      time.Duration // to the next probe
 	probeAt  time.Time
-	ramp     int       // attempts at once while the endpoint recovers, 0: any number
+	ramp     int       // attempts at once while the endpoint recovers, 0: any number; 0 while it is open
 	cleared  time.Time // what began before says nothing of the endpoint any more
 }
 
@@ -33,20 +33,6 @@ func (b *breaker) open(now time.Time) {
 
 // clear forgets all that was, as for another endpoint.
 func (b *breaker) clear(now time.Time) { *b = breaker{cleared: now} }
-
-// allows tells whether an attempt may begin beside those under way; if not,
-// when to ask again, 0: when one has ended.
-func (b *breaker) allows(active int, now time.Time) (ok bool, wait time.Duration) {
-	switch {
-	case !b.isOpen():
-		return b.ramp == 0 || active < b.ramp, 0
-	case b.probing:
-		return false, 0
-	case now.Before(b.probeAt):
-		return false, b.probeAt.Sub(now)
-	}
-	return true, 0
-}
 
 // begin notes that an attempt begins, and returns whether it is a probe.
 func (b *breaker) begin() (probe bool) {

@@ -51,12 +51,13 @@ func (m *Memory) take(n int) bool {
 	return false
 }
 
-// A Route is what the config says of a route, as far as a lane has to know.
+// A Route is what the config says of a route, as far as its deliveries are concerned.
 type Route struct {
+	Name        string  // identity: deliveries belong to the name, whatever else changes
 	Concurrency int     // attempts under way at once, at least 1
 	Rate        float64 // attempts a second, 0 for no limit; a burst is at most one second's worth, at least 1
-	Paused      bool
-	Target      string // names the endpoint: when it changes, the breaker is cleared
+	Paused      bool    // queue, but send nothing
+	Target      string  // names the endpoint: when it changes, the failing state is cleared
 }
 
 // A Place is where a delivery stands in its lane.
@@ -229,8 +230,8 @@ func (l *Lane) free(it *Item) {
 	}
 }
 
-// A Turn is what is to be done now.
-type Turn struct {
+// A Step is what the lane's owner has to do now.
+type Step struct {
 	Begin bool // attempt Item, and call Ended when that has ended
 	Item  Item
 	Read  bool          // read what is due from Cursor on, then call Found or ReadFailed
@@ -239,12 +240,19 @@ type Turn struct {
 
 // Next is the next thing to do; call it until it neither begins nor reads. now
 // is for durations, wall for due times.
-func (l *Lane) Next(now time.Time, wall record.Millis) Turn {
-	if l.ended || !l.known || l.Paused() {
-		return Turn{}
+func (l *Lane) Next(now time.Time, wall record.Millis) (t Step) {
+	block, until := l.block(now)
+	switch block {
+	case Stopping, Gone, Pausing:
+		return t
 	}
 	l.bringBack(now)
-	t := l.turn(now, wall)
+	switch {
+	case block == None:
+		t = l.step(now, wall)
+	case !until.IsZero():
+		t.Wait = until.Sub(now)
+	}
 	if !t.Begin && !l.tryAgain.IsZero() && (t.Wait == 0 || l.tryAgain.Before(now.Add(t.Wait))) {
 		t.Wait = l.tryAgain.Sub(now)
 	}
@@ -254,16 +262,8 @@ func (l *Lane) Next(now time.Time, wall record.Millis) Turn {
 	return t
 }
 
-func (l *Lane) turn(now time.Time, wall record.Millis) (t Turn) {
-	if now.Before(l.hold) {
-		return Turn{Wait: l.hold.Sub(now)}
-	}
-	if ok, wait := l.breaker.allows(l.active, now); !ok || l.active >= l.route.Concurrency {
-		return Turn{Wait: wait}
-	}
-	if l.recorded < len(l.outcomes) && now.Sub(l.outcomes[l.recorded]) > maxUnrecorded {
-		return Turn{} // until they are settled
-	}
+// step is Next where only the rate may block.
+func (l *Lane) step(now time.Time, wall record.Millis) (t Step) {
 	if !l.more && l.next != 0 && l.next <= wall {
 		l.more = true
 	}

@@ -35,7 +35,7 @@ func (c *clock) offer(n int) {
 }
 
 // begin begins all that may begin.
-func (c *clock) begin() (items []Item, last Turn) {
+func (c *clock) begin() (items []Item, last Step) {
 	for {
 		last = c.Next(c.now, c.wall())
 		if last.Begin {
@@ -241,8 +241,8 @@ func TestReadingRemembersWhatItMissed(t *testing.T) {
 func TestReadingSkipsWhatWasSettled(t *testing.T) {
 	c := start(t, Route{Concurrency: 9})
 	c.Resume(0, true, false)
-	if turn := c.Next(c.now, c.wall()); !turn.Read {
-		t.Fatalf("it does not read: %+v", turn)
+	if step := c.Next(c.now, c.wall()); !step.Read {
+		t.Fatalf("it does not read: %+v", step)
 	}
 	c.Settled(at(1, 1).ID, 1, 0)
 	c.Write(at(2, 2))
@@ -307,12 +307,12 @@ func TestUnreadable(t *testing.T) {
 			t.Fatalf("time %d: it is tried again after %v, want %v", i, last.Wait, asideFor)
 		}
 		c.now = c.now.Add(asideFor - 1)
-		if turn := c.Next(c.now, c.wall()); turn.Read || turn.Begin {
+		if step := c.Next(c.now, c.wall()); step.Read || step.Begin {
 			t.Fatalf("time %d: it is tried too soon", i)
 		}
 		c.now = c.now.Add(1)
-		if turn := c.Next(c.now, c.wall()); !turn.Read {
-			t.Fatalf("time %d: it is not tried again: %+v", i, turn)
+		if step := c.Next(c.now, c.wall()); !step.Read {
+			t.Fatalf("time %d: it is not tried again: %+v", i, step)
 		}
 		c.Found([]Place{bad.Place}, bad.Place, false, 0)
 		if items, _ = c.begin(); len(items) != 1 || items[0].ID != bad.ID {
@@ -327,8 +327,8 @@ func TestUnreadable(t *testing.T) {
 		t.Errorf("one that is aside: %v", got)
 	}
 	c.now = c.now.Add(asideFor)
-	if turn := c.Next(c.now, c.wall()); turn.Read || turn.Wait != 0 {
-		t.Errorf("then there is %+v", turn)
+	if step := c.Next(c.now, c.wall()); step.Read || step.Wait != 0 {
+		t.Errorf("then there is %+v", step)
 	}
 	c.Settled(bad.ID, bad.Due, 0)
 	if n, _ := c.Sizes(); n != 0 || len(c.aside) != 0 {
@@ -383,8 +383,8 @@ func TestPausesAndHolds(t *testing.T) {
 	}
 	c.Configure(&Route{Concurrency: 1}, 0, c.now)
 	c.now = c.now.Add(time.Minute)
-	if turn := c.Next(c.now, c.wall()); !turn.Read {
-		t.Errorf("back again it does not look for what is due: %+v", turn)
+	if step := c.Next(c.now, c.wall()); !step.Read {
+		t.Errorf("back again it does not look for what is due: %+v", step)
 	}
 }
 
@@ -403,25 +403,25 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
-// What was behind another begins once that its turn has come is on disk, whatever
+// What was behind another begins once its promotion is on disk, whatever
 // change of it was asked for just then, and no sooner.
-func TestTurn(t *testing.T) {
+func TestPromotion(t *testing.T) {
 	take := func(c *clock, p Place) {
 		if got := c.Lease(Place{Never, p.ID}, true); got != LeaseTaken {
 			c.t.Errorf("its lease is %v", got)
 		}
 	}
 	for name, steps := range map[string][]func(c *clock, p Place){
-		"undisturbed": {(*clock).turn, (*clock).turned},
-		"a change was written before, in the same batch":         {take, (*clock).turn, (*clock).changed, (*clock).turned},
-		"a change was written in a batch before":                 {take, (*clock).changed, (*clock).turn, (*clock).turned},
-		"a change came too late, in the same batch":              {take, (*clock).turn, (*clock).overtaken, (*clock).turned},
-		"a change came too late":                                 {take, (*clock).turn, (*clock).turned, (*clock).overtaken},
-		"a change was found to be out of date before the turn":   {take, (*clock).overtaken, (*clock).turn, (*clock).turned},
-		"a reading found it":                                     {(*clock).turn, (*clock).found, (*clock).turned},
-		"a change was written before, and a reading found it":    {take, (*clock).turn, (*clock).changed, (*clock).found, (*clock).turned},
-		"a change came too late, and a reading found it":         {take, (*clock).turn, (*clock).found, (*clock).overtaken, (*clock).turned},
-		"a change came too late, and a reading finds it at last": {take, (*clock).turn, (*clock).turned, (*clock).found, (*clock).overtaken, (*clock).found},
+		"undisturbed": {(*clock).promoting, (*clock).promoted},
+		"a change was written before, in the same batch":         {take, (*clock).promoting, (*clock).changed, (*clock).promoted},
+		"a change was written in a batch before":                 {take, (*clock).changed, (*clock).promoting, (*clock).promoted},
+		"a change came too late, in the same batch":              {take, (*clock).promoting, (*clock).overtaken, (*clock).promoted},
+		"a change came too late":                                 {take, (*clock).promoting, (*clock).promoted, (*clock).overtaken},
+		"a change was found to be out of date before the turn":   {take, (*clock).overtaken, (*clock).promoting, (*clock).promoted},
+		"a reading found it":                                     {(*clock).promoting, (*clock).found, (*clock).promoted},
+		"a change was written before, and a reading found it":    {take, (*clock).promoting, (*clock).changed, (*clock).found, (*clock).promoted},
+		"a change came too late, and a reading found it":         {take, (*clock).promoting, (*clock).found, (*clock).overtaken, (*clock).promoted},
+		"a change came too late, and a reading finds it at last": {take, (*clock).promoting, (*clock).promoted, (*clock).found, (*clock).overtaken, (*clock).found},
 	} {
 		c := start(t, Route{Concurrency: 8})
 		p := at(c.wall(), 1)
@@ -442,18 +442,18 @@ func TestTurn(t *testing.T) {
 	}
 	c := start(t, Route{Concurrency: 8})
 	p := at(c.wall(), 1)
-	c.turn(p)
+	c.promoting(p)
 	if low := c.Low(); low > p.Due {
 		t.Errorf("the low mark is %d, above %d", low, p.Due)
 	}
-	c.Turned(p, true)
+	c.Promoted(p, true)
 	if items, _ := c.begin(); len(items) > 0 {
 		t.Error("what never came to disk begins")
 	}
 }
 
-func (c *clock) turn(p Place)      { c.Turn(p) }
-func (c *clock) turned(p Place)    { c.Turned(p, false) }
+func (c *clock) promoting(p Place) { c.Promoting(p) }
+func (c *clock) promoted(p Place)  { c.Promoted(p, false) }
 func (c *clock) changed(p Place)   { c.Settled(p.ID, 0, 0) }
 func (c *clock) overtaken(p Place) { c.Overtaken(p.ID, 0) }
 

@@ -2,17 +2,18 @@ package lane
 
 import (
 	"slices"
+	"time"
 
 	"signalpost/queue/record"
 )
 
 // A lease keeps a delivery from being looked for on disk. It lives in memory only.
 type lease struct {
-	due     record.Millis
-	stage   stage
-	outcome bool // its attempt has ended, which is yet to be recorded
-	discard bool // someone gave it up while it was under way
-	turn    bool // it was behind another of its order, and is being written as due
+	due       record.Millis
+	stage     stage
+	outcome   bool // its attempt has ended, which is yet to be recorded
+	discard   bool // someone gave it up while it was under way
+	promoting bool // it was behind another of its order, and is being written as due
 }
 
 type stage byte
@@ -146,8 +147,8 @@ func (l *Lane) Settled(id record.DeliveryID, was, due record.Millis) {
 		l.recorded++
 	}
 	switch {
-	case h.turn: // and Turned is to come
-		l.leases[id] = lease{due: h.due, stage: writing, turn: true}
+	case h.promoting: // and Promoted is to come
+		l.leases[id] = lease{due: h.due, stage: writing, promoting: true}
 	case due != 0:
 		l.Leave(Place{due, id})
 	default:
@@ -155,22 +156,22 @@ func (l *Lane) Settled(id record.DeliveryID, was, due record.Millis) {
 	}
 }
 
-// Turn notes that a delivery which was behind another is being written as due. A
+// Promoting notes that a delivery which was behind another is being written as due. A
 // change that has its lease keeps it.
-func (l *Lane) Turn(p Place) {
+func (l *Lane) Promoting(p Place) {
 	h, taken := l.leases[p.ID]
 	if !taken {
 		h.stage = writing
 	}
-	h.due, h.turn = p.Due, true
+	h.due, h.promoting = p.Due, true
 	l.leases[p.ID] = h
 }
 
-// Turned is called when what Turn noted is on disk, or failed. A change that has
+// Promoted is called when what Promoting noted is on disk, or failed. A change that has
 // the lease ends it, as it ends that of any that is due: it has been overtaken.
-func (l *Lane) Turned(p Place, failed bool) {
+func (l *Lane) Promoted(p Place, failed bool) {
 	h := l.leases[p.ID]
-	switch h.turn = false; {
+	switch h.promoting = false; {
 	case h.stage != writing:
 		l.leases[p.ID] = h
 	case failed:
@@ -181,10 +182,74 @@ func (l *Lane) Turned(p Place, failed bool) {
 }
 
 // Overtaken is Settled of a delivery that was not due when its lease was taken, and
-// that nothing was written of: it is due then, unless its turn has come meanwhile.
+// that nothing was written of: it is due then, unless it has been promoted meanwhile.
 func (l *Lane) Overtaken(id record.DeliveryID, due record.Millis) {
 	if h := l.leases[id]; h.due != Never {
 		due = h.due
 	}
 	l.Settled(id, 0, due)
+}
+
+// Cursor is where to read from.
+func (l *Lane) Cursor() Place { return l.cursor }
+
+// Found ends a reading: found is due, end was the last place looked at. next
+// is when the first behind is due, 0 if there is none; with more it is not known.
+func (l *Lane) Found(found []Place, end Place, more bool, next record.Millis) {
+	l.reading = false
+	l.cursor, l.more, l.next = end, more, next
+	for _, p := range found {
+		// What was settled while this was read has no lease any more.
+		if _, taken := l.leases[p.ID]; taken || l.settled[p] {
+			continue
+		}
+		l.leases[p.ID] = lease{due: p.Due, stage: ready}
+		l.ready = append(l.ready, Item{Place: p})
+	}
+	clear(l.settled)
+	if l.missed.before(l.cursor) {
+		l.cursor, l.more = l.missed, true
+	} else if l.missed != lastPlace && !l.more && (l.next == 0 || l.missed.Due < l.next) {
+		l.next = l.missed.Due
+	}
+}
+
+// ReadFailed ends a reading that failed. It is tried again after a pause.
+func (l *Lane) ReadFailed(now time.Time) {
+	l.reading, l.more = false, true
+	clear(l.settled)
+	if l.missed.before(l.cursor) {
+		l.cursor = l.missed
+	}
+	l.hold = now.Add(readPause)
+}
+
+// Unreadable puts aside an item that cannot be read, so that it does not keep
+// the others from being sent. It is tried again after a pause: what is damaged
+// today may be restored, or discarded.
+func (l *Lane) Unreadable(it Item, now time.Time) {
+	l.breaker.unjudged(&it)
+	if len(l.aside) == MaxReady { // memory is bounded: the lane has to wait with it
+		l.hold = now.Add(asideFor)
+		l.Leave(it.Place)
+		return
+	}
+	l.stage(it.ID, aside)
+	l.aside = append(l.aside, it.Place)
+	if l.tryAgain.IsZero() {
+		l.tryAgain = now.Add(asideFor)
+	}
+}
+
+// bringBack leaves what was put aside, when its time has come.
+func (l *Lane) bringBack(now time.Time) {
+	if l.tryAgain.IsZero() || now.Before(l.tryAgain) {
+		return
+	}
+	for _, p := range l.aside {
+		if l.leases[p.ID].stage == aside {
+			l.Leave(p)
+		}
+	}
+	l.aside, l.tryAgain = nil, time.Time{}
 }

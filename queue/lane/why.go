@@ -23,38 +23,38 @@ const (
 // Why is what keeps the lane from beginning an attempt now, until when, zero if that
 // is not a matter of time, and how many are under way.
 func (l *Lane) Why(now time.Time) (b Block, until time.Time, active int) {
-	b, until = l.why(now)
+	b, until = l.block(now)
+	if b == None && l.limiter != nil {
+		if lacks := 1 - l.limiter.TokensAt(now); lacks > 0 {
+			b, until = Rate, now.Add(time.Duration(lacks/float64(l.limiter.Limit())*float64(time.Second)))
+		}
+	}
 	return b, until, l.active
 }
 
-func (l *Lane) why(now time.Time) (Block, time.Time) {
-	allowed, _ := l.breaker.allows(l.active, now)
+// block is Why without the rate.
+func (l *Lane) block(now time.Time) (b Block, until time.Time) {
 	switch {
 	case l.ended:
-		return Stopping, time.Time{}
+		return Stopping, until
 	case !l.known:
-		return Gone, time.Time{}
+		return Gone, until
 	case l.Paused():
-		return Pausing, time.Time{}
+		return Pausing, until
 	case l.breaker.isOpen() && l.breaker.probing:
-		return Probing, time.Time{}
+		return Probing, until
 	case l.breaker.isOpen() && l.NextProbe().After(now):
 		return Opened, l.NextProbe()
 	case now.Before(l.hold):
 		return Holding, l.hold
-	case !allowed:
-		return Recovering, time.Time{}
+	case l.breaker.ramp > 0 && l.active >= l.breaker.ramp:
+		return Recovering, until
 	case l.active >= l.route.Concurrency:
-		return Concurrency, time.Time{}
+		return Concurrency, until
 	case l.recorded < len(l.outcomes) && now.Sub(l.outcomes[l.recorded]) > maxUnrecorded:
-		return Recording, time.Time{}
+		return Recording, until
 	}
-	if l.limiter != nil {
-		if lacks := 1 - l.limiter.TokensAt(now); lacks > 0 {
-			return Rate, now.Add(time.Duration(lacks / float64(l.limiter.Limit()) * float64(time.Second)))
-		}
-	}
-	return None, time.Time{}
+	return None, until
 }
 
 // Is says of a delivery of the lane whether an attempt is under way, and whether it

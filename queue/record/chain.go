@@ -58,6 +58,13 @@ func ParseChain(v []byte) (r Chain, err error) {
 	return r, p.err("chain")
 }
 
+// A ChainAt names a [Chain], or a delivery in it.
+type ChainAt struct {
+	Route RouteNum
+	Order OrderID
+	ID    DeliveryID // zero: the chain itself
+}
+
 // ChainKey leads to a [Chain].
 func ChainKey(b []byte, n RouteNum, o OrderID) []byte {
 	return append(binary.BigEndian.AppendUint32(append(b, ChainPrefix), uint32(n)), o[:]...)
@@ -69,12 +76,13 @@ func BehindKey(b []byte, n RouteNum, o OrderID, id DeliveryID) []byte {
 	return append(append(b, o[:]...), id[:]...)
 }
 
-// ParseChainKey takes a key of ChainKey, or BehindKey, apart; id is zero in the first.
-func ParseChainKey(k []byte) (n RouteNum, o OrderID, id DeliveryID, err error) {
+// ParseChainKey takes a key of ChainKey, or BehindKey, apart.
+func ParseChainKey(k []byte) (at ChainAt, err error) {
 	if len(k) != 1+4+16 && len(k) != 1+4+16+16 {
-		return n, o, id, fmt.Errorf("chain key % x: %w", k, ErrDamaged)
+		return at, fmt.Errorf("chain key % x: %w", k, ErrDamaged)
 	}
-	copy(o[:], k[5:])
-	copy(id[:], k[21:])
-	return RouteNum(binary.BigEndian.Uint32(k[1:])), o, id, nil
+	at.Route = RouteNum(binary.BigEndian.Uint32(k[1:]))
+	copy(at.Order[:], k[5:])
+	copy(at.ID[:], k[21:])
+	return at, nil
 }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -67,6 +68,9 @@ func (id DeliveryID) Signal() SignalID {
 	s[14], s[15] = 0, 0
 	return s
 }
+
+// MaxID is above all ids that are made.
+var MaxID = DeliveryID(bytes.Repeat([]byte{0xff}, 16))
 
 // FirstID is below all ids made at t or later and above all made before, to the millisecond.
 func FirstID(t time.Time) (id DeliveryID) {

@@ -43,7 +43,6 @@ const (
 	MinutePrefix   = 'n'
 	HourPrefix     = 'h'
 	FailuresPrefix = 'f'
-
 	AffectedPrefix = 'w'
 )
 
@@ -95,10 +94,18 @@ func TextKey(b []byte, n TextNum) []byte {
 	return binary.BigEndian.AppendUint32(append(b, TextPrefix), uint32(n))
 }
 
-// ParseTextKey takes a key of TextKey apart.
-func ParseTextKey(k []byte) (TextNum, error) {
-	n, err := ParseRouteKey(k)
-	return TextNum(n), err
+// ParseNumKey takes a key of RouteKey, CountsKey or TextKey apart.
+func ParseNumKey[N RouteNum | TextNum](k []byte) (N, error) {
+	if len(k) != 5 {
+		return 0, fmt.Errorf("key % x: %w", k, ErrDamaged)
+	}
+	return N(binary.BigEndian.Uint32(k[1:])), nil
+}
+
+// A RowAt names a [Row].
+type RowAt struct {
+	At    time.Time // when its minute or hour begins
+	Route RouteNum
 }
 
 // RowKey leads to a route's [Row] of the minute, or hour, that begins then; the prefix says which.
@@ -108,11 +115,17 @@ func RowKey(b []byte, prefix byte, at time.Time, n RouteNum) []byte {
 }
 
 // ParseRowKey takes a key of RowKey apart.
-func ParseRowKey(k []byte) (at time.Time, n RouteNum, err error) {
+func ParseRowKey(k []byte) (RowAt, error) {
 	if len(k) != 9 {
-		return at, 0, fmt.Errorf("statistics key % x: %w", k, ErrDamaged)
+		return RowAt{}, fmt.Errorf("statistics key % x: %w", k, ErrDamaged)
 	}
-	return time.Unix(int64(binary.BigEndian.Uint32(k[1:])), 0).UTC(), RouteNum(binary.BigEndian.Uint32(k[5:])), nil
+	return RowAt{time.Unix(int64(binary.BigEndian.Uint32(k[1:])), 0).UTC(), RouteNum(binary.BigEndian.Uint32(k[5:]))}, nil
+}
+
+// A CauseOf is a cause of one route.
+type CauseOf struct {
+	Route RouteNum
+	Cause CauseID
 }
 
 // FailuresKey leads to the [Failures] of a cause in the hour that begins then.
@@ -127,20 +140,12 @@ func AffectedKey(b []byte, n RouteNum, cause CauseID) []byte {
 }
 
 // ParseCauseKey takes a key of FailuresKey, but for its time, or AffectedKey apart.
-func ParseCauseKey(k []byte) (RouteNum, CauseID, error) {
+func ParseCauseKey(k []byte) (CauseOf, error) {
 	if len(k) != 17 && len(k) != 13 {
-		return 0, 0, fmt.Errorf("cause key % x: %w", k, ErrDamaged)
+		return CauseOf{}, fmt.Errorf("cause key % x: %w", k, ErrDamaged)
 	}
 	k = k[len(k)-12:]
-	return RouteNum(binary.BigEndian.Uint32(k)), CauseID(binary.BigEndian.Uint64(k[4:])), nil
-}
-
-// ParseRouteKey takes a key of RouteKey or CountsKey apart.
-func ParseRouteKey(k []byte) (RouteNum, error) {
-	if len(k) != 5 {
-		return 0, fmt.Errorf("route key % x: %w", k, ErrDamaged)
-	}
-	return RouteNum(binary.BigEndian.Uint32(k[1:])), nil
+	return CauseOf{RouteNum(binary.BigEndian.Uint32(k)), CauseID(binary.BigEndian.Uint64(k[4:]))}, nil
 }
 
 // SignalKey leads to a [Signal].
@@ -157,8 +162,13 @@ func ParseID(k []byte) (id DeliveryID, err error) {
 	if len(k) != 17 {
 		return id, fmt.Errorf("key % x: %w", k, ErrDamaged)
 	}
-	copy(id[:], k[1:])
-	return id, nil
+	return DeliveryID(k[1:]), nil
+}
+
+// An Extra is a delivery that a reshaped retry added to the signal.
+type Extra struct {
+	Signal SignalID
+	ID     DeliveryID
 }
 
 // ExtraKey says that a reshaped retry added the delivery to the signal.
@@ -167,13 +177,18 @@ func ExtraKey(b []byte, s SignalID, id DeliveryID) []byte {
 }
 
 // ParseExtraKey takes a key of ExtraKey apart.
-func ParseExtraKey(k []byte) (s SignalID, id DeliveryID, err error) {
+func ParseExtraKey(k []byte) (Extra, error) {
 	if len(k) != 33 {
-		return s, id, fmt.Errorf("key % x: %w", k, ErrDamaged)
+		return Extra{}, fmt.Errorf("key % x: %w", k, ErrDamaged)
 	}
-	copy(s[:], k[1:])
-	copy(id[:], k[17:])
-	return s, id, nil
+	return Extra{SignalID(k[1:17]), DeliveryID(k[17:])}, nil
+}
+
+// A DueAt is when a delivery of the route is due.
+type DueAt struct {
+	Route RouteNum
+	Due   Millis
+	ID    DeliveryID
 }
 
 // DueKey sorts the deliveries of a route by when they are due.
@@ -183,12 +198,11 @@ func DueKey(b []byte, n RouteNum, due Millis, id DeliveryID) []byte {
 }
 
 // ParseDueKey takes a key of DueKey apart.
-func ParseDueKey(k []byte) (n RouteNum, due Millis, id DeliveryID, err error) {
+func ParseDueKey(k []byte) (DueAt, error) {
 	if len(k) != 1+4+8+16 || k[0] != DuePrefix {
-		return 0, 0, id, fmt.Errorf("due key % x: %w", k, ErrDamaged)
+		return DueAt{}, fmt.Errorf("due key % x: %w", k, ErrDamaged)
 	}
-	copy(id[:], k[13:])
-	return RouteNum(binary.BigEndian.Uint32(k[1:])), Millis(binary.BigEndian.Uint64(k[5:])), id, nil
+	return DueAt{RouteNum(binary.BigEndian.Uint32(k[1:])), Millis(binary.BigEndian.Uint64(k[5:])), DeliveryID(k[13:])}, nil
 }
 
 // LogKey leads to an [Entry].
@@ -224,6 +238,5 @@ func ParseIdemTimeKey(k []byte) (at Millis, h IdemHash, err error) {
 	if len(k) != 25 || k[0] != IdemTimePrefix {
 		return 0, h, fmt.Errorf("idempotency key % x: %w", k, ErrDamaged)
 	}
-	copy(h[:], k[9:])
-	return Millis(binary.BigEndian.Uint64(k[1:])), h, nil
+	return Millis(binary.BigEndian.Uint64(k[1:])), IdemHash(k[9:]), nil
 }

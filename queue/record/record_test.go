@@ -36,15 +36,15 @@ func TestKeysSort(t *testing.T) {
 
 func TestKeysComeBack(t *testing.T) {
 	id := DeliveryID(id16(0xa5))
-	if n, due, got, err := ParseDueKey(DueKey(nil, 7, 1<<40, id)); n != 7 || due != 1<<40 || got != id || err != nil {
-		t.Error(n, due, got, err)
+	if at, err := ParseDueKey(DueKey(nil, 7, 1<<40, id)); at != (DueAt{7, 1 << 40, id}) || err != nil {
+		t.Error(at, err)
 	}
 	o := OrderOf("a")
-	if n, got, who, err := ParseChainKey(BehindKey(nil, 7, o, id)); n != 7 || got != o || who != id || err != nil {
-		t.Error(n, got, who, err)
+	if at, err := ParseChainKey(BehindKey(nil, 7, o, id)); at != (ChainAt{7, o, id}) || err != nil {
+		t.Error(at, err)
 	}
-	if n, got, who, err := ParseChainKey(ChainKey(nil, 7, o)); n != 7 || got != o || who != (DeliveryID{}) || err != nil {
-		t.Error(n, got, who, err)
+	if at, err := ParseChainKey(ChainKey(nil, 7, o)); at != (ChainAt{Route: 7, Order: o}) || err != nil {
+		t.Error(at, err)
 	}
 	if at, err := ParseLogKey(LogKey(nil, math.MaxInt64)); at != math.MaxInt64 || err != nil {
 		t.Error(at, err)
@@ -209,8 +209,8 @@ func FuzzParseKey(f *testing.F) {
 	f.Add(LogKey(nil, 1))
 	f.Add(IdemTimeKey(nil, 1, IdemHash(id16(3))))
 	f.Fuzz(func(t *testing.T, k []byte) {
-		if n, due, id, err := ParseDueKey(k); err == nil && !bytes.Equal(DueKey(nil, n, due, id), k) {
-			t.Errorf("due key % x comes back as % x", k, DueKey(nil, n, due, id))
+		if at, err := ParseDueKey(k); err == nil && !bytes.Equal(DueKey(nil, at.Route, at.Due, at.ID), k) {
+			t.Errorf("due key % x comes back as % x", k, DueKey(nil, at.Route, at.Due, at.ID))
 		}
 		if at, err := ParseLogKey(k); err == nil && !bytes.Equal(LogKey(nil, at), k) {
 			t.Errorf("log key % x comes back as % x", k, LogKey(nil, at))

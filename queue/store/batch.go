@@ -15,15 +15,14 @@ type Batch struct {
 	parts   [1 << 8]*pebble.Batch // by the first byte of the keys, nil until there is one
 	size    int                   // bytes in parts
 	touched []*Route
+	group   *group   // that this batch is for
 	number  uint64   // of this batch, from 1
 	chains  []*chain // that it changes
-	turns   []turn   // that it brings about
 	tail    Tail
 	highest record.Stamp             // of all entries of the log
 	minute  time.Time                // that statistics go to: that of the newest entry, or of the batch
-	entries []Entry                  // of this batch
-	k, v    []byte                   // scratch
-	lowPut  record.SignalID          // lowest id put since the sweeper set it to maxSignal
+	k, v    []byte                   // scratch for a key and a value: empty, k with room for any that has no text
+	lowPut  record.SignalID          // lowest id put since the sweeper set it to the highest
 	bound   map[record.IdemHash]bool // the keys bound since the sweeper made it; nil while it does not look
 }
 
@@ -39,6 +38,12 @@ func must(err error) {
 func (b *Batch) Set(k, v []byte)             { must(b.part(k, len(v)).Set(k, v, nil)) }
 func (b *Batch) Delete(k []byte)             { must(b.part(k, 0).Delete(k, nil)) }
 func (b *Batch) DeleteRange(from, to []byte) { must(b.part(from, len(to)).DeleteRange(from, to, nil)) }
+
+// put is Set where v was appended to b.v.
+func (b *Batch) put(k, v []byte) {
+	b.Set(k, v)
+	b.v = v[:0]
+}
 
 // part is where a change of the key goes. Keys of a kind are kept together,
 // in the order they came: that is nearly the order they are stored in, and
@@ -77,33 +82,28 @@ func (b *Batch) PutSignal(id record.SignalID, r record.Signal) {
 	if bytes.Compare(id[:], b.lowPut[:]) < 0 {
 		b.lowPut = id
 	}
-	b.k, b.v = record.SignalKey(b.k[:0], id), r.Append(b.v[:0])
-	b.Set(b.k, b.v)
+	b.put(record.SignalKey(b.k, id), r.Append(b.v))
 }
 
 // PutDelivery writes a delivery, new or changed. Its due key is another matter.
 func (b *Batch) PutDelivery(id record.DeliveryID, r *record.Delivery) {
-	b.k, b.v = record.DeliveryKey(b.k[:0], id), r.Append(b.v[:0])
-	b.Set(b.k, b.v)
+	b.put(record.DeliveryKey(b.k, id), r.Append(b.v))
 }
 
 // PutBody writes what a delivery with the flags has of its own.
 func (b *Batch) PutBody(id record.DeliveryID, flags uint16, body record.Body) {
-	b.k, b.v = record.BodyKey(b.k[:0], id), body.Append(b.v[:0], flags)
-	b.Set(b.k, b.v)
+	b.put(record.BodyKey(b.k, id), body.Append(b.v, flags))
 }
 
 // PutExtra says that a retry added the delivery to the signal.
 func (b *Batch) PutExtra(s record.SignalID, id record.DeliveryID) {
-	b.k = record.ExtraKey(b.k[:0], s, id)
-	b.Set(b.k, nil)
+	b.Set(record.ExtraKey(b.k, s, id), nil)
 }
 
 // AddDue has a delivery be found when it is due. The counts are written with
 // it, by whoever calls it.
 func (b *Batch) AddDue(r *Route, due record.Millis, id record.DeliveryID) {
-	b.k = record.DueKey(b.k[:0], r.Num, due, id)
-	b.Set(b.k, nil)
+	b.Set(record.DueKey(b.k, r.Num, due, id), nil)
 	r.counts.Low = min(r.counts.Low, due)
 }
 
@@ -111,16 +111,13 @@ func (b *Batch) AddDue(r *Route, due record.Millis, id record.DeliveryID) {
 // but Pebble's compactions panic, and end the process, where they cannot read
 // on from one (v2.1.7, internal/compact, skipDueToSingleDeleteElision).
 func (b *Batch) RemoveDue(r *Route, due record.Millis, id record.DeliveryID) {
-	b.k = record.DueKey(b.k[:0], r.Num, due, id)
-	b.Delete(b.k)
+	b.Delete(record.DueKey(b.k, r.Num, due, id))
 }
 
 // Bind binds an idempotency key to an answer.
 func (b *Batch) Bind(h record.IdemHash, r record.Idem) {
-	b.k, b.v = record.IdemKey(b.k[:0], h), r.Append(b.v[:0])
-	b.Set(b.k, b.v)
-	b.k = record.IdemTimeKey(b.k[:0], r.At, h)
-	b.Set(b.k, nil)
+	b.put(record.IdemKey(b.k, h), r.Append(b.v))
+	b.Set(record.IdemTimeKey(b.k, r.At, h), nil)
 	if b.bound != nil {
 		b.bound[h] = true
 	}
@@ -131,9 +128,8 @@ func (b *Batch) Log(r *Route, e *Entry) {
 	e.Route, e.RouteName = r.Num, r.Name
 	e.Config, e.Peer, e.Request = b.Text(e.ConfigHash), b.Text(e.PeerAddress), b.Text(e.RequestText)
 	e.At = b.stamp()
-	b.k, b.v = record.LogKey(b.k[:0], e.At), e.Append(b.v[:0])
-	b.Set(b.k, b.v)
-	b.entries = append(b.entries, *e)
+	b.put(record.LogKey(b.k, e.At), e.Append(b.v))
+	b.group.entries = append(b.group.entries, *e)
 }
 
 // A Tail is how far the log goes. Stamps grow until the clock is set back.
@@ -202,8 +198,7 @@ func (b *Batch) Route(name string) *Route {
 	}
 	b.s.lastNum++
 	r := b.s.addRoute(name, b.s.lastNum)
-	b.k = record.RouteKey(b.k[:0], r.Num)
-	b.Set(b.k, []byte(name))
+	b.Set(record.RouteKey(b.k, r.Num), []byte(name))
 	b.Count(r)
 	return r
 }
@@ -219,8 +214,7 @@ func (b *Batch) writeCounts(counts []routeCounts) []routeCounts {
 		r.counts.Settle()
 		b.putRow(r)
 		b.putCauses(r)
-		b.k, b.v = record.CountsKey(b.k[:0], r.Num), r.counts.Append(b.v[:0])
-		b.Set(b.k, b.v)
+		b.put(record.CountsKey(b.k, r.Num), r.counts.Append(b.v))
 		counts = append(counts, routeCounts{r, r.counts})
 		r.touched = false
 		b.touched[i] = nil

@@ -64,18 +64,16 @@ func (b *Batch) putCauses(r *Route) {
 	of := &r.causes
 	for cause := range of.touched {
 		if f := of.failures[cause]; f != nil {
-			b.k, b.v = record.FailuresKey(b.k[:0], of.hour, r.Num, cause), f.Append(b.v[:0])
-			b.Set(b.k, b.v)
+			b.put(record.FailuresKey(b.k, of.hour, r.Num, cause), f.Append(b.v))
 		}
-		b.k = record.AffectedKey(b.k[:0], r.Num, cause)
+		k := record.AffectedKey(b.k, r.Num, cause)
 		switch n := of.affected[cause]; {
 		case n == nil:
 		case *n == record.Affected{}:
 			delete(of.affected, cause)
-			b.Delete(b.k)
+			b.Delete(k)
 		default:
-			b.v = n.Append(b.v[:0])
-			b.Set(b.k, b.v)
+			b.put(k, n.Append(b.v))
 		}
 	}
 	clear(of.touched)
@@ -104,17 +102,12 @@ func (b *Batch) Move(r *Route, was, now *record.Delivery) {
 
 // loadCauses reads what the causes of all routes affect, and the failures of the newest hour.
 func (s *Store) loadCauses() error {
-	err := s.Scan([]byte{record.AffectedPrefix}, []byte{record.AffectedPrefix + 1}, func(k, v []byte) (bool, error) {
-		n, cause, err := record.ParseCauseKey(k)
-		if err != nil {
-			return false, err
+	err := s.each(record.AffectedPrefix, pairs(record.ParseCauseKey, record.ParseAffected, func(at record.CauseOf, n record.Affected) error {
+		if r := s.RouteOf(at.Route); r != nil {
+			r.causes.affected[at.Cause] = &n
 		}
-		f, err := record.ParseAffected(v)
-		if r := s.RouteOf(n); r != nil {
-			r.causes.affected[cause] = &f
-		}
-		return true, err
-	})
+		return nil
+	}))
 	hour := s.minute.Truncate(time.Hour)
 	for _, r := range s.Routes() {
 		r.causes.hour = hour
@@ -124,33 +117,23 @@ func (s *Store) loadCauses() error {
 
 // loadFailures reads those of the hour, of one route unless that is nil.
 func (s *Store) loadFailures(hour time.Time, only *Route) error {
-	return s.Failures(hour, hour.Add(time.Hour), func(n record.RouteNum, cause record.CauseID, f *record.Failures) error {
-		if r := s.RouteOf(n); r != nil && (only == nil || r == only) {
-			r.causes.failures[cause] = f
+	return s.Failures(hour, hour.Add(time.Hour), func(at record.CauseOf, f record.Failures) error {
+		if r := s.RouteOf(at.Route); r != nil && (only == nil || r == only) {
+			r.causes.failures[at.Cause] = &f
 		}
 		return nil
 	})
 }
 
 // Failures calls f with those of the hours from a time to before another, in order.
-func (s *Store) Failures(from, to time.Time, f func(n record.RouteNum, cause record.CauseID, r *record.Failures) error) error {
-	return s.Scan(record.FailuresKey(nil, from, 0, 0), record.FailuresKey(nil, to, 0, 0), func(k, v []byte) (bool, error) {
-		n, cause, err := record.ParseCauseKey(k)
-		if err != nil {
-			return false, err
-		}
-		r, err := record.ParseFailures(v)
-		if err != nil {
-			return false, err
-		}
-		return true, f(n, cause, &r)
-	})
+func (s *Store) Failures(from, to time.Time, f func(record.CauseOf, record.Failures) error) error {
+	return s.eachOf(record.FailuresKey(nil, from, 0, 0), record.FailuresKey(nil, to, 0, 0), pairs(record.ParseCauseKey, record.ParseFailures, f))
 }
 
 // Affected is how many deliveries of the route are pending, or dead and not
 // discarded, whose newest attempt failed of the cause.
-func (s *Store) Affected(n record.RouteNum, cause record.CauseID) (r record.Affected, err error) {
-	v, err := s.Get(record.AffectedKey(nil, n, cause))
+func (s *Store) Affected(of record.CauseOf) (r record.Affected, err error) {
+	v, err := s.Get(record.AffectedKey(nil, of.Route, of.Cause))
 	if err != nil || v == nil {
 		return r, err
 	}

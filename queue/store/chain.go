@@ -12,14 +12,9 @@ import (
 // batches change which cannot be read yet.
 const chainsKept = 4096
 
-type chainKey struct {
-	route record.RouteNum
-	order record.OrderID
-}
-
 // A chain is what the committer knows of one; it may be empty.
 type chain struct {
-	chainKey
+	record.ChainAt
 	record.Chain
 	batch  uint64  // the number of the newest that changes it
 	recent []waits // who came, changed or left in batches that may not be readable yet, oldest first
@@ -35,7 +30,7 @@ type waits struct {
 
 // Order keeps the place of a delivery in its chain as it goes from one state to
 // another, and sets what now says of it; was is zero if it is new. It is false, and
-// nothing is done, if was is behind and its turn has come since it was read. Where
+// nothing is done, if was is behind and has been promoted since it was read. Where
 // there is no order it costs nothing.
 func (b *Batch) Order(r *Route, id record.DeliveryID, was, now *record.Delivery) bool {
 	in, stays := was.InChain(), now.InChain()
@@ -89,8 +84,7 @@ func (b *Batch) join(r *Route, id record.DeliveryID, now *record.Delivery) {
 		if c.Waiting++; c.Waiting == 1 || bytes.Compare(id[:], c.From[:]) < 0 {
 			c.From = id
 		}
-		b.k = record.BehindKey(b.k[:0], r.Num, c.order, id)
-		b.Set(b.k, nil)
+		b.Set(record.BehindKey(b.k, r.Num, c.Order, id), nil)
 		c.recent = append(c.recent, waits{b.number, id, *now, false})
 	}
 }
@@ -112,14 +106,13 @@ func (b *Batch) advance(r *Route, c *chain) {
 	b.PutDelivery(id, &d)
 	b.AddDue(r, d.Due, id)
 	b.Count(r)
-	b.turns = append(b.turns, turn{r, d.Due, id})
-	b.s.o.Turn(r, d.Due, id)
+	b.group.promoted = append(b.group.promoted, promotion{r, d.Due, id})
+	b.s.o.Promoting(r, d.Due, id)
 }
 
 func (b *Batch) remove(c *chain, id record.DeliveryID) {
 	c.Waiting--
-	b.k = record.BehindKey(b.k[:0], c.route, c.order, id)
-	b.Delete(b.k)
+	b.Delete(record.BehindKey(b.k, c.Route, c.Order, id))
 	c.recent = append(c.recent, waits{b.number, id, record.Delivery{}, true})
 }
 
@@ -135,18 +128,14 @@ func (b *Batch) next(c *chain) (first record.DeliveryID, d record.Delivery, err 
 			first, d = id, w.is
 		}
 	}
-	var last record.DeliveryID
-	for i := range last {
-		last[i] = 0xff
-	}
 	found := first
-	err = b.s.Scan(record.BehindKey(nil, c.route, c.order, c.From), record.BehindKey(nil, c.route, c.order, last), func(k, _ []byte) (bool, error) {
-		_, _, id, err := record.ParseChainKey(k)
-		if w := recent[id]; err != nil || w != nil && w.left {
+	err = b.s.Scan(record.BehindKey(nil, c.Route, c.Order, c.From), record.BehindKey(nil, c.Route, c.Order, record.MaxID), func(k, _ []byte) (bool, error) {
+		at, err := record.ParseChainKey(k)
+		if w := recent[at.ID]; err != nil || w != nil && w.left {
 			return err == nil, err
 		}
-		if (found == record.DeliveryID{}) || bytes.Compare(id[:], found[:]) < 0 {
-			found = id
+		if (found == record.DeliveryID{}) || bytes.Compare(at.ID[:], found[:]) < 0 {
+			found = at.ID
 		}
 		return false, nil
 	})
@@ -165,14 +154,14 @@ func (b *Batch) next(c *chain) (first record.DeliveryID, d record.Delivery, err 
 
 // chain is that of the order, to be changed; it goes into this batch.
 func (b *Batch) chain(r *Route, o record.OrderID) (*chain, error) {
-	at := chainKey{r.Num, o}
+	at := record.ChainAt{Route: r.Num, Order: o}
 	c := b.s.chains[at]
 	if c == nil {
 		found, err := b.s.Chain(r.Num, o)
 		if err != nil {
 			return nil, err
 		}
-		c = &chain{chainKey: at, Chain: found}
+		c = &chain{ChainAt: at, Chain: found}
 		b.s.chains[at] = c
 	}
 	for readable := b.s.readable.Load(); len(c.recent) > 0 && c.recent[0].batch <= readable; {
@@ -188,12 +177,11 @@ func (b *Batch) chain(r *Route, o record.OrderID) (*chain, error) {
 // writeChains writes the chains that have changed.
 func (b *Batch) writeChains() {
 	for i, c := range b.chains {
-		b.k = record.ChainKey(b.k[:0], c.route, c.order)
+		k := record.ChainKey(b.k, c.Route, c.Order)
 		if c.Head == (record.DeliveryID{}) && c.Waiting == 0 {
-			b.Delete(b.k)
+			b.Delete(k)
 		} else {
-			b.v = c.Append(b.v[:0])
-			b.Set(b.k, b.v)
+			b.put(k, c.Append(b.v))
 		}
 		c.listed = false
 		b.chains[i] = nil
@@ -219,8 +207,8 @@ func (b *Batch) outOfOrder(r *Route, err error) {
 		err, slog.String("route", r.Name))
 }
 
-// A turn is that of a delivery whose turn has come.
-type turn struct {
+// A promotion has a delivery that was behind another be the first of its chain.
+type promotion struct {
 	route *Route
 	due   record.Millis
 	id    record.DeliveryID

@@ -49,7 +49,7 @@ func chains(t *testing.T, log Log) {
 	there := map[record.OrderID][]record.DeliveryID{}
 	first := map[record.OrderID]record.DeliveryID{}
 	stored := map[record.DeliveryID]record.Delivery{}
-	s.o.Turn = func(_ *Route, due record.Millis, id record.DeliveryID) {
+	s.o.Promoting = func(_ *Route, due record.Millis, id record.DeliveryID) {
 		o := stored[id].Order
 		if lowest := slices.MinFunc(there[o], func(a, b record.DeliveryID) int { return bytes.Compare(a[:], b[:]) }); id != lowest {
 			t.Errorf("it is the turn of %s, though %s waits", id, lowest)
@@ -58,12 +58,12 @@ func chains(t *testing.T, log Log) {
 		d.Flags, d.Due = d.Flags&^record.Behind, due
 		stored[id], first[o] = d, id
 	}
-	s.o.Turned = func(*Route, record.Millis, record.DeliveryID, error) {}
+	s.o.Promoted = func(*Route, record.Millis, record.DeliveryID, error) {}
 	s.Start(Limits{}.WithDefaults())
 	var ids record.IDs
 	var ends []*doOp
 	do := func(write func(*Batch)) {
-		op := &doOp{f: write, end: make(chan error, 1)}
+		op := &doOp{write: write, end: make(chan error, 1)}
 		ends = append(ends, op)
 		s.Submit(op)
 	}
@@ -170,8 +170,8 @@ func TestDamagedChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	var turns []record.DeliveryID
-	s.o.Turn = func(_ *Route, _ record.Millis, id record.DeliveryID) { turns = append(turns, id) }
-	s.o.Turned = func(*Route, record.Millis, record.DeliveryID, error) {}
+	s.o.Promoting = func(_ *Route, _ record.Millis, id record.DeliveryID) { turns = append(turns, id) }
+	s.o.Promoted = func(*Route, record.Millis, record.DeliveryID, error) {}
 	s.Start(Limits{}.WithDefaults())
 	defer s.stop(t)
 	var ids record.IDs

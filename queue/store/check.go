@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"time"
 
 	"signalpost/queue/record"
 	"signalpost/queue/store/disk"
@@ -22,24 +23,34 @@ func Check(path string, fs FS) (err error) {
 		names:  map[string]record.RouteNum{},
 		routes: map[record.RouteNum]*checkedRoute{},
 
-		attempts: map[routeHour]tallied{}, counted: map[routeHour]tallied{},
+		attempts: map[record.RowAt]tallied{}, counted: map[record.RowAt]tallied{},
 	}
 	for _, of := range []struct {
 		prefix byte
 		check  func(k, v []byte) error
 	}{
-		{record.RoutePrefix, c.route}, {record.CountsPrefix, c.counts}, {record.SignalPrefix, c.signal}, {record.LogPrefix, c.entry},
-		{record.DeliveryPrefix, c.delivery}, {record.BodyPrefix, c.body}, {record.ExtraPrefix, c.extra}, {record.DuePrefix, c.due}, {record.ChainPrefix, c.chain}, {record.BehindPrefix, c.behind},
-		{record.IdemPrefix, c.idem}, {record.MinutePrefix, c.row}, {record.HourPrefix, c.row},
-		{record.AffectedPrefix, c.affected}, {record.FailuresPrefix, c.failures},
+		{record.RoutePrefix, pairs(record.ParseNumKey, raw, c.route)},
+		{record.CountsPrefix, pairs(record.ParseNumKey, record.ParseCounts, c.counts)},
+		{record.SignalPrefix, pairs(record.ParseID, record.ParseSignal, func(record.DeliveryID, record.Signal) error { return nil })},
+		{record.LogPrefix, c.entry},
+		{record.DeliveryPrefix, c.delivery},
+		{record.BodyPrefix, pairs(record.ParseID, raw, c.body)},
+		{record.ExtraPrefix, pairs(record.ParseExtraKey, raw, c.extra)},
+		{record.DuePrefix, pairs(record.ParseDueKey, raw, c.due)},
+		{record.ChainPrefix, pairs(record.ParseChainKey, record.ParseChain, c.chain)},
+		{record.BehindPrefix, pairs(record.ParseChainKey, raw, c.behind)},
+		{record.IdemPrefix, c.idem},
+		{record.MinutePrefix, pairs(record.ParseRowKey, record.ParseRow, c.row)},
+		{record.HourPrefix, pairs(record.ParseRowKey, record.ParseRow, c.row)},
+		{record.AffectedPrefix, pairs(record.ParseCauseKey, record.ParseAffected, c.affected)},
+		{record.FailuresPrefix, pairs(record.ParseCauseKey, record.ParseFailures, c.failures)},
 	} {
-		err := c.Scan([]byte{of.prefix}, []byte{of.prefix + 1}, func(k, v []byte) (bool, error) {
+		c.fault(c.each(of.prefix, func(k, v []byte) error {
 			if err := of.check(k, v); err != nil {
 				c.fault(fmt.Errorf("key %c % x: %w", k[0], k[1:], err))
 			}
-			return true, nil
-		})
-		c.fault(err)
+			return nil
+		}))
 	}
 	for _, r := range c.routes {
 		c.fault(r.check())
@@ -58,7 +69,7 @@ type checker struct {
 	routes map[record.RouteNum]*checkedRoute
 	oldest record.Stamp // of the log
 
-	attempts, counted map[routeHour]tallied // by the log, and by statistics
+	attempts, counted map[record.RowAt]tallied // by hour, as the log and as statistics have them
 
 	faults []error
 	more   int
@@ -88,26 +99,21 @@ func (c *checker) has(k []byte) bool {
 	return v != nil
 }
 
-func (c *checker) route(k, v []byte) error {
-	n, err := record.ParseRouteKey(k)
-	if other, twice := c.names[string(v)]; twice {
-		return fmt.Errorf("route %q has the number %d as well", v, other)
+func (c *checker) route(n record.RouteNum, name []byte) error {
+	if other, twice := c.names[string(name)]; twice {
+		return fmt.Errorf("route %q has the number %d as well", name, other)
 	}
-	c.names[string(v)], c.routes[n] = n, &checkedRoute{name: string(v), affected: map[record.CauseID]record.Affected{}}
-	return err
+	c.names[string(name)], c.routes[n] = n, &checkedRoute{name: string(name), affected: map[record.CauseID]record.Affected{}}
+	return nil
 }
 
-func (c *checker) counts(k, v []byte) error {
-	n, err := record.ParseRouteKey(k)
-	if err != nil {
-		return err
-	}
+func (c *checker) counts(n record.RouteNum, counts record.Counts) error {
 	r := c.routes[n]
 	if r == nil {
 		return fmt.Errorf("counts of the unknown route %d", n)
 	}
-	r.counts, err = record.ParseCounts(v)
-	return err
+	r.counts = counts
+	return nil
 }
 
 // check: the counts are what there is.
@@ -125,12 +131,6 @@ func (r *checkedRoute) check() error {
 		return fmt.Errorf("route %q: deliveries that failed of causes which do not count them: %v", r.name, r.affected)
 	}
 	return nil
-}
-
-func (c *checker) signal(k, v []byte) error {
-	_, err := record.ParseID(k)
-	_, verr := record.ParseSignal(v)
-	return errors.Join(err, verr)
 }
 
 // entry: it leads back to another of the same delivery, unless that has expired.
@@ -163,14 +163,11 @@ func (c *checker) leadsTo(at record.Stamp, id record.DeliveryID) error {
 // delivery: it has its signal and its body, leads to its newest log entry, and
 // is due exactly if it is pending.
 func (c *checker) delivery(k, v []byte) error {
-	id, err := record.ParseID(k)
+	found, err := ParseFound(k, v)
 	if err != nil {
 		return err
 	}
-	d, err := record.ParseDelivery(id, v)
-	if err != nil {
-		return err
-	}
+	id, d := found.ID, found.Delivery
 	r := c.routes[d.Route]
 	if r == nil {
 		return fmt.Errorf("%s belongs to the unknown route %d", id, d.Route)
@@ -200,11 +197,7 @@ func (c *checker) delivery(k, v []byte) error {
 	return c.leadsTo(d.Last, id)
 }
 
-func (c *checker) body(k, v []byte) error {
-	id, err := record.ParseID(k)
-	if err != nil {
-		return err
-	}
+func (c *checker) body(id record.DeliveryID, v []byte) error {
 	d, err := c.Delivery(id)
 	if err == nil && d.HasBody() {
 		_, err = record.ParseBody(v, d.Flags)
@@ -213,25 +206,17 @@ func (c *checker) body(k, v []byte) error {
 }
 
 // extra: it leads to a delivery that leads back.
-func (c *checker) extra(k, _ []byte) error {
-	s, id, err := record.ParseExtraKey(k)
-	if err != nil {
-		return err
-	}
-	if d, err := c.Delivery(id); err != nil || d.Signal != s {
-		return fmt.Errorf("it leads to %s of signal %s: %w", id, d.Signal, errors.Join(err, record.ErrDamaged))
+func (c *checker) extra(x record.Extra, _ []byte) error {
+	if d, err := c.Delivery(x.ID); err != nil || d.Signal != x.Signal {
+		return fmt.Errorf("it leads to %s of signal %s: %w", x.ID, d.Signal, errors.Join(err, record.ErrDamaged))
 	}
 	return nil
 }
 
 // due: it is that of a pending delivery, and the only one.
-func (c *checker) due(k, _ []byte) error {
-	n, due, id, err := record.ParseDueKey(k)
-	if err != nil {
-		return err
-	}
-	if d, err := c.Delivery(id); err != nil || d.State != record.IsPending || d.Waits() || d.Route != n || d.Due != due {
-		return fmt.Errorf("%s is due then, but it is %+v: %w", id, d, errors.Join(err, record.ErrDamaged))
+func (c *checker) due(at record.DueAt, _ []byte) error {
+	if d, err := c.Delivery(at.ID); err != nil || d.State != record.IsPending || d.Waits() || d.Route != at.Route || d.Due != at.Due {
+		return fmt.Errorf("%s is due then, but it is %+v: %w", at.ID, d, errors.Join(err, record.ErrDamaged))
 	}
 	return nil
 }
@@ -243,21 +228,12 @@ func (c *checker) headOf(d *record.Delivery) record.DeliveryID {
 }
 
 // chain: its first is in it and behind nobody, and so many as it says are behind.
-func (c *checker) chain(k, v []byte) error {
-	n, o, _, err := record.ParseChainKey(k)
-	if err != nil {
-		return err
-	}
-	chain, err := record.ParseChain(v)
-	if err != nil {
-		return err
-	}
-	if d, err := c.Delivery(chain.Head); err != nil || !d.InChain() || d.Waits() || d.Route != n || d.Order != o {
+func (c *checker) chain(at record.ChainAt, chain record.Chain) error {
+	if d, err := c.Delivery(chain.Head); err != nil || !d.InChain() || d.Waits() || d.Route != at.Route || d.Order != at.Order {
 		return fmt.Errorf("its first is %s, but that is %+v: %w", chain.Head, d, errors.Join(err, record.ErrDamaged))
 	}
 	behind := uint64(0)
-	prefix := record.BehindKey(nil, n, o, record.DeliveryID{})
-	err = c.Scan(prefix, append(prefix[:len(prefix)-16:len(prefix)-16], bytes.Repeat([]byte{0xff}, 17)...), func(k, _ []byte) (bool, error) {
+	err := c.Scan(record.BehindKey(nil, at.Route, at.Order, record.DeliveryID{}), record.BehindKey(nil, at.Route, at.Order, record.MaxID), func(k, _ []byte) (bool, error) {
 		if behind++; bytes.Compare(k[len(k)-16:], chain.From[:]) < 0 {
 			return false, fmt.Errorf("one before %s is behind: %w", chain.From, record.ErrDamaged)
 		}
@@ -270,13 +246,9 @@ func (c *checker) chain(k, v []byte) error {
 }
 
 // behind: it is of a delivery that waits, in a chain that there is.
-func (c *checker) behind(k, _ []byte) error {
-	n, o, id, err := record.ParseChainKey(k)
-	if err != nil {
-		return err
-	}
-	if d, err := c.Delivery(id); err != nil || !d.Waits() || d.Route != n || d.Order != o || !c.has(record.ChainKey(nil, n, o)) {
-		return fmt.Errorf("%s waits, but it is %+v: %w", id, d, errors.Join(err, record.ErrDamaged))
+func (c *checker) behind(at record.ChainAt, _ []byte) error {
+	if d, err := c.Delivery(at.ID); err != nil || !d.Waits() || d.Route != at.Route || d.Order != at.Order || !c.has(record.ChainKey(nil, at.Route, at.Order)) {
+		return fmt.Errorf("%s waits, but it is %+v: %w", at.ID, d, errors.Join(err, record.ErrDamaged))
 	}
 	return nil
 }
@@ -289,6 +261,70 @@ func (c *checker) idem(k, v []byte) error {
 	}
 	if !c.has(record.IdemTimeKey(nil, r.At, record.IdemHash(k[1:]))) {
 		return errors.New("the idempotency key would never expire")
+	}
+	return nil
+}
+
+// tallied are the attempts of one route and hour, by verdict.
+type tallied struct{ delivered, retry, dead int64 }
+
+// logged counts an attempt of the log, if a version that keeps statistics made it.
+func (c *checker) logged(e *Entry) {
+	if e.Trigger == "" {
+		return
+	}
+	at := record.RowAt{Route: e.Route, At: e.At.Time().Truncate(time.Hour)}
+	n := c.attempts[at]
+	switch e.Verdict {
+	case record.Delivered:
+		n.delivered++
+	case record.Retry:
+		n.retry++
+	case record.Dead:
+		n.dead++
+	}
+	c.attempts[at] = n
+}
+
+// row: it is of a route, and with the others of its hour it counts the attempts
+// that the log has, if it has all of that hour.
+func (c *checker) row(at record.RowAt, r record.Row) error {
+	if c.routes[at.Route] == nil {
+		return fmt.Errorf("statistics of the unknown route %d", at.Route)
+	}
+	c.routes[at.Route].accepted += r.Accepted
+	at.At = at.At.Truncate(time.Hour)
+	sum := c.counted[at]
+	sum.delivered += r.Delivered
+	sum.retry += r.Retry
+	sum.dead += r.Failures() - r.Retry
+	c.counted[at] = sum
+	return nil
+}
+
+func (c *checker) checkRows() {
+	for at, n := range c.attempts {
+		sum := c.counted[at]
+		whole := at.At.After(c.oldest.Time()) // else some of its entries may be gone
+		if whole && sum != n || sum.delivered < n.delivered || sum.retry < n.retry || sum.dead < n.dead {
+			c.fault(fmt.Errorf("route %d: the hour of %v has %+v attempts in the log, its statistics say %+v", at.Route, at.At, n, sum))
+		}
+	}
+}
+
+// affected: it counts the deliveries that name the cause; all have been seen.
+func (c *checker) affected(at record.CauseOf, want record.Affected) error {
+	r := c.routes[at.Route]
+	if r == nil || r.affected[at.Cause] != want {
+		return fmt.Errorf("cause %x: says %+v, deliveries say otherwise", at.Cause, want)
+	}
+	delete(r.affected, at.Cause)
+	return nil
+}
+
+func (c *checker) failures(at record.CauseOf, f record.Failures) error {
+	if f.ID() != at.Cause || c.routes[at.Route] == nil || f.Count < 1 {
+		return fmt.Errorf("failures %+v of another cause, or of no route", f)
 	}
 	return nil
 }

@@ -36,15 +36,15 @@ const (
 
 // A group is one batch and the operations in it.
 type group struct {
-	batch   *pebble.Batch
-	ops     []Operation
-	entries []Entry
-	counts  []routeCounts
-	turns   []turn
-	number  uint64
-	tail    Tail
-	empty   bool // nothing was written
-	err     error
+	batch    *pebble.Batch
+	ops      []Operation
+	entries  []Entry
+	counts   []routeCounts
+	promoted []promotion
+	number   uint64
+	tail     Tail
+	empty    bool // nothing was written
+	err      error
 }
 
 type routeCounts struct {
@@ -68,8 +68,8 @@ func (g *group) free() {
 	clear(g.ops)
 	clear(g.entries)
 	clear(g.counts)
-	clear(g.turns)
-	*g = group{ops: g.ops[:0], entries: g.entries[:0], counts: g.counts[:0], turns: g.turns[:0]}
+	clear(g.promoted)
+	*g = group{ops: g.ops[:0], entries: g.entries[:0], counts: g.counts[:0], promoted: g.promoted[:0]}
 	groups.Put(g)
 }
 
@@ -111,27 +111,34 @@ func (s *Store) Await(end <-chan error) error {
 	}
 }
 
-// Do submits an urgent operation and waits for its end. After an error write
-// may yet be called.
-func (s *Store) Do(write func(*Batch)) error {
-	op := &doOp{f: write, end: make(chan error, 1)}
+// Do submits an urgent operation and waits for its end, which done, if it is given, is
+// told as well. After an error both may yet be called.
+func (s *Store) Do(write func(*Batch), done ...func(error)) error {
+	op := &doOp{write, done, make(chan error, 1)}
 	s.Submit(op)
 	return s.Await(op.end)
 }
 
 type doOp struct {
-	f   func(*Batch)
-	end chan error
+	write func(*Batch)
+	done  []func(error)
+	end   chan error
 }
 
-func (o *doOp) Write(b *Batch) { o.f(b) }
-func (o *doOp) Done(err error) { o.end <- err }
 func (o *doOp) Urgent() bool   { return true }
+func (o *doOp) Write(b *Batch) { o.write(b) }
+
+func (o *doOp) Done(err error) {
+	for _, done := range o.done {
+		done(err)
+	}
+	o.end <- err
+}
 
 // commit runs until ops is closed and everything in it is written and synced.
 func (s *Store) commit() {
 	defer close(s.groups)
-	b := &Batch{s: s, tail: s.tail, highest: s.tail.Newest}
+	b := &Batch{s: s, tail: s.tail, highest: s.tail.Newest, k: make([]byte, 0, 64)}
 	defer b.close()
 	for op := range s.ops {
 		s.groups <- s.build(b, op)
@@ -144,13 +151,13 @@ func (s *Store) build(b *Batch, first Operation) *group {
 	g := newGroup(s.db)
 	b.forgetChains()
 	b.number++
-	b.entries, b.turns, b.minute = g.entries, g.turns, s.o.Now().UTC().Truncate(time.Minute)
+	b.group, b.minute = g, s.o.Now().UTC().Truncate(time.Minute)
 	var late <-chan time.Time
 	urgent := s.o.Prompt
 	for op, more := first, true; more; {
 		g.ops = append(g.ops, op)
 		op.Write(b)
-		urgent = urgent || op.Urgent() || len(b.turns) > 0
+		urgent = urgent || op.Urgent() || len(g.promoted) > 0
 		if len(g.ops) >= GroupOps || b.size >= GroupBytes {
 			break
 		}
@@ -174,39 +181,16 @@ func (s *Store) build(b *Batch, first Operation) *group {
 	b.writeChains()
 	g.counts = b.writeCounts(g.counts)
 	b.gather(g.batch)
-	g.entries, b.entries, g.tail = b.entries, nil, b.tail
-	g.turns, b.turns, g.number = b.turns, nil, b.number
+	g.tail, g.number = b.tail, b.number
 	g.empty = g.batch.Empty()
 	s.room.grown(g.batch.Len())
 	if !g.empty { // Pebble makes no fsync of an empty batch
-		g.err = s.guarded(func() error { return s.write(g.batch) })
+		g.err = s.write(g.batch)
 	}
 	if s.o.Journal == nil {
 		s.publish(g)
 	}
 	return g
-}
-
-// guarded makes a write of the committer's. A panic of Pebble's is an error
-// here; the shield leaves it no cause that is known.
-func (s *Store) guarded(write func() error) (err error) {
-	if err := s.Err(); err != nil {
-		return err
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("store: commit: %v", p)
-		}
-		if err != nil {
-			s.Fail(err)
-		}
-	}()
-	s.writes.Begin()
-	defer s.writes.End()
-	if err = write(); err == nil {
-		err = s.Err() // Pebble says what it cannot survive to its logger
-	}
-	return err
 }
 
 // finish waits for the disk and tells the operations, until the committer ends.
@@ -230,8 +214,8 @@ func (s *Store) finish() {
 		for _, op := range g.ops {
 			op.Done(g.err)
 		}
-		for _, t := range g.turns {
-			s.o.Turned(t.route, t.due, t.id, g.err)
+		for _, p := range g.promoted {
+			s.o.Promoted(p.route, p.due, p.id, g.err)
 		}
 		if g.err == nil {
 			if len(g.entries) > 0 && s.o.Logged != nil {

@@ -1,10 +1,14 @@
 package store
 
 import (
+	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -46,13 +50,27 @@ var ErrStale = errors.New("the log does not have the records behind the view any
 // positionKey holds up to where the view has the log. A store without a Log has none.
 var positionKey = []byte{'p'}
 
-// write takes the first step of making a batch readable and durable; the
-// committer calls it for each batch in turn. Pebble's own log does both at once.
-func (s *Store) write(b *pebble.Batch) error {
-	if s.o.Journal != nil {
-		return nil
+// write takes the first step of making a batch readable and durable; the committer
+// calls it for each batch in turn. Pebble's own log does both at once. A panic of
+// Pebble's is an error here; the shield leaves it no cause that is known.
+func (s *Store) write(b *pebble.Batch) (err error) {
+	if err := s.Err(); err != nil {
+		return err
 	}
-	return s.db.ApplyNoSyncWait(b, pebble.Sync)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("store: commit: %v", p)
+		}
+		if err != nil {
+			s.Fail(err)
+		}
+	}()
+	s.writes.Begin()
+	defer s.writes.End()
+	if s.o.Journal == nil {
+		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
+	}
+	return cmp.Or(err, s.Err()) // Pebble says what it cannot survive to its logger
 }
 
 // end takes the last; the finisher calls it for each batch in turn. The batch,
@@ -167,4 +185,24 @@ func (s *Store) Snapshot(save func(position uint64, files []File) error) error {
 		return err
 	}
 	return save(at, files)
+}
+
+// Rebuild makes the view of a log in an empty folder, and proves it as Check does.
+func Rebuild(path string, fs FS, l Log) error {
+	folder, err := disk.Open(path, fs)
+	if err != nil {
+		return err
+	}
+	s, err := Open(folder, Options{
+		Log: slog.New(slog.DiscardHandler), Now: time.Now, LowEvery: 1, Journal: l,
+		Low:    func(*Route) record.Millis { return 0 },
+		TooOld: func(context.Context, []record.DeliveryID, record.Millis) error { return nil },
+	})
+	if err == nil {
+		err = s.closeDB()
+	}
+	if err = errors.Join(err, folder.Close()); err != nil {
+		return err
+	}
+	return Check(path, fs)
 }

@@ -191,7 +191,7 @@ func (s *Store) clear() {
 	s.lastNum, s.lastSignal, s.tail = 0, record.SignalID{}, Tail{}
 	s.texts.clear()
 	s.minute = time.Time{}
-	s.chains = map[chainKey]*chain{}
+	s.chains = map[record.ChainAt]*chain{}
 }
 
 var errNoStore = errors.New("this is no store of Signalpost: name another folder in queue.path")
@@ -215,54 +215,34 @@ func (s *Store) load() error {
 			return fmt.Errorf("its format is %d, this program knows formats up to %d: run the newer version that wrote it", f, record.Format)
 		}
 	}
-	err := s.Scan([]byte{record.RoutePrefix}, []byte{record.RoutePrefix + 1}, func(k, v []byte) (bool, error) {
-		n, err := record.ParseRouteKey(k)
-		s.addRoute(string(v), n)
+	err := s.each(record.RoutePrefix, pairs(record.ParseNumKey, raw, func(n record.RouteNum, name []byte) error {
+		s.addRoute(string(name), n)
 		s.lastNum = max(s.lastNum, n)
-		return true, err
-	})
+		return nil
+	}))
 	if err != nil {
 		return err
 	}
-	err = s.Scan([]byte{record.CountsPrefix}, []byte{record.CountsPrefix + 1}, func(k, v []byte) (bool, error) {
-		n, err := record.ParseRouteKey(k)
-		if err != nil {
-			return false, err
-		}
+	err = s.each(record.CountsPrefix, pairs(record.ParseNumKey, record.ParseCounts, func(n record.RouteNum, c record.Counts) error {
 		r := s.RouteOf(n)
 		if r == nil {
-			return false, fmt.Errorf("counts % x of no route: %w", k, record.ErrDamaged)
+			return fmt.Errorf("counts of the unknown route %d: %w", n, record.ErrDamaged)
 		}
-		r.counts, err = record.ParseCounts(v)
-		r.shown = r.counts
-		return true, err
-	})
-	if err != nil {
+		r.counts, r.shown = c, c
+		return nil
+	}))
+	if err = cmp.Or(err, s.loadTexts(), s.loadRows(), s.loadCauses()); err != nil {
 		return err
 	}
-	if err := cmp.Or(s.loadTexts(), s.loadRows(), s.loadCauses()); err != nil {
-		return err
-	}
-	err = s.ScanBack([]byte{record.LogPrefix}, []byte{record.LogPrefix + 1}, func(k, _ []byte) (_ bool, err error) {
-		s.tail.Newest, err = record.ParseLogKey(k)
-		return false, err
-	})
-	if err != nil {
-		return err
-	}
+	s.tail.Newest, err = firstKey(s.ScanBack, record.LogPrefix, record.ParseLogKey)
 	for _, prefix := range []byte{record.SignalPrefix, record.DeliveryPrefix} { // a delivery that a retry added took its id from the same row
-		err = s.ScanBack([]byte{prefix}, []byte{prefix + 1}, func(k, _ []byte) (bool, error) {
-			id, err := record.ParseID(k)
-			if newest := id.Signal(); bytes.Compare(newest[:], s.lastSignal[:]) > 0 {
-				s.lastSignal = newest
-			}
-			return false, err
-		})
-		if err != nil {
-			return err
+		newest, err2 := firstKey(s.ScanBack, prefix, record.ParseID)
+		if of := newest.Signal(); bytes.Compare(of[:], s.lastSignal[:]) > 0 {
+			s.lastSignal = of
 		}
+		err = cmp.Or(err, err2)
 	}
-	return nil
+	return err
 }
 
 // cannotOpen says what to do about a store that cannot be opened, be it damaged or not.

@@ -103,6 +103,62 @@ func (s *Store) iterate(lo, hi []byte, first, next func(*pebble.Iterator) bool, 
 	})
 }
 
+// Parsed makes of f, which takes records, a function for Scan.
+func Parsed[R any](parse func(k, v []byte) (R, error), f func(R) (more bool, err error)) func(k, v []byte) (more bool, err error) {
+	return func(k, v []byte) (bool, error) {
+		r, err := parse(k, v)
+		if err != nil {
+			return false, err
+		}
+		return f(r)
+	}
+}
+
+// each calls f with each key that begins with the prefix, in order.
+func (s *Store) each(prefix byte, f func(k, v []byte) error) error {
+	return s.eachOf([]byte{prefix}, []byte{prefix + 1}, f)
+}
+
+// eachOf is each from lo to before hi.
+func (s *Store) eachOf(lo, hi []byte, f func(k, v []byte) error) error {
+	return s.Scan(lo, hi, func(k, v []byte) (bool, error) { return true, f(k, v) })
+}
+
+// pairs makes of f, which takes keys and values that are parsed, a function for each.
+func pairs[K, V any](key func([]byte) (K, error), value func([]byte) (V, error), f func(K, V) error) func(k, v []byte) error {
+	return func(k, v []byte) error {
+		at, err := key(k)
+		if err != nil {
+			return err
+		}
+		r, err := value(v)
+		if err != nil {
+			return err
+		}
+		return f(at, r)
+	}
+}
+
+// raw is for pairs whose value is taken as it is.
+func raw(v []byte) ([]byte, error) { return v, nil }
+
+// firstKey is the first key that a scan of all with the prefix meets, zero if there is none.
+func firstKey[K any](scan func(lo, hi []byte, f func(k, v []byte) (bool, error)) error, prefix byte, parse func([]byte) (K, error)) (at K, err error) {
+	err = scan([]byte{prefix}, []byte{prefix + 1}, func(k, _ []byte) (_ bool, err error) {
+		at, err = parse(k)
+		return false, err
+	})
+	return at, err
+}
+
+// ParseFound makes a delivery of its key and value.
+func ParseFound(k, v []byte) (d Found, err error) {
+	if d.ID, err = record.ParseID(k); err == nil {
+		d.Delivery, err = record.ParseDelivery(d.ID, v)
+	}
+	return d, err
+}
+
 // find reads what must be there; the error wraps ErrNotFound if it is not.
 func find[R any](s *Store, k []byte, parse func([]byte) (R, error)) (r R, err error) {
 	v, err := s.Get(k)
@@ -160,6 +216,12 @@ func (s *Store) Entry(at record.Stamp) (*Entry, error) {
 	}
 	e, err := s.ParseEntry(k, v)
 	return &e, err
+}
+
+// Entries calls f with the entries of the log from a stamp to before another, in
+// order, until it says stop.
+func (s *Store) Entries(from, to record.Stamp, f func(Entry) (more bool, err error)) error {
+	return s.Scan(record.LogKey(nil, from), record.LogKey(nil, to), Parsed(s.ParseEntry, f))
 }
 
 // ParseEntry makes an entry of its key and value.

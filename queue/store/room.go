@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -23,18 +24,11 @@ type Limits struct {
 
 // WithDefaults has the defaults in place of zeros.
 func (l Limits) WithDefaults() Limits {
-	def := func(v *time.Duration, d time.Duration) {
-		if *v <= 0 {
-			*v = d
-		}
-	}
-	if l.MaxSize <= 0 {
-		l.MaxSize = 10 << 30
-	}
+	l.MaxSize = cmp.Or(max(l.MaxSize, 0), 10<<30)
 	l.MinFree = max(l.MinFree, 0)
-	def(&l.MaxAge, 7*24*time.Hour)
-	def(&l.Retention, 72*time.Hour)
-	def(&l.DedupWindow, 24*time.Hour)
+	l.MaxAge = cmp.Or(max(l.MaxAge, 0), 7*day)
+	l.Retention = cmp.Or(max(l.Retention, 0), 3*day)
+	l.DedupWindow = cmp.Or(max(l.DedupWindow, 0), day)
 	return l
 }
 
@@ -60,14 +54,14 @@ const (
 // A room is what is known of the disk, and what comes of it: that signals are
 // refused, or history is shed.
 type room struct {
-	written   int                    // the committer's: bytes since it last asked for a look
-	look      chan struct{}          // asks for one
-	shed      chan struct{}          // asks for history to go
-	relimited chan struct{}          // tells the sweeper that the limits are new
-	refusal   atomic.Pointer[string] // why the disk admits no new signals, nil if it does
-	bytes     atomic.Int64           // of the store, at the last look
-	free      atomic.Int64           // of the disk, when that was last known
-	least     atomic.Int64           // leastFree, of this disk
+	written   int           // the committer's: bytes since it last asked for a look
+	look      chan struct{} // asks for one
+	shed      chan struct{} // asks for history to go
+	relimited chan struct{} // tells the sweeper that the limits are new
+	refusal   atomic.Value  // a string: why the disk admits no new signals, "" if it does
+	bytes     atomic.Int64  // of the store, at the last look
+	free      atomic.Int64  // of the disk, when that was last known
+	least     atomic.Int64  // leastFree, of this disk
 	evicted   atomic.Int64
 	saidShed  time.Time // the sweeper's: when it last said that history is shed
 }
@@ -115,20 +109,13 @@ func (s *Store) tendDisk(ctx context.Context) {
 // lookAtDisk finds out how much room there is and whether the files are those
 // that were opened, and with it whether signals are accepted.
 func (s *Store) lookAtDisk() {
-	why := s.roomLacks()
-	if lost := s.filesLack(); lost != "" {
-		why = lost
-	}
-	was := s.room.refusal.Load()
+	why := cmp.Or(s.filesLack(), s.roomLacks())
+	was, _ := s.room.refusal.Swap(why).(string)
 	switch {
-	case why == "" && was != nil:
-		s.room.refusal.Store(nil)
+	case was == "" && why != "":
+		s.log.Error("not accepting signals", slog.String("err", why))
+	case was != "" && why == "":
 		s.log.Info("accepting signals again")
-	case why != "":
-		s.room.refusal.Store(&why)
-		if was == nil {
-			s.log.Error("not accepting signals", slog.String("err", why))
-		}
 	}
 }
 
@@ -186,7 +173,7 @@ func (s *Store) filesLack() string {
 	}
 	// What the logs held is in memory, too. No more is accepted before it is in tables.
 	why := fmt.Sprintf("store %s: %s; what was accepted has been written to tables: restart signalpost", s.folder.Path, areOrIs(gone))
-	s.room.refusal.Store(&why)
+	s.room.refusal.Store(why)
 	s.log.Error("not accepting signals", slog.String("err", why))
 	if err := s.Read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
 		s.Fail(fmt.Errorf("store %s: %s, and what it held cannot be kept: %w", s.folder.Path, areOrIs(gone), err))

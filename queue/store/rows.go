@@ -20,7 +20,7 @@ func (b *Batch) Row(r *Route) *record.Row {
 		b.putRow(r)
 		r.minute, r.row = b.minute, record.Row{}
 		if s.minuteBack = s.minuteBack || b.minute.Before(s.minute); s.minuteBack {
-			v, err := s.Get(record.RowKey(b.k[:0], record.MinutePrefix, b.minute, r.Num))
+			v, err := s.Get(record.RowKey(b.k, record.MinutePrefix, b.minute, r.Num))
 			if err == nil && v != nil {
 				r.row, err = record.ParseRow(v)
 			}
@@ -38,16 +38,14 @@ func (b *Batch) Row(r *Route) *record.Row {
 
 // loadRows reads the rows that may go on: those of the newest minute there is.
 func (s *Store) loadRows() error {
-	err := s.ScanBack([]byte{record.MinutePrefix}, []byte{record.MinutePrefix + 1}, func(k, _ []byte) (_ bool, err error) {
-		s.minute, _, err = record.ParseRowKey(k)
-		return false, err
-	})
+	newest, err := firstKey(s.ScanBack, record.MinutePrefix, record.ParseRowKey)
 	if err != nil {
 		return err
 	}
-	return s.Rows(record.MinutePrefix, s.minute, s.minute.Add(time.Minute), func(at time.Time, n record.RouteNum, row *record.Row) error {
-		if r := s.RouteOf(n); r != nil {
-			r.minute, r.row = at, *row
+	s.minute = newest.At
+	return s.Rows(record.MinutePrefix, s.minute, s.minute.Add(time.Minute), func(at record.RowAt, row record.Row) error {
+		if r := s.RouteOf(at.Route); r != nil {
+			r.minute, r.row = at.At, row
 		}
 		return nil
 	})
@@ -76,35 +74,20 @@ func (b *Batch) Unmade(r *Route, d *record.Delivery) {
 func (b *Batch) putRow(r *Route) {
 	if r.rowTouched {
 		r.rowTouched = false
-		b.k, b.v = record.RowKey(b.k[:0], record.MinutePrefix, r.minute, r.Num), r.row.Append(b.v[:0])
-		b.Set(b.k, b.v)
+		b.put(record.RowKey(b.k, record.MinutePrefix, r.minute, r.Num), r.row.Append(b.v))
 	}
 }
 
 // Rows calls f with the statistics from a time to before another, of minutes
 // or of hours as prefix says, in order of time.
-func (s *Store) Rows(prefix byte, from, to time.Time, f func(at time.Time, n record.RouteNum, r *record.Row) error) error {
-	lo, hi := record.RowKey(nil, prefix, from, 0), record.RowKey(nil, prefix, to, 0)
-	return s.Scan(lo, hi, func(k, v []byte) (bool, error) {
-		at, n, err := record.ParseRowKey(k)
-		if err != nil {
-			return false, err
-		}
-		r, err := record.ParseRow(v)
-		if err != nil {
-			return false, err
-		}
-		return true, f(at, n, &r)
-	})
+func (s *Store) Rows(prefix byte, from, to time.Time, f func(record.RowAt, record.Row) error) error {
+	return s.eachOf(record.RowKey(nil, prefix, from, 0), record.RowKey(nil, prefix, to, 0), pairs(record.ParseRowKey, record.ParseRow, f))
 }
 
 // FirstRow is the first time that there are statistics of, as Rows has it; zero if there are none.
-func (s *Store) FirstRow(prefix byte) (first time.Time, err error) {
-	err = s.Scan([]byte{prefix}, []byte{prefix + 1}, func(k, _ []byte) (_ bool, err error) {
-		first, _, err = record.ParseRowKey(k)
-		return false, err
-	})
-	return first, err
+func (s *Store) FirstRow(prefix byte) (time.Time, error) {
+	first, err := firstKey(s.Scan, prefix, record.ParseRowKey)
+	return first.At, err
 }
 
 // tendRows moves minutes into their hour, and deletes hours, when their time has come.
@@ -127,8 +110,8 @@ func (s *Store) tendRows(now time.Time) error {
 	}
 	before = now.Add(-hoursKept).Truncate(time.Hour)
 	gone := map[record.RouteNum]int64{}
-	err := s.Rows(record.HourPrefix, time.Time{}, before, func(_ time.Time, n record.RouteNum, r *record.Row) error {
-		gone[n] += r.Accepted
+	err := s.Rows(record.HourPrefix, time.Time{}, before, func(at record.RowAt, r record.Row) error {
+		gone[at.Route] += r.Accepted
 		return nil
 	})
 	if err != nil || len(gone) == 0 {
@@ -146,11 +129,11 @@ func (s *Store) tendRows(now time.Time) error {
 // more, unless the clock was set back by days.
 func (s *Store) rollUp(hour time.Time) error {
 	rows := map[record.RouteNum]*record.Row{}
-	add := func(_ time.Time, n record.RouteNum, r *record.Row) error {
-		if rows[n] == nil {
-			rows[n] = new(record.Row)
+	add := func(at record.RowAt, r record.Row) error {
+		if rows[at.Route] == nil {
+			rows[at.Route] = new(record.Row)
 		}
-		rows[n].Add(r)
+		rows[at.Route].Add(&r)
 		return nil
 	}
 	for _, prefix := range []byte{record.MinutePrefix, record.HourPrefix} {

@@ -59,10 +59,10 @@ type Options struct {
 	Logged func([]Entry)
 	// Grown is called when new entries can be read.
 	Grown func()
-	// Turn is called when a delivery that was behind another of its order is being
-	// written as due, and Turned when that is on disk, or failed.
-	Turn   func(r *Route, due record.Millis, id record.DeliveryID)
-	Turned func(r *Route, due record.Millis, id record.DeliveryID, err error)
+	// Promoting is called when a delivery that was behind another of its order is being
+	// written as due, and Promoted when that is on disk, or failed.
+	Promoting func(r *Route, due record.Millis, id record.DeliveryID)
+	Promoted  func(r *Route, due record.Millis, id record.DeliveryID, err error)
 	// TooOld ends what has been pending since before, of those found.
 	TooOld func(ctx context.Context, found []record.DeliveryID, before record.Millis) error
 }
@@ -102,8 +102,8 @@ type Store struct {
 	minute     time.Time // the committer's: the newest that there are statistics of
 	minuteBack bool      // the committer's: the clock was set back behind it
 
-	chains   map[chainKey]*chain // the committer's
-	readable atomic.Uint64       // the number of the newest batch that can be read
+	chains   map[record.ChainAt]*chain // the committer's
+	readable atomic.Uint64             // the number of the newest batch that can be read
 
 	lastSignal record.SignalID // the newest when the store was opened
 
@@ -148,19 +148,15 @@ func (s *Store) LastSignal() record.SignalID { return s.lastSignal }
 func (s *Store) Start(l Limits) {
 	s.limits.Store(&l)
 	s.started.Store(true)
-	s.writing.Add(2)
-	go func() { defer s.writing.Done(); s.commit() }()
-	go func() { defer s.writing.Done(); s.finish() }()
-	ctx, cancel := context.WithCancel(context.Background())
-	s.stopTend = cancel
+	s.writing.Go(s.commit)
+	s.writing.Go(s.finish)
 	s.lookAtDisk()
-	watched, cancel := context.WithCancel(context.Background())
-	s.stopWatch = cancel
-	s.watching.Add(1)
-	go func() { defer s.watching.Done(); s.watch(watched) }()
-	s.tending.Add(2)
-	go func() { defer s.tending.Done(); s.tend(ctx) }()
-	go func() { defer s.tending.Done(); s.tendDisk(ctx) }()
+	var tended, watched context.Context
+	tended, s.stopTend = context.WithCancel(context.Background())
+	watched, s.stopWatch = context.WithCancel(context.Background())
+	s.watching.Go(func() { s.watch(watched) })
+	s.tending.Go(func() { s.tend(tended) })
+	s.tending.Go(func() { s.tendDisk(tended) })
 }
 
 // SetLimits has other limits hold from now on.
@@ -236,8 +232,8 @@ func (s *Store) Ready() error {
 	if err := s.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if why := s.room.refusal.Load(); why != nil {
-		return fmt.Errorf("%w: %s", ErrUnavailable, *why)
+	if why, _ := s.room.refusal.Load().(string); why != "" {
+		return fmt.Errorf("%w: %s", ErrUnavailable, why)
 	}
 	return nil
 }

@@ -603,8 +603,8 @@ func TestStatisticsWithinABatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	count := map[time.Duration]int64{}
-	err = s.Rows(record.MinutePrefix, first.Add(-time.Minute), first.Add(2*time.Hour), func(at time.Time, _ record.RouteNum, r *record.Row) error {
-		count[at.Sub(first).Round(time.Hour)] += r.Dead
+	err = s.Rows(record.MinutePrefix, first.Add(-time.Minute), first.Add(2*time.Hour), func(at record.RowAt, r record.Row) error {
+		count[at.At.Sub(first).Round(time.Hour)] += r.Dead
 		return nil
 	})
 	if err != nil || count[0] != 2 || count[time.Hour] != 1 {
@@ -612,7 +612,7 @@ func TestStatisticsWithinABatch(t *testing.T) {
 	}
 	count = map[time.Duration]int64{}
 	var failures []int64
-	err = s.Failures(first.Truncate(time.Hour), first.Add(2*time.Hour), func(_ record.RouteNum, _ record.CauseID, f *record.Failures) error {
+	err = s.Failures(first.Truncate(time.Hour), first.Add(2*time.Hour), func(_ record.CauseOf, f record.Failures) error {
 		failures = append(failures, f.Count)
 		return nil
 	})

@@ -178,7 +178,7 @@ func (s *Store) reap(pos record.DeliveryID, rp *reaping) (reaped, error) {
 	// Finished deliveries must not be retried between the look and the deletion.
 	s.Finished.Lock()
 	defer s.Finished.Unlock()
-	if err := s.Do(func(b *Batch) { b.lowPut = maxSignal }); err != nil {
+	if err := s.Do(func(b *Batch) { b.lowPut = record.SignalID(record.MaxID) }); err != nil {
 		return reaped{}, err
 	}
 	found, done, err := s.look(pos, rp)
@@ -229,22 +229,17 @@ func (s *Store) reap(pos record.DeliveryID, rp *reaping) (reaped, error) {
 // a batch: of each signal all.
 func (s *Store) look(pos record.DeliveryID, rp *reaping) (found []Found, done reaped, err error) {
 	done.end = rp.until
-	err = s.Scan(record.DeliveryKey(nil, pos), record.DeliveryKey(nil, rp.until), func(k, v []byte) (bool, error) {
-		id, err := record.ParseID(k)
-		if err != nil {
-			return false, err
-		}
-		if n := len(found); n >= rp.items && found[n-1].ID.Signal() != id.Signal() {
-			done.end = id.Signal().Delivery(0)
+	err = s.Scan(record.DeliveryKey(nil, pos), record.DeliveryKey(nil, rp.until), Parsed(ParseFound, func(d Found) (bool, error) {
+		if n := len(found); n >= rp.items && found[n-1].ID.Signal() != d.ID.Signal() {
+			done.end = d.ID.Signal().Delivery(0)
 			return false, nil
 		}
-		r, err := record.ParseDelivery(id, v)
-		found = append(found, Found{id, r})
-		if r.State == record.IsPending && max(record.MillisOf(id.Time()), r.Since) < rp.tooOld {
-			done.old = append(done.old, id)
+		found = append(found, d)
+		if d.State == record.IsPending && max(record.MillisOf(d.ID.Time()), d.Since) < rp.tooOld {
+			done.old = append(done.old, d.ID)
 		}
-		return true, err
-	})
+		return true, nil
+	}))
 	return found, done, err
 }
 
@@ -298,10 +293,3 @@ func (b *Batch) reap(goes []Found, runs [][2]record.DeliveryID) {
 		b.count(r, &d.Delivery, -1)
 	}
 }
-
-var maxSignal = func() (s record.SignalID) {
-	for i := range s {
-		s[i] = 0xff
-	}
-	return s
-}()

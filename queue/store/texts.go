@@ -78,21 +78,15 @@ func (b *Batch) Text(text string) record.TextNum {
 	}
 	r := record.Text{Day: today, Text: text}
 	t.add(n, r)
-	b.k, b.v = record.TextKey(b.k[:0], n), r.Append(b.v[:0])
-	b.Set(b.k, b.v)
+	b.put(record.TextKey(b.k, n), r.Append(b.v))
 	return n
 }
 
 func (s *Store) loadTexts() error {
-	return s.Scan([]byte{record.TextPrefix}, []byte{record.TextPrefix + 1}, func(k, v []byte) (bool, error) {
-		n, err := record.ParseTextKey(k)
-		if err != nil {
-			return false, err
-		}
-		r, err := record.ParseText(v)
+	return s.each(record.TextPrefix, pairs(record.ParseNumKey, record.ParseText, func(n record.TextNum, r record.Text) error {
 		s.texts.add(n, r)
-		return true, err
-	})
+		return nil
+	}))
 }
 
 // expireTexts forgets the texts that no record names any more: none used before the time is.

@@ -21,20 +21,18 @@ type Folder struct {
 	FS   vfs.FS
 	Lock *pebble.Lock
 
-	dir, lock os.FileInfo // nil: not known
-	held      *os.File    // the folder itself, locked: LOCK can be removed; nil: not known
-	lost      atomic.Pointer[string]
+	dir, lock os.FileInfo  // nil: not known
+	held      *os.File     // the folder itself, locked: LOCK can be removed; nil: not known
+	lost      atomic.Value // a string
 }
 
 // Lose says why nothing is to be accepted any more into the folder by this process.
-func (f *Folder) Lose(why string) { f.lost.Store(&why) }
+func (f *Folder) Lose(why string) { f.lost.Store(why) }
 
 // Lost is what was said by Lose, or "".
 func (f *Folder) Lost() string {
-	if why := f.lost.Load(); why != nil {
-		return *why
-	}
-	return ""
+	why, _ := f.lost.Load().(string)
+	return why
 }
 
 // Open makes the folder if it is missing, with mode 0700, and locks it. No
