@@ -249,7 +249,6 @@ func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 	if !c.wasDue() {
 		c.due = lane.Never
 	}
-	op := &amendOp{e: e, change: c, end: make(chan error, 1)}
 	switch c.sender.lease(c.place(), a.giveUp) {
 	case lane.LeaseBusy:
 		time.Sleep(time.Millisecond)
@@ -260,7 +259,7 @@ func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 		}
 		c.giveUp = true
 		c.now.Flags |= record.GivenUp
-		return true, e.await(op)
+		return true, e.write(c, nil)
 	}
 	// What was read before the lease was taken may be older than it.
 	if now, err := e.store.Delivery(t.ID); err != nil || now != t.Delivery {
@@ -279,11 +278,9 @@ func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 		}
 		return false, err
 	}
+	var more []Accepted
 	if a.change(c); t.signal != nil {
-		op.more = c.reshape(t)
-		for range op.more {
-			op.ids = append(op.ids, e.q.NewSignalID().Delivery(1))
-		}
+		more = c.reshape(t)
 	}
 	if c.now.Order == (record.OrderID{}) {
 		c.now.Flags &^= record.OutOfOrder
@@ -294,14 +291,27 @@ func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 		s, _ := e.store.Signal(c.was.Signal) // what is damaged can be given up all the same
 		c.entry.Type = s.Type
 	}
-	err = e.await(op)
+	err = e.write(c, more)
 	return err != nil || !c.overtaken, err
 }
 
-// await submits an amendment and waits until it is on disk.
-func (e *engine) await(op *amendOp) error {
-	e.store.Submit(op)
-	if err := e.store.Await(op.end); err != nil {
+// write writes an amendment and the deliveries it adds, and waits until they are on disk.
+func (e *engine) write(c *change, more []Accepted) error {
+	var added []made
+	err := e.store.Do(func(b *store.Batch) {
+		if c.Write(b); c.overtaken {
+			return
+		}
+		for i := range more {
+			s, id := &more[i], e.q.NewSignalID().Delivery(1)
+			b.PutExtra(s.ID, id)
+			added = append(added, e.make(b, s, &s.Deliveries[0], id, record.OwnSignal))
+		}
+	}, func(err error) {
+		c.Done(err)
+		settle(added, err)
+	})
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil
@@ -329,35 +339,6 @@ func (c *change) reshape(t *target) (more []Accepted) {
 		more = append(more, Accepted{Signal: *t.signal, Deliveries: []Made{m}})
 	}
 	return more
-}
-
-// amendOp writes an amendment and the deliveries it adds.
-type amendOp struct {
-	*change
-	e    *engine
-	more []Accepted
-	ids  []DeliveryID // of more
-	made []made       // of more
-	end  chan error
-}
-
-func (o *amendOp) Urgent() bool { return true }
-
-func (o *amendOp) Write(b *store.Batch) {
-	if o.change.Write(b); o.overtaken {
-		return
-	}
-	for i := range o.more {
-		s, id := &o.more[i], o.ids[i]
-		b.PutExtra(s.ID, id)
-		o.made = append(o.made, o.e.make(b, s, &s.Deliveries[0], id, record.OwnSignal))
-	}
-}
-
-func (o *amendOp) Done(err error) {
-	o.change.Done(err)
-	settle(o.made, err)
-	o.end <- err
 }
 
 // endTooOld ends what has been pending since before.

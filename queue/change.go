@@ -100,9 +100,7 @@ func causeOf(e *record.Entry) record.Cause {
 func (c *change) writeEnd(b *store.Batch) {
 	s := c.sender
 	b.RemoveDue(s.route, c.due, c.id)
-	s.mu.Lock()
-	givenUp := s.lane.Record(c.id)
-	s.mu.Unlock()
+	givenUp := ask(s, func(l *lane.Lane) bool { return l.Record(c.id) })
 	if givenUp && c.entry == &c.tried && (c.now.State == record.IsPending || c.now.Reason == Exhausted) {
 		c.now.State, c.now.Reason, c.now.Due = record.IsDead, Discarded, 0
 		c.entry.Verdict, c.entry.Reason, c.entry.Next = Dead, Discarded, 0

@@ -43,15 +43,13 @@ type engine struct {
 
 func (q *Queue) newEngine() (*engine, error) {
 	e := &engine{q: q, memory: lane.Memory{Most: handoffBytes}, workers: workers{jobs: make(chan job)}}
-	e.attempts, e.cancel = context.WithCancel(context.Background())
 	log, err := q.openFolder()
 	if err != nil {
-		e.cancel()
 		return nil, err
 	}
 	e.store, err = store.Open(q.folder, store.Options{
 		Log: q.log, Journal: log, Now: q.now, LowEvery: lowEvery, Prompt: q.o.prompt,
-		Low:    func(r *store.Route) record.Millis { return e.sender(r).low() },
+		Low:    func(r *store.Route) record.Millis { return ask(e.sender(r), (*lane.Lane).Low) },
 		Logged: e.observe, Grown: e.wakeFollowers, TooOld: e.endTooOld,
 		Promoting: func(r *store.Route, due record.Millis, id DeliveryID) {
 			s := e.sender(r)
@@ -64,9 +62,9 @@ func (q *Queue) newEngine() (*engine, error) {
 		},
 	})
 	if err != nil {
-		e.cancel()
 		return nil, err
 	}
+	e.attempts, e.cancel = context.WithCancel(context.Background())
 	return e, nil
 }
 
@@ -141,7 +139,7 @@ func (e *engine) stopSending(ctx context.Context) {
 	for _, s := range e.allSenders() {
 		s.end()
 	}
-	e.workers.end()
+	close(e.workers.jobs)
 	defer e.cancel()
 	defer context.AfterFunc(ctx, e.cancel)()
 	e.workers.running.Wait()

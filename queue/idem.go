@@ -10,14 +10,9 @@ import (
 	"signalpost/queue/record"
 )
 
-// claims are the idempotency keys whose first request is under way.
-type claims struct {
-	taken sync.Map // a channel that is closed at release, by record.IdemHash
-}
-
 // A Claim holds an idempotency key while its first request is under way.
 type Claim struct {
-	claims *claims
+	q      *Queue
 	hash   record.IdemHash
 	digest [32]byte
 	once   sync.Once
@@ -32,7 +27,7 @@ func (c *Claim) Then(f func(bound bool)) { c.then = f }
 // Release gives the key up; unless a Put has bound it, it is free again.
 func (c *Claim) Release() {
 	c.once.Do(func() {
-		released, _ := c.claims.taken.LoadAndDelete(c.hash)
+		released, _ := c.q.claims.LoadAndDelete(c.hash)
 		if c.then != nil && c.put == c.bound {
 			c.then(c.bound)
 		}
@@ -46,8 +41,8 @@ func (c *Claim) Release() {
 // While another request holds the key it waits for that one's end, or for ctx.
 func (q *Queue) Claim(ctx context.Context, key string, digest [32]byte) (*Claim, []byte, error) {
 	sum := sha256.Sum256([]byte(key))
-	c := &Claim{claims: &q.claims, hash: record.IdemHash(sum[:16]), digest: digest}
-	if err := q.claims.take(ctx, c.hash); err != nil {
+	c := &Claim{q: q, hash: record.IdemHash(sum[:16]), digest: digest}
+	if err := c.take(ctx); err != nil {
 		return nil, nil, err
 	}
 	r, err := q.engine.Load().store.Idem(c.hash)
@@ -67,10 +62,10 @@ func (q *Queue) Claim(ctx context.Context, key string, digest [32]byte) (*Claim,
 }
 
 // take waits until nobody holds the key, and holds it.
-func (c *claims) take(ctx context.Context, h record.IdemHash) error {
+func (c *Claim) take(ctx context.Context) error {
 	mine := make(chan struct{})
 	for {
-		released, taken := c.taken.LoadOrStore(h, mine)
+		released, taken := c.q.claims.LoadOrStore(c.hash, mine)
 		if !taken {
 			return nil
 		}

@@ -32,7 +32,7 @@ type Queue struct {
 	closed atomic.Bool
 
 	ids     record.IDs
-	claims  claims
+	claims  sync.Map // of the idempotency keys whose first request is under way: a channel that is closed at its end, by record.IdemHash
 	refused refusals
 
 	stop context.CancelFunc
@@ -128,7 +128,7 @@ func (q *Queue) SetPaused(route string, paused bool) error {
 	if r == nil || e.sender(r).state(record.IsPending) == StateHeld {
 		return fmt.Errorf("route %q: %w", route, ErrNotFound)
 	}
-	byConfig := e.sender(r).pausedByConfig()
+	byConfig := ask(e.sender(r), (*lane.Lane).PausedByConfig)
 	err := e.store.Do(func(b *store.Batch) {
 		c := b.Count(r)
 		c.Paused, c.PausedSince = paused, since(paused || byConfig, c.PausedSince, record.MillisOf(q.now()))

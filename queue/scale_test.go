@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"signalpost/queue/lane"
 	"signalpost/queue/record"
 )
 
@@ -129,7 +130,7 @@ func TestSearchSkipsWhatWasDone(t *testing.T) {
 		steps := func() int {
 			t.Helper()
 			s := r.sender("crm")
-			from := s.low()
+			from := ask(s, (*lane.Lane).Low)
 			n := 0
 			err := r.engine.Load().store.Read(func(db *pebble.DB) error {
 				it, err := db.NewIter(&pebble.IterOptions{LowerBound: record.DueKey(nil, s.route.Num, from, DeliveryID{}), UpperBound: record.DueKey(nil, s.route.Num+1, 0, DeliveryID{})})

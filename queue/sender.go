@@ -35,15 +35,15 @@ func newSender(e *engine, r *store.Route) *sender {
 
 // configure sets the route as the config has it, nil if it has none.
 func (s *sender) configure(r *Route) {
+	idle := s.e.q.now().Sub(s.route.Counts().Tried.Time())
+	s.with(func(l *lane.Lane) { l.Configure(r, idle, time.Now()) })
+}
+
+// ask asks the lane something, or changes it so that nothing more may begin.
+func ask[T any](s *sender, f func(l *lane.Lane) T) T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r == nil {
-		s.lane.Configure(nil, 0, time.Now())
-		return
-	}
-	idle := s.e.q.now().Sub(s.route.Counts().Tried.Time())
-	s.lane.Configure(&lane.Route{Concurrency: r.Concurrency, Rate: r.Rate, Paused: r.Paused, Target: r.Target}, idle, time.Now())
-	s.proceed()
+	return f(s.lane)
 }
 
 // with changes the lane, and begins what may begin then.
@@ -61,18 +61,6 @@ func (s *sender) end() {
 	}
 }
 
-func (s *sender) pausedByConfig() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lane.PausedByConfig()
-}
-
-func (s *sender) low() record.Millis {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lane.Low()
-}
-
 // state is how a delivery of the route in a stored state is called. s may be nil.
 func (s *sender) state(stored record.State) State {
 	switch stored {
@@ -81,12 +69,8 @@ func (s *sender) state(stored record.State) State {
 	case record.IsDead:
 		return StateDead
 	}
-	if s != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.lane.Known() {
-			return StatePending
-		}
+	if s != nil && ask(s, (*lane.Lane).Known) {
+		return StatePending
 	}
 	return StateHeld
 }
@@ -100,9 +84,7 @@ func (s *sender) writing(due record.Millis, id DeliveryID) {
 
 // lease takes a delivery for a change that is no attempt, or gives it up, if that is asked, while one is under way.
 func (s *sender) lease(p lane.Place, giveUp bool) lane.Leased {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lane.Lease(p, giveUp)
+	return ask(s, func(l *lane.Lane) lane.Leased { return l.Lease(p, giveUp) })
 }
 
 // again has the lane look at the time anew.
@@ -125,7 +107,7 @@ func (s *sender) next() (lane.Item, bool) {
 	now := time.Now()
 	t := s.lane.Next(now, record.MillisOf(s.e.q.o.clock(now)))
 	if t.Read {
-		s.e.workers.run(s.read)
+		s.e.workers.running.Go(s.read)
 	}
 	switch {
 	case t.Begin || t.Wait == 0:
@@ -139,9 +121,7 @@ func (s *sender) next() (lane.Item, bool) {
 
 // read reads the next deliveries that are due from disk. Only one runs at a time.
 func (s *sender) read() {
-	s.mu.Lock()
-	from := s.lane.Cursor()
-	s.mu.Unlock()
+	from := ask(s, (*lane.Lane).Cursor)
 	now := record.MillisOf(s.e.q.now())
 	var found []lane.Place
 	var next record.Millis
@@ -155,15 +135,16 @@ func (s *sender) read() {
 		full = len(found) >= readItems
 		return !full
 	})
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil {
-		s.lane.Found(found, end, full, next)
-	} else {
-		s.lane.ReadFailed(time.Now())
+	if err != nil {
 		s.e.store.ReportOnce("what is due cannot be read; it is tried again later: restore the store from a backup", err, slog.String("route", s.route.Name))
 	}
-	s.proceed()
+	s.with(func(l *lane.Lane) {
+		if err == nil {
+			l.Found(found, end, full, next)
+		} else {
+			l.ReadFailed(time.Now())
+		}
+	})
 }
 
 // scanDue calls f with what is pending of the route, from a place on, until it says stop.
@@ -248,9 +229,7 @@ const giveBackPause = 100 * time.Millisecond
 // giveBack ends an attempt that did not come about: nothing is charged. If the
 // delivery was given up meanwhile, it is dead now.
 func (s *sender) giveBack(it lane.Item, d *pendingDelivery, err error) {
-	s.mu.Lock()
-	givenUp := s.lane.GiveBack(it, giveBackPause, time.Now())
-	s.mu.Unlock()
+	givenUp := ask(s, func(l *lane.Lane) bool { return l.GiveBack(it, giveBackPause, time.Now()) })
 	s.e.lack(s.route.Name, err)
 	if givenUp {
 		c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: d.stored}
@@ -299,7 +278,7 @@ func (s *sender) judge(it lane.Item, d *pendingDelivery, out Outcome) *change {
 	c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: now, fault: out.Fault, tried: store.Entry{
 		Entry: record.Entry{
 			Delivery: it.ID, Signal: d.Signal, Type: d.Type,
-			Attempt: now.Attempts, Status: out.Status, Duration: out.Duration, Error: out.Error, Response: out.Response,
+			Attempt: now.Attempts, Verdict: out.Verdict, Status: out.Status, Duration: out.Duration, Error: out.Error, Response: out.Response,
 			Sent: record.Sent{Trigger: trigger(it, &d.stored), Class: classOf(&out), Reused: out.Reused, Timing: out.Timing},
 		},
 		ConfigHash: out.Config, PeerAddress: out.Peer, RequestText: out.Request,
@@ -308,19 +287,16 @@ func (s *sender) judge(it lane.Item, d *pendingDelivery, out Outcome) *change {
 		c.tried.Started = record.MillisOf(out.Started)
 	}
 	c.entry = &c.tried
-	verdict, reason := out.Verdict, out.Reason
 	c.now.Due = 0
-	switch verdict {
+	switch out.Verdict {
 	case Delivered:
-		c.now.State, reason = record.IsDelivered, ""
+		c.now.State = record.IsDelivered
 	case Retry:
-		reason = ""
 		c.now.Due = record.MillisOf(end.Add(out.Gap))
 		c.entry.Next = c.now.Due
 	case Dead:
-		c.now.State = record.IsDead
+		c.now.State, c.now.Reason, c.entry.Reason = record.IsDead, out.Reason, out.Reason
 	}
-	c.now.Reason, c.entry.Verdict, c.entry.Reason = reason, verdict, reason
 	return c
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"signalpost/queue/lane"
 	"signalpost/queue/record"
 	"signalpost/queue/store"
 )
@@ -76,14 +77,7 @@ type Options struct {
 type Limits = store.Limits
 
 // A Route is what the queue has to know of a route to send its deliveries.
-type Route struct {
-	Name        string  // identity: deliveries belong to the name, whatever else changes
-	Concurrency int     // attempts under way at once, at least 1
-	Rate        float64 // attempts a second, 0 for no limit; a burst is at most one second's worth, at least 1
-	Paused      bool    // queue, but send nothing
-	// Target names the endpoint. When it changes, the failing state is cleared.
-	Target string
-}
+type Route = lane.Route
 
 // A Signal is what the app sent.
 type Signal struct {

@@ -13,7 +13,7 @@ import (
 // took 3 % of all CPU time. How many work at once is for the lanes to bound.
 type workers struct {
 	running sync.WaitGroup
-	jobs    chan job // to those that wait; closed by end
+	jobs    chan job // to those that wait; once it is closed workers end as soon as they have nothing to do
 	idle    atomic.Int32
 }
 
@@ -25,11 +25,8 @@ type job struct {
 
 const idleWorkers = 64 // that wait, at most
 
-// run has f run in a goroutine of its own.
-func (w *workers) run(f func()) { w.running.Go(f) }
-
 // attempt has a worker do the job, and more of its route if there is more. It
-// does not block, and must not be called once end has been.
+// does not block, and must not be called once jobs is closed.
 func (w *workers) attempt(j job) {
 	select {
 	case w.jobs <- j:
@@ -49,6 +46,3 @@ func (w *workers) work(j job) {
 		}
 	}
 }
-
-// end dismisses the workers as soon as they have nothing to do.
-func (w *workers) end() { close(w.jobs) }
