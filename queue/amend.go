@@ -77,7 +77,7 @@ func (q *Queue) DiscardAll(ctx context.Context, f Filter, dry bool) (int, error)
 
 // An amendment is a change that someone asks for, beside what attempts bring about.
 type amendment struct {
-	of     func(r *record.Delivery) bool // whether it applies
+	of     func(r *record.Delivery) bool // whether it applies to the delivery
 	change func(c *change)               // fills in c.now and c.entry
 	giveUp bool                          // what is under way is noted to die when its attempt fails
 
@@ -207,7 +207,7 @@ func (e *engine) amendSome(ctx context.Context, ids []DeliveryID, a amendment, i
 	return int(n.Load()), first, err
 }
 
-// first is whether the target is the first of an order, and not included.
+// first is whether the target is the first of its chain, and such are not included.
 func (t *target) first(included bool) bool { return !included && t.InChain() && !t.Waits() }
 
 // target reads a delivery that is to be amended, and makes its body anew if
@@ -239,9 +239,9 @@ func (e *engine) target(id DeliveryID, a *amendment, included bool) (*target, er
 	return t, nil
 }
 
-// apply amends a delivery. It is not done if the delivery is being written just
-// now, or has changed since it was read; then it has to be read again. One whose attempt is under way is left to
-// it, but for a note that it was given up.
+// apply amends a delivery. It is not done if the delivery is being written, or has
+// changed since it was read; then it has to be read again. One whose attempt is under
+// way is left to the attempt, but for a note that it was given up.
 func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 	e.store.Finished.RLock()
 	defer e.store.Finished.RUnlock()
@@ -266,7 +266,7 @@ func (e *engine) apply(t *target, a *amendment) (done bool, err error) {
 		if err != nil {
 			now.Due = t.Due
 		}
-		c.sender.with(func(l *lane.Lane) {
+		c.sender.update(func(l *lane.Lane) {
 			if c.due == lane.Never {
 				l.Overtaken(t.ID, now.Due)
 			} else {

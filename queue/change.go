@@ -85,18 +85,18 @@ func (c *change) Write(b *store.Batch) {
 // wasDue is whether it had a due key.
 func (c *change) wasDue() bool { return c.was.State == record.IsPending && !c.was.Waits() }
 
-// failed is whether an attempt failed, or the expression.
+// failed is whether the change records a failed attempt, or a failed expression.
 func (c *change) failed() bool {
 	return c.entry == &c.tried && c.entry.Verdict != Delivered || c.entry != nil && c.now.Reason == Transform
 }
 
-// causeOf is what the attempt failed of; an expression fails on our side.
+// causeOf is why the attempt failed; an expression's failure is local.
 func causeOf(e *record.Entry) record.Cause {
 	return record.Cause{Class: cmp.Or(e.Class, ClassLocal), Status: e.Status, Error: record.Cut(e.Error)}
 }
 
-// writeEnd ends that the delivery is due; one that was given up makes no
-// further attempt.
+// writeEnd removes the delivery's due key; one that was given up makes no further
+// attempt.
 func (c *change) writeEnd(b *store.Batch) {
 	s := c.sender
 	b.RemoveDue(s.route, c.due, c.id)
@@ -113,7 +113,7 @@ func (c *change) Done(err error) {
 		return
 	}
 	if c.overtaken {
-		c.sender.with(func(l *lane.Lane) { l.Overtaken(c.id, 0) })
+		c.sender.update(func(l *lane.Lane) { l.Overtaken(c.id, 0) })
 		return
 	}
 	was, due := c.due, c.now.Due
@@ -123,7 +123,7 @@ func (c *change) Done(err error) {
 	if err != nil {
 		due = was
 	}
-	c.sender.with(func(l *lane.Lane) { l.Settled(c.id, was, due) })
+	c.sender.update(func(l *lane.Lane) { l.Settled(c.id, was, due) })
 }
 
 // die makes the change one to dead without an attempt.

@@ -42,7 +42,7 @@ func (q *Queue) watchClock(ctx context.Context) {
 		}
 		if step.Abs() > clockSlack {
 			for _, s := range e.allSenders() {
-				s.again()
+				s.wake()
 			}
 		}
 		select {
@@ -56,8 +56,8 @@ func (q *Queue) watchClock(ctx context.Context) {
 	}
 }
 
-// bringForward has deliveries be due sooner that were made or tried while the
-// clock was ahead: each waits again for as long as it had to when it was tried, and no longer.
+// bringForward makes deliveries due sooner that were made or tried while the clock
+// was ahead: each waits as long as it had to from when it was tried, and no longer.
 func (q *Queue) bringForward(ctx context.Context, e *engine) {
 	late := amendment{
 		of:     func(r *record.Delivery) bool { return e.rightDue(r) < r.Due },
@@ -78,8 +78,8 @@ func (q *Queue) bringForward(ctx context.Context, e *engine) {
 	}
 }
 
-// rightDue is when a pending delivery that is not due yet should be: the time
-// of its attempt, or of when it was made, may be later than now.
+// rightDue is when a pending delivery should be due by the clock of now: its attempt,
+// or its making, may be stamped with a later time.
 func (e *engine) rightDue(r *record.Delivery) record.Millis {
 	now := record.MillisOf(e.q.now())
 	if r.State != record.IsPending || r.Due <= now {

@@ -33,8 +33,8 @@ type engine struct {
 	follow sync.Mutex
 	logged chan struct{} // closed and replaced when the log grows; guarded by follow; nil: nobody waits
 
-	short  sync.Mutex
-	lacked time.Time // an attempt, last, something of our own; guarded by short
+	shortage     sync.Mutex
+	lastShortage time.Time // an attempt, last, something of our own; guarded by shortage
 
 	attempts context.Context // ended when attempts have to stop
 	cancel   context.CancelFunc
@@ -58,7 +58,7 @@ func (q *Queue) newEngine() (*engine, error) {
 			s.lane.Promoting(lane.Place{Due: due, ID: id})
 		},
 		Promoted: func(r *store.Route, due record.Millis, id DeliveryID, err error) {
-			e.sender(r).with(func(l *lane.Lane) { l.Promoted(lane.Place{Due: due, ID: id}, err != nil) })
+			e.sender(r).update(func(l *lane.Lane) { l.Promoted(lane.Place{Due: due, ID: id}, err != nil) })
 		},
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func (q *Queue) newEngine() (*engine, error) {
 	return e, nil
 }
 
-// sender is that of a route.
+// sender returns the sender of a route.
 func (e *engine) sender(r *store.Route) *sender {
 	s, ok := e.senders.Load(r.Num)
 	if !ok {
@@ -77,7 +77,7 @@ func (e *engine) sender(r *store.Route) *sender {
 	return s.(*sender)
 }
 
-// senderOf is that of the route of a stored delivery; nil if its number is none.
+// senderOf returns the sender of a route's number, as stored deliveries have it; nil if there is no such route.
 func (e *engine) senderOf(n record.RouteNum) *sender {
 	if r := e.store.RouteOf(n); r != nil {
 		return e.sender(r)
@@ -125,7 +125,7 @@ func (e *engine) configure(limits Limits, routes []Route) error {
 	return nil
 }
 
-// since is from when on something holds that did from was on, if ever before now.
+// since is when a condition began: was, if it held before, else now; 0 if it does not hold.
 func since(holds bool, was, now record.Millis) record.Millis {
 	if !holds {
 		return 0
@@ -165,7 +165,7 @@ func (e *engine) abandon() {
 	_ = e.close(ctx)
 }
 
-// observe passes on new entries of the log.
+// observe hands new entries of the log to Options.Observe.
 func (e *engine) observe(entries []store.Entry) {
 	if e.q.o.Observe == nil {
 		return

@@ -128,7 +128,7 @@ func (e *engine) logAfter(pos, newest record.Stamp) (page []Entry, last record.S
 	return page, last, err
 }
 
-// wakeNext is closed when the log grows, or the engine ends.
+// wakeNext returns a channel that is closed when the log grows, or the engine ends.
 func (e *engine) wakeNext() <-chan struct{} {
 	e.follow.Lock()
 	defer e.follow.Unlock()

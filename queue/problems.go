@@ -99,9 +99,9 @@ func (e *engine) countFrom(ctx context.Context, since, end time.Time, before map
 				first[c] = r.At.Time()
 			}
 		}
-		return !w.tired(), w.step()
+		return !w.exhausted(), w.step()
 	})
-	if err != nil || w.tired() {
+	if err != nil || w.exhausted() {
 		return err
 	}
 	for c, n := range before {

@@ -117,8 +117,8 @@ func (e *engine) make(b *store.Batch, s *Accepted, m *Made, id DeliveryID, flags
 	return made{to, s, m, id, r}
 }
 
-// stored is what is stored of a delivery that was made of a signal, beside the
-// signal's bytes, and the delivery's flags with those that say so.
+// stored returns what has to be stored of a new delivery beside the signal's bytes,
+// and flags with those set that say so.
 func (m *Made) stored(signal []byte, flags uint16) (own record.Body, _ uint16) {
 	flags &^= record.NoBody | record.OwnBody | record.Shaped
 	if m.Body != nil && !bytes.Equal(m.Body, signal) {
@@ -135,7 +135,7 @@ func (p *putOp) Done(err error) {
 	p.end <- err
 }
 
-// settle hands over the deliveries made that are due, or drops them after an error.
+// settle offers new deliveries that are due to their lanes, or drops them after an error.
 func settle(all []made, err error) {
 	for i := range all {
 		m := &all[i]
@@ -143,7 +143,7 @@ func settle(all []made, err error) {
 			continue
 		}
 		p, s := lane.Place{Due: m.stored.Due, ID: m.id}, m.signal
-		m.sender.with(func(l *lane.Lane) {
+		m.sender.update(func(l *lane.Lane) {
 			if err != nil {
 				l.Forget(m.id)
 				return

@@ -101,7 +101,7 @@ func (q *Queue) closeFolder() error {
 	return f.Close()
 }
 
-// now is what the clock on the wall shows. It may be set; durations are of time.Now.
+// now is the time on the wall clock, which may be set; durations are measured with time.Now.
 func (q *Queue) now() time.Time { return q.o.clock(time.Now()) }
 
 // Configure sets the limits and the complete list of routes, and starts or
@@ -119,9 +119,9 @@ func (q *Queue) Configure(l Limits, routes []Route) error {
 	return q.engine.Load().configure(q.limits, q.routes)
 }
 
-// SetPaused holds a route, or lets it go on, durably: it survives a restart
-// and every Configure. Letting it go on clears its failing state. The error
-// wraps ErrNotFound if nothing is known of the route.
+// SetPaused pauses a route, or resumes it, durably: that survives a restart and
+// every Configure. Resuming clears the failing state. The error wraps ErrNotFound
+// if the route is unknown.
 func (q *Queue) SetPaused(route string, paused bool) error {
 	e := q.engine.Load()
 	r := e.store.Route(route)
@@ -139,7 +139,7 @@ func (q *Queue) SetPaused(route string, paused bool) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	e.sender(r).with(func(l *lane.Lane) { l.Pause(r.Counts().Paused, time.Now()) }) // as the store says by now
+	e.sender(r).update(func(l *lane.Lane) { l.Pause(r.Counts().Paused, time.Now()) }) // as the store says by now
 	what := "route resumed"
 	if paused {
 		what = "route paused"
@@ -148,11 +148,11 @@ func (q *Queue) SetPaused(route string, paused bool) error {
 	return nil
 }
 
-// Fail has a route count as failing from now on: another queue has found that it does.
+// Fail marks a route as failing: another queue has found that its endpoint fails.
 func (q *Queue) Fail(route string) {
 	e := q.engine.Load()
 	if r := e.store.Route(route); r != nil {
-		e.sender(r).with(func(l *lane.Lane) { l.Fail(time.Now()) })
+		e.sender(r).update(func(l *lane.Lane) { l.Fail(time.Now()) })
 	}
 }
 
@@ -235,7 +235,7 @@ func (q *Queue) reopen() error {
 // NewSignalID makes the id of a signal about to be put: greater than all before.
 func (q *Queue) NewSignalID() SignalID { return q.ids.Next(q.now()) }
 
-// Empty is whether nothing that was accepted is left, nor any history of it.
+// Empty reports whether nothing that was accepted is left, nor any history of it.
 func (q *Queue) Empty() bool { return q.engine.Load().store.Empty() }
 
 // Snapshot hands over the files of the store as it is at some record of its log,

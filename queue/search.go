@@ -32,8 +32,8 @@ type walk struct {
 	seen int
 }
 
-// tired is whether the page has to end here.
-func (w *walk) tired() bool { return w.seen >= scanMost }
+// exhausted is whether the page has to end here: enough records have been looked at.
+func (w *walk) exhausted() bool { return w.seen >= scanMost }
 
 // step counts a record that has been looked at.
 func (w *walk) step() error {
@@ -57,8 +57,8 @@ func (q *Queue) Log(ctx context.Context, f LogFilter) (page LogPage, err error) 
 	}
 	w, at := walk{ctx: ctx}, record.Stamp(0)
 	err = e.store.ScanBack(record.LogKey(nil, lo), record.LogKey(nil, hi), store.Parsed(e.store.ParseEntry, func(r store.Entry) (bool, error) {
-		if len(page.Entries) >= f.Limit || w.tired() {
-			if page.Next = cursor(at); w.tired() {
+		if len(page.Entries) >= f.Limit || w.exhausted() {
+			if page.Next = cursor(at); w.exhausted() {
 				page.SearchedTo = at.Time()
 			}
 			return false, nil
@@ -125,19 +125,19 @@ func (f *LogFilter) bounds() (lo, hi record.Stamp, err error) {
 func cursor(at record.Stamp) string { return hex.EncodeToString(record.LogKey(nil, at)[1:]) }
 
 func (f *LogFilter) match(e *Entry) bool {
-	return passes(f.Route, e.Route) && passes(f.Type, e.Type) &&
+	return matchGlob(f.Route, e.Route) && matchGlob(f.Type, e.Type) &&
 		(f.Signal == SignalID{} || f.Signal == e.Signal) &&
 		(f.Delivery == DeliveryID{} || f.Delivery == e.Delivery) &&
 		(len(f.Verdicts) == 0 || slices.Contains(f.Verdicts, e.Verdict)) &&
-		(len(f.Statuses) == 0 || within(f.Statuses, e.Status)) &&
-		(f.Text == "" || holds(e.Error, f.Text) || holds(e.Response, f.Text))
+		(len(f.Statuses) == 0 || inRanges(f.Statuses, e.Status)) &&
+		(f.Text == "" || containsFold(e.Error, f.Text) || containsFold(e.Response, f.Text))
 }
 
-// passes is whether the filter's glob lets s pass.
-func passes(glob, s string) bool { return glob == "" || Glob(glob, s) }
+// matchGlob is whether the glob of a filter, "" for none, matches s.
+func matchGlob(glob, s string) bool { return glob == "" || Glob(glob, s) }
 
-// holds is whether s has the part, whatever the case of letters.
-func holds(s, part string) bool {
+// containsFold is whether s has the part, whatever the case of letters.
+func containsFold(s, part string) bool {
 	return strings.Contains(strings.ToLower(s), strings.ToLower(part))
 }
 
@@ -162,8 +162,8 @@ func (q *Queue) Deliveries(ctx context.Context, f Filter) (page DeliveryPage, er
 }
 
 // search calls found with the deliveries that match, newest first, until it
-// says stop; when it has looked at much it calls tired with the last it saw.
-func (e *engine) search(ctx context.Context, f Filter, found func(store.Found) (bool, error), tired func(DeliveryID)) error {
+// says stop; when it has looked at much it calls exhausted with the last it saw.
+func (e *engine) search(ctx context.Context, f Filter, found func(store.Found) (bool, error), exhausted func(last DeliveryID)) error {
 	lo, hi, err := keysBetween(record.DeliveryPrefix, f.Since, f.Until, f.After, ParseDeliveryID)
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (e *engine) search(ctx context.Context, f Filter, found func(store.Found) (
 	try := func(d store.Found) (bool, error) {
 		ok, err := e.match(&f, &d.Delivery)
 		if ok && err == nil && f.Body != "" {
-			ok, err = e.bodyHolds(&w, &d, []byte(f.Body))
+			ok, err = e.bodyContains(&w, &d, []byte(f.Body))
 		}
 		if err != nil || !ok {
 			return true, err
@@ -194,20 +194,20 @@ func (e *engine) search(ctx context.Context, f Filter, found func(store.Found) (
 		if more, err := try(d); err != nil || !more {
 			return false, err
 		}
-		if err := w.step(); err != nil || w.tired() {
-			tired(d.ID)
+		if err := w.step(); err != nil || w.exhausted() {
+			exhausted(d.ID)
 			return false, err
 		}
 		return true, nil
 	}))
 }
 
-// bodyHolds is whether the signal, or the delivery's own body, has the text, as it
+// bodyContains is whether the signal, or the delivery's own body, has the text, as it
 // is written or as it reads: a producer may escape what it likes.
-func (e *engine) bodyHolds(w *walk, d *store.Found, text []byte) (bool, error) {
+func (e *engine) bodyContains(w *walk, d *store.Found, text []byte) (bool, error) {
 	s, err := e.store.Signal(d.Signal)
 	body := s.Body
-	if err == nil && d.Flags&record.OwnBody != 0 && !jsonHolds(body, text) {
+	if err == nil && d.Flags&record.OwnBody != 0 && !jsonContains(body, text) {
 		var b record.Body
 		b, err = e.store.Body(d.ID, &d.Delivery, &s)
 		body = b.Body
@@ -216,7 +216,7 @@ func (e *engine) bodyHolds(w *walk, d *store.Found, text []byte) (bool, error) {
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
-	return jsonHolds(body, text), cmp.Or(err, w.ctx.Err())
+	return jsonContains(body, text), cmp.Or(err, w.ctx.Err())
 }
 
 // keysBetween are the keys with the prefix, each of an id, from lo to before hi that
@@ -245,7 +245,7 @@ func keysBetween[ID ~[16]byte](prefix byte, since, until time.Time, after string
 	return lo, hi, nil
 }
 
-func within(ranges []StatusRange, status int) bool {
+func inRanges(ranges []StatusRange, status int) bool {
 	return slices.ContainsFunc(ranges, func(s StatusRange) bool { return s.From <= status && status <= s.To })
 }
 
@@ -260,7 +260,7 @@ func (e *engine) match(f *Filter, r *record.Delivery) (bool, error) {
 	if len(f.Statuses) > 0 {
 		ok := false
 		err := e.history(r.Last, func(r *store.Entry) bool {
-			ok = r.Attempt > 0 && within(f.Statuses, r.Status)
+			ok = r.Attempt > 0 && inRanges(f.Statuses, r.Status)
 			return r.Attempt == 0 // an end without an attempt
 		})
 		if err != nil || !ok {
@@ -288,11 +288,11 @@ func (q *Queue) Signals(ctx context.Context, f SignalFilter) (page []Signal, nex
 	}
 	w, size, last := walk{ctx: ctx}, 0, SignalID{}
 	err = e.store.ScanBack(lo, hi, store.Parsed(e.parseSignal, func(s Signal) (bool, error) {
-		if w.tired() || passes(f.Type, s.Type) && (len(page) >= f.Limit || size >= pageBytes) {
+		if w.exhausted() || matchGlob(f.Type, s.Type) && (len(page) >= f.Limit || size >= pageBytes) {
 			next = last.String()
 			return false, nil
 		}
-		if passes(f.Type, s.Type) {
+		if matchGlob(f.Type, s.Type) {
 			page, size = append(page, s), size+len(s.Body)
 		}
 		last = s.ID
@@ -313,12 +313,12 @@ func (q *Queue) EachSignal(ctx context.Context, f SignalFilter, yield func(Signa
 		w, size := walk{ctx: ctx}, 0
 		more = false
 		err = e.store.Scan(lo, hi, store.Parsed(e.parseSignal, func(s Signal) (bool, error) {
-			if passes(f.Type, s.Type) {
+			if matchGlob(f.Type, s.Type) {
 				some, size = append(some, s), size+len(s.Body)
 			}
 			lo = append(record.SignalKey(nil, s.ID), 0)
 			err := w.step()
-			more = len(some) >= 256 || size >= pageBytes/4 || w.tired()
+			more = len(some) >= 256 || size >= pageBytes/4 || w.exhausted()
 			return !more, err
 		}))
 		for _, s := range some {

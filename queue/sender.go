@@ -36,7 +36,7 @@ func newSender(e *engine, r *store.Route) *sender {
 // configure sets the route as the config has it, nil if it has none.
 func (s *sender) configure(r *Route) {
 	idle := s.e.q.now().Sub(s.route.Counts().Tried.Time())
-	s.with(func(l *lane.Lane) { l.Configure(r, idle, time.Now()) })
+	s.update(func(l *lane.Lane) { l.Configure(r, idle, time.Now()) })
 }
 
 // ask asks the lane something, or changes it so that nothing more may begin.
@@ -46,8 +46,8 @@ func ask[T any](s *sender, f func(l *lane.Lane) T) T {
 	return f(s.lane)
 }
 
-// with changes the lane, and begins what may begin then.
-func (s *sender) with(f func(l *lane.Lane)) {
+// update changes the lane, and begins what may begin then.
+func (s *sender) update(f func(l *lane.Lane)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(s.lane)
@@ -55,7 +55,7 @@ func (s *sender) with(f func(l *lane.Lane)) {
 }
 
 func (s *sender) end() {
-	s.with((*lane.Lane).End) // no timer is set from now on
+	s.update((*lane.Lane).End) // no timer is set from now on
 	if s.timer != nil {
 		s.timer.Stop()
 	}
@@ -87,11 +87,11 @@ func (s *sender) lease(p lane.Place, giveUp bool) lane.Leased {
 	return ask(s, func(l *lane.Lane) lane.Leased { return l.Lease(p, giveUp) })
 }
 
-// again has the lane look at the time anew.
-func (s *sender) again() { s.with(func(*lane.Lane) {}) }
+// wake begins what may begin by now.
+func (s *sender) wake() { s.update(func(*lane.Lane) {}) }
 
-// proceed begins as many attempts as may begin now, and sees to it that it is
-// called when more may. mu is held.
+// proceed begins as many attempts as may begin now, and sets a timer for the next.
+// mu is held.
 func (s *sender) proceed() {
 	for {
 		it, ok := s.next()
@@ -112,7 +112,7 @@ func (s *sender) next() (lane.Item, bool) {
 	switch {
 	case t.Begin || t.Wait == 0:
 	case s.timer == nil:
-		s.timer = time.AfterFunc(t.Wait, s.again)
+		s.timer = time.AfterFunc(t.Wait, s.wake)
 	default:
 		s.timer.Reset(t.Wait)
 	}
@@ -138,7 +138,7 @@ func (s *sender) read() {
 	if err != nil {
 		s.e.store.ReportOnce("what is due cannot be read; it is tried again later: restore the store from a backup", err, slog.String("route", s.route.Name))
 	}
-	s.with(func(l *lane.Lane) {
+	s.update(func(l *lane.Lane) {
 		if err == nil {
 			l.Found(found, end, full, next)
 		} else {
@@ -230,7 +230,7 @@ const giveBackPause = 100 * time.Millisecond
 // delivery was given up meanwhile, it is dead now.
 func (s *sender) giveBack(it lane.Item, d *pendingDelivery, err error) {
 	givenUp := ask(s, func(l *lane.Lane) bool { return l.GiveBack(it, giveBackPause, time.Now()) })
-	s.e.lack(s.route.Name, err)
+	s.e.reportShortage(s.route.Name, err)
 	if givenUp {
 		c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: d.stored}
 		c.die(Discarded, "")
@@ -242,18 +242,18 @@ func (s *sender) giveBack(it lane.Item, d *pendingDelivery, err error) {
 // shortQuiet is how long nothing has to be lacking until a lack is told again.
 const shortQuiet = time.Minute
 
-// lack says what the attempt lacks, once for all routes: while some attempts come
+// reportShortage says what the attempt lacks, once for all routes: while some attempts come
 // about and others do not, it is one shortage.
-func (e *engine) lack(route string, err error) {
+func (e *engine) reportShortage(route string, err error) {
 	if !errors.Is(err, ErrShortage) {
 		return
 	}
-	e.short.Lock()
-	defer e.short.Unlock()
-	if now := time.Now(); e.lacked.IsZero() || now.Sub(e.lacked) > shortQuiet {
+	e.shortage.Lock()
+	defer e.shortage.Unlock()
+	if now := time.Now(); e.lastShortage.IsZero() || now.Sub(e.lastShortage) > shortQuiet {
 		e.q.log.Warn("attempts cannot be made; their deliveries stay due, uncharged, and are tried again", slog.String("route", route), slog.Any("err", err))
 	}
-	e.lacked = time.Now()
+	e.lastShortage = time.Now()
 }
 
 // unreadable puts a delivery that cannot be read aside. It stays pending: what

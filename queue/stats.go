@@ -13,7 +13,7 @@ import (
 	"signalpost/queue/store"
 )
 
-// recentFor is what Status says of the time just past.
+// recentFor is how far back Status counts attempts and deaths.
 const recentFor = 15 * time.Minute
 
 // Status describes the queue. It costs a seek for each route of which something
@@ -46,7 +46,7 @@ type recent struct {
 	since time.Time
 }
 
-// recent are the last minutes of each route; what cannot be read is left out.
+// recent sums up the last minutes of each route; what cannot be read is left out.
 func (e *engine) recent() map[record.RouteNum]recent {
 	all := map[record.RouteNum]recent{}
 	now := e.q.now().UTC()
@@ -70,8 +70,8 @@ func (e *engine) recent() map[record.RouteNum]recent {
 	return all
 }
 
-// firstDeath is when the first delivery of the route died in the minute; its
-// begin if that is not soon found in the log.
+// firstDeath is when the first delivery of the route died in the minute; the
+// minute's beginning if the first thousand entries of the log do not show it.
 func (e *engine) firstDeath(route record.RouteNum, minute time.Time) time.Time {
 	at, looks := minute, 1000
 	_ = e.store.Entries(record.StampOf(minute), record.StampOf(minute.Add(time.Minute)), func(r store.Entry) (bool, error) {
@@ -135,8 +135,8 @@ func instant[T interface {
 	return t
 }
 
-// nextProbe is when an attempt of a failing route may begin, on the clock on
-// the wall; zero if it is not failing, or one is being made. mu is held.
+// nextProbe is when a failing route may be probed next, on the wall clock; zero if
+// it is not failing, or a probe is under way. mu is held.
 func (s *sender) nextProbe() time.Time {
 	at := s.lane.NextProbe()
 	if at.IsZero() {
@@ -147,7 +147,7 @@ func (s *sender) nextProbe() time.Time {
 	return s.e.q.now().Add(max(time.Until(at), 0)).UTC().Truncate(fine).Add(fine)
 }
 
-// when is when what is due then can really be sent. s may be nil.
+// when is the earliest time at which a delivery due then can be sent. s may be nil.
 func (s *sender) when(due time.Time) time.Time {
 	if s == nil {
 		return due
@@ -241,7 +241,7 @@ func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
 	}
 	t := statistics{ctx: ctx, step: f.Step, from: later(f.Since.UTC().Truncate(f.Step), begin.Truncate(f.Step)), all: map[record.RouteNum]*series{}}
 	for _, s := range e.allSenders() {
-		if passes(f.Routes, s.route.Name) {
+		if matchGlob(f.Routes, s.route.Name) {
 			t.all[s.route.Num] = &series{Series: Series{Route: s.route.Name}}
 		}
 	}
@@ -263,7 +263,7 @@ func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
 	return out, err
 }
 
-// statsBegin is the first minute that there are statistics of, zero if there are none.
+// statsBegin is the first minute with statistics, zero if there is none.
 func (e *engine) statsBegin() (time.Time, error) {
 	hour, err := e.store.FirstRow(record.HourPrefix)
 	minute, err2 := e.store.FirstRow(record.MinutePrefix)

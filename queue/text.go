@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// jsonHolds is whether the JSON has the text, as it is written or as it reads.
-func jsonHolds(body, text []byte) bool {
+// jsonContains is whether the JSON has the text, as it is written or as it reads.
+func jsonContains(body, text []byte) bool {
 	return bytes.Contains(body, text) || bytes.IndexByte(body, '\\') >= 0 && bytes.Contains(unescape(body), text)
 }
 

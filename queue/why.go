@@ -89,7 +89,7 @@ func (q *Queue) BoundTo(ctx context.Context, id SignalID) (b Bound, signals int,
 			b, signals = BoundYes, bytes.Count(bound.Answer, []byte(`"id":"sig_`))
 			return false, nil
 		}
-		if w.seen += bodyCost; w.tired() {
+		if w.seen += bodyCost; w.exhausted() {
 			b = BoundUnknown
 			return false, nil
 		}

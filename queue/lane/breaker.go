@@ -31,7 +31,7 @@ func (b *breaker) open(now time.Time) {
 	b.probeAt = now.Add(b.gap)
 }
 
-// clear forgets all that was, as for another endpoint.
+// clear closes the breaker and forgets all failures, as for another endpoint.
 func (b *breaker) clear(now time.Time) { *b = breaker{cleared: now} }
 
 // begin notes that an attempt begins, and returns whether it is a probe.
@@ -40,8 +40,7 @@ func (b *breaker) begin() (probe bool) {
 	return b.probing
 }
 
-// isProbe is whether the item is the probe that is waited for, and not one of
-// an opening that is over.
+// isProbe is whether the item is the probe of this opening, not of an earlier one.
 func (b *breaker) isProbe(it *Item) bool {
 	return it.probe && b.isOpen() && !it.began.Before(b.opened)
 }

@@ -78,7 +78,7 @@ const Never = record.Millis(1<<64 - 1)
 
 var lastPlace = Place{Due: Never}
 
-// An Item is a delivery to be attempted. One without Load is read when its turn comes.
+// An Item is a delivery to be attempted. One without Load is read before its attempt.
 type Item struct {
 	Place
 	Load  any // what an attempt needs, as its owner keeps it; nil: nothing is in memory
@@ -178,7 +178,7 @@ func (l *Lane) Clear(now time.Time) {
 	l.hold = time.Time{}
 }
 
-// Fail has the endpoint count as failing, of which somebody else has found that it does.
+// Fail opens the breaker: somebody else has found that the endpoint fails.
 func (l *Lane) Fail(now time.Time) {
 	if !l.breaker.isOpen() {
 		l.breaker.open(now)
@@ -211,11 +211,11 @@ func (l *Lane) NextProbe() time.Time {
 // Sizes are the numbers of deliveries that have a lease, and of those that are ready.
 func (l *Lane) Sizes() (leases, ready int) { return len(l.leases), len(l.ready) }
 
-// sends is whether more than probes is sent now.
+// sends is whether attempts other than probes may begin.
 func (l *Lane) sends() bool { return l.known && !l.Paused() && !l.breaker.isOpen() }
 
-// unload lets go of the bodies of what is ready: they are read when their turn
-// comes, and others have the memory until then.
+// unload drops the bodies of what is ready, for others to have the memory: they are
+// read again when they are attempted.
 func (l *Lane) unload() {
 	for i := range l.ready {
 		l.free(&l.ready[i])
@@ -223,7 +223,7 @@ func (l *Lane) unload() {
 	}
 }
 
-// free has the memory without an item that is ready no more, or without its body.
+// free gives back the memory of an item's body.
 func (l *Lane) free(it *Item) {
 	if it.Load != nil {
 		l.memory.used.Add(int64(-it.Size))
@@ -299,8 +299,8 @@ func (l *Lane) step(now time.Time, wall record.Millis) (t Step) {
 // Ended is called when an attempt has ended, whatever came of it.
 func (l *Lane) Ended() { l.active-- }
 
-// GiveBack leaves an item that was not attempted after all: nothing is charged.
-// The lane rests for the pause, so that what is wrong is not met in a tight loop.
+// GiveBack ends the lease of an item that could not be attempted: nothing is charged.
+// The lane rests for the pause, so that the same fault is not met in a tight loop.
 // An item that was given up meanwhile stays leased, for a change that ends it.
 func (l *Lane) GiveBack(it Item, pause time.Duration, now time.Time) (givenUp bool) {
 	l.breaker.unjudged(&it)

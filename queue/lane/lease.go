@@ -51,7 +51,7 @@ func (l *Lane) Write(p Place) {
 func (l *Lane) Forget(id record.DeliveryID) { delete(l.leases, id) }
 
 // Offer hands over a delivery that is on disk and due now. It waits in memory
-// if nothing older waits on disk; else its turn comes.
+// if nothing older waits on disk; else it is found there later.
 func (l *Lane) Offer(it Item) {
 	direct := !l.ended && l.known && !l.more && !l.reading && len(l.ready) < MaxReady &&
 		(l.next == 0 || it.Due < l.next)
@@ -84,7 +84,7 @@ func (l *Lane) Leave(p Place) {
 	}
 }
 
-// What became of Lease.
+// Leased is the result of Lease.
 type Leased byte
 
 // The results of Lease.
@@ -241,7 +241,7 @@ func (l *Lane) Unreadable(it Item, now time.Time) {
 	}
 }
 
-// bringBack leaves what was put aside, when its time has come.
+// bringBack ends the leases of what was put aside, once it is to be tried again.
 func (l *Lane) bringBack(now time.Time) {
 	if l.tryAgain.IsZero() || now.Before(l.tryAgain) {
 		return

@@ -100,8 +100,8 @@ func (b *Batch) PutExtra(s record.SignalID, id record.DeliveryID) {
 	b.Set(record.ExtraKey(b.k, s, id), nil)
 }
 
-// AddDue has a delivery be found when it is due. The counts are written with
-// it, by whoever calls it.
+// AddDue writes a delivery's due key. The caller has the counts written in the same
+// batch.
 func (b *Batch) AddDue(r *Route, due record.Millis, id record.DeliveryID) {
 	b.Set(record.DueKey(b.k, r.Num, due, id), nil)
 	r.counts.Low = min(r.counts.Low, due)

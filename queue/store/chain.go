@@ -12,7 +12,7 @@ import (
 // batches change which cannot be read yet.
 const chainsKept = 4096
 
-// A chain is what the committer knows of one; it may be empty.
+// A chain is the committer's copy of a stored one; it may be empty.
 type chain struct {
 	record.ChainAt
 	record.Chain
@@ -67,7 +67,7 @@ func (b *Batch) Order(r *Route, id record.DeliveryID, was, now *record.Delivery)
 	return true
 }
 
-// join has a delivery be the first of its chain, or wait behind that.
+// join makes a delivery the first of its chain, or has it wait behind that one.
 func (b *Batch) join(r *Route, id record.DeliveryID, now *record.Delivery) {
 	c, err := b.chain(r, now.Order)
 	if err == nil && c.Head == (record.DeliveryID{}) && c.Waiting > 0 {
@@ -89,7 +89,7 @@ func (b *Batch) join(r *Route, id record.DeliveryID, now *record.Delivery) {
 	}
 }
 
-// advance has the next of a chain, whose first has gone, be due now.
+// advance promotes the next of a chain whose first has gone: it is due now.
 func (b *Batch) advance(r *Route, c *chain) {
 	if c.Waiting == 0 {
 		return
@@ -116,8 +116,8 @@ func (b *Batch) remove(c *chain, id record.DeliveryID) {
 	c.recent = append(c.recent, waits{b.number, id, record.Delivery{}, true})
 }
 
-// next finds who is behind the first of a chain, by what can be read and what
-// has been written since.
+// next finds the delivery that follows the first of a chain, by what can be read and
+// what has been written since.
 func (b *Batch) next(c *chain) (first record.DeliveryID, d record.Delivery, err error) {
 	recent := map[record.DeliveryID]*waits{}
 	for i := range c.recent {
@@ -189,7 +189,7 @@ func (b *Batch) writeChains() {
 	b.chains = b.chains[:0]
 }
 
-// forgetChains lets go of what can be read again, if it is much.
+// forgetChains drops chains that can be read again, once there are too many.
 func (b *Batch) forgetChains() {
 	if len(b.s.chains) <= chainsKept {
 		return

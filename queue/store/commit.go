@@ -61,7 +61,7 @@ func newGroup(db *pebble.DB) *group {
 	return g
 }
 
-// free gives back what a group holds. One that failed is left to the garbage
+// free returns a group to the pool. One that failed is left to the garbage
 // collector: Pebble may still hold its batch.
 func (g *group) free() {
 	_ = g.batch.Close()

@@ -13,7 +13,7 @@ import (
 
 const (
 	evictLeast = 32               // deliveries looked at for one batch, at least
-	shedSaid   = 10 * time.Minute // how often it is logged that history is shed, at most
+	shedLogged = 10 * time.Minute // how often it is logged that history is shed, at most
 )
 
 // evict sheds the oldest delivered history until the store is below its
@@ -27,10 +27,10 @@ func (s *Store) evict(ctx context.Context) error {
 			return err
 		}
 		shed, err := s.reap(pos, &reaping{
-			until:   until,
-			goUntil: until,
-			expired: func(r *record.Delivery) bool { return r.State == record.IsDelivered },
-			items:   s.evictItems(),
+			until:       until,
+			deleteUntil: until,
+			expired:     func(r *record.Delivery) bool { return r.State == record.IsDelivered },
+			items:       s.evictItems(),
 		})
 		if err != nil {
 			return err
@@ -39,7 +39,7 @@ func (s *Store) evict(ctx context.Context) error {
 			continue
 		}
 		s.room.evicted.Add(int64(shed.gone))
-		s.sayShed()
+		s.room.shedLog.Do(s.logShed)
 		// Log entries older than all that goes, go too.
 		if err := s.trim(record.LogPrefix, record.LogKey(nil, shed.oldest)); err != nil {
 			return err
@@ -74,12 +74,8 @@ func (s *Store) evictItems() int {
 	return int(min(max(some*stored/max(s.room.bytes.Load(), 1), evictLeast), sweepItems))
 }
 
-// sayShed says that history goes before its time. It is the sweeper's.
-func (s *Store) sayShed() {
-	if !s.room.saidShed.IsZero() && time.Since(s.room.saidShed) < shedSaid {
-		return
-	}
-	s.room.saidShed = time.Now()
+// logShed logs that history goes before its time.
+func (s *Store) logShed() {
 	bytes, free, _ := s.Size()
 	why := fmt.Sprintf("the store has %d bytes, queue.max_size is %d", bytes, s.limits.Load().MaxSize)
 	if free < s.room.least.Load()/2 {

@@ -132,7 +132,7 @@ func positionOf(db *pebble.DB) (uint64, error) {
 // Empty is whether no signal, delivery or entry of the log is left.
 func (s *Store) Empty() bool {
 	for _, prefix := range []byte{record.SignalPrefix, record.DeliveryPrefix, record.LogPrefix} {
-		if some, err := s.some([]byte{prefix}, []byte{prefix + 1}); err != nil || some {
+		if some, err := s.hasKey([]byte{prefix}, []byte{prefix + 1}); err != nil || some {
 			return false
 		}
 	}

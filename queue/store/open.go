@@ -104,7 +104,7 @@ func (s *Store) inspect() (fresh bool, err error) {
 	}
 	if len(found) > 0 {
 		return false, fmt.Errorf("the folder has files (%s), but no marker.manifest file that leads to a store: "+
-			"if it is no store, name another or an empty folder in queue.path; if it was one, %s", some(found, ", "), afterDamage)
+			"if it is no store, name another or an empty folder in queue.path; if it was one, %s", firstFew(found, ", "), afterDamage)
 	}
 	if err := disk.CheckLogs(f.FS, f.Path); err != nil {
 		return false, cannotOpen(err)
@@ -255,7 +255,7 @@ func cannotOpen(err error) error {
 
 // oneLine is an error of Pebble's in one line, without the store's path, which is told once.
 func oneLine(path string, err error) error {
-	text := some(strings.Split(err.Error(), "\n"), "; ")
+	text := firstFew(strings.Split(err.Error(), "\n"), "; ")
 	text = strings.NewReplacer("store "+path+": ", "", path+"/", "", ` for DB "`+path+`"`, "", ` "`+path+`"`, "").Replace(text)
 	return &openError{text, err}
 }
@@ -269,8 +269,8 @@ type openError struct {
 func (e *openError) Error() string { return e.text }
 func (e *openError) Unwrap() error { return e.err }
 
-// some are the first of a list.
-func some(list []string, between string) string {
+// firstFew joins the first of a list.
+func firstFew(list []string, between string) string {
 	const most = 3
 	if n := len(list) - most; n > 0 {
 		return strings.Join(list[:most], between) + fmt.Sprintf("%sand %d more", between, n)
@@ -284,7 +284,7 @@ func some(list []string, between string) string {
 const memTable = 8 << 20
 
 func (s *Store) options(compactions *compactions) *pebble.Options {
-	var told atomic.Pointer[error] // how the last flush or compaction ended
+	var ended atomic.Pointer[error] // how the last flush or compaction ended
 	po := &pebble.Options{
 		FS:   s.shield,
 		Lock: s.folder.Lock, Logger: pebbleLog{s.log, s.Fail},
@@ -301,18 +301,18 @@ func (s *Store) options(compactions *compactions) *pebble.Options {
 				// Flushes and compactions are told below, and here a second time with a
 				// lock held. What remains are the statistics of a table that cannot be
 				// read: Pebble would try again at once, for ever.
-				if last := told.Load(); last == nil || !errors.Is(*last, err) {
+				if last := ended.Load(); last == nil || !errors.Is(*last, err) {
 					time.Sleep(backgroundPause)
 				}
 			},
 			FlushEnd: func(i pebble.FlushInfo) {
-				told.Store(&i.Err)
+				ended.Store(&i.Err)
 				if i.Err != nil && !isEmptyTable(i.Err) {
 					s.Fail(fmt.Errorf("store: flush: %w", i.Err)) // or it would be tried for ever
 				}
 			},
 			CompactionEnd: func(i pebble.CompactionInfo) {
-				told.Store(&i.Err)
+				ended.Store(&i.Err)
 				compactions.ended(i.Err)
 				if i.Err != nil && !errors.Is(i.Err, disk.ErrShielded) {
 					s.ReportOnce("a compaction failed; it is tried again", i.Err)

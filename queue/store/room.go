@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/time/rate"
 )
 
 // Limits bound what the store keeps. A field of zero means its default in the
@@ -63,11 +64,11 @@ type room struct {
 	free      atomic.Int64  // of the disk, when that was last known
 	least     atomic.Int64  // leastFree, of this disk
 	evicted   atomic.Int64
-	saidShed  time.Time // the sweeper's: when it last said that history is shed
+	shedLog   rate.Sometimes // logs that history is shed
 }
 
 func newRoom() room {
-	return room{look: make(chan struct{}, 1), shed: make(chan struct{}, 1), relimited: make(chan struct{}, 1)}
+	return room{look: make(chan struct{}, 1), shed: make(chan struct{}, 1), relimited: make(chan struct{}, 1), shedLog: rate.Sometimes{Interval: shedLogged}}
 }
 
 func (r *room) grown(bytes int) {
@@ -109,7 +110,7 @@ func (s *Store) tendDisk(ctx context.Context) {
 // lookAtDisk finds out how much room there is and whether the files are those
 // that were opened, and with it whether signals are accepted.
 func (s *Store) lookAtDisk() {
-	why := cmp.Or(s.filesLack(), s.roomLacks())
+	why := cmp.Or(s.filesProblem(), s.roomProblem())
 	was, _ := s.room.refusal.Swap(why).(string)
 	switch {
 	case was == "" && why != "":
@@ -119,8 +120,8 @@ func (s *Store) lookAtDisk() {
 	}
 }
 
-// roomLacks is why there is no room for signals, or "".
-func (s *Store) roomLacks() string {
+// roomProblem is why there is no room for signals, or "".
+func (s *Store) roomProblem() string {
 	limits := s.limits.Load()
 	_ = s.Read(func(db *pebble.DB) error {
 		m := db.Metrics()
@@ -149,8 +150,8 @@ func (s *Store) roomLacks() string {
 	return fmt.Sprintf("the disk of %s has %d bytes free, %d are needed (%s): free some", s.folder.Path, u.AvailBytes, least, what)
 }
 
-// filesLack is why the files are not those that were opened, or "".
-func (s *Store) filesLack() string {
+// filesProblem is why the files are not those that were opened, or "".
+func (s *Store) filesProblem() string {
 	if err := s.folder.Moved(); err != nil {
 		return err.Error()
 	}
@@ -168,25 +169,25 @@ func (s *Store) filesLack() string {
 	}
 	for _, name := range gone {
 		if !strings.HasSuffix(name, ".log") {
-			return fmt.Sprintf("store %s: %s: put what is gone back, or restore the folder from a backup, and restart signalpost; until then it delivers what it still can", s.folder.Path, areOrIs(gone))
+			return fmt.Sprintf("store %s: %s: put what is gone back, or restore the folder from a backup, and restart signalpost; until then it delivers what it still can", s.folder.Path, removedOrCut(gone))
 		}
 	}
 	// What the logs held is in memory, too. No more is accepted before it is in tables.
-	why := fmt.Sprintf("store %s: %s; what was accepted has been written to tables: restart signalpost", s.folder.Path, areOrIs(gone))
+	why := fmt.Sprintf("store %s: %s; what was accepted has been written to tables: restart signalpost", s.folder.Path, removedOrCut(gone))
 	s.room.refusal.Store(why)
 	s.log.Error("not accepting signals", slog.String("err", why))
 	if err := s.Read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
-		s.Fail(fmt.Errorf("store %s: %s, and what it held cannot be kept: %w", s.folder.Path, areOrIs(gone), err))
+		s.Fail(fmt.Errorf("store %s: %s, and what it held cannot be kept: %w", s.folder.Path, removedOrCut(gone), err))
 		return why
 	}
 	s.shield.Forget(gone)
-	s.folder.Lose(why)
+	s.folder.MarkLost(why)
 	return why
 }
 
-func areOrIs(files []string) string {
+func removedOrCut(files []string) string {
 	if len(files) == 1 {
 		return "its file " + files[0] + " has been removed or cut"
 	}
-	return "its files " + some(files, ", ") + " have been removed or cut"
+	return "its files " + firstFew(files, ", ") + " have been removed or cut"
 }

@@ -159,7 +159,7 @@ func (s *Store) Start(l Limits) {
 	s.tending.Go(func() { s.tendDisk(tended) })
 }
 
-// SetLimits has other limits hold from now on.
+// SetLimits replaces the limits.
 func (s *Store) SetLimits(l Limits) {
 	s.limits.Store(&l)
 	notify(s.room.relimited)
@@ -179,7 +179,7 @@ func (s *Store) Close(stop func()) error {
 	close(s.ops)
 	s.writing.Wait()
 	if s.Err() == nil {
-		s.filesLack() // logs removed since the last look: memory has what they held
+		s.filesProblem() // logs removed since the last look: memory has what they held
 	}
 	s.endReading()
 	failed := s.Err() != nil // which has been said
@@ -203,7 +203,7 @@ func (s *Store) closeDB() (err error) {
 	return err
 }
 
-// Fail ends the store's life. What it may hold on disk, the next one finds.
+// Fail marks the store as failed, for good; its owner opens another on the same files.
 func (s *Store) Fail(err error) {
 	if errors.Is(err, syscall.ENOSPC) {
 		err = fmt.Errorf("%w: free some of the disk", err)
@@ -238,7 +238,7 @@ func (s *Store) Ready() error {
 	return nil
 }
 
-// ReportOnce logs what is met again and again, unless the store has failed.
+// ReportOnce logs an error that may recur, the first time only, and nothing once the store has failed.
 func (s *Store) ReportOnce(msg string, err error, attrs ...any) {
 	if s.Err() != nil {
 		return // it meets what it made half
@@ -275,7 +275,7 @@ const (
 	stallLooks = 10          // looks at one write that does not end, after which the store has failed
 )
 
-// notify wakes who receives from c, which holds one, without waiting for it.
+// notify wakes the receiver of c, whose buffer holds one, without blocking.
 func notify(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -378,7 +378,7 @@ func TestSweepMeetsNothingItHasNotSeen(t *testing.T) {
 	reap := func() reaped {
 		t.Helper()
 		done, err := s.reap(record.DeliveryID{}, &reaping{
-			until: until, goUntil: until, items: sweepItems,
+			until: until, deleteUntil: until, items: sweepItems,
 			expired: func(r *record.Delivery) bool {
 				if !put {
 					put = true

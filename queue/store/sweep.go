@@ -16,7 +16,7 @@ const (
 	sweepShare = 50                     // a sweep rests so many times as long as it took
 )
 
-// tend sweeps out what has expired, and history when there is no room, until ctx ends.
+// tend deletes what has expired, and history when there is no room, until ctx ends.
 func (s *Store) tend(ctx context.Context) {
 	swept, rested := time.Now(), time.Now()
 	var took time.Duration // by the last sweep
@@ -76,11 +76,11 @@ func (s *Store) Sweep(ctx context.Context) error {
 		return err
 	}
 	rp := reaping{
-		until:   record.FirstID(now.Add(-min(l.Retention, l.MaxAge))),
-		goUntil: record.FirstID(now.Add(-l.Retention)),
-		expired: func(r *record.Delivery) bool { return r.State != record.IsPending && r.Last < old },
-		tooOld:  record.MillisOf(now.Add(-l.MaxAge)),
-		items:   sweepItems,
+		until:       record.FirstID(now.Add(-min(l.Retention, l.MaxAge))),
+		deleteUntil: record.FirstID(now.Add(-l.Retention)),
+		expired:     func(r *record.Delivery) bool { return r.State != record.IsPending && r.Last < old },
+		tooOld:      record.MillisOf(now.Add(-l.MaxAge)),
+		items:       sweepItems,
 	}
 	for pos := (record.DeliveryID{}); pos != rp.until && ctx.Err() == nil; {
 		done, err := s.reap(pos, &rp)
@@ -97,15 +97,15 @@ func (s *Store) Sweep(ctx context.Context) error {
 
 // trim deletes all keys with the prefix below end, if there are any.
 func (s *Store) trim(prefix byte, end []byte) error {
-	some, err := s.some([]byte{prefix}, end)
+	some, err := s.hasKey([]byte{prefix}, end)
 	if err != nil || !some {
 		return err
 	}
 	return s.Do(func(b *Batch) { b.DeleteRange([]byte{prefix}, end) })
 }
 
-// some tells whether there is a key from lo to before hi.
-func (s *Store) some(lo, hi []byte) (some bool, err error) {
+// hasKey tells whether there is a key from lo to before hi.
+func (s *Store) hasKey(lo, hi []byte) (some bool, err error) {
 	err = s.Scan(lo, hi, func(_, _ []byte) (bool, error) { some = true; return false, nil })
 	return some, err
 }
@@ -156,11 +156,11 @@ func (s *Store) expireKeys(before record.Millis) error {
 
 // A reaping says which deliveries go.
 type reaping struct {
-	until   record.DeliveryID // only those made before are looked at
-	goUntil record.DeliveryID // and only those made before can go, with signals that made none
-	expired func(r *record.Delivery) bool
-	tooOld  record.Millis // pending ones made, or last sent again, before become dead, too_old
-	items   int           // deliveries looked at at a time
+	until       record.DeliveryID // only those made before are looked at
+	deleteUntil record.DeliveryID // and only those made before can go, with signals that made none
+	expired     func(r *record.Delivery) bool
+	tooOld      record.Millis // pending ones made, or last sent again, before become dead, too_old
+	items       int           // deliveries looked at at a time
 }
 
 // A reaped says what reap did.
@@ -192,7 +192,7 @@ func (s *Store) reap(pos record.DeliveryID, rp *reaping) (reaped, error) {
 		signal := found[0].ID.Signal()
 		for n = 1; n < len(found) && found[n].ID.Signal() == signal; n++ {
 		}
-		switch all, err := s.allGo(found[:n], rp); {
+		switch all, err := s.allExpired(found[:n], rp); {
 		case err != nil:
 			return done, err
 		case all:
@@ -243,10 +243,10 @@ func (s *Store) look(pos record.DeliveryID, rp *reaping) (found []Found, done re
 	return found, done, err
 }
 
-// allGo tells whether a signal goes whose deliveries these are.
-func (s *Store) allGo(all []Found, rp *reaping) (bool, error) {
+// allExpired tells whether a signal goes whose deliveries these are.
+func (s *Store) allExpired(all []Found, rp *reaping) (bool, error) {
 	signal := all[0].ID.Signal()
-	if bytes.Compare(signal[:], rp.goUntil[:]) >= 0 {
+	if bytes.Compare(signal[:], rp.deleteUntil[:]) >= 0 {
 		return false, nil
 	}
 	for i := range all {
@@ -255,21 +255,21 @@ func (s *Store) allGo(all []Found, rp *reaping) (bool, error) {
 		}
 	}
 	// What a retry has added to it keeps it.
-	more, err := s.some(record.ExtraKey(nil, signal, record.DeliveryID{}), record.ExtraKey(nil, record.SignalID(signal.After()), record.DeliveryID{}))
+	more, err := s.hasKey(record.ExtraKey(nil, signal, record.DeliveryID{}), record.ExtraKey(nil, record.SignalID(signal.After()), record.DeliveryID{}))
 	return !more, err
 }
 
 // addRun appends a run of ids, if there is anything in it: deliveries, or signals that made none.
 func (s *Store) addRun(runs [][2]record.DeliveryID, from, before record.DeliveryID, rp *reaping) ([][2]record.DeliveryID, error) {
-	if bytes.Compare(before[:], rp.goUntil[:]) > 0 {
-		before = rp.goUntil
+	if bytes.Compare(before[:], rp.deleteUntil[:]) > 0 {
+		before = rp.deleteUntil
 	}
 	if bytes.Compare(from[:], before[:]) >= 0 {
 		return runs, nil
 	}
-	some, err := s.some(record.DeliveryKey(nil, from), record.DeliveryKey(nil, before))
+	some, err := s.hasKey(record.DeliveryKey(nil, from), record.DeliveryKey(nil, before))
 	if err == nil && !some {
-		some, err = s.some(record.SignalKey(nil, record.SignalID(from)), record.SignalKey(nil, record.SignalID(before)))
+		some, err = s.hasKey(record.SignalKey(nil, record.SignalID(from)), record.SignalKey(nil, record.SignalID(before)))
 	}
 	if some {
 		runs = append(runs, [2]record.DeliveryID{from, before})

@@ -26,10 +26,10 @@ type Folder struct {
 	lost      atomic.Value // a string
 }
 
-// Lose says why nothing is to be accepted any more into the folder by this process.
-func (f *Folder) Lose(why string) { f.lost.Store(why) }
+// MarkLost says why nothing is to be accepted any more into the folder by this process.
+func (f *Folder) MarkLost(why string) { f.lost.Store(why) }
 
-// Lost is what was said by Lose, or "".
+// Lost is what was said by MarkLost, or "".
 func (f *Folder) Lost() string {
 	why, _ := f.lost.Load().(string)
 	return why

@@ -105,7 +105,7 @@ func (s *Shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err e
 		if err = s.made(base, f, err); err != nil {
 			return nil, err
 		}
-		return &shieldedFile{File: f, s: s, told: true}, nil
+		return &shieldedFile{File: f, s: s, reports: true}, nil
 	}
 	create := func() error {
 		if strings.HasPrefix(base, "marker.") {
@@ -144,7 +144,7 @@ func (s *Shield) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory)
 		return s.made(s.PathBase(newname), f, err)
 	}
 	if s.change(reuse) {
-		return &shieldedFile{File: f, s: s, told: compaction(c)}, nil
+		return &shieldedFile{File: f, s: s, reports: compaction(c)}, nil
 	}
 	return s.mem.Create(s.PathBase(newname), c)
 }
@@ -221,8 +221,8 @@ func (s *Shield) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 // A shieldedFile is a file on disk whose changes stop when the store fails.
 type shieldedFile struct {
 	vfs.File
-	s    *Shield
-	told bool // Pebble is told of errors
+	s       *Shield
+	reports bool // errors go to Pebble
 
 	manifest bool
 
@@ -240,7 +240,7 @@ const logAhead = 128 << 10
 var zeros [logAhead]byte
 
 func (f *shieldedFile) change(g func() error) error {
-	if !f.told {
+	if !f.reports {
 		f.s.change(g)
 		return nil
 	}
@@ -293,7 +293,7 @@ func (f *shieldedFile) Preallocate(at, length int64) error {
 // Close closes the file in any case. What was to be safe was synced before.
 func (f *shieldedFile) Close() error {
 	err := f.File.Close()
-	if f.told {
+	if f.reports {
 		return err
 	}
 	if err != nil && !f.s.failed() {

@@ -45,7 +45,7 @@ func (s *Shield) made(name string, f vfs.File, err error) error {
 	return s.listLogs()
 }
 
-// going watches a file no more.
+// going ends the watch of a file.
 func (s *Shield) going(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,7 +56,7 @@ func (s *Shield) going(name string) error {
 	return s.listLogs()
 }
 
-// Forget is told of files that are missed no more: what they held is elsewhere.
+// Forget ends the watch of files that are missing: what they held is elsewhere.
 func (s *Shield) Forget(names []string) {
 	for _, n := range names {
 		s.change(func() error { return s.going(n) })
