@@ -30,7 +30,7 @@ func (r *rewriter) fromPrelude(name string, args ...*gojq.Query) *gojq.Query {
 		}
 		outer := *r
 		r.inner, r.depth, r.nodes = true, 0, 0
-		r.within(func() { r.funcDef(q.FuncDefs[0], nil) })
+		r.funcDef(q.FuncDefs[0], nil)
 		r.inner, r.depth, r.nodes = outer.inner, outer.depth, outer.nodes
 		r.defs = append(r.defs, q.FuncDefs[0])
 	}
@@ -39,33 +39,32 @@ func (r *rewriter) fromPrelude(name string, args ...*gojq.Query) *gojq.Query {
 
 // funcDef rewrites a definition in s; the scope it returns has its name as well.
 // One that calls itself is counted.
-func (r *rewriter) funcDef(fd *gojq.FuncDef, s *scope) *scope {
+func (r *rewriter) funcDef(fd *gojq.FuncDef, s *names) *names {
 	defer r.enter()()
 	name := fd.Name
 	if s == nil { // of the prelude
 		fd.Name = own + name
 	}
-	s = s.with(name, len(fd.Args))
-	s.def = &definition{name: fd.Name, open: true}
+	def := &definition{name: fd.Name, open: true}
+	s = s.with(name, len(fd.Args), def)
 	body := s
 	for _, arg := range fd.Args {
 		if name, ok := strings.CutPrefix(arg, "$"); ok {
-			body = body.with(arg, 0).with(name, 0)
+			body = body.with(arg, 0, nil).with(name, 0, nil)
 		} else {
-			body = body.with(arg, 0)
+			body = body.with(arg, 0, nil)
 		}
 	}
 	before := r.nodes
 	fd.Body = r.query(fd.Body, body)
-	if s.def.open = false; s.def.recursive {
+	if def.open = false; def.recursive {
 		bytes := &gojq.Term{Type: gojq.TermTypeNumber, Number: strconv.Itoa(120 + 16*(r.nodes-before))}
 		fd.Body = pipe(r.own("_enter/1", term(bytes)), fd.Body)
 	}
 	return s
 }
 
-func (r *rewriter) variable(name string, s *scope) {
-	r.reads.variables = r.reads.variables || slices.Contains(varNames, name)
+func (r *rewriter) variable(name string, s *names) {
 	if s.find(name, 0) != nil {
 		return
 	}
@@ -89,7 +88,7 @@ func (r *rewriter) bound() (names []string) {
 }
 
 // param notes which member of $params a term names, if it does.
-func (r *rewriter) param(t *gojq.Term, s *scope) {
+func (r *rewriter) param(t *gojq.Term, s *names) {
 	if t.Type != gojq.TermTypeFunc || t.Func.Name != params || len(t.SuffixList) == 0 || t.SuffixList[0].Index == nil {
 		return
 	}
@@ -104,12 +103,11 @@ func (r *rewriter) param(t *gojq.Term, s *scope) {
 }
 
 // call rewrites a call.
-func (r *rewriter) call(f *gojq.Func, s *scope) *gojq.Query {
+func (r *rewriter) call(f *gojq.Func, s *names) *gojq.Query {
 	if strings.HasPrefix(f.Name, "$") {
 		r.variable(f.Name, s)
 		return term(&gojq.Term{Type: gojq.TermTypeFunc, Func: f})
 	}
-	r.whole()
 	defined := s.find(f.Name, len(f.Args))
 	if defined == nil && strings.HasPrefix(f.Name, "_") && !r.inner {
 		r.unknown(f)
@@ -124,7 +122,7 @@ func (r *rewriter) call(f *gojq.Func, s *scope) *gojq.Query {
 	sig := signature(f.Name, len(args))
 	if defined != nil {
 		name := f.Name
-		if def := defined.def; def != nil {
+		if def := defined.is; def != nil {
 			name, def.recursive = def.name, def.recursive || def.open
 		}
 		return call(name, args...)

@@ -204,7 +204,7 @@ func TestReads(t *testing.T) {
 		`.confidence >= 0.8`: "confidence", `{id, "source", n: .account.name, s: (.confidence * 100 | round), $route}`: "account confidence id source",
 		`.events[] | {a: .}`: "events", `"\(.a) \(.b | ascii_downcase)"`: "a b", `if .a then .b["c"] else ."d" // .e? end`: "a b d e",
 		`reduce .a[] as $x (0; . + $x)`: "a", `.a as [$x] | .b`: "a b", `@json "\(.a)"`: "a", `1`: "",
-		`.`: "all", `{a: .}`: "all", `keys`: "all", `.a = 1`: "all", `.[$route]`: "all", `..`: "all", `. as {$a} | $a`: "all", `{"\($route)"}`: "all", `.a, del(.b)`: "all",
+		`.`: "all", `{a: .}`: "all", `keys`: "all", `.a = 1`: "all", `.[$route]`: "all", `..`: "all", `. as {$a} | $a`: "a", `{"\($route)"}`: "all", `.a, del(.b)`: "all",
 	} {
 		reads := map[string]bool{}
 		got := "all"

@@ -29,10 +29,10 @@ const own = "sp:"
 // A checked expression is one that can be given to gojq.
 type checked struct {
 	query     *gojq.Query
-	functions []string // of package builtins
-	reads     reads
+	functions []string       // of package builtins
 	params    map[string]int // members of $params that it names, and where
 	warnings  []Warning
+	*analysis         // of the expression as it was written; nil of two that are one
 	filter    Warning // of the expression used as a filter; none without a text
 }
 
@@ -79,29 +79,27 @@ func check(src string, shapes bool) (c *checked, err error) {
 	if err != nil {
 		return nil, parseError(src, err)
 	}
-	r := &rewriter{src: src, root: true, params: make(map[string]int), reads: reads{members: make(map[string]bool)}, uses: make(map[string]bool), functions: make(map[string]bool)}
+	r := &rewriter{src: src, params: make(map[string]int), uses: make(map[string]bool), functions: make(map[string]bool)}
 	for _, name := range varNames {
 		if name != params || shapes {
-			r.vars = r.vars.with(name, 0)
+			r.vars = r.vars.with(name, 0, nil)
 		}
 	}
-	filter := lintFilter(src, q)
+	a := analyze(q)
+	filter := a.lint(src)
 	q = r.query(q, r.vars)
-	if filter.Msg == "" && !r.reads.whole && !r.reads.variables && len(r.reads.members) == 0 {
-		filter = isSame
-	}
 	top := pipe(identity(), q)
 	top.FuncDefs = r.defs
-	return &checked{top, slices.Sorted(maps.Keys(r.functions)), r.reads, r.params, r.warnings, filter}, nil
+	return &checked{top, slices.Sorted(maps.Keys(r.functions)), r.params, r.warnings, a, filter}, nil
 }
 
 // A scope is the names an expression has bound itself at some place, the
-// nearest first. A variable is written with its dollar, a label with a star.
-type scope struct {
+// nearest first, and what each is. A variable is written with its dollar, a label with a star.
+type scope[T any] struct {
 	name  string
 	arity int
-	def   *definition // of a function
-	outer *scope
+	is    T
+	outer *scope[T]
 }
 
 // A definition is a function of the expression.
@@ -111,10 +109,12 @@ type definition struct {
 	recursive bool
 }
 
-func (s *scope) with(name string, arity int) *scope { return &scope{name, arity, nil, s} }
+func (s *scope[T]) with(name string, arity int, is T) *scope[T] {
+	return &scope[T]{name, arity, is, s}
+}
 
 // find is the entry of a name, or nil.
-func (s *scope) find(name string, arity int) *scope {
+func (s *scope[T]) find(name string, arity int) *scope[T] {
 	for ; s != nil; s = s.outer {
 		if s.name == name && s.arity == arity {
 			return s
@@ -123,39 +123,22 @@ func (s *scope) find(name string, arity int) *scope {
 	return nil
 }
 
-// reads are the members that an expression reads of a signal, at most.
-type reads struct {
-	whole     bool // all
-	members   map[string]bool
-	variables bool // beside it: some that are bound
-}
+// names are the scope of a rewriter; only functions of the expression have a definition.
+type names = scope[*definition]
 
 // A rewriter rewrites one expression, in place.
 type rewriter struct {
 	inner     bool // this is a part of the prelude: it may use names with an underscore
 	src       string
-	vars      *scope          // the variables that are bound from the beginning
+	vars      *names          // the variables that are bound from the beginning
 	params    map[string]int  // members of $params that are named
 	uses      map[string]bool // of the prelude, by name/arity
 	defs      []*gojq.FuncDef // the same, each behind those it uses
 	functions map[string]bool // of package builtins
-	root      bool            // what is rewritten may see the signal itself as its input
-	reads     reads
 	warnings  []Warning
 	depth     int
 	nodes     int
 }
-
-// within calls f for what does not see the signal itself.
-func (r *rewriter) within(f func()) {
-	root := r.root
-	r.root = false
-	f()
-	r.root = root
-}
-
-// whole notes that the input, all of it, is used.
-func (r *rewriter) whole() { r.reads.whole = r.reads.whole || r.root }
 
 // fail stops at name, which stands somewhere in the expression.
 func (r *rewriter) fail(name, format string, args ...any) {

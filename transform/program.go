@@ -147,8 +147,8 @@ func (p *Pair) Shapes() bool { return p.shape != nil }
 func (p *Pair) Reads(members map[string]bool) (whole bool) {
 	for _, q := range []*Program{p.where, p.shape} {
 		if q != nil {
-			maps.Copy(members, q.checked.reads.members)
-			whole = whole || q.checked.reads.whole
+			maps.Copy(members, q.checked.members)
+			whole = whole || q.checked.whole
 		}
 	}
 	return whole

@@ -45,7 +45,7 @@ func (r *rewriter) compute(op gojq.Operator, left, right *gojq.Query) *gojq.Quer
 	return r.made(pipe(r.own(a.check, left, right), call(a.function, r.own("_x/0"), r.own("_y/0"))))
 }
 
-func (r *rewriter) query(q *gojq.Query, s *scope) *gojq.Query {
+func (r *rewriter) query(q *gojq.Query, s *names) *gojq.Query {
 	if q == nil {
 		return nil
 	}
@@ -71,13 +71,7 @@ func (r *rewriter) query(q *gojq.Query, s *scope) *gojq.Query {
 		panic(faultAt(r.src, len(r.src), "", "the expression is empty, or ends after a definition: . passes all on"))
 	case gojq.OpPipe:
 		q.Left = r.query(q.Left, s)
-		s = r.patterns(q.Patterns, s)
-		right := func() { q.Right = r.query(q.Right, s) }
-		if len(q.Patterns) > 0 {
-			right()
-		} else {
-			r.within(right)
-		}
+		q.Right = r.query(q.Right, r.patterns(q.Patterns, s))
 		return q
 	case gojq.OpComma, gojq.OpAnd, gojq.OpOr, gojq.OpAlt:
 		q.Left, q.Right = r.query(q.Left, s), r.query(q.Right, s)
@@ -89,9 +83,6 @@ func (r *rewriter) query(q *gojq.Query, s *scope) *gojq.Query {
 }
 
 func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Query {
-	if op >= gojq.OpAssign {
-		r.whole()
-	}
 	switch op {
 	case gojq.OpAssign:
 		return r.fromPrelude("_set", left, right)
@@ -119,19 +110,19 @@ func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Que
 }
 
 // patterns rewrites what is destructured; the scope it returns has the variables.
-func (r *rewriter) patterns(ps []*gojq.Pattern, s *scope) *scope {
+func (r *rewriter) patterns(ps []*gojq.Pattern, s *names) *names {
 	var names, keys func(p *gojq.Pattern)
 	names = func(p *gojq.Pattern) {
 		defer r.enter()()
 		if p.Name != "" {
-			s = s.with(p.Name, 0)
+			s = s.with(p.Name, 0, nil)
 		}
 		for _, e := range p.Array {
 			names(e)
 		}
 		for _, kv := range p.Object {
 			if strings.HasPrefix(kv.Key, "$") {
-				s = s.with(kv.Key, 0)
+				s = s.with(kv.Key, 0, nil)
 			}
 			if kv.Val != nil {
 				names(kv.Val)
@@ -163,7 +154,7 @@ func (r *rewriter) patterns(ps []*gojq.Pattern, s *scope) *scope {
 
 // term rewrites a term. What stands before an iteration, .[], is put into
 // parentheses, so that a check can stand between.
-func (r *rewriter) term(t *gojq.Term, s *scope) *gojq.Term {
+func (r *rewriter) term(t *gojq.Term, s *names) *gojq.Term {
 	defer r.enter()()
 	r.param(t, s)
 	suffixes := t.SuffixList
@@ -184,7 +175,7 @@ func (r *rewriter) term(t *gojq.Term, s *scope) *gojq.Term {
 }
 
 // index rewrites an index. One that is computed is checked.
-func (r *rewriter) index(x *gojq.Index, s *scope) {
+func (r *rewriter) index(x *gojq.Index, s *names) {
 	x.Str = r.str(x.Str, s)
 	check := "_index/1"
 	if x.IsSlice {
@@ -222,15 +213,11 @@ func isConstantList(q *gojq.Query) bool {
 	return isConstant(q)
 }
 
-func (r *rewriter) head(t *gojq.Term, s *scope) *gojq.Term {
+func (r *rewriter) head(t *gojq.Term, s *names) *gojq.Term {
 	switch t.Type {
-	case gojq.TermTypeIdentity:
-		r.whole()
 	case gojq.TermTypeRecurse:
-		r.whole()
 		return paren(r.fromPrelude("recurse"))
 	case gojq.TermTypeIndex:
-		r.member(t.Index.Name, t.Index.Str)
 		r.index(t.Index, s)
 	case gojq.TermTypeFunc:
 		return paren(r.call(t.Func, s))
@@ -268,12 +255,9 @@ func (r *rewriter) head(t *gojq.Term, s *scope) *gojq.Term {
 }
 
 // control rewrites what stands in a term that decides or repeats.
-func (r *rewriter) control(t *gojq.Term, s *scope) {
+func (r *rewriter) control(t *gojq.Term, s *names) {
 	switch t.Type {
 	case gojq.TermTypeIf:
-		if t.If.Else == nil {
-			r.whole()
-		}
 		t.If.Cond, t.If.Then, t.If.Else = r.query(t.If.Cond, s), r.query(t.If.Then, s), r.query(t.If.Else, s)
 		for _, e := range t.If.Elif {
 			defer r.enter()() // gojq compiles each inside the one before
@@ -285,14 +269,14 @@ func (r *rewriter) control(t *gojq.Term, s *scope) {
 		e := t.Reduce
 		e.Query, e.Start = r.query(e.Query, s), r.query(e.Start, s)
 		s = r.patterns(e.Patterns, s)
-		r.within(func() { e.Update = r.query(e.Update, s) })
+		e.Update = r.query(e.Update, s)
 	case gojq.TermTypeForeach:
 		e := t.Foreach
 		e.Query, e.Start = r.query(e.Query, s), r.query(e.Start, s)
 		s = r.patterns(e.Patterns, s)
-		r.within(func() { e.Update, e.Extract = r.query(e.Update, s), r.query(e.Extract, s) })
+		e.Update, e.Extract = r.query(e.Update, s), r.query(e.Extract, s)
 	case gojq.TermTypeLabel:
-		t.Label.Body = r.query(t.Label.Body, s.with("*"+t.Label.Ident, 0))
+		t.Label.Body = r.query(t.Label.Body, s.with("*"+t.Label.Ident, 0, nil))
 	case gojq.TermTypeBreak:
 		if s.find("*"+t.Break, 0) == nil {
 			r.fail(t.Break, "label %s is not defined", t.Break)
@@ -300,15 +284,12 @@ func (r *rewriter) control(t *gojq.Term, s *scope) {
 	}
 }
 
-func (r *rewriter) object(t *gojq.Term, s *scope) *gojq.Term {
+func (r *rewriter) object(t *gojq.Term, s *names) *gojq.Term {
 	constant := true
 	for _, kv := range t.Object.KeyVals {
 		r.count()
 		if strings.HasPrefix(kv.Key, "$") {
 			r.variable(kv.Key, s)
-		}
-		if kv.Val == nil && !strings.HasPrefix(kv.Key, "$") {
-			r.member(kv.Key, kv.KeyString)
 		}
 		constant = constant && kv.KeyQuery == nil && (kv.KeyString == nil || kv.KeyString.Queries == nil) &&
 			kv.Val != nil && isConstant(kv.Val)
@@ -322,22 +303,10 @@ func (r *rewriter) object(t *gojq.Term, s *scope) *gojq.Term {
 	return paren(pipe(term(t), r.own("_object/0")))
 }
 
-// member notes that a member of the input is used.
-func (r *rewriter) member(name string, str *gojq.String) {
-	if str != nil && str.Queries == nil {
-		name = str.Str
-	}
-	if name == "" {
-		r.whole()
-	} else if r.root {
-		r.reads.members[name] = true
-	}
-}
-
 func (r *rewriter) tostring() *gojq.Query { return r.own("tostring/0") }
 
 // str rewrites a string in a place where gojq takes nothing but a string.
-func (r *rewriter) str(str *gojq.String, s *scope) *gojq.String {
+func (r *rewriter) str(str *gojq.String, s *names) *gojq.String {
 	if str == nil || str.Queries == nil {
 		return str
 	}
@@ -347,12 +316,11 @@ func (r *rewriter) str(str *gojq.String, s *scope) *gojq.String {
 }
 
 // concat is a string with interpolations, which format turns into text.
-func (r *rewriter) concat(str *gojq.String, s *scope, format func() *gojq.Query) *gojq.Term {
+func (r *rewriter) concat(str *gojq.String, s *names, format func() *gojq.Query) *gojq.Term {
 	parts := make([]*gojq.Query, len(str.Queries))
 	for i, q := range str.Queries {
 		if parts[i] = q; q.Term == nil || q.Term.Str == nil {
-			part := r.query(q, s)
-			r.within(func() { parts[i] = pipe(part, format()) })
+			parts[i] = pipe(r.query(q, s), format())
 		}
 	}
 	return paren(r.sum(parts))

@@ -174,7 +174,7 @@ func (s *explanation) route(name string, doc any, infos []queue.Info) api.Explai
 	trial, there := s.trials[name]
 	if c := s.t.Route(name); c != nil {
 		r.SignalTypes, r.Where, r.Error, r.PausedBy = append(r.SignalTypes, c.SignalTypes...), c.Where.Source(), trial.Error, s.pausedBy(name)
-		for _, path := range transform.Paths(c.Where.Source()) {
+		for _, path := range c.Where.Paths() {
 			value, found, whole := path.Of(doc, mostRead)
 			if !whole {
 				value = nil

@@ -5,11 +5,10 @@ import (
 	stdjson "encoding/json"
 	"maps"
 	"math"
-	"regexp"
 	"slices"
-	"strconv"
 
 	"signalpost/proxy/table"
+	"signalpost/transform"
 	"signalpost/transform/json"
 )
 
@@ -28,7 +27,7 @@ func diff(path string, want, got any, partial bool, found func(path string, want
 				maps.Copy(names, g)
 			}
 			for _, name := range slices.Sorted(maps.Keys(names)) {
-				diff(member(path, name), at(w, name), at(g, name), partial, found)
+				diff(transform.Step(path, name), at(w, name), at(g, name), partial, found)
 			}
 			return
 		}
@@ -42,7 +41,7 @@ func diff(path string, want, got any, partial bool, found func(path string, want
 				if i < len(g) {
 					y = g[i]
 				}
-				diff(indexed(path, strconv.Itoa(i)), x, y, partial, found)
+				diff(transform.Step(path, i), x, y, partial, found)
 			}
 			return
 		}
@@ -64,18 +63,6 @@ func at(object map[string]any, name string) any {
 	}
 	return missing{}
 }
-
-var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
-// member is the path of a member of what is at a path.
-func member(path, name string) string {
-	if plainName.MatchString(name) {
-		return path + "." + name
-	}
-	return indexed(path, string(encode(name)))
-}
-
-func indexed(path, index string) string { return cmp.Or(path, ".") + "[" + index + "]" }
 
 // decimal writes a number so that equal ones are written alike.
 func decimal(n stdjson.Number) string {
