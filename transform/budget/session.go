@@ -93,55 +93,42 @@ func (s *Session) take() error {
 }
 
 // wait calls try, which has the pool locked, until it succeeds, the session's
-// context ends, or the session has waited for MaxWait.
+// context ends, or the session has waited for too long.
 func (s *Session) wait(try func() bool) error {
 	p := s.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if try() {
-		s.granted = time.Now()
-		return nil
-	}
 	p.waiting[s]++
 	defer func() {
 		if p.waiting[s]--; p.waiting[s] == 0 {
 			delete(p.waiting, s)
 		}
 	}()
-	began := time.Now()
-	if s.waited.IsZero() {
-		s.waited = began
-	}
-	t := time.NewTimer(min(MaxWait, maxTurns-time.Since(s.waited)))
-	defer t.Stop()
-	for {
-		changed := p.changed
-		p.mu.Unlock()
-		over, err := false, error(nil)
-		select {
-		case <-changed:
-		case <-t.C:
-			over = true
-		case <-s.ctx.Done():
-			err = s.ctx.Err()
+	for began := time.Now(); !try(); {
+		if s.waited.IsZero() {
+			s.waited = began
 		}
-		p.mu.Lock()
 		if s.granted.After(began) {
 			began = s.granted
 		}
-		left := min(MaxWait-time.Since(began), maxTurns-time.Since(s.waited))
-		switch {
-		case err != nil:
-			return err
-		case try():
-			s.granted = time.Now()
-			return nil
-		case over && left <= 0:
+		left := min(time.Until(began.Add(MaxWait)), time.Until(s.waited.Add(maxTurns)))
+		if left <= 0 {
 			return ErrBusy
-		case over:
-			t.Reset(left)
+		}
+		changed := p.changed
+		p.mu.Unlock()
+		select {
+		case <-changed:
+		case <-time.After(left):
+		case <-s.ctx.Done():
+		}
+		p.mu.Lock()
+		if err := s.ctx.Err(); err != nil {
+			return err
 		}
 	}
+	s.granted = time.Now()
+	return nil
 }
 
 // A pool is what the runs of a class share.
