@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,17 +20,13 @@ import (
 // time and high ones of memory. Its error is that of the run, which has
 // ended, or one that the expression can catch.
 
-// ok is nil, or what ended the run.
-func (f *Frame) ok(is bool) error {
-	if is {
+// spend accounts for a call that is about to take so many nanoseconds, to make so many bytes
+// of small objects, and so many of what is garbage afterwards. Its error is what ended the run.
+func (f *Frame) spend(ns, made, garbage int) error {
+	if f.Charge(made) && f.Room(garbage) && f.Spend(time.Duration(ns)) {
 		return nil
 	}
 	return f.Err()
-}
-
-// spend accounts for a call of so many nanoseconds that makes garbage of so many bytes.
-func (f *Frame) spend(ns, bytes int) error {
-	return f.ok(f.Room(bytes) && f.Spend(time.Duration(ns)))
 }
 
 var errLong = fmt.Errorf("a number of more than %d digits is too long to compute with", maxDigits)
@@ -56,12 +54,7 @@ func (f *Frame) checkNumber(v any) error {
 	return nil
 }
 
-func (f *Frame) checkNumbers(a, b any) error {
-	if err := checkDigits(a); err != nil {
-		return err
-	}
-	return checkDigits(b)
-}
+func (f *Frame) checkNumbers(a, b any) error { return cmp.Or(checkDigits(a), checkDigits(b)) }
 
 // checkBessel bounds the order of a Bessel function: it is found step by step.
 func (f *Frame) checkBessel(v any) error {
@@ -100,7 +93,7 @@ func (f *Frame) checkPath(v any) error {
 			return err
 		}
 	}
-	return f.ok(f.Charge(16 * len(path)))
+	return f.spend(0, 16*len(path), 0)
 }
 
 // atMost bounds the length of a text: a numeral takes time by the square of it, and a
@@ -119,32 +112,22 @@ func atMost(bytes int) func(f *Frame, v any) error {
 func (f *Frame) checkEach(v any) error {
 	switch v := v.(type) {
 	case []any:
-		return f.spend(2*len(v), 32*len(v))
+		return f.spend(2*len(v), 0, 32*len(v))
 	case map[string]any:
-		return f.spend(sortTime(len(v)), 48*len(v))
+		return f.spend(sortTime(len(v)), 0, 48*len(v))
 	}
 	return nil
-}
-
-func elements(v any) (vs []any, n int) {
-	switch v := v.(type) {
-	case []any:
-		return v, len(v)
-	case map[string]any:
-		for _, e := range v {
-			vs = append(vs, e)
-		}
-		return vs, len(v)
-	}
-	return nil, 0
 }
 
 // checkJoin stands before what puts together the elements of v, with sep
 // between them.
 func (f *Frame) checkJoin(v, sep any) error {
-	vs, n := elements(v)
+	vs, _ := v.([]any)
+	if object, ok := v.(map[string]any); ok {
+		vs = slices.Collect(maps.Values(object))
+	}
 	between, _ := sep.(string)
-	text, bytes := n*len(between), 64*n
+	text, bytes := len(vs)*len(between), 64*len(vs)
 	for _, e := range vs {
 		switch e := e.(type) {
 		case string:
@@ -160,7 +143,7 @@ func (f *Frame) checkJoin(v, sep any) error {
 	if text > maxText {
 		return f.tooLong()
 	}
-	return f.spend((text+bytes)/8, 2*text+2*bytes)
+	return f.spend((text+bytes)/8, 0, 2*text+2*bytes)
 }
 
 func (f *Frame) tooLong() error {
@@ -174,7 +157,7 @@ func (f *Frame) checkSplit(v, sep any) error {
 		return nil
 	}
 	n := strings.Count(s, at)
-	return f.ok(f.Charge(32*n) && f.Spend(time.Duration(len(s)/4+20*n)))
+	return f.spend(len(s)/4+20*n, 32*n, 0)
 }
 
 // checkTable stands before transpose.
@@ -186,16 +169,16 @@ func (f *Frame) checkTable(v any) error {
 		width = max(width, len(row))
 	}
 	n := width * len(rows)
-	return f.ok(f.Charge(16*n+40*width) && f.Spend(time.Duration(4*n)))
+	return f.spend(4*n, 16*n+40*width, 0)
 }
 
 // checkChars stands before explode and implode.
 func (f *Frame) checkChars(v any) error {
 	switch v := v.(type) {
 	case string:
-		return f.ok(f.Charge(8*len(v)) && f.Room(40*len(v)) && f.Spend(time.Duration(20*len(v))))
+		return f.spend(20*len(v), 8*len(v), 40*len(v))
 	case []any:
-		return cmp.Or(f.checkFollow(v), f.spend(20*len(v), 8*len(v)))
+		return cmp.Or(f.checkFollow(v), f.spend(20*len(v), 0, 8*len(v)))
 	}
 	return nil
 }
@@ -204,7 +187,7 @@ func (f *Frame) checkChars(v any) error {
 // which may become six.
 func (f *Frame) checkLetters(v any) error {
 	s, _ := v.(string)
-	return f.spend(2*len(s), 8*len(s))
+	return f.spend(2*len(s), 0, 8*len(s))
 }
 
 // checkParse stands before fromjson. What takes most for its length is
@@ -212,7 +195,7 @@ func (f *Frame) checkLetters(v any) error {
 func (f *Frame) checkParse(v any) error {
 	s, _ := v.(string)
 	bytes := len(s) + budget.Object(1)*strings.Count(s, "{") + 40*strings.Count(s, ",") + 30*strings.Count(s, "[")
-	return f.ok(f.Spend(time.Duration(20*len(s))) && f.Charge(bytes))
+	return f.spend(20*len(s), bytes, 0)
 }
 
 func (f *Frame) checkAdd(a, b any) error {
@@ -222,7 +205,7 @@ func (f *Frame) checkAdd(a, b any) error {
 			return f.tooLong()
 		}
 	case []any, map[string]any:
-		return f.ok(f.Room(2 * (budget.Shallow(a) + budget.Shallow(b))))
+		return f.spend(0, 0, 2*(budget.Shallow(a)+budget.Shallow(b)))
 	}
 	return f.checkNumbers(a, b)
 }

@@ -90,7 +90,7 @@ func (f *Frame) checkPlace(v any, path []any) error {
 		room += budget.Shallow(v)
 		v = step(v, p)
 	}
-	return f.ok(f.Room(2 * room))
+	return f.spend(0, 0, 2*room)
 }
 
 // step is what is at p in v. A slice is the array that it is of.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"math/bits"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"signalpost/transform/budget"
@@ -57,14 +56,14 @@ func (f *Frame) all() int { return int(2 * f.Limit()) }
 
 func (f *Frame) checkFollow(v any) error {
 	ns, err := f.follow(v, f.all())
-	return cmp.Or(err, f.spend(ns, 0))
+	return cmp.Or(err, f.spend(ns, 0, 0))
 }
 
 // checkCompare stands before a comparison.
 func (f *Frame) checkCompare(a, b any) error {
 	left := f.all()
 	err := f.pair(a, b, &left, 0)
-	return cmp.Or(err, f.spend(f.all()-left, 0))
+	return cmp.Or(err, f.spend(f.all()-left, 0, 0))
 }
 
 // pair takes from left how long gojq takes to compare a with b: all that has a
@@ -104,17 +103,14 @@ func (f *Frame) pair(a, b any, left *int, depth int) (err error) {
 func (f *Frame) checkSort(v any) error {
 	vs, _ := v.([]any)
 	ns, err := f.follow(vs, f.all())
-	if err != nil {
-		return err
-	}
-	return f.ok(f.Charge(56*len(vs)) && f.Spend(time.Duration(ns*bits.Len(uint(len(vs))))))
+	return cmp.Or(err, f.spend(ns*bits.Len(uint(len(vs))), 56*len(vs), 0))
 }
 
 // checkContains stands before contains, which tries each element of one array
 // with each of the other.
 func (f *Frame) checkContains(v, x any) error {
 	ns, err := f.containsTime(v, x, 0)
-	return cmp.Or(err, f.spend(ns, 0))
+	return cmp.Or(err, f.spend(ns, 0, 0))
 }
 
 func (f *Frame) containsTime(v, x any, depth int) (ns int, err error) {
@@ -158,7 +154,7 @@ func (f *Frame) checkFind(v, x any) error {
 		}
 		_, size := utf8.DecodeRuneInString(x)
 		likely := strings.Count(v, x[:size])
-		return f.spend(40*len(v)+10*likely*min(len(x), len(v)), 28*(len(v)+len(x)))
+		return f.spend(40*len(v)+10*likely*min(len(x), len(v)), 0, 28*(len(v)+len(x)))
 	case []any:
 		many := 1
 		if xs, ok := x.([]any); ok {
@@ -174,7 +170,7 @@ func (f *Frame) checkFind(v, x any) error {
 func (f *Frame) checkEachWithEach(v []any, x any, many int) error {
 	a, err1 := f.follow(v, f.all())
 	b, err2 := f.follow(x, f.all())
-	return cmp.Or(err1, err2, f.spend(min(a*max(many, 1), b*max(len(v), 1)), 16*len(v)))
+	return cmp.Or(err1, err2, f.spend(min(a*max(many, 1), b*max(len(v), 1)), 0, 16*len(v)))
 }
 
 // checkFlatten stands before flatten, which makes one array of the elements of many.
@@ -183,7 +179,7 @@ func (f *Frame) checkFlatten(v, depth any) error {
 		return err
 	}
 	ns, err := f.follow(v, f.all())
-	return cmp.Or(err, f.spend(ns, 3*ns))
+	return cmp.Or(err, f.spend(ns, 0, 3*ns))
 }
 
 // checkMerge stands before an object is laid over another, and so on within.
@@ -191,17 +187,14 @@ func (f *Frame) checkMerge(a, b map[string]any, depth int) error {
 	if depth == maxNesting {
 		return f.tooDeep()
 	}
-	if n := len(a) + len(b); !f.Charge(2*budget.Object(n)) || !f.Spend(time.Duration(40*n)) {
-		return f.Err()
-	}
+	n := len(a) + len(b)
+	err := f.spend(40*n, 2*budget.Object(n), 0)
 	for k, v := range b {
 		x, ok1 := a[k].(map[string]any)
 		y, ok2 := v.(map[string]any)
-		if ok1 && ok2 {
-			if err := f.checkMerge(x, y, depth+1); err != nil {
-				return err
-			}
+		if ok1 && ok2 && err == nil {
+			err = f.checkMerge(x, y, depth+1)
 		}
 	}
-	return nil
+	return err
 }

@@ -8,7 +8,6 @@ import (
 	"regexp/syntax"
 	"strings"
 	"sync"
-	"time"
 	"unicode/utf8"
 
 	"github.com/itchyny/gojq"
@@ -33,7 +32,7 @@ type pattern struct {
 	global bool           // flag g
 	probe  *regexp.Regexp // one character, then the regular expression
 	size   int            // of the program, about
-	step   time.Duration  // that one character of a text takes, at least
+	step   int            // nanoseconds that one character of a text takes, at least
 }
 
 // patterns are kept for the whole process, and all dropped once they take more than
@@ -94,17 +93,18 @@ func (f *Frame) pattern(re, flags string) (*pattern, error) {
 	if p != nil {
 		return p, nil
 	}
-	if !f.Charge(200*min(len(re), maxPattern)) || !f.Spend(10*time.Microsecond+200*time.Duration(min(len(re), maxPattern))) {
-		return nil, f.Err()
+	n := min(len(re), maxPattern)
+	if err := f.spend(10_000+200*n, 200*n, 0); err != nil {
+		return nil, err
 	}
 	text, parsed, err := ParseRegexp(re, flags)
 	if err != nil {
 		return nil, err
 	}
 	p = &pattern{size: instructions(parsed), global: strings.Contains(flags, "g")}
-	p.step = time.Duration(10 + p.size*(8+parsed.MaxCap())/8)
-	if !f.Room(p.bytes()) || !f.Spend(400*time.Duration(p.size)) {
-		return nil, f.Err()
+	p.step = 10 + p.size*(8+parsed.MaxCap())/8
+	if err := f.spend(400*p.size, 0, p.bytes()); err != nil {
+		return nil, err
 	}
 	if p.Regexp, err = regexp.Compile(text); err == nil {
 		p.probe, err = regexp.Compile(`\A(?s:.)(?:` + text + `)`)
@@ -129,14 +129,14 @@ func (p *pattern) all(f *Frame, s string) (matches [][]int, err error) {
 	// A match may look at all of the text, and so may the next. So they are looked
 	// for a few at first, and more only if there is time for more of the same.
 	const fewer = 4
-	estimate := p.step * time.Duration(len(s))
+	estimate := p.step * len(s)
 	many := 1
 	if p.global {
 		many = 8
 	}
 	for {
-		if !f.Room(16*many*(p.NumSubexp()+3)) || !f.Spend(estimate) {
-			return nil, f.Err()
+		if err := f.spend(estimate, 0, 16*many*(p.NumSubexp()+3)); err != nil {
+			return nil, err
 		}
 		before := f.Own()
 		matches = p.FindAllStringSubmatchIndex(s, many)
@@ -144,7 +144,7 @@ func (p *pattern) all(f *Frame, s string) (matches [][]int, err error) {
 			break
 		}
 		many *= fewer
-		estimate = fewer * (f.Own() - before)
+		estimate = fewer * int(f.Own()-before)
 	}
 	if !p.global {
 		return matches, nil
@@ -156,8 +156,8 @@ func (p *pattern) all(f *Frame, s string) (matches [][]int, err error) {
 		if m[0] == m[1] || i+1 < len(found) && found[i+1][0] == m[1] {
 			continue
 		}
-		if !f.Spend(20 * time.Microsecond) { // which looks at the clock
-			return nil, f.Err()
+		if err := f.spend(20_000, 0, 0); err != nil { // it looks at the clock
+			return nil, err
 		}
 		if empty := p.emptyAt(s, m[1]); empty != nil {
 			matches = append(matches, empty)
@@ -198,11 +198,11 @@ func (f *Frame) search(name string, v any, args []any) (p *pattern, s string, er
 // test is _test($re; $flags).
 func test(f *Frame, v any, args []any) any {
 	p, s, err := f.search("test", v, args)
+	if err == nil {
+		err = f.spend(p.step*len(s), 0, 0)
+	}
 	if err != nil {
 		return err
-	}
-	if !f.Spend(p.step * time.Duration(len(s))) {
-		return f.Err()
 	}
 	return p.MatchString(s)
 }
@@ -214,11 +214,11 @@ func match(f *Frame, v any, args []any) any {
 		return err
 	}
 	found, err := p.all(f, s)
+	if err == nil {
+		err = f.spend(500*len(found), len(found)*(1+p.NumSubexp())*budget.Object(4), 0)
+	}
 	if err != nil {
 		return err
-	}
-	if !f.Charge(len(found)*(1+p.NumSubexp())*budget.Object(4)) || !f.Spend(time.Duration(len(found)*500)) {
-		return f.Err()
 	}
 	matches := make([]any, len(found))
 	chars, at := 0, 0
@@ -237,8 +237,8 @@ func cut(f *Frame, v any, args []any) any {
 		return err
 	}
 	found, err := p.all(f, s)
-	if err != nil || !f.Charge(48*len(found)) {
-		return cmp.Or(err, f.Err())
+	if err = cmp.Or(err, f.spend(0, 48*len(found), 0)); err != nil {
+		return err
 	}
 	gaps, at := make([]any, 0, len(found)+1), 0
 	for _, m := range found {

@@ -2,7 +2,6 @@ package builtins
 
 import (
 	stdjson "encoding/json"
-	"time"
 
 	"signalpost/transform/budget"
 	"signalpost/transform/json"
@@ -29,8 +28,8 @@ func (f *Frame) json(v any) any {
 		return f.Fail(budget.Memory, "the expression would make a string of more than %d MiB, or nested more than %d deep",
 			maxText>>20, maxNesting)
 	}
-	if !f.Spend(time.Duration(len(b))) {
-		return f.Err()
+	if err := f.spend(len(b), 0, 0); err != nil {
+		return err
 	}
 	return f.made(string(b))
 }
