@@ -166,7 +166,7 @@ func (d *decoder) routeOf(e *value, c *Config) {
 
 // signalType is the type of a test's signal, kind if it names none; "" if it is none.
 func (d *decoder) signalType(key string, v *value, body []byte, kind string) string {
-	signals, batch, err := json.SignalsOf(kind, body, false, nil)
+	signals, batch, err := json.Signals(kind, body, false, nil)
 	if err != nil || batch {
 		d.jsonFault(key, v, err, "one signal is tested, and this is a batch")
 		return ""

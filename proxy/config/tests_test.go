@@ -131,7 +131,7 @@ func FuzzTests(f *testing.F) {
 			t.Error("neither tests nor faults")
 		}
 		for _, test := range tests {
-			if _, _, err := signal.SignalsOf(test.Type, test.Signal, false, nil); len(faults) == 0 && (err != nil || len(test.Expect) == 0 || test.Name == "") {
+			if _, _, err := signal.Signals(test.Type, test.Signal, false, nil); len(faults) == 0 && (err != nil || len(test.Expect) == 0 || test.Name == "") {
 				t.Errorf("%v: %+v", err, test)
 			}
 		}

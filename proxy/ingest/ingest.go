@@ -313,9 +313,9 @@ func (o *offering) close() {
 	o.budget.Give(o.taken)
 }
 
-// readSignals finds the signals in a body: see [json.SignalsOf]. An error is a problem.
+// readSignals finds the signals in a body: see [json.Signals]. An error is a problem.
 func readSignals(kind string, body []byte, lines bool, reads func(name []byte) bool) (signals []json.Signal, batch bool, err error) {
-	signals, batch, err = json.SignalsOf(kind, body, lines, reads)
+	signals, batch, err = json.Signals(kind, body, lines, reads)
 	var fault *json.Error
 	if !errors.As(err, &fault) {
 		return signals, batch, err

@@ -45,7 +45,7 @@ func signal(line []byte, n int) (queue.Signal, error) {
 	if err := stdjson.Unmarshal(line, &stored); err == nil && stored.ID != (queue.SignalID{}) && stored.Signal != nil {
 		return queue.Signal{ID: stored.ID, Type: stored.Type, Body: stored.Signal}, nil
 	}
-	signals, batch, err := json.Signals(line, false, nil)
+	signals, batch, err := json.Signals("", line, false, nil)
 	switch {
 	case err != nil:
 		return queue.Signal{}, err

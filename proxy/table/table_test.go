@@ -60,7 +60,7 @@ var sampleID = func() (id queue.SignalID) {
 // offered offers a signal to a table and returns a line for each delivery.
 func offered(t testing.TB, table *Table, body, only string) (lines []string, matched bool) {
 	t.Helper()
-	signals, _, err := json.Signals([]byte(body), false, table.Reads)
+	signals, _, err := json.Signals("", []byte(body), false, table.Reads)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +408,7 @@ func TestRequestReads(t *testing.T) {
 // offeredTo is what the table makes of a signal, as it comes in by HTTP.
 func offeredTo(t *testing.T, table *Table, body string) []queue.Made {
 	t.Helper()
-	signals, _, err := json.Signals([]byte(body), false, table.Reads)
+	signals, _, err := json.Signals("", []byte(body), false, table.Reads)
 	if err != nil {
 		t.Fatal(err)
 	}

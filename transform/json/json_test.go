@@ -153,7 +153,7 @@ func TestSignalsOffsets(t *testing.T) {
 		{"{} {}", true, "found '{' at offset 3", 0},
 		{"é\xff", false, "offset 0", -1},
 	} {
-		_, _, err := Signals([]byte(test.body), test.lines, nil)
+		_, _, err := Signals("", []byte(test.body), test.lines, nil)
 		var bad *Error
 		if !errors.As(err, &bad) || !strings.HasSuffix(err.Error(), test.want) || bad.Index != test.index {
 			t.Errorf("%q: %#v, want %s, index %d", test.body, bad, test.want, test.index)
@@ -170,7 +170,7 @@ func TestSignalsOrder(t *testing.T) {
 		`{"signal_type":null}`:       {-1, -1, "signal_type must be a string; found null"},
 		`[]`:                         {-1, -1, "the batch is empty; send at least one signal"},
 	} {
-		signals, _, err := Signals([]byte(body), false, all)
+		signals, _, err := Signals("", []byte(body), false, all)
 		var bad *Error
 		if !errors.As(err, &bad) || *bad != want || signals != nil {
 			t.Errorf("%s: %v, %#v, want %#v", body, signals, bad, want)
@@ -191,7 +191,7 @@ func FuzzSignals(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, lines bool) {
 		before := bytes.Clone(body)
-		signals, batch, err := Signals(body, lines, all)
+		signals, batch, err := Signals("", body, lines, all)
 		if !bytes.Equal(before, body) {
 			t.Fatal("Signals changed the body")
 		}
@@ -331,7 +331,7 @@ func TestEncode(t *testing.T) {
 func BenchmarkSignals(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := Signals([]byte(sample), false, all); err != nil {
+		if _, _, err := Signals("", []byte(sample), false, all); err != nil {
 			b.Fatal(err)
 		}
 	}

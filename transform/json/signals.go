@@ -24,14 +24,9 @@ type Signal struct {
 // the values on the lines of NDJSON, are a batch: each signal is the bytes from its
 // first brace to its last. Whether all is JSON is judged first, then whether each
 // element is a signal, and whether there is one. Unless reads is nil they are decoded
-// on the way, but for members of a name that it says no to. An error is an [*Error].
-func Signals(body []byte, lines bool, reads func(name []byte) bool) (signals []Signal, batch bool, err error) {
-	return SignalsOf("", body, lines, reads)
-}
-
-// SignalsOf is Signals of a body in which what has no signal_type is a signal of the
-// type, unless that is empty.
-func SignalsOf(kind string, body []byte, lines bool, reads func(name []byte) bool) (signals []Signal, batch bool, err error) {
+// on the way, but for members of a name that it says no to. What has no signal_type is a
+// signal of the type kind, unless that is empty. An error is an [*Error].
+func Signals(kind string, body []byte, lines bool, reads func(name []byte) bool) (signals []Signal, batch bool, err error) {
 	l := list{kind: kind, reads: reads}
 	var fault *Error
 	switch {
