@@ -25,13 +25,21 @@ type AcceptedBatch struct {
 	Signals []Accepted `json:"signals"`
 }
 
+// Partial says what an answer lacks that was put together in a fleet.
+type Partial struct {
+	Missing []string `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
+}
+
+// Lacks is Missing, to be read and set.
+func (p *Partial) Lacks() *[]string { return &p.Missing }
+
 // LogPage is the answer to GET /log: a page of the delivery log, newest first.
 type LogPage struct {
 	Entries []queue.Entry `json:"entries"`
 	Next    string        `json:"next,omitempty"` // the cursor of the next page; "" on the last
 	// SearchedTo is how far back the search came, if it ended for having looked at much.
 	SearchedTo *time.Time `json:"searched_to,omitempty"`
-	Missing    []string   `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
+	Partial
 }
 
 // DeliveryPage is the answer to GET /deliveries, newest first.
@@ -39,7 +47,7 @@ type DeliveryPage struct {
 	Deliveries []queue.Info `json:"deliveries"`
 	Next       string       `json:"next,omitempty"` // the cursor of the next page; "" on the last
 	SearchedTo *time.Time   `json:"searched_to,omitempty"`
-	Missing    []string     `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
+	Partial
 }
 
 // Delivery is the answer to GET /deliveries/{id}.
@@ -84,15 +92,15 @@ type StoredSignal struct {
 // SignalPage is the answer to GET /signals, newest first.
 type SignalPage struct {
 	Signals []StoredSignal `json:"signals"`
-	Next    string         `json:"next,omitempty"`    // the cursor of the next page; "" on the last
-	Missing []string       `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
+	Next    string         `json:"next,omitempty"` // the cursor of the next page; "" on the last
+	Partial
 }
 
 // Stats is the answer to GET /stats.
 type Stats struct {
-	Step    string   `json:"step"` // from a point to the next: 1m, 6h, 1d
-	Series  []Series `json:"series"`
-	Missing []string `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
+	Step   string   `json:"step"` // from a point to the next: 1m, 6h, 1d
+	Series []Series `json:"series"`
+	Partial
 }
 
 // Series is what happened on one route. Before the first point nothing is known.
@@ -117,7 +125,7 @@ type Point struct {
 // Problems is the answer to GET /problems, worst first.
 type Problems struct {
 	Problems []queue.Problem `json:"problems"`
-	Missing  []string        `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
+	Partial
 }
 
 // RetryOne is the body of POST /deliveries/{id}/retry, which may be left out.
@@ -154,8 +162,8 @@ func (a *Answered) UnmarshalJSON(b []byte) error {
 
 // Matched is the answer to POST /retry and POST /discard: how many matched.
 type Matched struct {
-	Matched int      `json:"matched"`
-	Missing []string `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
+	Matched int `json:"matched"`
+	Partial
 }
 
 // TryRequest is the body of POST /try. All but the signal may be left out.
@@ -272,9 +280,9 @@ type Status struct {
 	Store   StoreStatus   `json:"store"`
 	Dropped int64         `json:"log_lines_dropped"` // since the start: the reader of the log was too slow, or away
 	Health  Health        `json:"health"`
-	Routes  []RouteStatus `json:"routes"`            // in the order of the config, those that have gone last
-	Missing []string      `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
-	Fleet   *FleetStatus  `json:"fleet,omitempty"`   // nil: one machine
+	Routes  []RouteStatus `json:"routes"` // in the order of the config, those that have gone last
+	Partial
+	Fleet *FleetStatus `json:"fleet,omitempty"` // nil: one machine
 }
 
 // FleetStatus is the sidecar in its fleet.
@@ -338,7 +346,7 @@ type RouteStatus struct {
 	NextProbe   *time.Time       `json:"next_probe"`
 	Recent      Recent           `json:"recent"`
 
-	Missing []string `json:"missing,omitempty"` // of a fleet: who did not answer, so that what they have is not here
+	Partial
 	RouteConfig
 }
 

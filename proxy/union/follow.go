@@ -2,10 +2,8 @@ package union
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -17,51 +15,39 @@ import (
 const (
 	followEvery = 500 * time.Millisecond // between looks at what is new
 	followBack  = 10 * time.Second       // that an entry may come late, and clocks of machines differ
-	beatEvery   = 5 * time.Second        // that who follows knows that the sidecar lives
 	mostPages   = 50                     // that are asked for at a time
-	takeFor     = 30 * time.Second       // in which who follows must take each piece
 )
 
 // follow sends the entries of the log of all ledgers as they come, until ctx ends.
 func (u *Union) follow(ctx context.Context, w http.ResponseWriter, c *fleet.Call, here bool) {
-	where, err := url.Parse(c.URL)
-	q := where.Query()
-	if err != nil || q.Has("after") || q.Has("until") { // which the own ledger refuses
-		write(w, serve(ctx, u.Own, c))
+	l := u.newLines(ctx, w, c, here, mergeLog, "after", "until")
+	if l == nil {
 		return
 	}
-	f := &following{u: u, call: c, here: here, query: q, none: q.Get("limit") == "0", began: time.Now(), seen: map[string]time.Time{}}
-	q.Del("follow")
-	if f.none {
-		q.Set("limit", "1")
-		f.from = f.began
+	f := &following{lines: l, seen: map[string]time.Time{}}
+	none := l.query.Get("limit") == "0"
+	l.query.Del("follow")
+	if none {
+		l.query.Set("limit", "1")
+		f.from = l.sent
 	}
-	a, entries, _ := f.look(ctx)
-	if a.Status != http.StatusOK {
+	var first api.LogPage
+	if a, ok := l.ask(ctx, &first); !ok {
 		write(w, a)
 		return
 	}
-	if len(entries) > 0 && !f.none {
+	entries := first.Entries
+	if len(entries) > 0 && !none {
 		f.from = entries[len(entries)-1].Time
 	}
-	h, control := w.Header(), http.NewResponseController(w)
-	h.Set("Content-Type", "application/x-ndjson")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Accel-Buffering", "no")
-	control.SetReadDeadline(time.Time{})
-	q.Set("limit", "1000")
-	for sent := f.began; ; entries = f.since(ctx) {
-		lines := f.fresh(entries)
-		if len(lines) == 0 && time.Since(sent) > beatEvery {
-			lines = []byte("\n")
+	l.query.Set("limit", "1000")
+	for ; ; entries = f.since(ctx) {
+		fresh := f.fresh(entries)
+		if len(fresh) == 0 && time.Since(l.sent) > beatEvery {
+			fresh = []byte("\n")
 		}
-		if len(lines) > 0 || sent == f.began {
-			control.SetWriteDeadline(time.Now().Add(takeFor))
-			if _, err := w.Write(lines); err != nil || control.Flush() != nil {
-				return
-			}
-			sent = time.Now()
+		if len(fresh) > 0 || !l.begun {
+			l.send(fresh)
 		}
 		select {
 		case <-ctx.Done():
@@ -75,24 +61,9 @@ func (u *Union) follow(ctx context.Context, w http.ResponseWriter, c *fleet.Call
 
 // A following is what one who follows has had.
 type following struct {
-	u     *Union
-	call  *fleet.Call
-	here  bool
-	query url.Values
-	none  bool // nothing of before is wanted
-	began time.Time
-	from  time.Time            // nothing of before is sent
-	seen  map[string]time.Time // entries that were sent in the last while
-}
-
-// look asks for a page of the log, newest first.
-func (f *following) look(ctx context.Context) (*fleet.Answer, []queue.Entry, string) {
-	c := *f.call
-	c.URL = "/log?" + f.query.Encode()
-	a := f.u.answer(ctx, &c, f.here, mergeLog)
-	var p api.LogPage
-	_ = json.Unmarshal(a.Body, &p)
-	return a, p.Entries, p.Next
+	*lines
+	from time.Time            // nothing of before is sent
+	seen map[string]time.Time // entries that were sent in the last while
 }
 
 // since asks for the entries of the last while, as far back as there are some that have not been sent.
@@ -100,12 +71,13 @@ func (f *following) since(ctx context.Context) (all []queue.Entry) {
 	f.query.Set("since", time.Now().Add(-followBack).UTC().Format(time.RFC3339Nano))
 	f.query.Del("after")
 	for pages := 0; pages < mostPages; pages++ {
-		_, entries, next := f.look(ctx)
-		all = append(all, entries...)
-		if next == "" || !slices.ContainsFunc(entries, func(e queue.Entry) bool { _, had := f.seen[key(e)]; return !had }) {
+		var p api.LogPage
+		f.ask(ctx, &p)
+		all = append(all, p.Entries...)
+		if p.Next == "" || !slices.ContainsFunc(p.Entries, func(e queue.Entry) bool { _, had := f.seen[key(e)]; return !had }) {
 			break
 		}
-		f.query.Set("after", next)
+		f.query.Set("after", p.Next)
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package union
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -35,56 +36,57 @@ func page[E any](m *merging, lists [][]E, nexts []string, key func(E) string) (a
 	return all, horizon
 }
 
-// latest is the later of times that may be nil.
-func latest(a, b *time.Time) *time.Time {
-	if a == nil || b != nil && b.After(*a) {
+// greater is the greater of two values that may be nil.
+func greater[T any](a, b *T, compare func(T, T) int) *T {
+	if a == nil || b != nil && compare(*b, *a) > 0 {
 		return b
 	}
 	return a
 }
 
-func mergeLog(m *merging) *fleet.Answer {
-	r := api.LogPage{Missing: m.missing}
-	var lists [][]queue.Entry
-	var nexts []string
-	for _, p := range each[api.LogPage](m) {
-		lists, nexts = append(lists, p.Entries), append(nexts, p.Next)
-		r.SearchedTo, r.Missing = latest(r.SearchedTo, p.SearchedTo), append(r.Missing, p.Missing...)
+func latest(a, b *time.Time) *time.Time { return greater(a, b, time.Time.Compare) }
+
+func slower(a, b *float64) *float64 { return greater(a, b, cmp.Compare) }
+
+// mergePages merges pages of a list. parts are where a page has its elements, the cursor
+// to the next page, and how far back the search came.
+func mergePages[T, E any, P partial[T]](parts func(P) (*[]E, *string, **time.Time), key func(E) string) merger {
+	return func(m *merging) *fleet.Answer {
+		var r T
+		all, next, searched := parts(&r)
+		var lists [][]E
+		var nexts []string
+		for _, p := range each[T, P](m) {
+			l, n, to := parts(&p)
+			lists, nexts, *searched = append(lists, *l), append(nexts, *n), latest(*searched, *to)
+		}
+		*all, *next = page(m, lists, nexts, key)
+		return m.answerWith(P(&r))
 	}
-	r.Entries, r.Next = page(m, lists, nexts, func(e queue.Entry) string { return fmt.Sprintf("%016x", uint64(e.Time.UnixNano())) })
-	return m.answerWith(r)
 }
 
-func mergeDeliveries(m *merging) *fleet.Answer {
-	r := api.DeliveryPage{Missing: m.missing}
-	var lists [][]queue.Info
-	var nexts []string
-	for _, p := range each[api.DeliveryPage](m) {
-		lists, nexts = append(lists, p.Deliveries), append(nexts, p.Next)
-		r.SearchedTo, r.Missing = latest(r.SearchedTo, p.SearchedTo), append(r.Missing, p.Missing...)
-	}
-	r.Deliveries, r.Next = page(m, lists, nexts, func(d queue.Info) string { return d.ID.String() })
-	return m.answerWith(r)
-}
-
-func mergeSignals(m *merging) *fleet.Answer {
-	r := api.SignalPage{Missing: m.missing}
-	var lists [][]api.StoredSignal
-	var nexts []string
-	for _, p := range each[api.SignalPage](m) {
-		lists, nexts, r.Missing = append(lists, p.Signals), append(nexts, p.Next), append(r.Missing, p.Missing...)
-	}
-	r.Signals, r.Next = page(m, lists, nexts, func(s api.StoredSignal) string { return s.ID.String() })
-	return m.answerWith(r)
-}
+var (
+	mergeLog = mergePages(
+		func(p *api.LogPage) (*[]queue.Entry, *string, **time.Time) { return &p.Entries, &p.Next, &p.SearchedTo },
+		func(e queue.Entry) string { return fmt.Sprintf("%016x", uint64(e.Time.UnixNano())) })
+	mergeDeliveries = mergePages(
+		func(p *api.DeliveryPage) (*[]queue.Info, *string, **time.Time) {
+			return &p.Deliveries, &p.Next, &p.SearchedTo
+		},
+		func(d queue.Info) string { return d.ID.String() })
+	mergeSignals = mergePages(
+		func(p *api.SignalPage) (*[]api.StoredSignal, *string, **time.Time) {
+			return &p.Signals, &p.Next, new(*time.Time)
+		},
+		func(s api.StoredSignal) string { return s.ID.String() })
+)
 
 func mergeMatched(m *merging) *fleet.Answer {
-	r := api.Matched{Missing: m.missing}
+	var r api.Matched
 	for _, a := range each[api.Matched](m) {
 		r.Matched += a.Matched
-		r.Missing = append(r.Missing, a.Missing...)
 	}
-	return m.answerWith(r)
+	return m.answerWith(&r)
 }
 
 // mergeStats adds up. The percentiles of a point are those of the slowest ledger.
@@ -93,44 +95,30 @@ func mergeStats(m *merging) *fleet.Answer {
 	if len(all) == 0 {
 		return m.answers[0]
 	}
-	r := api.Stats{Step: all[0].Step, Series: []api.Series{}, Missing: m.missing}
+	r := api.Stats{Step: all[0].Step, Series: []api.Series{}}
 	byRoute := map[string]map[time.Time]api.Point{}
 	for _, s := range all {
-		r.Missing = append(r.Missing, s.Missing...)
 		if s.Step != r.Step {
-			r.Missing = append(r.Missing, "a ledger with too much to tell in steps of "+r.Step)
+			m.missing = append(m.missing, "a ledger with too much to tell in steps of "+r.Step)
 			continue
 		}
 		for _, series := range s.Series {
-			points := byRoute[series.Route]
-			if points == nil {
-				points = map[time.Time]api.Point{}
-				byRoute[series.Route] = points
+			if byRoute[series.Route] == nil {
+				byRoute[series.Route] = map[time.Time]api.Point{}
 			}
 			for _, p := range series.Points {
-				points[p.Time] = addPoint(points[p.Time], p)
+				byRoute[series.Route][p.Time] = addPoint(byRoute[series.Route][p.Time], p)
 			}
 		}
 	}
-	for route, points := range byRoute {
-		series := api.Series{Route: route, Points: []api.Point{}}
-		for _, p := range points {
-			series.Points = append(series.Points, p)
-		}
-		slices.SortFunc(series.Points, func(a, b api.Point) int { return a.Time.Compare(b.Time) })
-		r.Series = append(r.Series, series)
+	for _, route := range slices.Sorted(maps.Keys(byRoute)) {
+		points := slices.SortedFunc(maps.Values(byRoute[route]), func(a, b api.Point) int { return a.Time.Compare(b.Time) })
+		r.Series = append(r.Series, api.Series{Route: route, Points: append([]api.Point{}, points...)})
 	}
-	slices.SortFunc(r.Series, func(a, b api.Series) int { return cmp.Compare(a.Route, b.Route) })
-	return m.answerWith(r)
+	return m.answerWith(&r)
 }
 
 func addPoint(a, b api.Point) api.Point {
-	slower := func(a, b *float64) *float64 {
-		if a == nil || b != nil && *b > *a {
-			return b
-		}
-		return a
-	}
 	failed := map[queue.Class]int64{}
 	for _, p := range []api.Point{a, b} {
 		for class, n := range p.Failed {
@@ -144,7 +132,7 @@ func addPoint(a, b api.Point) api.Point {
 }
 
 func mergeProblems(m *merging) *fleet.Answer {
-	r := api.Problems{Problems: []queue.Problem{}, Missing: m.missing}
+	r := api.Problems{Problems: []queue.Problem{}}
 	type cause struct {
 		route  string
 		class  queue.Class
@@ -153,7 +141,6 @@ func mergeProblems(m *merging) *fleet.Answer {
 	}
 	found := map[cause]queue.Problem{}
 	for _, a := range each[api.Problems](m) {
-		r.Missing = append(r.Missing, a.Missing...)
 		for _, p := range a.Problems {
 			c := cause{p.Route, p.Class, p.Status, p.Error}
 			if was, ok := found[c]; ok {
@@ -168,13 +155,11 @@ func mergeProblems(m *merging) *fleet.Answer {
 			found[c] = p
 		}
 	}
-	for _, p := range found {
-		r.Problems = append(r.Problems, p)
-	}
+	r.Problems = slices.AppendSeq(r.Problems, maps.Values(found))
 	slices.SortFunc(r.Problems, func(a, b queue.Problem) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), b.Last.Compare(a.Last), cmp.Compare(a.Route+a.Error, b.Route+b.Error))
 	})
-	return m.answerWith(r)
+	return m.answerWith(&r)
 }
 
 // mergeStatus is the own one, with what waits and is dead in all ledgers.
@@ -184,10 +169,8 @@ func mergeStatus(m *merging) *fleet.Answer {
 		return m.answers[0]
 	}
 	r := all[0]
-	r.Missing = append(r.Missing, m.missing...)
 	r.Fleet = m.fleet
 	for _, s := range all[1:] {
-		r.Missing = append(r.Missing, s.Missing...)
 		for _, other := range s.Routes {
 			i := slices.IndexFunc(r.Routes, func(o api.RouteStatus) bool { return o.Name == other.Name })
 			if i < 0 {
@@ -197,7 +180,7 @@ func mergeStatus(m *merging) *fleet.Answer {
 			addRoute(&r.Routes[i], &other)
 		}
 	}
-	return m.answerWith(r)
+	return m.answerWith(&r)
 }
 
 // mergeRoute is the answer of a pause or resume: of the own ledger, or one that knows the route.
@@ -207,20 +190,16 @@ func mergeRoute(m *merging) *fleet.Answer {
 		return whose(m)
 	}
 	r := all[0]
-	r.Missing = append(r.Missing, m.missing...)
 	for i := range all[1:] {
 		addRoute(&r, &all[i+1])
-		r.Missing = append(r.Missing, all[i+1].Missing...)
 	}
-	return m.answerWith(r)
+	return m.answerWith(&r)
 }
 
 func addRoute(r, other *api.RouteStatus) {
 	r.Pending, r.Held, r.Dead, r.Discarded = r.Pending+other.Pending, r.Held+other.Held, r.Dead+other.Dead, r.Discarded+other.Discarded
 	r.Recent.Delivered, r.Recent.Retry, r.Recent.Dead = r.Recent.Delivered+other.Recent.Delivered, r.Recent.Retry+other.Recent.Retry, r.Recent.Dead+other.Recent.Dead
-	if r.OldestDue == nil || other.OldestDue != nil && other.OldestDue.Before(*r.OldestDue) {
-		r.OldestDue = other.OldestDue
-	}
+	r.OldestDue = greater(r.OldestDue, other.OldestDue, func(a, b time.Time) int { return b.Compare(a) })
 	r.LastSuccess = latest(r.LastSuccess, other.LastSuccess)
 	if t := latest(r.LastErrorAt, other.LastErrorAt); t != r.LastErrorAt {
 		r.LastErrorAt, r.LastError = t, other.LastError

@@ -238,20 +238,28 @@ func refusal(why string, missing []string) *fleet.Answer {
 	return &fleet.Answer{Status: w.status, Header: w.header, Body: w.body.Bytes()}
 }
 
-// each decodes the answers that are of the own one's shape.
-func each[T any](m *merging) (all []T) {
+// A partial answer of the shape T is an [api.Partial].
+type partial[T any] interface {
+	*T
+	Lacks() *[]string
+}
+
+// each decodes the answers that are of the own one's shape, and notes what they lack.
+func each[T any, P partial[T]](m *merging) (all []T) {
 	for _, a := range m.answers {
 		var v T
 		if a.Status < 300 && json.Unmarshal(a.Body, &v) == nil {
 			all = append(all, v)
+			m.missing = append(m.missing, *P(&v).Lacks()...)
 		}
 	}
 	return all
 }
 
-// answerWith is the own answer with another body.
-func (m *merging) answerWith(v any) *fleet.Answer {
+// answerWith is the own answer with another body, which says what is missing.
+func (m *merging) answerWith(v interface{ Lacks() *[]string }) *fleet.Answer {
 	own := m.answers[0]
+	*v.Lacks() = m.missing
 	b, err := api.Marshal(v)
 	if err != nil {
 		return own

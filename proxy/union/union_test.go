@@ -79,7 +79,7 @@ func TestMerges(t *testing.T) {
 	if len(p) != 2 || p[0].Count != 9 || p[1].Count != 3 || p[1].Pending != 3 || !p[1].Last.After(now) {
 		t.Errorf("problems %+v", p)
 	}
-	m.answers = []*fleet.Answer{answer(t, api.Matched{Matched: 2}), answer(t, api.Matched{Matched: 3, Missing: []string{"y"}})}
+	m.answers = []*fleet.Answer{answer(t, api.Matched{Matched: 2}), answer(t, api.Matched{Matched: 3, Partial: api.Partial{Missing: []string{"y"}}})}
 	if r := read[api.Matched](t, mergeMatched(m)); r.Matched != 5 || len(r.Missing) != 2 {
 		t.Errorf("matched %+v", r)
 	}

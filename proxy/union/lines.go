@@ -1,0 +1,70 @@
+package union
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"signalpost/proxy/fleet"
+)
+
+const (
+	beatEvery = 5 * time.Second  // that who reads knows that the sidecar lives
+	takeFor   = 30 * time.Second // in which who reads must take each piece
+)
+
+// lines are an answer of many lines, made of pages of all ledgers and sent as it is made.
+type lines struct {
+	u       *Union
+	w       http.ResponseWriter
+	control *http.ResponseController
+	call    fleet.Call // for pages
+	here    bool
+	merge   merger
+	path    string
+	query   url.Values
+	begun   bool
+	sent    time.Time // when the last piece was, or all began
+}
+
+// newLines begins lines. It is nil if there is a parameter which only one ledger
+// knows, or a fault: the own ledger has answered then.
+func (u *Union) newLines(ctx context.Context, w http.ResponseWriter, c *fleet.Call, here bool, merge merger, own ...string) *lines {
+	path, raw, _ := strings.Cut(c.URL, "?")
+	q, err := url.ParseQuery(raw)
+	if err != nil || slices.ContainsFunc(own, q.Has) {
+		write(w, serve(ctx, u.Own, c))
+		return nil
+	}
+	l := &lines{u: u, w: w, control: http.NewResponseController(w), call: *c, here: here, merge: merge, path: path, query: q, sent: time.Now()}
+	l.control.SetReadDeadline(time.Time{})
+	return l
+}
+
+// ask asks for a page, and reports whether there is one.
+func (l *lines) ask(ctx context.Context, page any) (a *fleet.Answer, ok bool) {
+	l.call.URL = l.path + "?" + l.query.Encode()
+	c := l.call
+	a = l.u.answer(ctx, &c, l.here, l.merge)
+	return a, a.Status == http.StatusOK && json.Unmarshal(a.Body, page) == nil
+}
+
+// send sends a piece; it panics as net/http wants it if the client has gone.
+func (l *lines) send(b []byte) {
+	if !l.begun {
+		h := l.w.Header()
+		h.Set("Content-Type", "application/x-ndjson")
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Accel-Buffering", "no")
+	}
+	l.begun, l.sent = true, time.Now()
+	l.control.SetWriteDeadline(l.sent.Add(takeFor))
+	if _, err := l.w.Write(b); err != nil || l.control.Flush() != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
