@@ -112,8 +112,8 @@ export const discardAll = (filter, done) => amend(DISCARD, { filter }, { done, t
 export const resendAll = (f, done) => amend(AGAIN, { filter: { ...f, state: f.state || "dead" } }, { done, forced: f.reason === "transform",
   text: el("p", {}, schedule, "Those that died of their expression are reshaped in any case; those of routes that are gone are left as they are.") });
 
-// turnRoute pauses a route, or resumes one that is paused or failing; turn is the buttons for it.
-export function turnRoute(r, verb = r.state === "paused" ? "Resume" : "Pause") {
+// pauseOrResume pauses a route, or resumes one that is paused or failing; pauseButtons are its buttons.
+export function pauseOrResume(r, verb = r.state === "paused" ? "Resume" : "Pause") {
   const config = r.state === "paused" && r.paused_by.includes("config"), resume = verb === "Resume", waiting = many(r.pending, "delivery");
   const text = config ? "The config pauses it: take paused = true out of its [[route]], and the sidecar resumes it by itself."
     : resume && r.pending ? `${waiting} waiting for ${r.name}: those that are due are sent at once, within the route's limits.`
@@ -125,7 +125,7 @@ export function turnRoute(r, verb = r.state === "paused" ? "Resume" : "Pause") {
   });
 }
 
-export const turn = (r) => [r.state === "failing" && button("Resume…", () => turnRoute(r, "Resume")), r.state !== "gone" && button(r.state === "paused" ? "Resume…" : "Pause…", () => turnRoute(r))];
+export const pauseButtons = (r) => [r.state === "failing" && button("Resume…", () => pauseOrResume(r, "Resume")), r.state !== "gone" && button(r.state === "paused" ? "Resume…" : "Pause…", () => pauseOrResume(r))];
 
 // each does f for each id, and says how many were fine and how many refused.
 async function each(ids, f, progress, signal) {

@@ -2,7 +2,7 @@
 // Everything the dashboard knows comes through here.
 
 import { button, dialog, el } from "./dom.js";
-import { hear } from "./clock.js";
+import { noteAnswer } from "./clock.js";
 
 const KEY = "signalpost-token";
 const LIMIT = 15000; // milliseconds a request may take
@@ -31,7 +31,7 @@ async function request(path, { signal, limit = LIMIT, ...init } = {}) {
       if (signal?.aborted) throw err;
       throw new Problem(0, err.name === "TimeoutError" ? `the sidecar did not answer within ${limit / 1000} s` : "the sidecar does not answer: it may have stopped, or the connection is gone");
     }
-    if (response.status < 500) hear(response.headers.get("Date"), asked); // 502 is a proxy's
+    if (response.status < 500) noteAnswer(response.headers.get("Date"), asked); // 502 is a proxy's
     if (response.status === 401) {
       await newToken(token);
       signal?.throwIfAborted();
@@ -127,7 +127,7 @@ export async function follow(params, { signal, started, entry }) {
     started(response);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      hear();
+      noteAnswer();
       alive();
       const lines = (rest + part.value).split("\n");
       rest = lines.pop();

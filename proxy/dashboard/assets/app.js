@@ -24,20 +24,20 @@ const side = { node: document.getElementById("side") }; // beside it: a delivery
 function show(jump) {
   const p = params();
   const name = Object.hasOwn(views, p.view ?? "") ? p.view ?? "" : "";
-  if (stage(main, name, p.id ?? (name === "route" ? p.name : "") ?? "", p) && jump) {
+  if (mount(main, name, p.id ?? (name === "route" ? p.name : "") ?? "", p) && jump) {
     scrollTo(0, 0);
     main.node.focus({ preventScroll: true });
   }
   side.node.hidden = !p.look;
-  if (stage(side, p.look ? "delivery" : "none", p.look, { id: p.look, beside: true })) side.node.scrollTo(0, 0);
+  if (mount(side, p.look ? "delivery" : "none", p.look, { id: p.look, beside: true })) side.node.scrollTo(0, 0);
   for (const a of document.querySelectorAll(".top nav a")) {
     a.ariaCurrent = (new URLSearchParams(a.search).get("view") ?? "") === (above[name] ?? name) ? "page" : null;
   }
   head();
 }
 
-// stage makes an element show a view of something; it returns whether it is another.
-function stage(on, name, id, p) {
+// mount makes an element show a view of something; it returns whether it is another.
+function mount(on, name, id, p) {
   if (on.name === name && on.id === id && (on.element?.update || on === side)) return on.element?.update?.();
   on.end?.abort();
   Object.assign(on, { name, id, end: new AbortController(), element: null });
@@ -66,7 +66,7 @@ function head() {
 }
 
 // What is shown has an age. Without an answer it goes grey, and says of when it is.
-function grow() {
+function showAge() {
   const old = age() > STALE, out = document.getElementById("age");
   document.body.classList.toggle("stale", old);
   out.className = old ? "age stale" : "age";
@@ -96,7 +96,7 @@ document.getElementById("tools").prepend(zones);
 document.getElementById("find").onclick = palette;
 keys(() => main.element, () => side.element, close, () => Object.hasOwn(above, main.name) && { view: above[main.name] });
 on("status", head);
-setInterval(grow, 500);
+setInterval(showAge, 500);
 show(false);
-grow();
+showAge();
 start();

@@ -8,9 +8,9 @@ let answered = 0; // the sidecar's time of the last answer; 0 before the first
 // time is what the sidecar's clock shows now.
 export const time = () => Date.now() + skew;
 
-// hear notes an answer. Its Date, if it has one, tells of the clock: it is a whole
+// noteAnswer notes an answer. Its Date, if it has one, tells of the clock: it is a whole
 // second between when it was asked for, by performance.now, and now.
-export function hear(date, asked) {
+export function noteAnswer(date, asked) {
   const at = Date.parse(date);
   if (at) skew = Math.min(Math.max(skew, at - Date.now()), at + 1000 - (Date.now() - (performance.now() - asked)));
   heard = performance.now();

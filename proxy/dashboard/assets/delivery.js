@@ -9,7 +9,7 @@ import { ifChanged, text } from "./api.js";
 import { body, compare, cut, headers, id, pretty, search } from "./json.js";
 import { explain } from "./explain.js";
 import { every, now, on, routeNamed } from "./live.js";
-import { reasons, story } from "./lists.js";
+import { reasons, whatHappened } from "./lists.js";
 import { discard, resend } from "./actions.js";
 import { toDelivery, toRoute, toSignal, url } from "./url.js";
 
@@ -142,7 +142,7 @@ function attempts(d, current) {
         el("b", {}, e.attempt ? `Attempt ${e.attempt}` : "No attempt"), el("span", { class: `mark ${e.verdict}` }, e.status || (e.attempt ? e.class ?? "no answer" : e.verdict)), when(e.time),
         triggers[e.trigger] && el("span", { class: "badge" }, triggers[e.trigger]),
         current && e.config && e.config !== current && el("span", { class: "quiet", title: e.config }, `by the config ${e.config.slice(0, 8)}, not today's`)),
-      e.verdict !== "delivered" && el("p", {}, story(e)),
+      e.verdict !== "delivered" && el("p", {}, whatHappened(e)),
       e.attempt > 0 && split(e, longest), answer(e, before));
   }).reverse();
   if (d.state === "pending" && d.next_attempt) {

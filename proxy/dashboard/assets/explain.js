@@ -11,17 +11,17 @@ export function explain(what) {
   const box = el("div", { class: "explained" }, el("p", { class: "quiet" }, "Asking the sidecar…")), end = new AbortController();
   dialog({ title: "What happened, and what comes next", body: box, cancel: "Close", kind: "wide", closed: () => end.abort() });
   const load = () => text(`/explain/${encodeURIComponent(what)}`, {}, end.signal).then(
-    (raw) => put(box, told(JSON.parse(raw), raw)),
+    (raw) => put(box, explanation(JSON.parse(raw), raw)),
     (err) => end.signal.aborted || put(box, problem("It could not be explained", err, load)));
   load();
 }
 
-// told takes what is JSON out of the text, where every digit is as it was.
-function told(e, raw) {
+// explanation takes what is JSON out of the text, where every digit is as it was.
+function explanation(e, raw) {
   return [
     el("p", {}, el("b", {}, e.signal.signal_type), ", received ", when(e.signal.received_at), ": ", timed(e.signal.text)),
     el("section", {}, el("h3", {}, e.routes.length === 1 ? "Its route" : "Routes"), el("ul", { class: "tried" }, e.routes.map((r, i) => route(r, (j) => cut(raw, "routes", i, "reads", j, "value"))))),
-    e.deliveries.map((d, i) => life(d, cut(raw, "deliveries", i, "today_body"))),
+    e.deliveries.map((d, i) => deliverySection(d, cut(raw, "deliveries", i, "today_body"))),
     e.deliveries.length ? null : el("p", { class: "quiet" }, "It made no delivery, so nothing is sent."),
   ];
 }
@@ -34,7 +34,7 @@ function route(r, value) {
     r.reads.length > 0 && el("table", { class: "headers" }, el("caption", {}, "What its where reads"), r.reads.map((x, j) => el("tr", {}, el("th", { scope: "row" }, x.path), el("td", {}, x.large ? "too large to be shown" : x.found ? value(j) : "is not there")))));
 }
 
-function life(d, body) {
+function deliverySection(d, body) {
   return el("section", {}, el("h3", {}, `${d.route}: `, el("span", { class: `badge ${d.state}` }, d.state), " ", id(d.id, toDelivery(d.id))),
     el("ol", { class: "steps" }, d.steps.map(step)),
     el("p", { class: "next-step" }, el("b", {}, "Next: "), timed(d.next)),

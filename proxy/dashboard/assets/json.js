@@ -87,7 +87,7 @@ export function body(title, text, none, { extra, notes, about, plain } = {}) {
 export function code(text, notes = new Map(), plain) {
   const box = el("div", { class: "code", tabindex: "0", role: "group", "aria-label": "JSON", "data-own": true, "data-key": `${text.length}:${hash(text)}:${hash([...notes].join())}` });
   if (plain || text.length > MOST) box.append(text);
-  else lay(box, text.trim(), notes);
+  else layOut(box, text.trim(), notes);
   return box;
 }
 
@@ -97,8 +97,8 @@ function hash(s) {
   return h;
 }
 
-// lay adds the lines of a value to an element. What holds others folds.
-function lay(into, text, notes, { key, path = "", last = true } = {}) {
+// layOut adds the lines of a value to an element. What holds others folds.
+function layOut(into, text, notes, { key, path = "", last = true } = {}) {
   const list = members(text), head = typeof key === "string" ? [el("span", { class: "key" }, key), ": "] : [], comma = last ? "" : ",";
   const [mark, said] = notes.get(path) ?? [];
   if (!list?.length) {
@@ -107,7 +107,7 @@ function lay(into, text, notes, { key, path = "", last = true } = {}) {
     return;
   }
   const [open, close] = text[0] === "{" ? "{}" : "[]", inner = el("div", { class: "in" });
-  list.forEach((m, i) => lay(inner, m.text, notes, { key: m.key, path: path + step(m.key), last: i === list.length - 1 }));
+  list.forEach((m, i) => layOut(inner, m.text, notes, { key: m.key, path: path + step(m.key), last: i === list.length - 1 }));
   into.append(el("details", { open: true }, el("summary", { class: "ln" }, head, open, el("span", { class: "folded" }, `… ${close}${comma} ${many(list.length, open === "{" ? "key" : "item")}`)), inner),
     el("div", { class: "ln" }, close, comma));
 }
@@ -132,7 +132,7 @@ export function search(root, text) {
 export function compare(signal, body) {
   const from = leaves(signal), to = leaves(body), before = new Map(from);
   const byValue = new Map();
-  for (const [path, v] of from) if (telling(v) && !byValue.has(v)) byValue.set(v, path);
+  for (const [path, v] of from) if (distinctive(v) && !byValue.has(v)) byValue.set(v, path);
   const after = new Map(to), values = new Set(to.map(([, v]) => v));
   const left = new Map(), right = new Map();
   for (const [path, v] of to) {
@@ -142,14 +142,14 @@ export function compare(signal, body) {
     else right.set(path, ["made", "new"]);
   }
   for (const [path, v] of from) {
-    if (after.get(path) === v || (telling(v) && values.has(v))) continue;
+    if (after.get(path) === v || (distinctive(v) && values.has(v))) continue;
     left.set(path, after.has(path) ? ["changed", ""] : ["dropped", ""]);
   }
   return { left, right };
 }
 
-// telling values are those that two places hardly hold by chance.
-const telling = (v) => !/^(true|false|null|""|\{\}|\[\]|-?\d)$/.test(v);
+// distinctive values are those that two places hardly hold by chance.
+const distinctive = (v) => !/^(true|false|null|""|\{\}|\[\]|-?\d)$/.test(v);
 const short = (v) => (v.length > 40 ? v.slice(0, 39) + "…" : v);
 
 export function headers(h) {

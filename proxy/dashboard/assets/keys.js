@@ -6,7 +6,7 @@ import { now, routeNamed } from "./live.js";
 import { choose, chosen, chooseNone } from "./lists.js";
 import { get } from "./api.js";
 import { back, go, params } from "./url.js";
-import { resend, resendAll, resendThese, turnRoute } from "./actions.js";
+import { resend, resendAll, resendThese, pauseOrResume } from "./actions.js";
 
 const PLACES = [["Overview", {}], ["Deliveries", { view: "deliveries" }], ["Dead deliveries", { view: "deliveries", q: "state:dead" }], ["Waiting deliveries", { view: "deliveries", q: "state:pending" }],
   ["Failed attempts", { q: "verdict:failed" }], ["Playground", { view: "playground" }]];
@@ -71,7 +71,7 @@ function commands(text) {
     if (r.dead) offer(`${r.name}: send the dead again…`, () => resendAll({ route: r.name, state: "dead" }));
     if (r.state === "gone") continue;
     offer(`${r.name}: playground`, () => go({ view: "playground", route: r.name }));
-    offer(`${r.name}: ${r.state === "paused" ? "resume" : "pause"}…`, () => turnRoute(routeNamed(r.name)));
+    offer(`${r.name}: ${r.state === "paused" ? "resume" : "pause"}…`, () => pauseOrResume(routeNamed(r.name)));
   }
   offer("Keys", help);
   const found = list.filter(([words]) => text.toLowerCase().split(/\s+/).every((p) => words.toLowerCase().includes(p))).slice(0, 12);

@@ -20,7 +20,7 @@ function list(signal, { of, fixed = {}, label, columns, size, key, line, empty, 
   let asked = null, loading = null;
   l.table = table(of, columns, rows);
   l.keys = () => [...l.shown.keys()].sort().reverse();
-  l.passes = (e) => l.filter.test(e) && (!fixed.route || e.route === fixed.route);
+  l.matches = (e) => l.filter.test(e) && (!fixed.route || e.route === fixed.route);
   l.show = (item, fresh) => l.shown.set(key(item), { item, row: line(item, fresh, key(item)) });
 
   l.load = async (more) => {
@@ -35,10 +35,10 @@ function list(signal, { of, fixed = {}, label, columns, size, key, line, empty, 
       const items = page.entries ?? page.deliveries, end = items.at(-1);
       for (const e of items) {
         known.types.add(e.signal_type);
-        if (!l.shown.has(key(e)) && l.passes(e)) l.show(e);
+        if (!l.shown.has(key(e)) && l.matches(e)) l.show(e);
       }
       l.next = page.next ?? null;
-      l.draw(page.searched_to ?? (items.some((e) => !l.passes(e)) && (end.time ?? end.created))); // what the API cannot leave out, this does
+      l.draw(page.searched_to ?? (items.some((e) => !l.matches(e)) && (end.time ?? end.created))); // what the API cannot leave out, this does
     } catch (err) {
       if (!mine.signal.aborted && !signal.aborted) put(l.under, problem("The list could not be read", err, () => l.load(more)));
     }
@@ -130,7 +130,7 @@ export function log(signal, fixed = {}) {
 
   // add puts new entries, oldest first, on top. Of a flood only as many are made rows as will stay.
   function add(entries) {
-    const fresh = entries.filter((e) => !l.shown.has(key(e)) && l.passes({ ...e, live: true }));
+    const fresh = entries.filter((e) => !l.shown.has(key(e)) && l.matches({ ...e, live: true }));
     if (held) {
       held = [...held, ...fresh].slice(-MOST);
       return showLive();
@@ -168,11 +168,11 @@ function attemptRow(e, fresh, key) {
     ["attempt", e.attempt ? `#${e.attempt}` : "none", e.trigger && e.trigger !== "schedule" && ` ${e.trigger}`],
     ["answer", e.status ? chip("status", String(e.status), answer, { class: `chip ${mark}` }) : el("span", { class: mark }, answer)],
     ["took number", e.attempt ? took(e.duration_ms) : ""],
-    [e.verdict === "delivered" ? "what fine" : "what", story(e), e.response && e.verdict !== "delivered" && el("span", { class: "answer-text", title: e.response }, e.response.slice(0, 200))],
+    [e.verdict === "delivered" ? "what fine" : "what", whatHappened(e), e.response && e.verdict !== "delivered" && el("span", { class: "answer-text", title: e.response }, e.response.slice(0, 200))],
   ], { class: fresh ? "fresh" : null, "data-key": key });
 }
 
-export function story(e) {
+export function whatHappened(e) {
   const why = sentence(e.error);
   if (e.verdict === "delivered") return "Delivered";
   if (e.verdict === "retry") return [why || "Failed.", e.next_attempt && el("span", { class: "quiet" }, " Next at ", when(e.next_attempt), ".")];

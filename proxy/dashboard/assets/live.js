@@ -41,7 +41,7 @@ export async function look() {
 
 let last = ""; // time of the newest entry seen, or of when it was first listened
 const seen = new Set(); // keys of the newest entries: an interruption repeats some
-let waiting = []; // entries not told yet
+let waiting = []; // entries not emitted yet
 
 // key puts entries in order: the time with all nine digits, as text.
 export function key(entry) {
@@ -49,18 +49,18 @@ export function key(entry) {
   return `${whole}.${fraction.padEnd(9, "0")}`;
 }
 
-function take(entry) {
+function receive(entry) {
   const k = key(entry);
   if (seen.has(k)) return;
   seen.add(k);
   if (seen.size > 2 * REPLAY) seen.delete(seen.values().next().value);
   if (entry.time > last) last = entry.time;
-  if (!waiting.length) setTimeout(tell, 200);
+  if (!waiting.length) setTimeout(emitWaiting, 200);
   waiting.push(entry);
   if (waiting.length > REPLAY) waiting.shift(); // nobody can read so fast
 }
 
-function tell() {
+function emitWaiting() {
   const list = waiting;
   waiting = [];
   emit("entries", list);
@@ -76,12 +76,12 @@ let leads = false;
 
 tabs.onmessage = ({ data }) => {
   if (data.hello && leads) tabs.postMessage({ stream: now.stream });
-  else if (!data.hello) hand(data);
+  else if (!data.hello) handle(data);
 };
 
-// hand deals with what a followed log brought: an entry, a gap, a state of the stream.
-function hand({ entry, gap, stream }) {
-  if (entry) take(entry);
+// handle deals with what a followed log brought: an entry, a gap, a state of the stream.
+function handle({ entry, gap, stream }) {
+  if (entry) receive(entry);
   if (gap) emit("gap");
   if (stream && now.stream !== stream) {
     now.stream = stream;
@@ -89,8 +89,8 @@ function hand({ entry, gap, stream }) {
   }
 }
 
-function share(news) {
-  hand(news);
+function broadcast(news) {
+  handle(news);
   if (navigator.locks) tabs.postMessage(news);
 }
 
@@ -104,22 +104,22 @@ async function connect(signal) {
       pause = 500;
       since = Date.parse(response.headers.get("Date"));
       last ||= new Date(since - 1000).toISOString();
-      share({ stream: "live" });
+      broadcast({ stream: "live" });
     };
     const entry = (e) => {
-      if (before && Date.parse(e.time) < since && ++missed === REPLAY) share({ gap: true });
-      share({ entry: e });
+      if (before && Date.parse(e.time) < since && ++missed === REPLAY) broadcast({ gap: true });
+      broadcast({ entry: e });
     };
     await follow(before ? { since: before, limit: REPLAY } : { limit: 0 }, { signal, started, entry }).catch(() => {});
     if (signal.aborted) break;
-    share({ stream: "lost" });
+    broadcast({ stream: "lost" });
     await new Promise((resolve) => setTimeout(resolve, pause));
     pause = Math.min(pause * 2, 5000);
   }
   leads = false;
 }
 
-function join() {
+function startFollowing() {
   if (following) return;
   following = new AbortController();
   const { signal } = following;
@@ -128,7 +128,7 @@ function join() {
   navigator.locks.request("signalpost-log", { signal }, () => connect(signal)).catch(() => {});
 }
 
-function part() {
+function stopFollowing() {
   following?.abort();
   following = null;
 }
@@ -145,11 +145,11 @@ export function start() {
   const turned = () => {
     clearTimeout(leaving);
     look();
-    if (document.hidden) leaving = setTimeout(part, LEAVE);
-    else join();
+    if (document.hidden) leaving = setTimeout(stopFollowing, LEAVE);
+    else startFollowing();
   };
   document.addEventListener("visibilitychange", turned);
   addEventListener("pageshow", turned);
-  addEventListener("pagehide", part); // a page that is kept to go back to would keep the lock
+  addEventListener("pagehide", stopFollowing); // a page that is kept to go back to would keep the lock
   turned();
 }

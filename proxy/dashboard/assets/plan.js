@@ -9,21 +9,21 @@ import { toSignal } from "./url.js";
 
 const LAST = 1000; // signals
 
-// planned is a panel that asks when its button is pressed. wish tells what to plan;
+// planned is a panel that asks when its button is pressed. written() is what to plan;
 // changed says that it has changed, of another route maybe.
-export function planned(wish, signal) {
+export function planned(written, signal) {
   const result = el("div", { class: "results", "aria-live": "polite", "aria-busy": "false" });
   const ask = button(`Plan on the last ${LAST.toLocaleString("en")} signals`, run);
   const panel = el("section", { class: "panel", "data-own": true, "data-key": "plan", "aria-label": "Plan" }, el("p", { class: "buttons" }, ask), result);
 
   let asked = null, route = null; // what the result is of
 
-  const changed = () => result.classList.toggle("stale", asked !== JSON.stringify(wish()));
+  const changed = () => result.classList.toggle("stale", asked !== JSON.stringify(written()));
 
   async function run() {
     result.setAttribute("aria-busy", "true");
     ask.disabled = true;
-    const wanted = wish();
+    const wanted = written();
     try {
       put(result, plan(await post("/plan", { ...wanted, limit: LAST }, signal)));
     } catch (err) {
@@ -36,8 +36,8 @@ export function planned(wish, signal) {
   }
 
   panel.changed = () => {
-    panel.hidden = !wish().route;
-    if (route !== (route = wish().route)) put(result);
+    panel.hidden = !written().route;
+    if (route !== (route = written().route)) put(result);
     changed();
   };
   return panel;

@@ -119,8 +119,8 @@ function signalsOf(recorded, picked) {
 
 // trial asks what a route makes of a signal, with other expressions if there are
 // some. The signal goes as it was written, so that every digit is the same.
-function trial(signal, wish, end) {
-  const rest = JSON.stringify(wish).slice(1, -1);
+function trial(signal, options, end) {
+  const rest = JSON.stringify(options).slice(1, -1);
   return post("/try", `{"signal":${signal}${rest ? "," + rest : ""}}`, end);
 }
 
@@ -162,9 +162,9 @@ function trials(signal) {
 
   const list = () => (recorded ??= load().catch((err) => (recorded = null, Promise.reject(err)))); // once, unless it fails
 
-  async function outcome(s, wish, end) {
+  async function outcome(s, options, end) {
     try {
-      const raw = await trial(s.text, wish, end), [r] = JSON.parse(raw).routes;
+      const raw = await trial(s.text, options, end), [r] = JSON.parse(raw).routes;
       return { word: r.error ? "fails" : !r.matches ? "does not pass" : r.bodies.length ? "passes" : "makes nothing", why: r.error ?? r.why, bodies: members(cut(raw, "routes", 0, "bodies")).map((m) => m.text) };
     } catch (err) {
       end.throwIfAborted();

@@ -7,7 +7,7 @@ import { get } from "./api.js";
 import { failures } from "./chart.js";
 import { every, now, on, routeNamed } from "./live.js";
 import { toDeliveries, toDelivery, toRoute } from "./url.js";
-import { discardAll, resendAll, turn } from "./actions.js";
+import { discardAll, resendAll, pauseButtons } from "./actions.js";
 
 const AGAIN = 10000; // milliseconds between two looks
 const SHOWN = 3; // causes of one route shown at first
@@ -72,7 +72,7 @@ function acts(reasons, r, causes) {
     r.dead > 0 && button(`Send ${count(r.dead)} again…`, () => resendAll({ route: r.name, state: "dead" })),
     reasons.some((x) => x.code === "refused") && r.pending > 0 && button(`Send ${count(r.pending)} waiting…`, () => resendAll({ route: r.name, state: "pending" })),
     r.held > 0 && [el("a", { class: "button", href: toDeliveries(`route:${r.name} state:held`) }, `${count(r.held)} held`), button("Discard…", () => discardAll({ route: r.name, state: "held" }))],
-    reasons.some((x) => ["failing", "refused", "behind", "paused"].includes(x.code)) && turn(r),
+    reasons.some((x) => ["failing", "refused", "behind", "paused"].includes(x.code)) && pauseButtons(r),
   ];
 }
 

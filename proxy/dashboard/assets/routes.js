@@ -10,7 +10,7 @@ import { now, on, routeNamed } from "./live.js";
 import { problems } from "./problems.js";
 import { Feed, lately, success } from "./stats.js";
 import { toDeliveries, toRoute, url } from "./url.js";
-import { resendAll, turn } from "./actions.js";
+import { resendAll, pauseButtons } from "./actions.js";
 
 const SHOWN = 14; // rows at first
 const RANK = { bad: 0, warn: 1, ok: 2 };
@@ -99,7 +99,7 @@ export function route({ name = "" }, signal) {
     if (!r) return put(head, el("h1", {}, name || "No route"), el("p", { class: "quiet" }, "There is no route of this name, and nothing is kept for one."));
     put(head, el("h1", {}, name, " ", badge(r)), el("p", { class: "quiet" }, r.target ?? "Not in the config any more: what waits is held until it is back"),
       el("p", { class: "buttons" },
-        turn(r),
+        pauseButtons(r),
         r.dead > 0 && r.state !== "gone" && button(`Send ${count(r.dead)} dead again…`, () => resendAll({ route: name, state: "dead" })),
         r.state !== "gone" && el("a", { class: "button", href: url({ view: "playground", route: name }) }, "Playground")),
       facts(r));
