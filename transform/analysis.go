@@ -222,12 +222,10 @@ func (a *analysis) term(t *gojq.Term, in value, s *scope[bound]) (v value) {
 		v.truth = 0
 	case gojq.TermTypeReduce:
 		e := t.Reduce
-		s = a.repeated(e.Query, e.Start, e.Patterns, in, s)
-		a.all(value{}, s, e.Update)
+		a.loop(in, s, e.Query, e.Start, e.Patterns, e.Update)
 	case gojq.TermTypeForeach:
 		e := t.Foreach
-		s = a.repeated(e.Query, e.Start, e.Patterns, in, s)
-		a.all(value{}, s, e.Update, e.Extract)
+		a.loop(in, s, e.Query, e.Start, e.Patterns, e.Update, e.Extract)
 	case gojq.TermTypeLabel:
 		v = a.query(t.Label.Body, in, s)
 	case gojq.TermTypeQuery:
@@ -245,11 +243,11 @@ func (a *analysis) term(t *gojq.Term, in value, s *scope[bound]) (v value) {
 	return v
 }
 
-// repeated follows the beginning of a reduce or foreach.
-func (a *analysis) repeated(q, start *gojq.Query, patterns []*gojq.Pattern, in value, s *scope[bound]) *scope[bound] {
+// loop follows a reduce or a foreach.
+func (a *analysis) loop(in value, s *scope[bound], q, start *gojq.Query, patterns []*gojq.Pattern, updates ...*gojq.Query) {
 	v := a.query(q, in, s)
 	a.all(in, s, start)
-	return a.patterns(patterns, v, in, s)
+	a.all(value{}, a.patterns(patterns, v, in, s), updates...)
 }
 
 // condition follows an if, whose truth is known if both branches have the same.

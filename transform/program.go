@@ -136,7 +136,7 @@ func Join(where, shape *Program) *Pair {
 	return p
 }
 
-// IsEmpty reports that there is neither, and nothing to run.
+// IsEmpty reports that there is neither a filter nor a transform.
 func (p *Pair) IsEmpty() bool { return p.both == nil }
 
 // Shapes reports that there is a transform.
@@ -157,8 +157,8 @@ func (p *Pair) Reads(members map[string]bool) (whole bool) {
 // Params are the members of $params that the expression names, each with its place in bytes.
 func (p *Program) Params() map[string]int { return p.checked.params }
 
-// both is one expression for two, for the price of one run. It ends after the
-// first result of where, whose others nobody has asked for.
+// both makes one expression of two, which costs one run. It ends after the first result
+// of where: nobody asks for the others.
 func both(where, shape *checked) *checked {
 	end := call("halt")
 	query := term(&gojq.Term{Type: gojq.TermTypeIf, If: &gojq.If{
@@ -171,8 +171,8 @@ func both(where, shape *checked) *checked {
 	return &checked{query: query, functions: slices.Compact(functions)}
 }
 
-// Run is Match of the filter and then, if that passes, Shape of the transform. A
-// signal passes a filter there is none of, and an error is the transform's if it passes.
+// Run is Match of the filter and then, if that passes, Shape of the transform. Without
+// a filter every signal passes. If pass is true, the error is the transform's.
 func (p *Pair) Run(s *Session, input any, vars Vars) (pass bool, results [][]byte, err error) {
 	out := outcome{filters: p.shape == nil, pass: p.where == nil}
 	if p.both.light(s, input, vars, &out) {

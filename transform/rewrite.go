@@ -38,8 +38,8 @@ var arithmetic = map[gojq.Operator]struct{ check, function string }{
 	gojq.OpMod: {"_mod/2", "_modulo"}, gojq.OpUpdateMod: {"_mod/2", "_modulo"},
 }
 
-// compute is an operator applied to two operands: a check, which keeps them, and
-// gojq's function, called with what was kept.
+// compute applies an operator to two operands: a check looks at them and keeps them, then
+// gojq's function is called with what was kept.
 func (r *rewriter) compute(op gojq.Operator, left, right *gojq.Query) *gojq.Query {
 	a := arithmetic[op]
 	return r.made(pipe(r.own(a.check, left, right), call(a.function, r.own("_x/0"), r.own("_y/0"))))

@@ -187,7 +187,7 @@ func mergeStatus(m *merging) *fleet.Answer {
 func mergeRoute(m *merging) *fleet.Answer {
 	all := each[api.RouteStatus](m)
 	if len(all) == 0 || m.answers[0].Status >= 300 {
-		return whose(m)
+		return fromOwner(m)
 	}
 	r := all[0]
 	for i := range all[1:] {

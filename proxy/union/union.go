@@ -27,7 +27,7 @@ type Options struct {
 	Local func() []http.Handler // for each that it has adopted
 	Node  *fleet.Node
 
-	Stopping <-chan struct{} // closed when who follows is to be left
+	Stopping <-chan struct{} // closed when followers are to be disconnected
 }
 
 // A Union is the handler of all requests in a fleet. It is safe for concurrent use.
@@ -199,9 +199,9 @@ var mergers = map[string]merger{
 	"GET /problems": mergeProblems, "GET /status": mergeStatus, "POST /retry": mergeMatched, "POST /discard": mergeMatched,
 }
 
-// about are the beginnings of the paths that are about one thing.
+// about maps the beginnings of paths that are about one thing.
 var about = map[string]merger{
-	"GET /deliveries/": whose, "POST /deliveries/": whose, "GET /signals/": whose, "GET /explain/": whose, "POST /routes/": mergeRoute,
+	"GET /deliveries/": fromOwner, "POST /deliveries/": fromOwner, "GET /signals/": fromOwner, "GET /explain/": fromOwner, "POST /routes/": mergeRoute,
 }
 
 // mergerOf is how the answers to a request become one; nil: only the own one is asked for.
@@ -218,8 +218,8 @@ func mergerOf(r *http.Request) merger {
 	return mergers[what]
 }
 
-// whose is the answer of the ledger that has what was asked for.
-func whose(m *merging) *fleet.Answer {
+// fromOwner is the answer of the ledger that has what was asked for.
+func fromOwner(m *merging) *fleet.Answer {
 	for _, a := range m.answers {
 		if a.Status != http.StatusNotFound {
 			return a

@@ -85,15 +85,15 @@ func TestMerges(t *testing.T) {
 	}
 	no := &fleet.Answer{Status: 404, Header: http.Header{}, Body: []byte("{}")}
 	m.answers = []*fleet.Answer{no, {Status: 409, Header: http.Header{}}}
-	if a := whose(m); a.Status != 409 {
+	if a := fromOwner(m); a.Status != 409 {
 		t.Errorf("one has it: %d", a.Status)
 	}
 	m.answers = []*fleet.Answer{no}
-	if a := whose(m); a.Status != 503 || a.Header.Get("Retry-After") == "" || !strings.Contains(string(a.Body), "x") {
+	if a := fromOwner(m); a.Status != 503 || a.Header.Get("Retry-After") == "" || !strings.Contains(string(a.Body), "x") {
 		t.Errorf("one is missing: %d %s", a.Status, a.Body)
 	}
 	m.missing = nil
-	if a := whose(m); a.Status != 404 {
+	if a := fromOwner(m); a.Status != 404 {
 		t.Errorf("nobody has it: %d", a.Status)
 	}
 }

@@ -43,12 +43,12 @@ type Run struct {
 	last      time.Time     // of the last look at the clock
 	allowance time.Duration // what may pass until the next look and count as the run's
 	waiting   bool          // for others
-	left      bool          // nobody waits for the run any more
+	abandoned bool          // nobody waits for the run any more
 }
 
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-func (s *Session) orOutside() *Session {
+func (s *Session) orUncounted() *Session {
 	if s == nil {
 		return &Session{ctx: context.Background(), pool: pools[ForSignals], free: 1 << 62}
 	}
@@ -57,7 +57,7 @@ func (s *Session) orOutside() *Session {
 
 // Begin makes r a light run of the session, whatever it was.
 func (r *Run) Begin(s *Session) {
-	*r = Run{session: s.orOutside(), light: true, steps: lightSteps}
+	*r = Run{session: s.orUncounted(), light: true, steps: lightSteps}
 	r.granted = lightBytes
 }
 
@@ -69,7 +69,7 @@ func (r *Run) IsHeavy() bool { return r.err == errHeavy }
 // place. What f leaves may be used only if the error is nil; f may still be
 // running otherwise.
 func Heavy(s *Session, f func(r *Run)) error {
-	s = s.orOutside()
+	s = s.orUncounted()
 	r := &Run{session: s, allowance: tick}
 	if err := s.wait(func() bool { return s.pool.enter(r) }); err != nil {
 		return err
@@ -108,7 +108,7 @@ func Heavy(s *Session, f func(r *Run)) error {
 func (r *Run) remaining(leave bool) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.left = r.left || leave
+	r.abandoned = r.abandoned || leave
 	if r.waiting {
 		return tick
 	}
@@ -154,12 +154,12 @@ func (r *Run) look() {
 		r.steps = 0
 	}
 	r.last, r.allowance = now, tick
-	own, left := r.own, r.left
+	own, abandoned := r.own, r.abandoned
 	r.mu.Unlock()
 	switch {
 	case r.light && own > lightTime:
 		r.end(errHeavy)
-	case left, own > MaxTime:
+	case abandoned, own > MaxTime:
 		r.end(errTimeout)
 	}
 }

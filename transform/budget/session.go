@@ -22,9 +22,9 @@ const (
 // getting any.
 const MaxWait = 10 * time.Second
 
-// maxTurns is how long a session may wait in all from the first time on, even if
-// its runs get room in turns: whoever waits for its answer gives up at some time.
-const maxTurns = 3 * MaxWait
+// maxWaitInAll is how long a session may wait from the first time on, even if its runs
+// get room now and then: its client gives up at some time.
+const maxWaitInAll = 3 * MaxWait
 
 const (
 	freeResults = 64 << 10  // bytes a session's results may take without being counted
@@ -111,7 +111,7 @@ func (s *Session) wait(try func() bool) error {
 		if s.granted.After(began) {
 			began = s.granted
 		}
-		left := min(time.Until(began.Add(MaxWait)), time.Until(s.waited.Add(maxTurns)))
+		left := min(time.Until(began.Add(MaxWait)), time.Until(s.waited.Add(maxWaitInAll)))
 		if left <= 0 {
 			return ErrBusy
 		}
@@ -151,7 +151,7 @@ func newPool(places, memory int, results int64) *pool {
 	}
 }
 
-// change gives back what f does, and wakes all who wait.
+// change calls f, which gives something back, and wakes all who wait.
 func (p *pool) change(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,8 +160,8 @@ func (p *pool) change(f func()) {
 	p.changed = make(chan struct{})
 }
 
-// grant gives r, of those running, n bytes more, if there is a run that could
-// still have all it may ask for. The pool is locked.
+// grant gives the run r n bytes more, provided that at least one run can then still
+// grow to maxRun. The pool is locked.
 func (p *pool) grant(r *Run, n int) bool {
 	most := r.granted + n
 	for other := range p.running {
@@ -175,8 +175,8 @@ func (p *pool) grant(r *Run, n int) bool {
 	return true
 }
 
-// enter gives r a place. A session that has one does not get another while there
-// is one that has none.
+// enter gives r a place. A session that has one does not get another while a session
+// without one waits. The pool is locked.
 func (p *pool) enter(r *Run) bool {
 	if len(p.running) == p.places {
 		return false

@@ -13,7 +13,7 @@ func TestWait(t *testing.T) {
 	for name, test := range map[string]struct {
 		turns time.Duration // between two grants to another run of the session; 0: none
 		want  time.Duration
-	}{"nothing": {0, MaxWait}, "turns": {MaxWait / 2, maxTurns}} {
+	}{"nothing": {0, MaxWait}, "turns": {MaxWait / 2, maxWaitInAll}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPool(1, maxRun, 0)

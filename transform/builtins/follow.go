@@ -10,8 +10,8 @@ import (
 	"signalpost/transform/budget"
 )
 
-// follow is how long it takes gojq to follow all that v holds, what it holds twice
-// two times, up to most nanoseconds: it may be without end.
+// follow estimates how long gojq takes to visit all that v holds, shared parts as often as
+// they are met, up to most nanoseconds: it could take for ever.
 func (f *Frame) follow(v any, most int) (ns int, err error) {
 	left := most
 	err = f.walk(v, &left, 0)
@@ -51,7 +51,7 @@ func (f *Frame) tooDeep() error {
 	return f.Fail(budget.Memory, "the expression makes values nested more than %d deep", maxNesting)
 }
 
-// all is more than the run has time for, in nanoseconds.
+// all is more nanoseconds than the run has left.
 func (f *Frame) all() int { return int(2 * f.Limit()) }
 
 func (f *Frame) checkFollow(v any) error {
@@ -66,8 +66,7 @@ func (f *Frame) checkCompare(a, b any) error {
 	return cmp.Or(err, f.spend(f.all()-left, 0, 0))
 }
 
-// pair takes from left how long gojq takes to compare a with b: all that has a
-// counterpart in the other.
+// pair subtracts from left how long gojq takes to compare a with b: it visits what both have.
 func (f *Frame) pair(a, b any, left *int, depth int) (err error) {
 	if depth > maxNesting {
 		return f.tooDeep()

@@ -45,7 +45,8 @@ var patterns = struct {
 
 func (p *pattern) bytes() int { return 2 * (1000 + p.size*instructionSize) }
 
-// ParseRegexp is the text that means re with these flags, and what it says.
+// ParseRegexp checks a regular expression and its flags. It returns a text that means the
+// same to package regexp, and its syntax tree.
 func ParseRegexp(re, flags string) (text string, parsed *syntax.Regexp, err error) {
 	if strings.ContainsFunc(flags, func(r rune) bool { return r != 'g' && r != 'i' && r != 'm' }) {
 		return "", nil, fmt.Errorf("unsupported regular expression flag: %q; there are g, i and m", budget.Clip(flags, 64))
@@ -183,7 +184,8 @@ func (p *pattern) emptyAt(s string, offset int) []int {
 	return m
 }
 
-// search is the regular expression and the text of a call, as function name has them.
+// search checks the input and arguments of the function name, and returns the regular
+// expression and the text to search.
 func (f *Frame) search(name string, v any, args []any) (p *pattern, s string, err error) {
 	s, ok1 := v.(string)
 	re, ok2 := args[0].(string)

@@ -50,7 +50,7 @@ func Check(text []byte) (kind string, err error) {
 	if fault != nil {
 		return "", fault
 	}
-	return words(e.kind), nil
+	return kindName(e.kind), nil
 }
 
 func all([]byte) bool { return true }
@@ -64,9 +64,9 @@ func Footprint(text []byte) int64 {
 
 func notJSON(offset int, what string) *Error { return &Error{offset, -1, "not JSON: " + what} }
 
-// words is a kind of value, by the byte it begins with, for people.
-func words(kind byte) string {
-	switch kind {
+// kindName names the kind of a value, of which c is the first byte, for people.
+func kindName(c byte) string {
+	switch c {
 	case '{':
 		return "an object"
 	case '[':

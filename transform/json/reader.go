@@ -40,7 +40,7 @@ const (
 
 var readers = sync.Pool{New: func() any { return &reader{names: make(map[string]string)} }}
 
-// read has value read a text, and demands that nothing but white space is left.
+// read reads a text by value; nothing but white space may follow.
 func read(text []byte, reads func(name []byte) bool, value func(*reader) error) *Error {
 	r := readers.Get().(*reader)
 	r.text, r.at, r.depth, r.decode, r.reads = text, 0, 0, reads != nil, reads
@@ -66,7 +66,7 @@ func kept[T any](s []T, most int) []T {
 	return s[:0]
 }
 
-// fault says what is wrong, which err stopped at; nil is what stands behind the value.
+// fault explains err, or what follows the value if err is nil.
 func (r *reader) fault(err error) *Error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
@@ -98,7 +98,7 @@ func (r *reader) next() byte {
 	return 0
 }
 
-// skip passes over one byte, if it is one of those.
+// skip skips one byte, if it is one of any.
 func (r *reader) skip(any string) bool {
 	if r.at == len(r.text) || strings.IndexByte(any, r.text[r.at]) < 0 {
 		return false
@@ -119,7 +119,7 @@ func (r *reader) value() (any, error) {
 		if err != nil || !r.decode {
 			return nil, err
 		}
-		return said(raw, escaped), nil
+		return unquoted(raw, escaped), nil
 	case 't':
 		return true, r.literal("true")
 	case 'f':
@@ -134,7 +134,7 @@ func (r *reader) value() (any, error) {
 	return stdjson.Number(r.text[start:r.at]), nil
 }
 
-// list reads an array or an object, which ends so, and has each read its elements.
+// list reads an array or an object up to its closing byte end; each reads one element.
 func (r *reader) list(end byte, each func() error) error {
 	if r.depth++; r.depth > MaxDepth {
 		return notJSON(r.at, fmt.Sprintf("values are nested more than %d deep", MaxDepth))
@@ -175,7 +175,7 @@ func (r *reader) array() (any, error) {
 	return array, nil
 }
 
-// object reads an object, and notes in e, unless that is nil, what signal_type it has.
+// object reads an object, and notes its signal_type in e, unless that is nil.
 func (r *reader) object(e *element) (any, error) {
 	from := len(r.members)
 	err := r.list('}', func() error {
@@ -192,7 +192,7 @@ func (r *reader) object(e *element) (any, error) {
 		decode := r.decode
 		r.decode = decode && (e == nil || escaped || r.reads(raw))
 		var v any
-		if e != nil && (string(raw) == "signal_type" || escaped && said(raw, true) == "signal_type") {
+		if e != nil && (string(raw) == "signal_type" || escaped && unquoted(raw, true) == "signal_type") {
 			v, err = r.signalType(e)
 		} else {
 			v, err = r.value()
@@ -216,10 +216,10 @@ func (r *reader) object(e *element) (any, error) {
 	return object, nil
 }
 
-// name is what a member's name says.
+// name is the text of a member's name.
 func (r *reader) name(raw []byte, escaped bool) string {
 	if escaped || len(raw) > maxName {
-		return said(raw, escaped)
+		return unquoted(raw, escaped)
 	}
 	name, ok := r.names[string(raw)]
 	if !ok {
@@ -232,8 +232,8 @@ func (r *reader) name(raw []byte, escaped bool) string {
 	return name
 }
 
-// said is what a string says that has been read.
-func said(raw []byte, escaped bool) string {
+// unquoted is the text of a string that has been read.
+func unquoted(raw []byte, escaped bool) string {
 	if !escaped {
 		return string(raw)
 	}
@@ -287,7 +287,7 @@ func (r *reader) number() error {
 	return nil
 }
 
-// digits passes over one at least.
+// digits skips digits, of which there must be one.
 func (r *reader) digits() bool {
 	start := r.at
 	for r.at < len(r.text) && '0' <= r.text[r.at] && r.text[r.at] <= '9' {

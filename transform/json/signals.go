@@ -116,11 +116,11 @@ func (l *list) add(e element, raw []byte) {
 	var what string
 	switch {
 	case e.kind != '{':
-		what = "a signal is a JSON object; found " + words(e.kind)
+		what = "a signal is a JSON object; found " + kindName(e.kind)
 	case e.typeKind == 0:
 		what = `the signal has no signal_type; add "signal_type": "name"`
 	case e.typeKind != '"':
-		what = "signal_type must be a string; found " + words(e.typeKind)
+		what = "signal_type must be a string; found " + kindName(e.typeKind)
 	case !IsType(e.signalType):
 		shown := e.signalType[:min(len(e.signalType), maxType)]
 		what = fmt.Sprintf("signal_type must be 1 to %d printable ASCII characters without a space at either end; found %s, %d bytes",
@@ -171,7 +171,7 @@ func (r *reader) signalType(e *element) (any, error) {
 	}
 	raw, escaped, err := r.quoted()
 	if err == nil {
-		e.signalType = said(raw, escaped)
+		e.signalType = unquoted(raw, escaped)
 	}
 	return e.signalType, err
 }
