@@ -231,9 +231,13 @@ func (a *analysis) term(t *gojq.Term, in value, s *scope[bound]) (v value) {
 	case gojq.TermTypeQuery:
 		v = a.query(t.Query, in, s)
 	}
-	for _, suffix := range t.SuffixList {
-		v.truth, v.assigns = 0, 0
-		if suffix.Index != nil {
+	return a.suffixes(t.SuffixList, v, in, s)
+}
+
+// suffixes follows what stands behind a term whose results are v.
+func (a *analysis) suffixes(list []*gojq.Suffix, v, in value, s *scope[bound]) value {
+	for _, suffix := range list {
+		if v.truth, v.assigns = 0, 0; suffix.Index != nil {
 			v = a.index(suffix.Index, v, in, s)
 		} else if suffix.Iter {
 			a.use(v)
