@@ -9,27 +9,27 @@ import (
 	"signalpost/queue"
 )
 
-// late adds why a delivery that was due was not sent at once: what the history has of that
-// time, and for the rest what the route's log shows.
-func (l *timeline) late(due, began time.Time, trigger queue.Trigger) error {
-	if began.Sub(due) < notable {
+// late adds why a delivery that is due since the last step was not sent until a time: what
+// the history has of that time, and for the rest what the route's log shows.
+func (l *timeline) late(until time.Time, trigger queue.Trigger) error {
+	if until.Sub(l.at) < notable {
 		return nil
 	}
 	var spans []span
-	if l.Started.After(due) { // what was before is not known, but for this
-		spans = append(spans, span{code: "stopped", from: due, to: earlier(l.Started.Add(time.Second), began)}) // a start takes a moment
+	if l.Started.After(l.at) { // what was before is not known, but for this
+		spans = append(spans, span{code: "stopped", from: l.at, to: earlier(l.Started.Add(time.Second), until)}) // a start takes a moment
 	}
-	for _, s := range append(spans, l.History.during(l.d.Route, due, began)...) {
+	for _, s := range append(spans, l.History.during(l.d.Route, l.at, until)...) {
 		from := later(s.from, l.at)
 		if !s.to.After(from) {
 			continue
 		}
-		if err := l.unrecorded(later(due, l.at), from, trigger); err != nil {
+		if err := l.unrecorded(from, trigger); err != nil {
 			return err
 		}
 		l.step("wait", from, s.to, s.code, l.spanText(s))
 	}
-	return l.unrecorded(later(due, l.at), began, trigger)
+	return l.unrecorded(until, trigger)
 }
 
 func (l *timeline) spanText(s span) string {
@@ -47,17 +47,17 @@ func (l *timeline) spanText(s span) string {
 }
 
 // unrecorded adds a wait that the history has nothing of.
-func (l *timeline) unrecorded(from, to time.Time, trigger queue.Trigger) error {
-	if to.Sub(from) < notable {
+func (l *timeline) unrecorded(until time.Time, trigger queue.Trigger) error {
+	if until.Sub(l.at) < notable {
 		return nil
 	}
 	if trigger == queue.Probe {
-		l.step("wait", from, to, "failing", "The route was failing: this attempt was a probe.")
+		l.step("wait", l.at, until, "failing", "The route was failing: this attempt was a probe.")
 		return nil
 	}
-	code, text, err := l.busy(from, to)
+	code, text, err := l.busy(l.at, until)
 	if err == nil {
-		l.step("wait", from, to, code, text)
+		l.step("wait", l.at, until, code, text)
 	}
 	return err
 }

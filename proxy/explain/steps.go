@@ -88,7 +88,7 @@ func (l *timeline) entry(i int, due time.Time) (time.Time, error) {
 		l.again(i, began)
 	case !due.IsZero():
 		l.untilDue(i, earlier(due, began))
-		if err := l.late(later(due, l.at), began, e.Trigger); err != nil {
+		if err := l.late(began, e.Trigger); err != nil {
 			return due, err
 		}
 	}
@@ -236,15 +236,15 @@ func (l *timeline) unfinished() error {
 		return nil
 	}
 	code, text := l.blocked()
-	from := later(due, l.at)
-	before := earlier(later(l.Started, from), l.now) // it may have waited for something else
-	if spans := l.History.during(l.d.Route, from, l.now); len(spans) > 0 && spans[len(spans)-1].code == code {
+	l.at = later(due, l.at)
+	before := earlier(later(l.Started, l.at), l.now) // it may have waited for something else
+	if spans := l.History.during(l.d.Route, l.at, l.now); len(spans) > 0 && spans[len(spans)-1].code == code {
 		before = spans[len(spans)-1].from
 	}
-	if err := l.late(from, before, ""); err != nil {
+	if err := l.late(before, ""); err != nil {
 		return err
 	}
-	l.step("wait", later(from, l.at), time.Time{}, code, text)
+	l.step("wait", l.at, time.Time{}, code, text)
 	return nil
 }
 
