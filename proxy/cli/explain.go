@@ -90,12 +90,7 @@ func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time)
 	state := d.Info
 	state.WaitsFor = nil // it makes the line too long, and stands below
 	p.Printf("\n%s  %s, %s\n", d.ID, d.Route, p.In(stateShades[d.State], stateOf(state)))
-	last := -1 // whose headers are printed
-	for i, s := range d.Steps {
-		if s.Attempt != nil && s.Attempt.Request != nil {
-			last = i
-		}
-	}
+	sent := func(s api.Step) bool { return s.Attempt != nil && s.Attempt.Request != nil }
 	for i, s := range d.Steps {
 		long := ""
 		switch {
@@ -117,9 +112,9 @@ func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time)
 		if s.Kind == "wait" {
 			head = strings.ReplaceAll(s.Code, "_", " ")
 		}
-		p.Printf("  %s %s %s  %s\n", clockMillis(s.From, now), p.In(shade, fmt.Sprintf("%-11s", head)), fmt.Sprintf("%6s", long), term.Wrap(s.Text, 35))
+		p.Printf("  %-12s %s %s  %s\n", clockAs("15:04:05.000", s.From, now), p.In(shade, fmt.Sprintf("%-11s", head)), fmt.Sprintf("%6s", long), term.Wrap(s.Text, 35))
 		if s.Attempt != nil {
-			printExplainedAttempt(p, s.Attempt, i == last)
+			printExplainedAttempt(p, s.Attempt, sent(s) && !slices.ContainsFunc(d.Steps[i+1:], sent))
 		}
 	}
 	p.Printf("  %s\n", term.Wrap("Next: "+d.Next, 2))
@@ -135,15 +130,8 @@ var stateShades = map[queue.State]term.Shade{
 	queue.StateDelivered: term.Green, queue.StatePending: term.Yellow, queue.StateHeld: term.Yellow, queue.StateDead: term.Red,
 }
 
-// clockMillis is a time of today, or of another day with the date, of one width each.
-func clockMillis(t, now time.Time) string {
-	if t, now = t.Local(), now.Local(); t.Format(time.DateOnly) == now.Format(time.DateOnly) {
-		return t.Format("15:04:05.000")
-	}
-	return t.Format("01-02 15:04 ")
-}
-
-// printExplainedAttempt prints what went over the wire, and how long it took.
+// printExplainedAttempt prints what went over the wire, and how long it took; with headers the
+// request, too.
 func printExplainedAttempt(p term.Page, a *api.ExplainedAttempt, headers bool) {
 	detail := func(format string, args ...any) {
 		p.Printf("    %s\n", p.In(term.Dim, term.Wrap(fmt.Sprintf(format, args...), 6)))
@@ -161,7 +149,7 @@ func printExplainedAttempt(p term.Page, a *api.ExplainedAttempt, headers bool) {
 	for _, s := range a.Signed {
 		detail("%s (%s) signs %s", s.Header, cmp.Or(s.Preset, "a form of its own"), s.Over)
 	}
-	if a.Request != nil && headers {
+	if headers {
 		var plain []string
 		for name, value := range a.Request.Headers {
 			if value != "[signature]" {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -118,8 +117,7 @@ func printFleet(p term.Page, r *fleetShown) {
 	var rows [][]string
 	for _, l := range r.Ledgers {
 		rows = append(rows, []string{
-			l.ID, l.State, cmp.Or(l.Host, "-"), cmp.Or(l.Node, "-"), strconv.FormatUint(l.Epoch, 10),
-			strconv.FormatUint(l.Records, 10), strconv.FormatUint(l.Lag, 10), term.Ago(l.Snapshot, time.Now()),
+			l.ID, l.State, cmp.Or(l.Host, "-"), cmp.Or(l.Node, "-"), fmt.Sprint(l.Epoch), fmt.Sprint(l.Records), fmt.Sprint(l.Lag), term.Ago(l.Snapshot, time.Now()),
 		})
 	}
 	p.Table(columns, rows)

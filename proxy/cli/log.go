@@ -229,9 +229,12 @@ func entryPrinter(p term.Page, routes []string, now func() time.Time) func(queue
 }
 
 // clock is a time of today, or a time and its date.
-func clock(t, now time.Time) string {
+func clock(t, now time.Time) string { return clockAs(time.TimeOnly, t, now) }
+
+// clockAs is the same with a layout for today.
+func clockAs(layout string, t, now time.Time) string {
 	if t, now = t.Local(), now.Local(); t.Format(time.DateOnly) == now.Format(time.DateOnly) {
-		return t.Format(time.TimeOnly)
+		return t.Format(layout)
 	}
 	return t.Format("01-02 15:04")
 }

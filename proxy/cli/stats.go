@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -71,7 +70,7 @@ func printStats(p term.Page, stats api.Stats, now time.Time) {
 		}
 		row := []string{s.Route}
 		for _, n := range counts {
-			row = append(row, strconv.FormatInt(n, 10))
+			row = append(row, fmt.Sprint(n))
 		}
 		for _, ms := range slowest {
 			took := "-"

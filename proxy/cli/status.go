@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -186,7 +185,6 @@ func printProblems(p term.Page, problems []queue.Problem, now time.Time) {
 func moment(t, now time.Time) string { return clock(t, now) + " (" + term.Ago(&t, now) + ")" }
 
 func printRoutes(p term.Page, routes []api.RouteStatus, now time.Time) {
-	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	var rows [][]string
 	for _, r := range routes {
 		due, target, state := "-", "-", string(r.State)
@@ -200,7 +198,7 @@ func printRoutes(p term.Page, routes []api.RouteStatus, now time.Time) {
 			state = r.Health.Reasons[0].Code
 		}
 		rows = append(rows, []string{
-			r.Name, string(r.Health.Level), state, number(r.Pending), number(r.Held), number(r.Dead), due, term.Ago(r.LastSuccess, now), target,
+			r.Name, string(r.Health.Level), state, fmt.Sprint(r.Pending), fmt.Sprint(r.Held), fmt.Sprint(r.Dead), due, term.Ago(r.LastSuccess, now), target,
 		})
 	}
 	ofLevel := func(level string) term.Shade { return levelShade[api.Level(level)] }
