@@ -88,47 +88,36 @@ func pairs(doc []byte, escape func(string) string) ([]byte, error) {
 		return nil, not(doc, "an object")
 	}
 	d := stdjson.NewDecoder(bytes.NewReader(doc))
-	d.UseNumber()
 	out := []byte{} // of an empty object, too: nil is a body that is the signal
-	key, inList := "", false
-	for d.Token(); ; { // its brace
-		token, err := d.Token()
-		if err != nil {
+	for d.Token(); d.More(); {
+		key, err := d.Token()
+		var value stdjson.RawMessage
+		if err := cmp.Or(err, d.Decode(&value)); err != nil {
 			return nil, err
 		}
-		bad := ""
-		switch t := token.(type) {
-		case stdjson.Delim:
-			switch {
-			case t == '}':
-				return out, nil
-			case t == '[' && !inList:
-				inList = true
-				continue
-			case t == ']':
-				inList, key = false, ""
-				continue
+		values := []stdjson.RawMessage{value}
+		if value[0] == '[' {
+			err = stdjson.Unmarshal(value, &values)
+		}
+		for _, v := range values {
+			said := string(v) // a number's or boolean's
+			switch v[0] {
+			case '"':
+				err = stdjson.Unmarshal(v, &said)
+			case 'n', '[', '{':
+				is := map[byte]string{'n': "null", '[': "an array in an array", '{': "an object"}[v[0]]
+				err = fmt.Errorf("%q is %s, not a string, a number, a boolean or an array of these", clip(key.(string)), is)
 			}
-			bad = map[stdjson.Delim]string{'[': "an array in an array", '{': "an object"}[t]
-		case nil:
-			bad = "null"
-		case string:
-			if key == "" && !inList {
-				key = "=" + t
-				continue
+			if err != nil {
+				return nil, err
 			}
-		}
-		if bad != "" {
-			return nil, fmt.Errorf("%q is %s, not a string, a number, a boolean or an array of these", clip(key[1:]), bad)
-		}
-		if len(out) > 0 {
-			out = append(out, '&')
-		}
-		out = append(append(append(out, escape(key[1:])...), '='), escape(fmt.Sprint(token))...)
-		if !inList {
-			key = ""
+			if len(out) > 0 {
+				out = append(out, '&')
+			}
+			out = append(append(append(out, escape(key.(string))...), '='), escape(said)...)
 		}
 	}
+	return out, nil
 }
 
 // text makes what a string says.

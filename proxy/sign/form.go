@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -68,35 +69,28 @@ func (t Template) Has(name string) bool {
 	return slices.ContainsFunc(t.parts, func(p part) bool { return p.name == name })
 }
 
+// braced matches a brace, or a name in braces, or one whose brace is not closed on its line.
+var braced = regexp.MustCompile(`\{\{|\{[^}\n]*\}?`)
+
 func parse(source string, names ...string) (Template, error) {
-	t, literal := Template{Source: source}, ""
-	for at := 0; at < len(source); {
-		switch rest := source[at:]; {
-		case strings.HasPrefix(rest, "{{"):
+	t, literal, end := Template{Source: source}, "", 0
+	for _, at := range braced.FindAllStringIndex(source, -1) {
+		name := source[at[0]:at[1]]
+		literal += source[end:at[0]]
+		end = at[1]
+		switch {
+		case name == "{{":
 			literal += "{"
-			at += 2
-		case rest[0] == '{':
-			end := strings.IndexAny(rest, "}\n")
-			if end < 0 || rest[end] != '}' {
-				return t, &TemplateError{at, "{ has no }: a brace is written {{"}
-			}
-			name := rest[:end+1]
-			if !slices.Contains(names, name) {
-				return t, &TemplateError{at, fmt.Sprintf("unknown %s: expected %s; a brace is written {{", quote(name), strings.Join(names, ", "))}
-			}
-			t.parts = append(t.parts, part{literal, name})
-			literal = ""
-			at += len(name)
-		default:
-			next := strings.IndexByte(rest, '{')
-			if next < 0 {
-				next = len(rest)
-			}
-			literal += rest[:next]
-			at += next
+			continue
+		case !strings.HasSuffix(name, "}"):
+			return t, &TemplateError{at[0], "{ has no }: a brace is written {{"}
+		case !slices.Contains(names, name):
+			return t, &TemplateError{at[0], fmt.Sprintf("unknown %s: expected %s; a brace is written {{", quote(name), strings.Join(names, ", "))}
 		}
+		t.parts = append(t.parts, part{literal, name})
+		literal = ""
 	}
-	if literal != "" {
+	if literal += source[end:]; literal != "" {
 		t.parts = append(t.parts, part{literal, ""})
 	}
 	return t, nil
