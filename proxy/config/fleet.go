@@ -35,14 +35,12 @@ func fleetKeys(f *Fleet) schema {
 	return schema{
 		"servers":     required("it names the NATS servers", into(&f.Servers, nil, list("secret values", secret(natsURL)))),
 		"credentials": into(&f.Credentials, Secret{}, credentials),
-		"user":        into(&f.User, "", text("a user name", func(text string) (string, bool) { return text, text != "" })),
+		"user":        into(&f.User, "", word("a user name", func(text string) bool { return text != "" })),
 		"password":    into(&f.Password, Secret{}, secret(nil)),
 		"token":       into(&f.Token, Secret{}, secret(sendable)),
 		"tls":         table(tlsKeys(&f.TLS), f.TLS.load),
-		"name": into(&f.Name, "signalpost", text("1 to 32 of A-Z, a-z, 0-9, _ and -", func(text string) (string, bool) {
-			return text, fleetName.MatchString(text)
-		})),
-		"replicas": into(&f.Replicas, 3, whole("1, 3 or 5", func(n int) bool { return n == 1 || n == 3 || n == 5 })),
+		"name":        into(&f.Name, "signalpost", word("1 to 32 of A-Z, a-z, 0-9, _ and -", fleetName.MatchString)),
+		"replicas":    into(&f.Replicas, 3, whole("1, 3 or 5", func(n int) bool { return n == 1 || n == 3 || n == 5 })),
 	}
 }
 

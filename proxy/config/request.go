@@ -65,8 +65,8 @@ var tokenURL = secret(func(text string) string {
 })
 
 // scope is one of RFC 6749: several are several strings.
-var scope = text("a scope, printable ASCII without spaces, quotes and \\", func(text string) (string, bool) {
-	return text, text != "" && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
+var scope = word("a scope, printable ASCII without spaces, quotes and \\", func(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
 })
 
 // tokenParamFits reports a parameter of a request for a token that other keys make.

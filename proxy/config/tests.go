@@ -118,9 +118,9 @@ func (d *decoder) test(t *value, c *Config) (test Test) {
 		}}
 	}
 	keys := schema{
-		"name":        required("each [[test]] has one", into(&test.Name, "", text("some text", func(s string) (string, bool) { return s, strings.TrimSpace(s) != "" }))),
+		"name":        required("each [[test]] has one", into(&test.Name, "", word("some text", func(s string) bool { return strings.TrimSpace(s) != "" }))),
 		"partial":     into(&test.Partial, false, boolean),
-		"type":        into(&kind, "", text("a signal_type", func(s string) (string, bool) { return s, json.IsType(s) })),
+		"type":        into(&kind, "", word("a signal_type", json.IsType)),
 		"signal":      signal(d.encoded),
 		"signal_json": signal(d.written),
 		"expect":      expect(func(e *Expectation, key string, v *value) { e.Bodies = d.bodies(key, v) }),

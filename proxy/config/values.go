@@ -30,6 +30,11 @@ func text[T any](expected string, read func(text string) (x T, ok bool)) parser[
 	}
 }
 
+// word parses strings that are good, which stand for themselves.
+func word(expected string, good func(text string) bool) parser[string] {
+	return text(expected, func(text string) (string, bool) { return text, good(text) })
+}
+
 // ranged parses strings that stand for something from least to most.
 func ranged[T int64 | time.Duration](form string, parse func(string) (T, bool), write func(T) string, least, most T) parser[T] {
 	return text(fmt.Sprintf("%s, from %s to %s", form, write(least), write(most)), func(text string) (T, bool) {
@@ -124,9 +129,7 @@ var rate = text(`a rate above 0 such as "50/s", "100/m" or "1000/h"`, func(text 
 
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 
-var routeName = text("1 to 63 of a-z, 0-9, _ and -, the first a letter or digit", func(text string) (string, bool) {
-	return text, nameForm.MatchString(text)
-})
+var routeName = word("1 to 63 of a-z, 0-9, _ and -, the first a letter or digit", nameForm.MatchString)
 
 // path is a file or folder, kept as an absolute path.
 func path(d *decoder, key string, v *value) (string, bool) {
@@ -151,9 +154,9 @@ var typeForm = regexp.MustCompile(`^[!-~]([ -~]{0,254}[!-~])?$`)
 
 // glob is a pattern for signal types. What other globs have beside * and ?
 // cannot be meant as it would be read here.
-var glob = text("a signal type, 1 to 256 printable ASCII characters with no space at either end, in which * stands for any characters and ? for one "+
-	`(no [ ] { } \, and no ! or ^ at the front: list each type, or use where)`, func(text string) (string, bool) {
-	return text, typeForm.MatchString(text) && !strings.ContainsAny(text, `[]{}\`) && !strings.HasPrefix(text, "!") && !strings.HasPrefix(text, "^")
+var glob = word("a signal type, 1 to 256 printable ASCII characters with no space at either end, in which * stands for any characters and ? for one "+
+	`(no [ ] { } \, and no ! or ^ at the front: list each type, or use where)`, func(text string) bool {
+	return typeForm.MatchString(text) && !strings.ContainsAny(text, `[]{}\`) && !strings.HasPrefix(text, "!") && !strings.HasPrefix(text, "^")
 })
 
 // listen is an address to listen on: HOST:PORT or unix:PATH.
@@ -219,9 +222,9 @@ func expression(dst **transform.Program, compile func(string) (*transform.Progra
 }
 
 // contentType is the value of a Content-Type header; "" is none.
-var contentType = text(`a media type such as "application/json"`, func(text string) (string, bool) {
+var contentType = word(`a media type such as "application/json"`, func(text string) bool {
 	kind, _, err := mime.ParseMediaType(text)
-	return text, text == "" || err == nil && strings.Contains(kind, "/") && httpguts.ValidHeaderFieldValue(text)
+	return text == "" || err == nil && strings.Contains(kind, "/") && httpguts.ValidHeaderFieldValue(text)
 })
 
 func username(d *decoder, key string, v *value) (string, bool) {
