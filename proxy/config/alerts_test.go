@@ -25,7 +25,7 @@ func TestAlerts(t *testing.T) {
 		"[alerts]\nroute = \"crm\"\nevery = 15\n" + two:      "x:3:9: every: expected a duration",
 		"alerts = 5\n" + two:                                 "x:1:10: alerts: expected a table, [alerts], not",
 	} {
-		_, faults := parse("x", []byte(text), testOutside())
+		_, faults := parse("x", []byte(text), testInputs())
 		if len(faults) != 1 || !strings.HasPrefix(faults[0].Error(), "config "+want) {
 			t.Errorf("%q: %v, want %s", text, faults, want)
 		}

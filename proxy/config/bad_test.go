@@ -19,8 +19,8 @@ var update = flag.Bool("update", false, "write what is found to testdata/bad/*.e
 // canary stands for every secret in the tests: it must not be in any fault.
 const canary = "CANARY"
 
-// testOutside has a few environment variables and no proxy.
-func testOutside() outside {
+// testInputs has a few environment variables and no proxy.
+func testInputs() inputs {
 	env := map[string]string{
 		"CRM_SECRET":  canary,
 		"EMPTY":       "",
@@ -28,7 +28,7 @@ func testOutside() outside {
 		"URL_HTTP":    "http://crm.example.com/" + canary,
 		"URL_NEWLINE": "https://crm.example.com/" + canary + "\n",
 	}
-	return outside{
+	return inputs{
 		env:      func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 		readFile: func(path string) ([]byte, error) { return files.Read(context.Background(), path, MaxFile) },
 		proxy:    func(*http.Request) (*url.URL, error) { return nil, nil },
@@ -48,7 +48,7 @@ func TestBad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, faults := parse(file, data, testOutside())
+			c, faults := parse(file, data, testInputs())
 			if c != nil || len(faults) == 0 {
 				t.Fatalf("got %+v, want faults", c)
 			}
@@ -101,7 +101,7 @@ secret = "abc"
 		if strings.HasPrefix(before, "#") || strings.HasPrefix(before, "{") { // jq
 			continue
 		}
-		if _, faults := parse("x.toml", []byte(text[:m[0]]+text[m[1]:]), testOutside()); len(faults) > 1 {
+		if _, faults := parse("x.toml", []byte(text[:m[0]]+text[m[1]:]), testInputs()); len(faults) > 1 {
 			t.Errorf("without the %s behind %q: %v", text[m[0]:m[1]], before, faults)
 		}
 	}

@@ -151,7 +151,7 @@ const DefaultListen = "127.0.0.1:8787"
 // rootKeys are the tables of a config.
 func rootKeys(c *Config) schema {
 	return schema{
-		"server":   table(serverKeys(&c.Server), c.Server.mayListen),
+		"server":   table(serverKeys(&c.Server), c.Server.checkListen),
 		"queue":    table(queueKeys(&c.Queue), nil),
 		"fleet":    optional(&c.Fleet, fleetKeys, (*Fleet).check),
 		"log":      table(logKeys(&c.Log), nil),
@@ -216,7 +216,7 @@ func routeKeys(r *Route) schema {
 		"content_type":           into(&r.ContentType, "", contentType),
 		"compression":            into(&r.Compression, "none", name("gzip", "none")),
 		"params":                 secretTable(&r.Params, `{ api_key = { env = "API_KEY" } }`, writable, paramFits),
-		"secret":                 into(&r.Secrets, nil, alone(secret(sharedSecret))),
+		"secret":                 into(&r.Secrets, nil, single(secret(sharedSecret))),
 		"secrets":                into(&r.Secrets, nil, list("secret values", secret(sharedSecret))),
 		"signing_key":            into(&r.SigningKey, Secret{}, secret(privateKey)),
 		"signature":              forms(&r.Forms),
@@ -226,7 +226,7 @@ func routeKeys(r *Route) schema {
 		"bearer_token":           into(&r.BearerToken, Secret{}, secret(sendable)),
 		"oauth2":                 optional(&r.OAuth2, oauth2Keys, nil),
 		"timeout":                into(&r.Timeout, 15*time.Second, duration(time.Millisecond, day)),
-		"retry":                  table(retryKeys(&r.Retry), r.gapsGrow),
+		"retry":                  table(retryKeys(&r.Retry), r.checkGaps),
 		"give_up_on":             into(&r.GiveUpOn, []Status{410}, list("HTTP statuses such as [410]", status)),
 		"concurrency":            into(&r.Concurrency, 8, integer(1, 1000)),
 		"rate":                   into(&r.Rate, 0, rate),

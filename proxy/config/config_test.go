@@ -35,10 +35,10 @@ url = "https://crm.example.com/hooks/CANARY"
 // good parses a config that has to be without faults.
 func good(t *testing.T, text string) *Config {
 	t.Helper()
-	return goodIn(t, "signalpost.toml", text, testOutside())
+	return goodIn(t, "signalpost.toml", text, testInputs())
 }
 
-func goodIn(t *testing.T, path, text string, out outside) *Config {
+func goodIn(t *testing.T, path, text string, out inputs) *Config {
 	t.Helper()
 	c, faults := parse(path, []byte(text), out)
 	if len(faults) > 0 {
@@ -96,11 +96,11 @@ func TestEveryKey(t *testing.T) {
 	dir := t.TempDir()
 	writeCertificate(t, dir, "ca.pem", "ca.key")
 	write(t, dir, "token", "tok"+canary+"\r\n")
-	out := testOutside()
+	out := testInputs()
 	read := map[string]bool{}
 	out.readFile = func(path string) ([]byte, error) {
 		read[path] = true
-		return testOutside().readFile(path)
+		return testInputs().readFile(path)
 	}
 	c := goodIn(t, filepath.Join(dir, "x.toml"), `
 [server]
@@ -268,7 +268,7 @@ func TestSecretFiles(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		write(t, dir, "secret", content)
-		c := goodIn(t, filepath.Join(dir, "x.toml"), minimal+`secret = { file = "secret" }`, testOutside())
+		c := goodIn(t, filepath.Join(dir, "x.toml"), minimal+`secret = { file = "secret" }`, testInputs())
 		check(t, content, c.Routes[0].Secrets[0].Reveal(), want)
 	}
 }
@@ -277,7 +277,7 @@ func TestSecretFiles(t *testing.T) {
 func TestParamsAreText(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "key", "\xff\xe9\n")
-	_, faults := parse(filepath.Join(dir, "x.toml"), []byte(minimal+`params = { key = { file = "key" } }`), testOutside())
+	_, faults := parse(filepath.Join(dir, "x.toml"), []byte(minimal+`params = { key = { file = "key" } }`), testInputs())
 	if text := faults.Error(); !strings.Contains(text, "params.key: is no UTF-8, and could not stand in JSON (file \"key\")") {
 		t.Error(text)
 	}
@@ -290,7 +290,7 @@ func TestListen(t *testing.T) {
 	} {
 		text := "[server]\nlisten = \"" + listen + "\"\n"
 		good(t, text+"token = \"abc\"\n"+minimal)
-		c, faults := parse("x.toml", []byte(text+minimal), testOutside())
+		c, faults := parse("x.toml", []byte(text+minimal), testInputs())
 		if needs := len(faults) > 0; needs != token {
 			t.Errorf("%s: token needed %v, want %v (%v)", listen, needs, token, faults)
 		} else if !needs {
@@ -319,7 +319,7 @@ func TestURLs(t *testing.T) {
 
 // A proxy would connect for us, to wherever it likes.
 func TestProxyAgainstBlockPrivateNetworks(t *testing.T) {
-	out := testOutside()
+	out := testInputs()
 	text := minimal + "block_private_networks = true\n"
 	goodIn(t, "x.toml", text, out)
 	for _, proxy := range []func(*http.Request) (*url.URL, error){
@@ -510,7 +510,7 @@ func TestExample(t *testing.T) {
 	dir := t.TempDir()
 	writeCertificate(t, dir, "c.pem", "c.key")
 	writeCertificate(t, dir, "ca.pem", "ca.key")
-	out := testOutside()
+	out := testInputs()
 	out.env = func(string) (string, bool) { return canary, true }
 	write(t, dir, "whsk.key", sign.NewPrivateKey()+"\n")
 	load := func(text string) *Config { return goodIn(t, filepath.Join(dir, "x.toml"), text, out) }
@@ -589,7 +589,7 @@ func TestExample(t *testing.T) {
 
 // A file of nothing but faults does not flood whoever is told of them.
 func TestManyFaults(t *testing.T) {
-	_, faults := parse("x.toml", []byte(strings.Repeat("[[route]]\n", 1000)), testOutside())
+	_, faults := parse("x.toml", []byte(strings.Repeat("[[route]]\n", 1000)), testInputs())
 	text := faults.Error()
 	if len(faults) != 2000 || strings.Count(text, "\n") != 100 || !strings.HasSuffix(text, "\nand 1900 more") {
 		t.Errorf("%d faults: %s", len(faults), text)

@@ -18,8 +18,8 @@ import (
 	"signalpost/proxy/files"
 )
 
-// An outside is what a config depends on beside its own text.
-type outside struct {
+// inputs are what a config depends on beside its own text.
+type inputs struct {
 	env      func(name string) (string, bool)
 	readFile func(path string) ([]byte, error) // by its absolute path
 	proxy    func(*http.Request) (*url.URL, error)
@@ -30,7 +30,7 @@ type outside struct {
 // A decoder turns a document into a Config. It gathers faults, and does not end at the
 // first.
 type decoder struct {
-	outside
+	inputs
 	*document
 	file     string            // as faults call it
 	route    string            // the name of the route being read
@@ -38,7 +38,7 @@ type decoder struct {
 	partial  bool              // reading [defaults] by themselves: what needs the whole route waits
 	faults   Faults
 	warnings Faults
-	missing  []string                 // of the outside, when rehearsed
+	missing  []string                 // inputs, when rehearsed
 	homes    func() map[string]string // made when there is an unknown key
 }
 
@@ -73,8 +73,8 @@ func required(why string, f field) field {
 	return f
 }
 
-// alone makes a list of a single value.
-func alone[T any](parse parser[T]) parser[[]T] {
+// single parses a single value into a list.
+func single[T any](parse parser[T]) parser[[]T] {
 	return func(d *decoder, key string, v *value) ([]T, bool) {
 		x, ok := parse(d, key, v)
 		return []T{x}, ok
@@ -172,7 +172,7 @@ func (d *decoder) warn(at int, format string, args ...any) {
 func (d *decoder) about(at int, format string, args []any) Fault {
 	msg := strings.Join(strings.FieldsFunc(fmt.Sprintf(format, args...), unicode.IsControl), " ") // one line
 	f := Fault{File: d.file, Route: d.route, Msg: msg, at: at}
-	if d.route != "" && d.shared(at) {
+	if d.route != "" && d.inDefaults(at) {
 		f.Route = ""
 	}
 	return f
@@ -189,7 +189,7 @@ func (d *decoder) expect(ok bool, key string, v *value, what string) bool {
 // own returns the first of the offsets that is not in [defaults]: a fault
 // between a route's key and one of [defaults] is the route's.
 func (d *decoder) own(ats ...int) int {
-	i := slices.IndexFunc(ats, func(at int) bool { return !d.shared(at) })
+	i := slices.IndexFunc(ats, func(at int) bool { return !d.inDefaults(at) })
 	return ats[max(i, 0)]
 }
 

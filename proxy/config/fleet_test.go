@@ -10,7 +10,7 @@ import (
 func TestFleet(t *testing.T) {
 	route := "[[route]]\nname = \"crm\"\nurl = \"https://crm.example.com\"\nsecret = \"0123456789\"\nsignatures = [\"beton\"]\n"
 	read := func(table string) *Config {
-		c, faults := parse("f.toml", []byte(table+route), testOutside())
+		c, faults := parse("f.toml", []byte(table+route), testInputs())
 		if len(faults) > 0 {
 			t.Fatal(faults)
 		}

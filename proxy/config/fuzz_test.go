@@ -65,7 +65,7 @@ func TestDamageShowsNoSecret(t *testing.T) {
 				rest = rest[1:]
 			}
 			text := full[:at] + junk + rest
-			c, faults := parse("x.toml", []byte(text), testOutside())
+			c, faults := parse("x.toml", []byte(text), testInputs())
 			shown := faults.Error()
 			if c != nil {
 				shown = c.Warnings.Error()
@@ -92,7 +92,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	out := testOutside()
+	out := testInputs()
 	const outsideCanary = "hidden-from-outside"
 	out.env = func(string) (string, bool) { return outsideCanary, true }
 	out.readFile = func(string) ([]byte, error) { return []byte(outsideCanary), nil }

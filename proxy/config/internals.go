@@ -14,11 +14,11 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// All that leans on go-toml beyond its promises is here: places come from its
-// package unstable, and some words of its errors give way to better ones.
-// TestBad and TestPlaceInString fail when either changes. What is TOML go-toml
-// decides: its parser first, and in the end all of it. FuzzLoad sees that nothing
-// is called a duplicate here that is none for go-toml.
+// All reliance on what go-toml does not promise is here: places come from its package
+// unstable, and better words replace some of its errors. TestBad and TestPlaceInString
+// fail when either changes. go-toml decides what is TOML: first its parser, and in the
+// end all of it. FuzzLoad checks that nothing is reported as a duplicate here that
+// go-toml accepts.
 
 // A value is a TOML value and its place. However the tables of a document are
 // written, they become one tree of values.
@@ -36,7 +36,7 @@ type value struct {
 	hidden  bool              // a secret value: nobody is shown what it holds
 }
 
-// A kind is what errors call it.
+// A kind is the type of a value, as errors name it.
 type kind string
 
 const (
@@ -52,15 +52,15 @@ const (
 var kinds = map[unstable.Kind]kind{unstable.String: kindString, unstable.Integer: kindInteger, unstable.Float: kindFloat,
 	unstable.Bool: kindBoolean, unstable.Array: kindList, unstable.InlineTable: kindTable}
 
-// An origin is how a value came to be, on which it depends what may be added to it.
+// An origin is how a value was written. It decides what may be added to the value later.
 type origin int
 
 const (
-	complete origin = iota // where it stands: nothing
-	dotted                 // a table, by a.b = value: such keys, and tables in it
+	complete origin = iota // in one place: nothing may be added
+	dotted                 // a table, by a.b = value: more such keys, and tables in it
 	implied                // a table, by the header of a table in it: its own header, too
 	headed                 // a table, by its header: tables in it
-	elements               // a list, by [[header]]: another
+	elements               // a list, by [[header]]: more elements
 )
 
 // sorted returns the keys of a table in the order of the file.
@@ -68,16 +68,16 @@ func (v *value) sorted() []*value {
 	return slices.SortedFunc(maps.Values(v.keys), func(a, b *value) int { return cmp.Compare(a.key, b.key) })
 }
 
-// A document is a config's text while it is read into a tree: leniently, the
-// first value of a key stands, and tables of one name are one.
+// A document is a config's text while it is read into a tree. Reading is lenient: the
+// first value of a key counts, and tables of one name are one.
 type document struct {
 	data     []byte
 	fault    func(at int, format string, args ...any)
 	root     *value
 	current  *value   // the table that `key = value` lines belong to
-	start    int      // of what the parser reads
-	counted  int      // up to where, and
-	lines    int      // how many lines end there
+	start    int      // offset of what the parser reads
+	counted  int      // offset up to which lines are counted
+	lines    int      // that end before it
 	sections []*value // the first names of headers and of keys of the root table
 }
 
@@ -97,8 +97,7 @@ func readTree(data []byte, fault func(at int, format string, args ...any)) *docu
 	return d
 }
 
-// read reads to the end, or to a syntax error and what can be read behind it. It
-// returns where to go on.
+// read reads up to the end or a syntax error. It returns where reading goes on.
 func (d *document) read() int {
 	var p unstable.Parser
 	p.Reset(d.data[d.start:])
@@ -146,9 +145,9 @@ func (d *document) read() int {
 	return d.syntax(at, shownCharacter.ReplaceAllString(msg, ""))
 }
 
-// syntax reports an error, without a quotation: who knows what the text was
-// meant to be. It returns where the next section begins: the lines before that
-// could be the inside of a string that was not closed.
+// syntax reports a syntax error. It does not quote the text, which could be a secret. It
+// returns where the next section begins, since the lines before that could be in a
+// string that is not closed.
 func (d *document) syntax(at int, msg string) int {
 	d.fault(at, "not TOML: %s", msg)
 	d.current.broken = true
@@ -180,15 +179,15 @@ var syntaxWords = []struct {
 	{regexp.MustCompile("terminated|incomplete"), noEnd},
 }
 
-// judge gives go-toml the last word about a document in which nothing was found wrong.
-func (d *document) judge() {
+// checkWhole has go-toml check a document in which no fault was found.
+func (d *document) checkWhole() {
 	if toml.Unmarshal(d.data, new(map[string]any)) != nil {
 		d.fault(0, "not TOML: a key or a table is there twice")
 	}
 }
 
 // shared reports whether an offset is in [defaults].
-func (d *document) shared(at int) bool {
+func (d *document) inDefaults(at int) bool {
 	i := sort.Search(len(d.sections), func(i int) bool { return d.sections[i].key > at })
 	return i > 0 && d.sections[i-1].name == "defaults"
 }
@@ -216,8 +215,8 @@ func (d *document) names(n *unstable.Node) (names []*value) {
 	return names
 }
 
-// add gives a table a key, and returns its value: the one that was there first.
-// It is a fault if nothing like v may be added to that.
+// add adds a value to a table, and returns the first value of that key. It reports a
+// second value that may not be added to the first.
 func (d *document) add(table, v *value) *value {
 	has := table.keys[v.name]
 	if has == nil {
@@ -244,8 +243,9 @@ func (d *document) add(table, v *value) *value {
 	return has
 }
 
-// enter returns the table that all but the last name of a dotted key lead to,
-// or one that is in no tree, and the last name. It makes tables of an origin.
+// enter returns the table that all but the last of the names lead to, and the last name.
+// It adds tables that are missing, of an origin. The table is in no tree if a name on
+// the way is that of another value.
 func (d *document) enter(table *value, names []*value, origin origin) (_, last *value) {
 	for _, name := range names[:len(names)-1] {
 		name.origin = origin
@@ -309,8 +309,8 @@ func (d *document) value(n *unstable.Node, list int) *value {
 	return v
 }
 
-// offset returns where in the file the byte at index i of a string's text was
-// written. What a beginning of the string says, go-toml knows.
+// offset returns where in the file the byte at index i of a string's text was written.
+// It has go-toml decode beginnings of the string.
 func (v *value) offset(i int) int {
 	quotes := v.raw[:1]
 	if three := strings.Repeat(quotes, 3); len(v.raw) >= 6 && strings.HasPrefix(v.raw, three) {

@@ -56,7 +56,7 @@ type reader func(ctx context.Context, path string, most int64) ([]byte, error)
 
 func load(ctx context.Context, path string, file reader, rehearsed bool) (c *Config, err error) {
 	read := map[string]string{}
-	err = open(ctx, path, file, read, func(data []byte, out outside) error {
+	err = open(ctx, path, file, read, func(data []byte, out inputs) error {
 		var faults Faults
 		out.rehearsed = rehearsed
 		if c, faults = parse(path, data, out); len(faults) > 0 {
@@ -72,7 +72,7 @@ func load(ctx context.Context, path string, file reader, rehearsed bool) (c *Con
 // names none. Faults call it by name.
 func Parse(name string, text []byte, rehearsed bool) (*Config, error) {
 	none := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
-	c, faults := parse(name, text, outside{env: os.LookupEnv, readFile: none, proxy: http.ProxyFromEnvironment, rehearsed: rehearsed})
+	c, faults := parse(name, text, inputs{env: os.LookupEnv, readFile: none, proxy: http.ProxyFromEnvironment, rehearsed: rehearsed})
 	if len(faults) > 0 {
 		return nil, faults
 	}
@@ -84,7 +84,7 @@ func Parse(name string, text []byte, rehearsed bool) (*Config, error) {
 // zero if it cannot be read: a shell may lack what the sidecar has. An error says
 // why the file, or listen, cannot be read; it wraps that of reading.
 func LoadServer(ctx context.Context, path string) (s Server, err error) {
-	err = open(ctx, path, files.Read, map[string]string{}, func(data []byte, out outside) error {
+	err = open(ctx, path, files.Read, map[string]string{}, func(data []byte, out inputs) error {
 		d := newDecoder(path, data, out)
 		keys, t := serverKeys(&s), cmp.Or(d.root.keys["server"], d.root)
 		hidden := t.broken && (t == d.root || t.keys["listen"] == nil) // behind a syntax error, perhaps
@@ -98,7 +98,7 @@ func LoadServer(ctx context.Context, path string) (s Server, err error) {
 
 // open calls then with the content of the file at path, and with what reads each file
 // once, until ctx ends. It notes in digests what it read.
-func open(ctx context.Context, path string, file reader, digests map[string]string, then func(data []byte, out outside) error) error {
+func open(ctx context.Context, path string, file reader, digests map[string]string, then func(data []byte, out inputs) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	reads := map[string]func() ([]byte, error){}
@@ -112,7 +112,7 @@ func open(ctx context.Context, path string, file reader, digests map[string]stri
 	}
 	data, err := read(absolute(path))
 	if err == nil {
-		return then(data, outside{env: os.LookupEnv, readFile: read, proxy: http.ProxyFromEnvironment})
+		return then(data, inputs{env: os.LookupEnv, readFile: read, proxy: http.ProxyFromEnvironment})
 	}
 	msg := "cannot be read: " + files.Problem(err)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +127,7 @@ func absolute(path string) string {
 }
 
 // parse turns the content of the file at path into a Config without Files, or faults.
-func parse(path string, data []byte, out outside) (*Config, Faults) {
+func parse(path string, data []byte, out inputs) (*Config, Faults) {
 	if encoding := wide(data); encoding != "" {
 		if encoding == "UTF-16" {
 			encoding += ", as PowerShell's > writes it"
@@ -137,7 +137,7 @@ func parse(path string, data []byte, out outside) (*Config, Faults) {
 	d := newDecoder(path, data, out)
 	c := d.config()
 	if len(d.faults) == 0 {
-		d.judge()
+		d.checkWhole()
 	}
 	if len(d.faults) > 0 {
 		return nil, d.faults.placed(d.data)
@@ -151,8 +151,8 @@ func parse(path string, data []byte, out outside) (*Config, Faults) {
 }
 
 // newDecoder returns a decoder that has read the tree of a document.
-func newDecoder(path string, data []byte, out outside) *decoder {
-	d := &decoder{outside: out, file: path, homes: sync.OnceValue(homes), named: map[string]*value{}}
+func newDecoder(path string, data []byte, out inputs) *decoder {
+	d := &decoder{inputs: out, file: path, homes: sync.OnceValue(homes), named: map[string]*value{}}
 	d.document = readTree(bytes.TrimPrefix(data, []byte("\ufeff")), d.fault)
 	return d
 }

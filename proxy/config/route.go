@@ -20,7 +20,7 @@ import (
 	"signalpost/proxy/units"
 )
 
-// What holds between the keys of a route, and what takes more than a line to read.
+// What is checked between the keys of a route, and values that take more than a line to read.
 
 // merge returns a route's table with what it takes from [defaults]: the keys
 // that it lacks, and of the tables both have the keys that its own lacks.
@@ -44,8 +44,8 @@ func merge(own, defaults *value, keys schema) *value {
 	return &merged
 }
 
-// readDefaults reads [defaults] by itself, whether or not a route takes its
-// keys, and leaves in it those that can be taken.
+// readDefaults reads [defaults] by itself, whether or not a route takes its keys, and
+// removes unknown keys from it.
 func readDefaults(d *decoder, key string, v *value) {
 	keys := routeKeys(new(Route))
 	maps.DeleteFunc(keys, func(_ string, f field) bool { return f.required != "" })
@@ -232,8 +232,9 @@ var (
 	ownHeaderPrefixes = []string{"Content-", "Webhook-", "X-Beton-"}
 )
 
-// mayBeHeader reports a name that is none of a header that a route may have.
-func (d *decoder) mayBeHeader(key, name string, at int) bool {
+// checkHeaderName reports a name of a header that a route may not set, and returns
+// whether it may.
+func (d *decoder) checkHeaderName(key, name string, at int) bool {
 	canonical := http.CanonicalHeaderKey(name)
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
@@ -248,7 +249,7 @@ func (d *decoder) mayBeHeader(key, name string, at int) bool {
 
 // headerFits reports a header that a route cannot have, or has already.
 func headerFits(d *decoder, key string, t, e *value, before map[string]Secret) bool {
-	if !d.mayBeHeader(key, e.name, e.key) {
+	if !d.checkHeaderName(key, e.name, e.key) {
 		return false
 	}
 	for other := range before {
@@ -290,8 +291,8 @@ func (r *Route) checkHeaders(d *decoder, t *value) {
 	}
 }
 
-// gapsGrow reports a schedule whose gaps would shrink.
-func (r *Route) gapsGrow(d *decoder, key string, v *value) {
+// checkGaps reports a schedule whose gaps would shrink.
+func (r *Route) checkGaps(d *decoder, key string, v *value) {
 	s, gaps := r.Retry, r.Retry.Attempts-1
 	if gaps < 2 || s.First <= s.Window/time.Duration(gaps) {
 		return
@@ -306,7 +307,7 @@ func (r *Route) gapsGrow(d *decoder, key string, v *value) {
 		key, gaps, units.FormatDuration(s.First), units.FormatDuration(s.Window))
 }
 
-// load loads what the files hold.
+// load loads the files.
 func (t *TLS) load(d *decoder, key string, v *value) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	ca, cert, k := v.keys["ca_file"], v.keys["cert_file"], v.keys["key_file"]

@@ -61,9 +61,9 @@ func (Secret) String() string { return redacted }
 // MarshalText returns "[secret]": so do JSON, TOML, XML and slog.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// secretFlaw returns what is wrong with any secret that is this text, without
-// showing it, or "": it comes from the way the value was written down, and every
-// signature or login with it is wrong.
+// secretFlaw returns what is wrong with a text as a secret of any kind, without showing
+// it, or "". Such a flaw comes from the way the value was stored, and makes every
+// signature or login wrong.
 func secretFlaw(text string) string {
 	switch {
 	case text == "":

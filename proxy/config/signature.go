@@ -68,7 +68,7 @@ func headerName(d *decoder, key string, v *value) (string, bool) {
 		d.fault(v.at, "%s: %s is no place for a signature", key, quote(v.text))
 		return "", false
 	}
-	return v.text, d.mayBeHeader(key, v.text, v.at)
+	return v.text, d.checkHeaderName(key, v.text, v.at)
 }
 
 // template parses the templates that parse knows.
@@ -126,7 +126,7 @@ func (r *Route) signingPresets(d *decoder, t *value) []string {
 	switch paired := len(presets) < len(r.Signatures); {
 	case paired && key == nil:
 		d.fault(set.at, "signatures: the preset ed25519 signs with a private key: set signing_key to one that signalpost keygen makes")
-	case !paired && key != nil && (set == nil || d.shared(set.at) || !d.shared(key.at)): // else the route leaves out what [defaults] has
+	case !paired && key != nil && (set == nil || d.inDefaults(set.at) || !d.inDefaults(key.at)): // else the route leaves out what [defaults] has
 		d.fault(key.key, `signing_key: the preset "ed25519" alone signs with it: add that to signatures`)
 	}
 	return presets

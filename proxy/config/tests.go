@@ -67,7 +67,7 @@ func LoadTests(ctx context.Context, path string, c *Config) ([]Test, error) {
 }
 
 func parseTests(path string, data []byte, c *Config) (tests []Test, faults Faults) {
-	d := newDecoder(path, data, outside{})
+	d := newDecoder(path, data, inputs{})
 	d.homes = func() map[string]string { return nil }
 	syntax := len(d.faults) > 0
 	d.read(d.root, schema{"test": {read: func(d *decoder, key string, v *value) {
@@ -84,7 +84,7 @@ func parseTests(path string, data []byte, c *Config) (tests []Test, faults Fault
 		d.fault(0, "there is no test: add a [[test]] with a name, a signal and what routes make of it")
 	}
 	if len(d.faults) == 0 {
-		d.judge()
+		d.checkWhole()
 	}
 	return tests, d.faults.placed(d.data)
 }

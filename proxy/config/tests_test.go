@@ -193,7 +193,7 @@ timeout = "1s"
 secrets = ["CANARY", "CANARY2"]
 basic_auth = { username = "u", password = "CANARY" }
 paused = true
-`), testOutside())
+`), testInputs())
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}

@@ -20,7 +20,7 @@ import (
 	"signalpost/transform"
 )
 
-// text parses strings of which read knows what they stand for.
+// text parses strings: read returns the value that one stands for.
 func text[T any](expected string, read func(text string) (x T, ok bool)) parser[T] {
 	return func(d *decoder, key string, v *value) (x T, ok bool) {
 		if v.kind == kindString {
@@ -30,7 +30,7 @@ func text[T any](expected string, read func(text string) (x T, ok bool)) parser[
 	}
 }
 
-// word parses strings that are good, which stand for themselves.
+// word parses strings that are good as they are.
 func word(expected string, good func(text string) bool) parser[string] {
 	return text(expected, func(text string) (string, bool) { return text, good(text) })
 }
@@ -180,8 +180,8 @@ func listen(d *decoder, key string, v *value) (string, bool) {
 	return "unix:" + socket, len(socket) <= 107
 }
 
-// mayListen reports an address to listen on that needs a token.
-func (s *Server) mayListen(d *decoder, _ string, v *value) {
+// checkListen reports a missing token, unless only this machine reaches the address.
+func (s *Server) checkListen(d *decoder, _ string, v *value) {
 	host, _, _ := net.SplitHostPort(s.Listen)
 	if s.Token.IsZero() && !strings.HasPrefix(s.Listen, "unix:") && !isLoopback(host) {
 		d.fault(v.keys["listen"].at, "listen: %s can be reached from other machines: set server.token, or listen on 127.0.0.1", quote(s.Listen))
