@@ -138,15 +138,9 @@ func TestWatch(t *testing.T) {
 			f, err := os.Create(filepath.Join(w.dir, "a"))
 			w.do(err)
 			defer f.Close()
-			longest := time.Duration(0)
 			for _, s := range strings.Split("slow and steady", "") {
-				start := time.Now()
 				f.WriteString(s)
 				time.Sleep(rest / 3)
-				longest = max(longest, time.Since(start))
-			}
-			if longest > rest/2 {
-				w.t.Skipf("the machine took %s between two writes", longest)
 			}
 			w.want("slow and steady") // and nothing before
 		}},
