@@ -87,8 +87,11 @@ func report(path string, cfg *config.Config, err error) checked {
 
 // printConfig prints a config that is valid, and the report on it.
 func printConfig(p term.Page, cfg *config.Config, report checked) {
-	p.Printf("%s\n", term.Wrap(fmt.Sprintf("%s is valid: %s, listening on %s, store in %s",
-		cfg.Path, term.Count(len(cfg.Routes), "route"), cfg.Server.Listen, cfg.Queue.Path), 0))
+	where := "store in " + cfg.Queue.Path
+	if f := cfg.Fleet; f != nil {
+		where += fmt.Sprintf(", in the fleet %s on %s", f.Name, term.Count(len(f.Servers), "NATS server"))
+	}
+	p.Printf("%s\n", term.Wrap(fmt.Sprintf("%s is valid: %s, listening on %s, %s", cfg.Path, term.Count(len(cfg.Routes), "route"), cfg.Server.Listen, where), 0))
 	field := func(name, text string) {
 		p.Printf("  %s%s\n", p.In(term.Dim, term.Fit(name, 8)), term.Wrap(text, 10))
 	}

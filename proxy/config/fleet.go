@@ -1,9 +1,13 @@
 package config
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/tls"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -24,9 +28,12 @@ func (f *Fleet) Equal(o *Fleet) bool {
 	if f == nil || o == nil {
 		return f == o
 	}
-	same := func(a, b TLS) bool { return a.CAFile == b.CAFile && a.CertFile == b.CertFile && a.KeyFile == b.KeyFile }
+	chain := func(a, b tls.Certificate) bool { return slices.EqualFunc(a.Certificate, b.Certificate, bytes.Equal) }
+	same := func(a, b *tls.Config) bool { // the files may be others by now
+		return a == b || a != nil && b != nil && a.RootCAs.Equal(b.RootCAs) && slices.EqualFunc(a.Certificates, b.Certificates, chain)
+	}
 	return slices.EqualFunc(f.Servers, o.Servers, Secret.Equal) && f.Credentials.Equal(o.Credentials) && f.User == o.User &&
-		f.Password.Equal(o.Password) && f.Token.Equal(o.Token) && same(f.TLS, o.TLS) && f.Name == o.Name && f.Replicas == o.Replicas
+		f.Password.Equal(o.Password) && f.Token.Equal(o.Token) && same(f.TLS.Config, o.TLS.Config) && f.Name == o.Name && f.Replicas == o.Replicas
 }
 
 var fleetName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
@@ -47,11 +54,16 @@ func fleetKeys(f *Fleet) schema {
 // natsURL returns what is wrong with the URL of a NATS server.
 func natsURL(text string) string {
 	u, err := url.Parse(text)
-	if err != nil || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) || u.Host == "" || strings.Trim(u.Path, "/") != "" || strings.Contains(text, ",") {
-		return "expected the URL of one NATS server, nats:// or tls:// with host and port"
+	if err != nil || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, ",?#") {
+		return natsForm
+	}
+	if n, err := strconv.Atoi(cmp.Or(u.Port(), "4222")); err != nil || n < 1 || n > 65535 {
+		return natsForm
 	}
 	return ""
 }
+
+const natsForm = "expected the URL of one NATS server, nats:// or tls:// with host and port"
 
 // credentials is the content of a NATS credentials file, which is of several lines.
 func credentials(d *decoder, key string, v *value) (Secret, bool) {
@@ -95,7 +107,11 @@ func (f *Fleet) check(d *decoder, v *value) {
 		}
 	}
 	open, clear := "", ""
+	webs := 0
 	for _, s := range f.Servers {
+		if strings.HasPrefix(s.Reveal(), "ws") {
+			webs++
+		}
 		u, err := url.Parse(s.Reveal())
 		if err != nil || isLoopback(u.Hostname()) {
 			continue
@@ -106,6 +122,9 @@ func (f *Fleet) check(d *decoder, v *value) {
 		if logins == 0 && u.User == nil && (f.TLS.Config == nil || len(f.TLS.Config.Certificates) == 0) {
 			open = "without credentials"
 		}
+	}
+	if webs > 0 && webs < len(f.Servers) {
+		d.fault(v.keys["servers"].at, "servers: ws:// and wss:// do not go together with nats:// and tls://")
 	}
 	if what := strings.Trim(clear+" and "+open, " and"); what != "" {
 		d.warn(v.keys["servers"].at, "servers: %s anyone on the way, or who reaches NATS, can read all signals and do all that server.token guards: set tls and credentials", what)

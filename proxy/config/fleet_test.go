@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
 )
@@ -24,6 +25,14 @@ func TestFleet(t *testing.T) {
 	other := read("[fleet]\nservers = [\"nats://127.0.0.1:4222\"]\nreplicas = 1\n").Fleet
 	if !f.Equal(f) || f.Equal(other) || f.Equal(nil) || !(*Fleet)(nil).Equal(nil) {
 		t.Error("equal tables differ, or others do not")
+	}
+	with := func(chain string) *Fleet {
+		f := *f
+		f.TLS.Config = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{[]byte(chain)}}}}
+		return &f
+	}
+	if a := with("a"); !a.Equal(with("a")) || a.Equal(with("b")) || a.Equal(f) {
+		t.Error("a certificate that has been renewed is not another, or the same one is")
 	}
 	for table, want := range map[string]string{
 		`servers = ["nats://localhost:4222"]`:                            "",
