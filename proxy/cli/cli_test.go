@@ -557,6 +557,25 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestMissing: who of a fleet did not answer is told once, by each command, and not on standard output.
+func TestMissing(t *testing.T) {
+	sidecar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answers := map[string]any{
+			"/status": api.Status{Missing: []string{"n2 (01K)"}}, "/problems": api.Problems{Missing: []string{"n2 (01K)"}}, "/stats": api.Stats{Missing: []string{"n2 (01K)"}},
+			"/log": api.LogPage{Missing: []string{"n2 (01K)"}}, "/retry": api.Matched{Missing: []string{"n2 (01K)"}}, "/routes/a/pause": api.RouteStatus{Missing: []string{"n2 (01K)"}},
+		}
+		b, _ := api.Marshal(answers[r.URL.Path])
+		api.WriteJSON(w, http.StatusOK, b)
+	}))
+	defer sidecar.Close()
+	for _, args := range [][]string{{"status"}, {"stats"}, {"log"}, {"retry", "--state", "dead", "--dry-run"}, {"pause", "a"}} {
+		var out, said bytes.Buffer
+		if err := command(t.Context(), &out, &said, append(args, "--server", sidecar.URL)...).Execute(); err != nil || said.String() != "missing, with all that it has: n2 (01K)\n" || strings.Contains(out.String(), "n2") {
+			t.Errorf("%s: %v, said %q; %s", args, err, &said, &out)
+		}
+	}
+}
+
 // Every command has help with an example, and reads well in 80 columns.
 func TestHelp(t *testing.T) {
 	for _, c := range command(t.Context(), nil, nil).Commands() {

@@ -23,8 +23,8 @@ logs of what each sidecar accepted. A ledger belongs to its sidecar, or to anoth
 adopted it because its sidecar is gone, or for a moment to nobody. LAG is how many
 records it is ahead of what its owner knew within the last second.
 
-With --check each ledger is read whole from NATS, whoever has it, and verified:
-exit 1 if one is damaged.`,
+With --check each ledger is read whole from NATS, whoever has it, verified, and
+compared with the copy of the sidecar that has it: exit 1 if one is damaged.`,
 		Example: `  signalpost fleet
   signalpost fleet --check
   signalpost fleet --json | jq '.ledgers[] | select(.state == "nobody")'`,
@@ -48,7 +48,12 @@ exit 1 if one is damaged.`,
 		}
 		report, faults := fleetReport(cfg.Fleet.Name, all)
 		out := newOutput(c)
-		return cmp.Or(out.show(report, func() { printFleet(out.Page, &report) }), faults)
+		return cmp.Or(out.show(report, func() {
+			printFleet(out.Page, &report)
+			if *check && faults == nil {
+				out.Printf("\n%s read and verified, no fault found.\n", term.Count(len(report.Ledgers), "ledger"))
+			}
+		}), faults)
 	}
 	return c
 }

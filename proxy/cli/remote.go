@@ -17,6 +17,7 @@ import (
 	"signalpost/proxy/api"
 	"signalpost/proxy/client"
 	"signalpost/proxy/config"
+	"signalpost/proxy/term"
 )
 
 // remote makes c a command that asks the running sidecar.
@@ -33,6 +34,15 @@ func remote(c *cobra.Command, ask func(ctx context.Context, sidecar *client.Clie
 		sidecar, err := connect(c)
 		if err != nil {
 			return err
+		}
+		said, stderr := map[string]bool{}, term.NewPage(c.ErrOrStderr())
+		sidecar.Missing = func(all []string) {
+			for _, who := range all {
+				if !said[who] {
+					stderr.Printf("%s\n", stderr.In(term.Yellow, term.Wrap("missing, with all that it has: "+who, 0)))
+				}
+				said[who] = true
+			}
 		}
 		return ask(c.Context(), sidecar, newOutput(c), args)
 	}

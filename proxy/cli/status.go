@@ -112,9 +112,6 @@ func printStatus(p term.Page, s api.Status, problems []queue.Problem, now time.T
 	if f := s.Fleet; f != nil {
 		p.Printf("fleet   %s; %s here, its own and adopted ones\n", term.Count(len(f.Nodes), "sidecar"), term.Count(int(f.Ledgers), "ledger"))
 	}
-	for _, who := range s.Missing {
-		p.Printf("        %s\n", p.In(term.Yellow, term.Wrap("missing, with all that it has: "+who, 8)))
-	}
 	if s.Dropped > 0 {
 		p.Printf("log     %s dropped: whoever reads standard error was too slow, or away\n", term.Count(int(s.Dropped), "line"))
 	}

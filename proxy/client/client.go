@@ -37,6 +37,10 @@ type Client struct {
 	patience time.Duration
 	// A closure, because no formatting verb looks into one.
 	authorize func(*http.Request)
+
+	// Missing, unless nil, is called with the sidecars and ledgers of a fleet of which
+	// an answer has nothing, since they did not answer. It is set before the first call.
+	Missing func([]string)
 }
 
 // New returns a client of the sidecar at server: http://HOST:PORT, https://…,
@@ -278,8 +282,16 @@ func (c *Client) call(ctx context.Context, method, path string, header http.Head
 	if answer == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+	b, err := io.ReadAll(resp.Body)
+	if err == nil {
+		err = json.Unmarshal(b, answer)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: the answer to %s %s cannot be read: %w", c.shown, method, path, err)
+	}
+	var fleet struct{ Missing []string }
+	if c.Missing != nil && json.Unmarshal(b, &fleet) == nil && len(fleet.Missing) > 0 {
+		c.Missing(fleet.Missing)
 	}
 	return nil
 }
