@@ -3,6 +3,7 @@ package union
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -12,10 +13,15 @@ import (
 	"signalpost/queue"
 )
 
-const (
+// Tests have other times.
+var (
 	followEvery = 500 * time.Millisecond // between looks at what is new
 	followBack  = 10 * time.Second       // that an entry may come late, and clocks of machines differ
-	mostPages   = 50                     // that are asked for at a time
+)
+
+const (
+	missingFor = 2 * time.Minute // what a ledger has that was missing for longer is not sent
+	mostPages  = 50              // that are asked for at a time
 )
 
 // follow sends the entries of the log of all ledgers as they come, until ctx ends.
@@ -24,7 +30,7 @@ func (u *Union) follow(ctx context.Context, w http.ResponseWriter, c *fleet.Call
 	if l == nil {
 		return
 	}
-	f := &following{lines: l, seen: map[string]time.Time{}}
+	f := &following{lines: l, whole: l.sent, seen: map[string]time.Time{}}
 	none := l.query.Get("limit") == "0"
 	l.query.Del("follow")
 	if none {
@@ -37,13 +43,14 @@ func (u *Union) follow(ctx context.Context, w http.ResponseWriter, c *fleet.Call
 		return
 	}
 	entries := first.Entries
+	f.late = len(first.Missing) > 0
 	if len(entries) > 0 && !none {
 		f.from = entries[len(entries)-1].Time
 	}
 	l.query.Set("limit", "1000")
 	for ; ; entries = f.since(ctx) {
 		fresh := f.fresh(entries)
-		if len(fresh) == 0 && time.Since(l.sent) > beatEvery {
+		if len(fresh) == 0 && time.Since(l.sent) > beatEvery-followEvery {
 			fresh = []byte("\n")
 		}
 		if len(fresh) > 0 || !l.begun {
@@ -62,22 +69,37 @@ func (u *Union) follow(ctx context.Context, w http.ResponseWriter, c *fleet.Call
 // A following is what one who follows has had.
 type following struct {
 	*lines
-	from time.Time            // nothing of before is sent
-	seen map[string]time.Time // entries that were sent in the last while
+	from  time.Time            // nothing of before is sent
+	whole time.Time            // when no ledger was missing last
+	late  bool                 // one has been since
+	seen  map[string]time.Time // entries that were sent and may come again, with their times
 }
 
-// since asks for the entries of the last while, as far back as there are some that have not been sent.
+// since asks for the entries of the last while, as far back as there are some that
+// have not been sent; once no ledger is missing any more, for all since one was.
 func (f *following) since(ctx context.Context) (all []queue.Entry) {
-	f.query.Set("since", time.Now().Add(-followBack).UTC().Format(time.RFC3339Nano))
+	now := time.Now()
+	back := f.whole.Add(-followBack)
+	if least := now.Add(-missingFor); back.Before(least) {
+		back = least
+	}
+	maps.DeleteFunc(f.seen, func(_ string, at time.Time) bool { return at.Before(back) })
+	f.query.Set("since", back.UTC().Format(time.RFC3339Nano))
 	f.query.Del("after")
+	missing := false
 	for pages := 0; pages < mostPages; pages++ {
 		var p api.LogPage
-		f.ask(ctx, &p)
+		_, ok := f.ask(ctx, &p)
+		missing = missing || !ok || len(p.Missing) > 0
 		all = append(all, p.Entries...)
-		if p.Next == "" || !slices.ContainsFunc(p.Entries, func(e queue.Entry) bool { _, had := f.seen[key(e)]; return !had }) {
+		sent := !slices.ContainsFunc(p.Entries, func(e queue.Entry) bool { _, had := f.seen[key(e)]; return !had })
+		if p.Next == "" || sent && (missing || !f.late) {
 			break
 		}
 		f.query.Set("after", p.Next)
+	}
+	if f.late = missing; !missing {
+		f.whole = now
 	}
 	return all
 }
@@ -90,14 +112,9 @@ func (f *following) fresh(entries []queue.Entry) (lines []byte) {
 		if _, had := f.seen[key(e)]; had || e.Time.Before(f.from) {
 			continue
 		}
-		f.seen[key(e)] = time.Now()
+		f.seen[key(e)] = e.Time
 		if b, err := api.Marshal(e); err == nil {
 			lines = append(lines, b...)
-		}
-	}
-	for k, at := range f.seen {
-		if time.Since(at) > 3*followBack {
-			delete(f.seen, k)
 		}
 	}
 	return lines
