@@ -259,11 +259,25 @@ func (q *Queue) Ready() error {
 	if q.closed.Load() {
 		return ErrClosed
 	}
+	if q.o.Reach != nil {
+		if err := q.o.Reach(); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}
 	return q.engine.Load().store.Ready()
 }
 
-// Rebuild makes the view of a log in an empty folder, and proves it as Check does.
-func Rebuild(path string, l Log) error { return store.Rebuild(path, store.DefaultFS, l) }
+// Digest returns up to where the store, a view of its log, has that, and a hash of all
+// in it. It reads the whole store.
+func (q *Queue) Digest() (position uint64, sum []byte, err error) {
+	return q.engine.Load().store.Digest()
+}
+
+// Rebuild makes the view of a log in an empty folder, proves it as Check does, and
+// returns its digest.
+func Rebuild(path string, l Log) (position uint64, sum []byte, err error) {
+	return store.Rebuild(path, store.DefaultFS, l)
+}
 
 // Check proves of a store that no process has open what the package's
 // documentation lists as proved by it, and changes nothing. Its error joins all

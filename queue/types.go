@@ -67,6 +67,8 @@ type Options struct {
 	// each time the store is opened, also anew after a failure; Path is not used then.
 	// An error that wraps ErrDeposed ends the queue's life: it is to be closed.
 	Journal func() (path string, log Log, err error)
+	// Reach, unless nil, says why the log cannot be reached at the moment: nothing is accepted then.
+	Reach func() error
 
 	clock  func(time.Time) time.Time // what the clock on the wall shows then; nil: that. Tests set it
 	prompt bool                      // outcomes do not wait to share an fsync. Tests set it

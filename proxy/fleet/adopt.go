@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/oklog/ulid/v2"
 
@@ -50,10 +49,18 @@ func (n *Node) keep(ctx context.Context) {
 	tasks.Go(func() { n.snapshots(ctx) })
 	tasks.Go(func() { n.shareFailures(ctx) })
 	tasks.Go(func() {
+		remembered := n.o.Remember
 		for ctx.Err() == nil {
 			n.tidy(ctx)
 			_ = n.share()
-			pause(ctx, n.tidyEvery)
+			if d := n.dedupWindow(); d > remembered && n.remember(d) == nil {
+				remembered = d
+			}
+			every := n.tidyEvery
+			if n.young() {
+				every = turnPause
+			}
+			pause(ctx, every)
 		}
 	})
 	look := time.NewTicker(lookEvery)
@@ -98,6 +105,7 @@ func (n *Node) watch(ctx context.Context, woken chan<- struct{}) {
 				n.seen[id] = ownerOf(e)
 			} else {
 				delete(n.seen, id)
+				n.orphaned = append(n.orphaned, id)
 			}
 			n.mu.Unlock()
 			if e.Operation() != jetstream.KeyValuePut {
@@ -109,40 +117,6 @@ func (n *Node) watch(ctx context.Context, woken chan<- struct{}) {
 		}
 		_ = w.Stop()
 		pause(ctx, 100*time.Millisecond)
-	}
-}
-
-// Failing tells the other nodes of a route that has begun to fail. It is a queue's Options.Failing.
-func (n *Node) Failing(route string) {
-	select {
-	case n.failing <- route:
-	default: // they will find out
-	}
-}
-
-// shareFailures tells and hears of routes that have begun to fail.
-func (n *Node) shareFailures(ctx context.Context) {
-	subject := n.o.Name + ".failing"
-	told := make(chan *nats.Msg, 64)
-	s, err := n.nc.ChanSubscribe(subject, told)
-	if err != nil {
-		n.log.Warn("fleet: it is not heard what routes fail for others", slog.Any("err", err))
-		return
-	}
-	defer s.Unsubscribe()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case route := <-n.failing:
-			_ = n.nc.Publish(subject, []byte(route))
-		case m := <-told:
-			for _, l := range n.ledgers() {
-				if q := n.queueOf(l); q != nil {
-					q.Fail(string(m.Data))
-				}
-			}
-		}
 	}
 }
 
@@ -206,9 +180,10 @@ func (n *Node) orphans(ctx context.Context) (all []ulid.ULID) {
 	if n.said.once(err) && ctx.Err() == nil {
 		n.log.Warn("fleet: it is not known which ledgers there are and who has them", slog.Any("err", err))
 	}
-	if err != nil || !n.calm() {
+	if err != nil {
 		return nil
 	}
+	calm := n.calm()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.orphaned = nil
@@ -216,7 +191,7 @@ func (n *Node) orphans(ctx context.Context) (all []ulid.ULID) {
 		if _, owned := owners[id]; owned || n.held[id] != nil || n.ended[id] {
 			continue
 		}
-		if n.orphaned = append(n.orphaned, id); time.Now().After(n.refused[id]) {
+		if n.orphaned = append(n.orphaned, id); calm && time.Now().After(n.refused[id]) {
 			all = append(all, id)
 		}
 	}
@@ -319,8 +294,11 @@ func (n *Node) adopt(ctx context.Context, id ulid.ULID) {
 	q, err := n.open(l.courier, l.journal)
 	if err != nil {
 		level, rest := slog.LevelWarn, lookEvery // what NATS could not do now it can soon
-		if errors.Is(err, errRecord) || errors.Is(err, errGap) || errors.Is(err, errNewer) {
-			level, rest = slog.LevelError, refusedFor
+		if errors.Is(err, errRecord) || errors.Is(err, errGap) {
+			level = slog.LevelError
+		}
+		if level == slog.LevelError || errors.Is(err, errNewer) {
+			rest = refusedFor
 		}
 		n.log.Log(ctx, level, "fleet: a ledger cannot be adopted", slog.String("ledger", id.String()), slog.Any("err", err))
 		n.mu.Lock()
@@ -380,61 +358,4 @@ func (n *Node) finish(ctx context.Context, l *Ledger, q *queue.Queue) {
 		n.mu.Unlock()
 	}
 	_ = n.end(ctx, l)
-}
-
-// Configure sets the limits and routes of all queues. What a route may do in a
-// second is shared by all nodes, and by the queues of this one that have something to send; what it may do at
-// once, by these alone. The error is that of the node's own queue.
-func (n *Node) Configure(limits queue.Limits, routes []queue.Route) error {
-	n.configuring.Lock()
-	n.limits, n.routes = limits, routes
-	n.configuring.Unlock()
-	return n.share()
-}
-
-// share configures the queues whose share has changed.
-func (n *Node) share() (err error) {
-	n.configuring.Lock()
-	defer n.configuring.Unlock()
-	if n.routes == nil {
-		return nil
-	}
-	nodes := map[ulid.ULID]bool{n.ID: true}
-	n.mu.Lock()
-	for _, o := range n.seen {
-		nodes[o.Node] = true
-	}
-	n.mu.Unlock()
-	queues := map[*Ledger]*queue.Queue{}
-	busy := map[string]int{} // queues of this node, by route
-	for _, l := range n.ledgers() {
-		q := n.queueOf(l)
-		if q == nil || l.lost() {
-			continue
-		}
-		queues[l] = q
-		for _, r := range q.Status().Routes {
-			if l.own || r.Pending > 0 {
-				busy[r.Name]++
-			}
-		}
-	}
-	for l, q := range queues {
-		shared := slices.Clone(n.routes)
-		for i := range shared {
-			r := &shared[i]
-			among := max(busy[r.Name], 1)
-			r.Rate /= float64(len(nodes) * among)
-			r.Concurrency = max(r.Concurrency/among, 1)
-		}
-		if l.configured != nil && slices.Equal(l.configured, shared) && l.limits == n.limits {
-			continue
-		}
-		failed := q.Configure(n.limits, shared)
-		if l.own {
-			err = failed
-		}
-		l.configured, l.limits = shared, n.limits // a failed store has it when it is open again
-	}
-	return err
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/oklog/ulid/v2"
@@ -43,7 +44,16 @@ type Answer struct {
 	Body   []byte      `json:"body"`
 }
 
-const partHeader = "Signalpost-Parts" // how many messages an answer has
+const (
+	partHeader = "Signalpost-Parts" // how many messages an answer has; 0: it is being worked on
+	orderFor   = 10 * time.Minute   // that what changes many deliveries may take
+)
+
+// Tests have other times.
+var (
+	silentFor = 4 * time.Second // that a node may be until it is taken not to answer
+	beatEvery = time.Second     // that it says it works on what changes something
+)
 
 // Others are the nodes that own a ledger, but this one, with their hosts.
 func (n *Node) Others() map[ulid.ULID]string {
@@ -65,14 +75,20 @@ func (n *Node) Seen() map[ulid.ULID]Owner {
 	return maps.Clone(n.seen)
 }
 
-// Ownerless are the ledgers that nobody ran when it was last looked.
-func (n *Node) Ownerless() []ulid.ULID {
+// Ownerless are the ledgers that nobody runs, as far as is known.
+func (n *Node) Ownerless() (all []ulid.ULID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.Clone(n.orphaned)
+	for _, id := range n.orphaned {
+		if _, owned := n.seen[id]; !owned && n.held[id] == nil && !n.ended[id] && !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	return all
 }
 
-// Ask has another node answer a call.
+// Ask has another node answer a call: within some seconds, or, if it is one that
+// changes something, until ctx ends.
 func (n *Node) Ask(ctx context.Context, node ulid.ULID, c *Call) (*Answer, error) {
 	data, err := json.Marshal(question{Call: c})
 	if err != nil {
@@ -89,14 +105,21 @@ func (n *Node) Ask(ctx context.Context, node ulid.ULID, c *Call) (*Answer, error
 		return nil, err
 	}
 	var all []byte
+	silence := time.After(silentFor)
 	for got := 0; ; {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-silence:
+			return nil, fmt.Errorf("no answer within %v", silentFor)
 		case m := <-parts:
 			most, err := strconv.Atoi(m.Header.Get(partHeader))
 			if err != nil { // nobody is there to answer
 				return nil, fmt.Errorf("no answer: %s", m.Header.Get("Status"))
+			}
+			if most == 0 {
+				silence = time.After(silentFor)
+				continue
 			}
 			all = append(all, m.Data...)
 			if got++; got < most {
@@ -108,8 +131,25 @@ func (n *Node) Ask(ctx context.Context, node ulid.ULID, c *Call) (*Answer, error
 	}
 }
 
-// respond sends an answer to who asked, in as many messages as it takes.
-func (n *Node) respond(to *nats.Msg, a *Answer) {
+// respond answers a call, in as many messages as it takes.
+func (n *Node) respond(to *nats.Msg, c *Call) {
+	var beat <-chan time.Time
+	within := answerFor
+	if c.Method == http.MethodPost {
+		beat, within = time.Tick(beatEvery), orderFor
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, within)
+	defer cancel()
+	answered := make(chan *Answer, 1)
+	go func() { answered <- n.o.Answer(ctx, c) }()
+	var a *Answer
+	for a == nil {
+		select {
+		case a = <-answered:
+		case <-beat:
+			_ = n.nc.PublishMsg(&nats.Msg{Subject: to.Reply, Header: nats.Header{partHeader: {"0"}}})
+		}
+	}
 	data, err := json.Marshal(a)
 	if err != nil {
 		return

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"signalpost/proxy/fleet/natstest"
 	"signalpost/queue"
@@ -224,6 +227,11 @@ func TestRestart(t *testing.T) {
 		func() { a.stop(); _ = os.RemoveAll(filepath.Join(folder, ledger.String())) },
 	} {
 		ids = append(ids, a.puts(20)...)
+		large := queue.Accepted{Signal: queue.Signal{ID: a.queue.NewSignalID(), Type: "lead", Body: noise(2*pieceBytes + 9)}, Deliveries: []queue.Made{{Route: "crm"}}}
+		if err := a.queue.Put([]queue.Accepted{large}, nil, nil); err != nil {
+			t.Error(err)
+		}
+		ids = append(ids, large.ID.Delivery(1))
 		end()
 		prove(t, c, "app")
 		a = join(t, c, "app", folder, r)
@@ -243,6 +251,15 @@ func TestRestart(t *testing.T) {
 	if err := queue.Check(filepath.Join(folder, ledger.String())); err != nil {
 		t.Error(err)
 	}
+}
+
+// noise is JSON that does not compress.
+func noise(n int) []byte {
+	b := make([]byte, n/2)
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	return fmt.Appendf(nil, "%q", hex.EncodeToString(b))
 }
 
 // TestDeposed: a sidecar whose ledger another has taken over, since it was not
@@ -370,6 +387,9 @@ func TestCuts(t *testing.T) {
 			t.Errorf("%s was delivered %d times", id, n)
 		}
 	}
+	if n := a.counters.Deposed; n > 0 {
+		t.Errorf("it took %d of its own records for another's", n)
+	}
 	b.stop()
 	if unaccounted != 0 {
 		t.Errorf("%d are unaccounted for", unaccounted)
@@ -409,6 +429,28 @@ func TestSnapshots(t *testing.T) {
 		return err
 	})
 	prove(t, c, "brief")
+	a.stop()
+	a = join(t, c, "brief", folder, r, often)
+	ids = append(ids, a.puts(100)...)
+	eventually(t, 30*time.Second, func() error { // also of those of the process before, and what tells of them
+		a.own.log.mu.Lock()
+		defer a.own.log.mu.Unlock()
+		if a.own.log.lastly == nil {
+			return errors.New("there is no snapshot")
+		}
+		s, err := a.js.Stream(context.Background(), "OBJ_brief_VIEWS")
+		if err != nil {
+			return err
+		}
+		info, err := s.Info(context.Background(), jetstream.WithSubjectFilter("$O.brief_VIEWS.M.>"))
+		if err != nil {
+			return err
+		}
+		if n, needed := len(info.State.Subjects), len(a.own.log.lastly.Files); n != needed {
+			err = fmt.Errorf("NATS knows of %d objects, %d are needed", n, needed)
+		}
+		return err
+	})
 	a.stop()
 	b := join(t, c, "brief", t.TempDir(), r, often)
 	r.set(false)
@@ -459,7 +501,7 @@ func TestFlippedByte(t *testing.T) {
 	c.Ready()
 	_ = os.RemoveAll(filepath.Join(folder, id.String()))
 	var refused error
-	n, err := Join(Options{Servers: c.URLs(), Name: "app", Replicas: 1, Folder: folder, Log: slog.New(slog.DiscardHandler)})
+	n, err := Join(Options{Servers: c.URLs(), Name: "app", Replicas: 1, Folder: folder, Log: slog.New(slog.DiscardHandler), ttl: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

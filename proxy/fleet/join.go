@@ -42,7 +42,7 @@ func Of(cfg *config.Config) Options {
 	f := cfg.Fleet
 	o := Options{
 		Creds: []byte(f.Credentials.Reveal()), User: f.User, Password: f.Password.Reveal(), Token: f.Token.Reveal(), TLS: f.TLS.Config,
-		Name: f.Name, Replicas: f.Replicas, Remember: cfg.Queue.DedupWindow, Folder: cfg.Queue.Path,
+		Name: f.Name, Replicas: f.Replicas, Remember: max(cfg.Queue.DedupWindow, time.Second), Folder: cfg.Queue.Path,
 	}
 	for _, s := range f.Servers {
 		o.Servers = append(o.Servers, s.Reveal())
@@ -80,12 +80,14 @@ func (n *Node) connect() (err error) {
 			}
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
+			if now := time.Now(); err != nil {
+				n.cut.Store(&now)
 				n.log.Warn("fleet: the connection to NATS is lost, and is made again", slog.Any("err", err))
 			}
 		}),
 		nats.ReconnectHandler(func(c *nats.Conn) {
 			n.fault.Store(nil)
+			n.cut.Store(nil)
 			n.log.Info("fleet: connected to NATS again", slog.String("server", c.ConnectedServerName()))
 		}),
 	}
@@ -116,6 +118,9 @@ func (n *Node) connect() (err error) {
 	if !modern(n.nc.ConnectedServerVersion()) {
 		return fmt.Errorf("fleet: server %s runs nats-server %s: a fleet needs 2.15 or newer", n.nc.ConnectedServerName(), n.nc.ConnectedServerVersion())
 	}
+	if most := n.nc.MaxPayload(); most < 2*pieceBytes {
+		return fmt.Errorf("fleet: server %s takes no message of more than %d bytes: set max_payload to 1MB or more in its config", n.nc.ConnectedServerName(), most)
+	}
 	n.js, err = jetstream.New(n.nc, jetstream.WithDefaultTimeout(answerFor))
 	return err
 }
@@ -133,70 +138,90 @@ func modern(version string) bool {
 	return major > 2 || major == 2 && minor >= 15
 }
 
-// setUp makes the streams and buckets that are missing, and refuses those made otherwise.
-func (n *Node) setUp() error {
+// wanted are the streams of a fleet: those of its ledgers, then, as NATS lays them out,
+// the buckets of owners and of idempotency keys and the object store of snapshots.
+func (o *Options) wanted() (all []jetstream.StreamConfig) {
+	add := func(c jetstream.StreamConfig) {
+		c.Replicas, c.MaxMsgs, c.MaxBytes, c.MaxMsgSize = o.Replicas, -1, -1, -1
+		all = append(all, c)
+	}
 	for i := range streams {
-		want := jetstream.StreamConfig{
-			Name: n.o.stream(i), Subjects: []string{n.o.subjects(i)}, Description: "ledgers of Signalpost",
-			Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Replicas: n.o.Replicas,
-			DenyDelete: true, AllowMsgTTL: true, Duplicates: 2 * time.Minute, MaxMsgSize: -1, MaxMsgs: -1, MaxBytes: -1,
-		}
+		add(jetstream.StreamConfig{
+			Name: o.stream(i), Subjects: []string{o.subjects(i)}, Description: "ledgers of Signalpost",
+			DenyDelete: true, AllowMsgTTL: true, Duplicates: 2 * time.Minute,
+		})
+	}
+	bucket := func(name, what string, ttl, markers time.Duration) {
+		add(jetstream.StreamConfig{
+			Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, Description: what, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
+			MaxAge: ttl, Duplicates: min(ttl, 2*time.Minute), AllowMsgTTL: markers > 0, SubjectDeleteMarkerTTL: markers,
+			AllowRollup: true, DenyDelete: true, AllowDirect: true,
+		})
+	}
+	bucket(o.bucket("OWNERS"), "who owns which ledger", o.ttl, markerTTL)
+	bucket(o.bucket("KEYS"), "idempotency keys, and the ledgers that have their answers", o.Remember, 0)
+	views := o.bucket("VIEWS")
+	add(jetstream.StreamConfig{
+		Name: "OBJ_" + views, Subjects: []string{"$O." + views + ".C.>", "$O." + views + ".M.>"}, Description: "snapshots of ledgers",
+		Discard: jetstream.DiscardNew, AllowRollup: true, AllowDirect: true,
+	})
+	return all
+}
+
+// setUp makes the streams that are missing, and refuses those made otherwise.
+func (n *Node) setUp() error {
+	for _, want := range n.o.wanted() {
 		s, err := patiently(n, func(ctx context.Context) (jetstream.Stream, error) {
 			s, err := n.js.Stream(ctx, want.Name)
 			if errors.Is(err, jetstream.ErrStreamNotFound) {
-				s, err = n.js.CreateStream(ctx, want)
+				return n.js.CreateStream(ctx, want)
 			}
 			return s, err
 		})
-		if err != nil {
+		var api *jetstream.APIError
+		switch {
+		case errors.As(err, &api) && api.ErrorCode == subjectsOverlap:
+			return fmt.Errorf("fleet: stream %s: another stream of NATS takes %s: name another fleet in fleet.name: %w", want.Name, strings.Join(want.Subjects, " and "), err)
+		case api != nil && (api.ErrorCode == notClustered || api.ErrorCode == noPeers):
+			return fmt.Errorf("fleet: stream %s: NATS has not the servers for %d replicas: start more of them, or lower fleet.replicas: %w", want.Name, n.o.Replicas, err)
+		case err != nil:
 			return fmt.Errorf("fleet: stream %s: %w", want.Name, n.explain(err))
 		}
-		if what := differs(&want, &s.CachedInfo().Config); what != "" {
+		is := s.CachedInfo().Config
+		if want.Name == "KV_"+n.o.bucket("KEYS") {
+			want.MaxAge = is.MaxAge // see remember
+		}
+		if what := differs(&want, &is); what != "" {
 			return fmt.Errorf("fleet: stream %s: %s: fix it with nats stream edit, or name another fleet in fleet.name", want.Name, what)
 		}
-		n.streams = append(n.streams, s)
 	}
-	owners, err := patiently(n, func(ctx context.Context) (jetstream.KeyValue, error) {
-		kv, err := n.js.KeyValue(ctx, n.o.bucket("OWNERS"))
-		if errors.Is(err, jetstream.ErrBucketNotFound) {
-			kv, err = n.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-				Bucket: n.o.bucket("OWNERS"), Description: "who owns which ledger", TTL: n.o.ttl, LimitMarkerTTL: markerTTL, Replicas: n.o.Replicas,
-			})
-		}
-		return kv, err
-	})
+	if err := n.find(); err != nil {
+		return err
+	}
+	return n.explainAny(n.remember(n.o.Remember))
+}
+
+const (
+	noPeers         = 10005
+	subjectsOverlap = 10065
+	notClustered    = 10074
+)
+
+// remember has NATS keep idempotency keys for so long, at least: others may want them for longer.
+func (n *Node) remember(d time.Duration) error {
+	ctx, cancel := n.soon()
+	defer cancel()
+	s, err := n.js.Stream(ctx, "KV_"+n.o.bucket("KEYS"))
 	if err != nil {
-		return fmt.Errorf("fleet: bucket %s: %w", n.o.bucket("OWNERS"), n.explain(err))
+		return err
 	}
-	views, err := patiently(n, func(ctx context.Context) (jetstream.ObjectStore, error) {
-		o, err := n.js.ObjectStore(ctx, n.o.bucket("VIEWS"))
-		if errors.Is(err, jetstream.ErrBucketNotFound) {
-			o, err = n.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: n.o.bucket("VIEWS"), Description: "snapshots of ledgers", Replicas: n.o.Replicas})
-		}
-		return o, err
-	})
-	if err != nil {
-		return fmt.Errorf("fleet: object store %s: %w", n.o.bucket("VIEWS"), n.explain(err))
+	c := s.CachedInfo().Config
+	if c.MaxAge == 0 || c.MaxAge >= d {
+		return nil
 	}
-	keys, err := patiently(n, func(ctx context.Context) (jetstream.KeyValue, error) {
-		want := jetstream.KeyValueConfig{Bucket: n.o.bucket("KEYS"), Description: "idempotency keys, and the ledgers that have their answers", TTL: n.o.Remember, Replicas: n.o.Replicas}
-		kv, err := n.js.KeyValue(ctx, want.Bucket)
-		if errors.Is(err, jetstream.ErrBucketNotFound) {
-			return n.js.CreateKeyValue(ctx, want)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if status, err := kv.Status(ctx); err != nil || status.TTL() >= want.TTL {
-			return kv, err
-		}
-		return n.js.UpdateKeyValue(ctx, want) // others may remember them for longer
-	})
-	if err != nil {
-		return fmt.Errorf("fleet: bucket %s: %w", n.o.bucket("KEYS"), n.explain(err))
-	}
-	n.owners, n.views, n.keys = owners, views, keys
-	return nil
+	c.MaxAge = d
+	_, err = n.js.UpdateStream(ctx, c)
+	return err
 }
 
 // patiently tries for as long as a cluster takes to find a leader.
@@ -206,7 +231,8 @@ func patiently[T any](n *Node, f func(context.Context) (T, error)) (x T, err err
 		x, err = f(ctx)
 		cancel()
 		var api *jetstream.APIError
-		if err == nil || errors.As(err, &api) && api.Code != 503 && api.Code != 500 || time.Now().After(end) || n.ctx.Err() != nil {
+		final := errors.As(err, &api) && (api.Code != 503 && api.Code != 500 || api.ErrorCode == notClustered) || errors.Is(err, jetstream.ErrBucketNotFound)
+		if err == nil || final || time.Now().After(end) || n.ctx.Err() != nil {
 			return x, err
 		}
 	}
@@ -219,10 +245,11 @@ func differs(want, is *jetstream.StreamConfig) string {
 		is, to any
 	}{
 		{"storage", is.Storage, want.Storage}, {"retention", is.Retention, want.Retention}, {"replicas", is.Replicas, want.Replicas},
-		{"subjects", fmt.Sprint(is.Subjects), fmt.Sprint(want.Subjects)}, {"allow_direct", is.AllowDirect, false},
-		{"allow_msg_ttl", is.AllowMsgTTL, true}, {"max_age", is.MaxAge, time.Duration(0)}, {"max_msgs", is.MaxMsgs, int64(-1)},
-		{"max_bytes", is.MaxBytes, int64(-1)}, {"max_msgs_per_subject", max(is.MaxMsgsPerSubject, 0), int64(0)},
-		{"no_ack", is.NoAck, false}, {"persist_mode", is.PersistMode, want.PersistMode},
+		{"subjects", fmt.Sprint(is.Subjects), fmt.Sprint(want.Subjects)}, {"allow_direct", is.AllowDirect, want.AllowDirect},
+		{"allow_msg_ttl", is.AllowMsgTTL, want.AllowMsgTTL}, {"max_age", is.MaxAge, want.MaxAge}, {"max_msgs", is.MaxMsgs, want.MaxMsgs},
+		{"subject_delete_marker_ttl", is.SubjectDeleteMarkerTTL, want.SubjectDeleteMarkerTTL}, {"max_bytes", is.MaxBytes, want.MaxBytes},
+		{"max_msgs_per_subject", max(is.MaxMsgsPerSubject, 0), want.MaxMsgsPerSubject}, {"max_msg_size", max(is.MaxMsgSize, -1), want.MaxMsgSize},
+		{"no_ack", is.NoAck, want.NoAck}, {"persist_mode", is.PersistMode, want.PersistMode}, {"deny_purge", is.DenyPurge, want.DenyPurge}, {"sealed", is.Sealed, false},
 	} {
 		if c.is != c.to {
 			return fmt.Sprintf("its %s is %v, and has to be %v", c.what, c.is, c.to)
@@ -238,17 +265,18 @@ func (n *Node) soon() (context.Context, context.CancelFunc) {
 
 // explain says what may be the matter where NATS does not answer.
 func (n *Node) explain(err error) error {
-	if err == nil {
-		return errors.New("no answer")
-	}
 	fault := n.fault.Load()
 	switch silent := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout); {
+	case err == nil:
+		return errors.New("no answer")
 	case errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse):
 		return fmt.Errorf("no stream of JetStream answers: it has no leader, or was deleted: %w", err)
+	case errors.Is(err, nats.ErrReconnectBufExceeded) || silent && n.nc != nil && !n.nc.IsConnected():
+		return fmt.Errorf("not connected to NATS: %w", err)
+	case silent && fault != nil && strings.Contains(strings.ToLower(*fault), "permissions"):
+		return fmt.Errorf("no answer from NATS, which says: %s: give the login the permissions that the documentation lists: %w", *fault, err)
 	case silent && fault != nil:
 		return fmt.Errorf("no answer from NATS, which says: %s: %w", *fault, err)
-	case silent && n.nc != nil && !n.nc.IsConnected():
-		return fmt.Errorf("not connected to NATS: %w", err)
 	case silent:
 		return fmt.Errorf("no answer from NATS: no quorum, or no permission: %w", err)
 	}

@@ -41,13 +41,13 @@ type journal struct {
 	stream  jetstream.Stream
 	session ulid.ULID // names the records of this journal
 	told    atomic.Pointer[told]
-	looks   bool // it only reads: the ledger stays whose it is
+	looks   bool   // it only reads: the ledger stays whose it is
+	upTo    uint64 // then, unless 0, no record behind this one
 
 	mu     sync.Mutex // held while a record is appended
 	tip               // guarded by mu, as all below
 	since  int64      // bytes of records since the newest snapshot
 	lastly *snapshot  // the newest snapshot; nil: none is known
-	names  []string   // of objects that earlier snapshots had
 	ended  bool
 	failed bool // an append: only what is read tells what there is
 }
@@ -187,6 +187,9 @@ func (j *journal) Read(after uint64, f func(uint64, []byte) error) error {
 		}
 		if end < after {
 			return fmt.Errorf("ledger %s: its stream ends at record %d, and the view stands at %d: was the stream deleted, or restored from a backup? %w", j.l.ID, end, after, errGone)
+		}
+		if j.upTo > 0 {
+			end = max(after, min(end, j.upTo))
 		}
 		err = j.consume(end, func(m *message) error {
 			r, err := j.follow(m)

@@ -91,18 +91,22 @@ func (n *Node) ownID() (id ulid.ULID) {
 	return id
 }
 
-// A question about an idempotency key, unless it is a call.
+// A question about an idempotency key, unless it is a call or about a view.
 type question struct {
 	Ledger ulid.ULID `json:"ledger"`
 	Key    string    `json:"key"`
 	Digest []byte    `json:"digest"`
 	Call   *Call     `json:"call,omitempty"`
+	View   bool      `json:"view,omitempty"` // what is the digest of the ledger's view?
 }
 
 type reply struct {
 	Answer []byte `json:"answer,omitempty"` // nil: none is bound
 	Reused bool   `json:"reused,omitempty"`
 	Error  string `json:"error,omitempty"`
+
+	Position uint64 `json:"position,omitempty"` // of a view
+	Sum      []byte `json:"sum,omitempty"`
 }
 
 // boundIn is the answer that a ledger has bound to the key; nil: none. The error
@@ -126,16 +130,8 @@ func (n *Node) boundIn(ctx context.Context, ledger ulid.ULID, key string, digest
 		} else if err != nil {
 			return nil, fmt.Errorf("%w: idempotency key: %w", queue.ErrUnavailable, n.explain(err))
 		}
-		data, err := json.Marshal(q)
-		if err != nil {
-			return nil, err
-		}
-		m, err := n.nc.RequestWithContext(ctx, n.api(ownerOf(e).Node), data)
-		if err == nil {
-			err = json.Unmarshal(m.Data, &r)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: the sidecar that has the answer for this Idempotency-Key does not tell: %w", queue.ErrUnavailable, n.explain(err))
+		if r, err = n.ask(ctx, ownerOf(e).Node, &q); err != nil {
+			return nil, fmt.Errorf("%w: the sidecar that has the answer for this Idempotency-Key does not tell it; if it is gone, another will in a moment: %w", queue.ErrUnavailable, err)
 		}
 	}
 	switch {
@@ -147,6 +143,19 @@ func (n *Node) boundIn(ctx context.Context, ledger ulid.ULID, key string, digest
 	return r.Answer, nil
 }
 
+// ask has another node answer a question.
+func (n *Node) ask(ctx context.Context, node ulid.ULID, q *question) (r reply, err error) {
+	data, err := json.Marshal(q)
+	if err != nil {
+		return r, err
+	}
+	m, err := n.nc.RequestWithContext(ctx, n.api(node), data)
+	if err == nil {
+		err = json.Unmarshal(m.Data, &r)
+	}
+	return r, err
+}
+
 // answer answers a question about a ledger of this node's. It waits for a request that is under way.
 func (n *Node) answer(ctx context.Context, q *question) reply {
 	n.mu.Lock()
@@ -154,6 +163,13 @@ func (n *Node) answer(ctx context.Context, q *question) reply {
 	n.mu.Unlock()
 	if l == nil || n.queueOf(l) == nil || l.lost() {
 		return reply{Error: "its ledger is being taken over"}
+	}
+	if q.View {
+		position, sum, err := n.queueOf(l).Digest()
+		if err != nil {
+			return reply{Error: err.Error()}
+		}
+		return reply{Position: position, Sum: sum}
 	}
 	c, answer, err := n.queueOf(l).Claim(ctx, q.Key, [32]byte(q.Digest))
 	switch {
@@ -188,16 +204,16 @@ func (n *Node) serve() {
 			return
 		case m := <-asked:
 			answering.Go(func() {
-				ctx, cancel := n.soon()
-				defer cancel()
 				var q question
 				err := json.Unmarshal(m.Data, &q)
 				if err == nil && q.Call != nil && n.o.Answer != nil {
-					n.respond(m, n.o.Answer(ctx, q.Call))
+					n.respond(m, q.Call)
 					return
 				}
+				ctx, cancel := n.soon()
+				defer cancel()
 				r := reply{Error: "the question is malformed"}
-				if err == nil && len(q.Digest) == 32 {
+				if err == nil && (q.View || len(q.Digest) == 32) {
 					r = n.answer(ctx, &q)
 				}
 				data, _ := json.Marshal(r)

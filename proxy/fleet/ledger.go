@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,8 +26,9 @@ type Ledger struct {
 	subject string
 	folder  string // of its view
 	began   time.Time
-	own     bool         // set before the ledger is held
-	queue   *queue.Queue // of an adopted one, once it is open; guarded by Node.mu
+	own     bool                // set before the ledger is held
+	heard   map[ulid.ULID]heard // of other ledgers' pauses, by a new one of the node's own; nil: it need not. Guarded by Node.configuring
+	queue   *queue.Queue        // of an adopted one, once it is open; guarded by Node.mu
 
 	configured []queue.Route // as the queue has it; guarded by Node.configuring, as limits
 	limits     queue.Limits
@@ -36,6 +38,7 @@ type Ledger struct {
 
 	mu       sync.Mutex
 	revision uint64    // of the key; guarded by mu, as all below
+	first    uint64    // what that was when the ledger was claimed
 	renewed  time.Time // when the key was last renewed
 	epoch    uint64    // the newest that this process has begun
 	deposed  bool
@@ -127,8 +130,8 @@ func (g gate) Deliver(ctx context.Context, d queue.Delivery, attempt int) (queue
 }
 
 // value is what the key says. mu is held.
-func (l *Ledger) value() []byte {
-	o := Owner{Node: l.node.ID, Epoch: l.epoch, Own: l.own}
+func (l *Ledger) value(paused []string) []byte {
+	o := Owner{Node: l.node.ID, Epoch: l.epoch, Own: l.own, Paused: paused}
 	o.Host, _ = os.Hostname()
 	if l.log != nil {
 		o.Last, o.Snapshot = l.log.stands()
@@ -143,8 +146,17 @@ func (l *Ledger) claim(revision uint64) (err error) {
 	ctx, cancel := l.node.soon()
 	defer cancel()
 	began := time.Now()
+	var paused []string
+	if q := l.node.queueOf(l); q != nil {
+		paused = []string{}
+		for _, r := range q.Status().Routes {
+			if r.PausedByAPI {
+				paused = append(paused, r.Name)
+			}
+		}
+	}
 	l.mu.Lock()
-	value := l.value()
+	value := l.value(paused)
 	l.mu.Unlock()
 	if revision == 0 {
 		revision, err = l.node.owners.Create(ctx, l.ID.String(), value)
@@ -154,7 +166,7 @@ func (l *Ledger) claim(revision uint64) (err error) {
 	if err == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.revision, l.renewed = revision, began
+		l.revision, l.renewed, l.first = revision, began, cmp.Or(l.first, revision)
 	}
 	return err
 }
@@ -177,17 +189,17 @@ func (l *Ledger) renew() error {
 	}
 	ctx, cancel := l.node.soon()
 	defer cancel()
-	e, err := l.node.owners.Get(ctx, l.ID.String())
+	e, readErr := l.node.owners.Get(ctx, l.ID.String())
 	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound): // it has run out, and nobody took it
-		err = l.claim(0)
-	case err != nil:
+	case errors.Is(readErr, jetstream.ErrKeyNotFound): // it has run out, and nobody took it
+		return l.claim(0)
+	case readErr != nil || e.Revision() <= revision: // or a server that is behind answered
+		return err
 	case ownerOf(e).Node == l.node.ID: // renewed, and the answer was lost
-		err = l.claim(e.Revision())
-	default:
-		l.lose()
+		return l.claim(e.Revision())
 	}
-	return err
+	l.lose()
+	return nil
 }
 
 // release gives up the ledger's key, if it is still this process's.
@@ -254,5 +266,6 @@ func (l *Ledger) end() error {
 	ctx, cancel := l.node.soon()
 	defer cancel()
 	err := j.stream.Purge(ctx, jetstream.WithPurgeSubject(l.subject), jetstream.WithPurgeSequence(j.last))
-	return errors.Join(err, l.removeViews(ctx))
+	objects, listErr := l.objects(ctx)
+	return errors.Join(err, listErr, l.node.remove(ctx, objects))
 }

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ type LedgerStatus struct {
 }
 
 // Look connects to a fleet without joining it, and returns the status of its ledgers, oldest first. With check each
-// is read whole, a view made of it in a temporary folder, and that proved.
+// is read whole, a view made of it in a temporary folder, and that proved, and compared with its owner's.
 func Look(ctx context.Context, o Options, check bool) (all []LedgerStatus, err error) {
 	n := newNode(o)
 	defer n.disconnect()
@@ -58,8 +59,8 @@ func Look(ctx context.Context, o Options, check bool) (all []LedgerStatus, err e
 		if s.Ended = ended; s.Owner != nil && newest > s.Owner.Last {
 			s.Lag = newest - s.Owner.Last
 		}
-		if check && !ended {
-			s.Fault = l.check()
+		for tries, done := 0, !check || ended; !done && tries < 3; tries++ { // its owner may make snapshots meanwhile
+			done, s.Fault = l.check(ctx, s.Owner)
 		}
 		all = append(all, s)
 	}
@@ -68,38 +69,62 @@ func Look(ctx context.Context, o Options, check bool) (all []LedgerStatus, err e
 
 // find finds what setUp makes.
 func (n *Node) find() (err error) {
-	ctx, cancel := n.soon()
-	defer cancel()
-	for i := range streams {
-		s, err := n.js.Stream(ctx, n.o.stream(i))
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return fmt.Errorf("fleet: there is no stream %s: no sidecar has joined a fleet of the name %s, or it was deleted", n.o.stream(i), n.o.Name)
+	_, err = patiently(n, func(ctx context.Context) (any, error) {
+		n.streams = nil
+		for i := range streams {
+			s, err := n.js.Stream(ctx, n.o.stream(i))
+			if err != nil {
+				return nil, fmt.Errorf("stream %s: %w", n.o.stream(i), err)
+			}
+			n.streams = append(n.streams, s)
 		}
-		if err != nil {
-			return fmt.Errorf("fleet: stream %s: %w", n.o.stream(i), n.explain(err))
+		if n.owners, err = n.js.KeyValue(ctx, n.o.bucket("OWNERS")); err != nil {
+			return nil, err
 		}
-		n.streams = append(n.streams, s)
-	}
-	if n.owners, err = n.js.KeyValue(ctx, n.o.bucket("OWNERS")); err == nil {
+		if n.keys, err = n.js.KeyValue(ctx, n.o.bucket("KEYS")); err != nil {
+			return nil, err
+		}
 		n.views, err = n.js.ObjectStore(ctx, n.o.bucket("VIEWS"))
+		return nil, err
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
+		return fmt.Errorf("fleet: NATS has no fleet of the name %s: no sidecar has joined it yet, or some of its streams were deleted: %w", n.o.Name, err)
 	}
 	return n.explainAny(err)
 }
 
-// check makes a view of the ledger, whoever owns it, and proves it.
-func (l *Ledger) check() error {
+// check makes a view of the ledger, whoever owns it, proves it, and compares it with
+// its owner's, unless that does not answer. It is done if trying again would tell no more.
+func (l *Ledger) check(ctx context.Context, owner *Owner) (done bool, err error) {
 	folder, err := os.MkdirTemp("", "signalpost-check-")
 	if err != nil {
-		return err
+		return true, err
 	}
 	defer os.RemoveAll(folder)
 	_, log, err := l.journal()
 	if err != nil {
-		return err
+		return true, err
 	}
 	l.log.looks = true
-	return queue.Rebuild(folder, log)
+	var has reply
+	if owner != nil {
+		asked, cancel := context.WithTimeout(ctx, digestFor)
+		defer cancel()
+		has, _ = l.node.ask(asked, owner.Node, &question{Ledger: l.ID, View: true})
+		l.log.upTo = has.Position
+	}
+	position, sum, err := queue.Rebuild(folder, log)
+	if err != nil || has.Sum == nil || position != has.Position {
+		return err == nil && has.Sum == nil, err
+	}
+	if !bytes.Equal(sum, has.Sum) {
+		return true, fmt.Errorf("ledger %s: the view of the sidecar on %s is not what the log says up to record %d: stop that sidecar, move its folder aside, and start it again", l.ID, owner.Host, position)
+	}
+	return true, nil
 }
+
+// digestFor is how long an owner has to read a view whole.
+const digestFor = time.Minute
 
 func (n *Node) explainAny(err error) error {
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +34,8 @@ type Node struct {
 	owners  jetstream.KeyValue
 	views   jetstream.ObjectStore
 	keys    jetstream.KeyValue
-	fault   fault // the last error that NATS reported
+	fault   fault                     // the last error that NATS reported
+	cut     atomic.Pointer[time.Time] // since when there is no connection; nil: there is one
 
 	lock   io.Closer       // of the folder
 	ctx    context.Context // ended when nothing is to be asked of NATS any more
@@ -91,6 +93,10 @@ type Owner struct {
 
 	Last     uint64     `json:"last"`               // sequence of the newest record that it knows
 	Snapshot *time.Time `json:"snapshot,omitempty"` // when the newest one was made
+
+	Paused []string `json:"paused"` // routes that the API has paused in it; null: it is not open yet
+
+	revision uint64 // of its key
 }
 
 // An Opener opens the queue of an adopted ledger.
@@ -196,12 +202,12 @@ func (n *Node) Journal() (string, queue.Log, error) {
 	}
 	if l == nil {
 		l = n.newLedger(ulid.Make())
+		l.own, l.heard = true, map[ulid.ULID]heard{}
 		if err := l.claim(0); err != nil {
 			return "", nil, fmt.Errorf("fleet: a new ledger cannot be begun: %w", n.explain(err))
 		}
 		n.log.Info("fleet: new ledger begun", slog.String("ledger", l.ID.String()))
 	}
-	l.own = true
 	n.mu.Lock()
 	n.own, n.held[l.ID], n.before = l, l, state{}
 	n.mu.Unlock()
@@ -219,6 +225,7 @@ func (n *Node) Journal() (string, queue.Log, error) {
 // nobody else's; nil: it is, or has come to an end.
 func (n *Node) resume(before state) (*Ledger, error) {
 	l := n.newLedger(before.Ledger)
+	l.own = true
 	ctx, cancel := n.soon()
 	defer cancel()
 	var revision uint64
@@ -248,6 +255,7 @@ func (n *Node) resume(before state) (*Ledger, error) {
 
 func ownerOf(e jetstream.KeyValueEntry) (o Owner) {
 	_ = json.Unmarshal(e.Value(), &o)
+	o.revision = e.Revision()
 	return o
 }
 
@@ -261,6 +269,14 @@ func (n *Node) Start(own *queue.Queue, open Opener) {
 	n.adopting.Go(func() { n.keep(ctx) })
 	n.renewing.Go(n.serve)
 	n.renewing.Go(n.keepRenewing)
+}
+
+// Reach is nil unless there has been no connection to NATS for a while. It is a queue's Options.Reach.
+func (n *Node) Reach() error {
+	if at := n.cut.Load(); at == nil || time.Since(*at) < settleFor {
+		return nil
+	}
+	return errors.New("NATS cannot be reached: see that its servers run; all goes on by itself when they do")
 }
 
 // Adopted are the queues of the ledgers that are run beside the node's own.

@@ -3,11 +3,13 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,18 +42,8 @@ func (j *journal) noteSnapshot(content []byte) error {
 	if err := json.Unmarshal(content, s); err != nil {
 		return fmt.Errorf("ledger %s: the snapshot at %d of %s: %w", j.l.ID, j.last, j.l.stream, err)
 	}
-	j.supersede()
 	j.lastly, j.since = s, 0
 	return nil
-}
-
-// supersede has the objects of the newest snapshot go when there is a newer one. mu is held.
-func (j *journal) supersede() {
-	if j.lastly != nil {
-		for _, f := range j.lastly.Files {
-			j.names = append(j.names, f.Object)
-		}
-	}
 }
 
 // findSnapshot is the newest snapshot of the ledger, nil if there is none.
@@ -83,6 +75,9 @@ func (l *Ledger) restore(s *snapshot, write func(string, io.Reader) error) error
 		if err == nil {
 			err = errors.Join(write(f.Name, o), o.Close())
 		}
+		if errors.Is(err, jetstream.ErrObjectNotFound) { // its owner may just have made a newer snapshot
+			err = fmt.Errorf("%w: %w", err, errGone)
+		}
 		if err != nil {
 			return fmt.Errorf("ledger %s: object %s of its snapshot: %w", l.ID, f.Object, l.node.explain(err))
 		}
@@ -107,21 +102,24 @@ func (l *Ledger) snap(ctx context.Context, q *queue.Queue) error {
 	defer cancel()
 	began := time.Now()
 	s := &snapshot{Time: began.UTC()}
+	// Of earlier snapshots, and of some that came to nothing. Looked up before this
+	// one is the newest: after that, there may be those of another owner.
+	objects, err := l.objects(ctx)
+	if err != nil {
+		return err
+	}
 	if err := q.Snapshot(func(position uint64, files []queue.File) error { return l.send(ctx, j, s, last, position, files) }); err != nil {
 		return err
 	}
-	names, err := j.appendSnapshot(s)
-	if err != nil || s.Position == 0 {
+	if err := j.appendSnapshot(s); err != nil || s.Position == 0 {
 		return err
 	}
 	// From here on the snapshot stands for all before it. Its own record stays, for the chain.
 	if err := j.stream.Purge(ctx, jetstream.WithPurgeSubject(l.subject), jetstream.WithPurgeSequence(s.Position)); err != nil {
 		return fmt.Errorf("ledger %s: what a snapshot has cannot be purged: %w", l.ID, l.node.explain(err))
 	}
-	for _, name := range names {
-		if !s.has(name) {
-			_ = l.node.views.Delete(ctx, name)
-		}
+	if err := l.node.remove(ctx, slices.DeleteFunc(objects, s.has)); err != nil {
+		return fmt.Errorf("ledger %s: objects of earlier snapshots cannot be removed: %w", l.ID, l.node.explain(err))
 	}
 	l.node.log.Debug("fleet: snapshot made", slog.String("ledger", l.ID.String()), slog.Int("files", len(s.Files)),
 		slog.Float64("duration_ms", float64(time.Since(began).Milliseconds())))
@@ -160,36 +158,28 @@ func (l *Ledger) send(ctx context.Context, j *journal, s, last *snapshot, positi
 	return nil
 }
 
-// appendSnapshot makes the snapshot the newest, and returns the objects that
-// those before had. One of a view that was taken over meanwhile is not made.
-func (j *journal) appendSnapshot(s *snapshot) (names []string, err error) {
+// appendSnapshot makes the snapshot the newest. One of a view that was taken over meanwhile is not made.
+func (j *journal) appendSnapshot(s *snapshot) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if s.Position == 0 { // nothing but epochs came since
 		j.since = 0
-		return nil, nil
+		return nil
 	}
 	content, err := json.Marshal(s)
 	if err == nil {
 		err = j.append(kindSnapshot, content)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	j.supersede()
-	names, j.names = j.names, nil
 	j.lastly, j.since = s, 0
 	j.tell()
-	return names, nil
+	return nil
 }
 
 func (s *snapshot) has(object string) bool {
-	for _, f := range s.Files {
-		if f.Object == object {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Files, func(f snapshotFile) bool { return f.Object == object })
 }
 
 func (l *Ledger) put(ctx context.Context, object string, f queue.File) error {
@@ -208,16 +198,33 @@ func (l *Ledger) put(ctx context.Context, object string, f queue.File) error {
 	return nil
 }
 
-// removeViews removes the objects of all snapshots of the ledger, which has ended.
-func (l *Ledger) removeViews(ctx context.Context) error {
+// objects are the names of those that snapshots of the ledger are made of.
+func (l *Ledger) objects(ctx context.Context) (names []string, err error) {
 	all, err := l.node.views.List(ctx)
-	if errors.Is(err, jetstream.ErrNoObjectsFound) {
-		return nil
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return nil, fmt.Errorf("ledger %s: its snapshots cannot be listed: %w", l.ID, l.node.explain(err))
 	}
 	for _, o := range all {
 		if strings.HasPrefix(o.Name, l.ID.String()+"/") {
-			err = errors.Join(err, l.node.views.Delete(ctx, o.Name))
+			names = append(names, o.Name)
 		}
+	}
+	return names, nil
+}
+
+// remove removes objects, and the messages by which NATS would tell for ever that they were there.
+func (n *Node) remove(ctx context.Context, names []string) error {
+	bucket := n.o.bucket("VIEWS")
+	s, err := n.js.Stream(ctx, "OBJ_"+bucket)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		gone := n.views.Delete(ctx, name)
+		if gone == nil {
+			gone = s.Purge(ctx, jetstream.WithPurgeSubject("$O."+bucket+".M."+base64.URLEncoding.EncodeToString([]byte(name))))
+		}
+		err = errors.Join(err, gone)
 	}
 	return err
 }

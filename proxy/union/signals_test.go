@@ -61,7 +61,7 @@ func (l *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // once; if a ledger is missing nobody takes what came for all.
 func TestAllSignals(t *testing.T) {
 	ask := func(own, other *pages, query string) (status int, ids []string, err error) {
-		s := httptest.NewServer(&Union{Options{Own: own, Local: func() []http.Handler { return []http.Handler{other} }, Node: &fleet.Node{}}})
+		s := httptest.NewServer(&Union{Options: Options{Own: own, Local: func() []http.Handler { return []http.Handler{other} }, Node: &fleet.Node{}}})
 		defer s.Close()
 		r, err := http.NewRequest("GET", s.URL+"/signals"+query, nil)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signalpost/proxy/api"
@@ -31,11 +32,16 @@ type Options struct {
 }
 
 // A Union is the handler of all requests in a fleet. It is safe for concurrent use.
-type Union struct{ Options }
+type Union struct {
+	Options
+	streams atomic.Int32 // answers that are streams, under way
+}
 
 const (
-	answerFor = 4 * time.Second // what other sidecars have
-	mostBody  = 1 << 20
+	orderFor = 10 * time.Minute // that what changes many deliveries may take
+	mostBody = 1 << 20
+
+	mostStreams = 64 // at once
 )
 
 // ServeHTTP answers for the fleet, or with ?here=true for this sidecar alone.
@@ -52,6 +58,13 @@ func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		api.Refuse(http.StatusRequestEntityTooLarge, "the body is too large, or broke off").Write(w)
 		return
 	}
+	if follows || all {
+		defer u.streams.Add(-1)
+		if u.streams.Add(1) > mostStreams {
+			api.Refuse(http.StatusServiceUnavailable, "too many requests that follow the log, or list all signals, are under way; ask again in a moment").With("Retry-After", "1").Write(w)
+			return
+		}
+	}
 	if follows {
 		u.follow(r.Context(), w, c, here)
 		return
@@ -59,6 +72,11 @@ func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if all {
 		u.allSignals(r.Context(), w, c, here)
 		return
+	}
+	if r.Method == http.MethodPost {
+		until, control := time.Now().Add(orderFor), http.NewResponseController(w)
+		control.SetReadDeadline(until) // once it has passed, net/http ends the request's context
+		control.SetWriteDeadline(until)
 	}
 	a := u.answer(r.Context(), c, here, merge)
 	if r.Method == http.MethodHead {
@@ -87,8 +105,9 @@ func (u *Union) Answer(ctx context.Context, c *fleet.Call) *fleet.Answer {
 // callOf makes a call of a request, without ?here=true, and returns whether it had that.
 func callOf(r *http.Request) (c *fleet.Call, here bool, err error) {
 	path, pairs := r.URL.EscapedPath(), strings.Split(r.URL.RawQuery, "&")
-	kept := slices.DeleteFunc(slices.Clone(pairs), func(p string) bool { return p == "here=true" || p == "here=false" || p == "" })
-	here = slices.Contains(pairs, "here=true")
+	heres := slices.DeleteFunc(slices.Clone(pairs), func(p string) bool { return p != "here=true" && p != "here=false" })
+	kept := slices.DeleteFunc(pairs, func(p string) bool { return p == "" || len(heres) == 1 && p == heres[0] }) // else the own ledger refuses them
+	here = slices.Contains(heres, "here=true")
 	if len(kept) > 0 {
 		path += "?" + strings.Join(kept, "&")
 	}
@@ -122,11 +141,9 @@ func (u *Union) answer(ctx context.Context, c *fleet.Call, here bool, merge merg
 		asking.Go(func() { add(serve(ctx, h, c), "an adopted ledger") })
 	}
 	if !here {
-		asked, cancel := context.WithTimeout(ctx, answerFor)
-		defer cancel()
 		for id, host := range u.Node.Others() {
 			asking.Go(func() {
-				a, _ := u.Node.Ask(asked, id, c)
+				a, _ := u.Node.Ask(ctx, id, c)
 				add(a, host+" ("+id.String()+")")
 			})
 		}

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -187,11 +189,12 @@ func (s *Store) Snapshot(save func(position uint64, files []File) error) error {
 	return save(at, files)
 }
 
-// Rebuild makes the view of a log in an empty folder, and proves it as Check does.
-func Rebuild(path string, fs FS, l Log) error {
+// Rebuild makes the view of a log in an empty folder, proves it as Check does, and
+// returns its digest.
+func Rebuild(path string, fs FS, l Log) (position uint64, sum []byte, err error) {
 	folder, err := disk.Open(path, fs)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	s, err := Open(folder, Options{
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, LowEvery: 1, Journal: l,
@@ -199,10 +202,31 @@ func Rebuild(path string, fs FS, l Log) error {
 		TooOld: func(context.Context, []record.DeliveryID, record.Millis) error { return nil },
 	})
 	if err == nil {
-		err = s.closeDB()
+		position, sum, err = s.Digest()
+		err = errors.Join(err, s.closeDB())
 	}
 	if err = errors.Join(err, folder.Close()); err != nil {
-		return err
+		return 0, nil, err
 	}
-	return Check(path, fs)
+	return position, sum, Check(path, fs)
+}
+
+// Digest returns up to where the view has its log, and a hash of all in it, which is
+// the same for each view that has the log up to there.
+func (s *Store) Digest() (position uint64, sum []byte, err error) {
+	h := sha256.New()
+	var lengths [8]byte
+	err = s.Scan([]byte{0}, []byte{0xff}, func(k, v []byte) (bool, error) {
+		if bytes.Equal(k, positionKey) {
+			position, _ = binary.Uvarint(v)
+			return true, nil
+		}
+		binary.BigEndian.PutUint32(lengths[:], uint32(len(k)))
+		binary.BigEndian.PutUint32(lengths[4:], uint32(len(v)))
+		h.Write(lengths[:])
+		h.Write(k)
+		h.Write(v)
+		return true, nil
+	})
+	return position, h.Sum(nil), err
 }
