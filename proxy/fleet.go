@@ -6,11 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 	"signalpost/proxy/fleet"
 	"signalpost/proxy/front"
-	"signalpost/proxy/health"
 	"signalpost/proxy/ingest"
 	"signalpost/proxy/union"
 	"signalpost/queue"
@@ -34,7 +32,7 @@ func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, err
 	}
 	o.Failing = node.Failing
 	own := o
-	own.Courier, own.Journal = node.Courier(p), node.Journal
+	own.Courier, own.Journal, own.Reach = node.Courier(p), node.Journal, node.Reach
 	q, err := queue.Open(own)
 	for end := time.Now().Add(openFor); err != nil && fleet.Passing(err) && time.Now().Before(end); q, err = queue.Open(own) {
 		time.Sleep(200 * time.Millisecond)
@@ -76,11 +74,7 @@ func (p *Proxy) together(in *ingest.Ingest, own *front.Front) (h http.Handler, s
 		fronts = map[*queue.Queue]*front.Front{}
 		for _, q := range p.fleet.Adopted() {
 			if fronts[q] = had[q]; fronts[q] == nil {
-				fronts[q] = p.front(in, q, func() (health.Facts, api.Health) {
-					facts, whole := p.look()
-					facts.Queue = q.Status()
-					return facts, whole
-				})
+				fronts[q] = p.front(in, q)
 			}
 			all = append(all, fronts[q])
 		}

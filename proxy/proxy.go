@@ -108,6 +108,11 @@ func (p *Proxy) look() (health.Facts, api.Health) {
 		facts.ConfigError, facts.ConfigSince = rejected.error, rejected.since
 	}
 	p.history.Look(facts.Now, facts.Queue.Routes, facts.PausedByConfig)
+	if p.fleet != nil {
+		for _, q := range p.fleet.Adopted() {
+			facts.Queue.Add(q.Status())
+		}
+	}
 	p.health = health.Decide(facts, p.health)
 	return facts, p.health
 }

@@ -80,7 +80,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 		into.Claim = p.fleet.Claim // of the whole fleet
 	}
 	in := ingest.New(into)
-	answer, stopFollowers := p.together(in, p.front(in, p.queue, p.look))
+	answer, stopFollowers := p.together(in, p.front(in, p.queue))
 	var requests sync.WaitGroup // net/http does not wait for those it closes the connections of
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
@@ -177,7 +177,15 @@ func (p *Proxy) greet(addr string) {
 }
 
 // front is everything under HTTP, of a queue.
-func (p *Proxy) front(in *ingest.Ingest, q *queue.Queue, look func() (health.Facts, api.Health)) *front.Front {
+func (p *Proxy) front(in *ingest.Ingest, q *queue.Queue) *front.Front {
+	look := p.look
+	if p.fleet != nil { // whose other ledgers answer for themselves
+		look = func() (health.Facts, api.Health) {
+			facts, whole := p.look()
+			facts.Queue = q.Status()
+			return facts, whole
+		}
+	}
 	return front.New(front.Options{
 		Version:  p.version,
 		Started:  p.started,

@@ -40,6 +40,54 @@ func (q *Queue) Status() Status {
 	return s
 }
 
+// Add adds what another queue has: of each route the sums, the worse state and the
+// later success and failure. The store's size and room, and whether a Put is answered, stay s's.
+func (s *Status) Add(o Status) {
+	s.Evicted, s.Unaccounted = s.Evicted+o.Evicted, s.Unaccounted+o.Unaccounted
+	for i := range o.Routes {
+		r := &o.Routes[i]
+		at, known := slices.BinarySearchFunc(s.Routes, r.Name, func(was RouteStatus, name string) int { return cmp.Compare(was.Name, name) })
+		if known {
+			s.Routes[at].add(r)
+		} else {
+			s.Routes = slices.Insert(s.Routes, at, *r)
+		}
+	}
+}
+
+// states are those of a route of which one hides the ones before it.
+var states = []RouteState{RouteOK, RouteGone, RoutePaused, RouteFailing}
+
+func (r *RouteStatus) add(o *RouteStatus) {
+	if slices.Index(states, o.State) > slices.Index(states, r.State) {
+		r.State = o.State
+	}
+	r.PausedByAPI = r.PausedByAPI || o.PausedByAPI
+	for to, n := range map[*int64]int64{
+		&r.Pending: o.Pending, &r.Held: o.Held, &r.Delivered: o.Delivered, &r.Dead: o.Dead, &r.Discarded: o.Discarded, &r.Died: o.Died,
+		&r.Recent.Delivered: o.Recent.Delivered, &r.Recent.Retry: o.Recent.Retry, &r.Recent.Dead: o.Recent.Dead,
+	} {
+		*to += n
+	}
+	for to, at := range map[*time.Time]time.Time{
+		&r.OldestDue: o.OldestDue, &r.FailingSince: o.FailingSince, &r.NextProbe: o.NextProbe, &r.DiedSince: o.DiedSince,
+		&r.PausedSince: o.PausedSince, &r.HeldSince: o.HeldSince,
+	} {
+		if to.IsZero() || !at.IsZero() && at.Before(*to) {
+			*to = at
+		}
+	}
+	if o.LastSuccess.After(r.LastSuccess) {
+		r.LastSuccess = o.LastSuccess
+	}
+	if o.LastErrorAt.After(r.LastErrorAt) {
+		r.LastErrorAt, r.LastError = o.LastErrorAt, o.LastError
+	}
+	if o.Refusals > r.Refusals {
+		r.Refusals, r.RefusedSince = o.Refusals, o.RefusedSince
+	}
+}
+
 type recent struct {
 	Recent
 	died  int64

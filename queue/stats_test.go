@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"testing"
 	"time"
 
@@ -290,4 +291,23 @@ func TestStatisticsAreNoMoreThanAsked(t *testing.T) {
 			t.Errorf("the range has what is outside: %s", fmt.Sprint(s))
 		}
 	})
+}
+
+// TestStatusAdd: what several queues have of a route is added up, and the worse of it is told.
+func TestStatusAdd(t *testing.T) {
+	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
+	s := Status{Bytes: 5, Accepting: true, Unaccounted: 1, Routes: []RouteStatus{
+		{Name: "b", State: RouteOK, Pending: 1, Dead: 1, OldestDue: at(9), LastSuccess: at(5), LastError: "old", LastErrorAt: at(1), Refusals: 1, RefusedSince: at(1)},
+	}}
+	s.Add(Status{Bytes: 7, Unaccounted: 2, Evicted: 3, Routes: []RouteStatus{
+		{Name: "a", State: RoutePaused, Held: 1},
+		{Name: "b", State: RouteFailing, Pending: 2, Died: 4, OldestDue: at(3), FailingSince: at(4), LastSuccess: at(2), LastError: "new", LastErrorAt: at(6), Refusals: 7, RefusedSince: at(8), PausedByAPI: true, Recent: Recent{Retry: 2}},
+	}})
+	want := Status{Bytes: 5, Accepting: true, Unaccounted: 3, Evicted: 3, Routes: []RouteStatus{
+		{Name: "a", State: RoutePaused, Held: 1},
+		{Name: "b", State: RouteFailing, Pending: 3, Dead: 1, Died: 4, OldestDue: at(3), FailingSince: at(4), LastSuccess: at(5), LastError: "new", LastErrorAt: at(6), Refusals: 7, RefusedSince: at(8), PausedByAPI: true, Recent: Recent{Retry: 2}},
+	}}
+	if !reflect.DeepEqual(s, want) {
+		t.Errorf("got  %+v\nwant %+v", s, want)
+	}
 }

@@ -560,9 +560,10 @@ func TestStatus(t *testing.T) {
 // TestMissing: who of a fleet did not answer is told once, by each command, and not on standard output.
 func TestMissing(t *testing.T) {
 	sidecar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		lacks := api.Partial{Missing: []string{"n2 (01K)"}}
 		answers := map[string]any{
-			"/status": api.Status{Missing: []string{"n2 (01K)"}}, "/problems": api.Problems{Missing: []string{"n2 (01K)"}}, "/stats": api.Stats{Missing: []string{"n2 (01K)"}},
-			"/log": api.LogPage{Missing: []string{"n2 (01K)"}}, "/retry": api.Matched{Missing: []string{"n2 (01K)"}}, "/routes/a/pause": api.RouteStatus{Missing: []string{"n2 (01K)"}},
+			"/status": api.Status{Partial: lacks}, "/problems": api.Problems{Partial: lacks}, "/stats": api.Stats{Partial: lacks},
+			"/log": api.LogPage{Partial: lacks}, "/retry": api.Matched{Partial: lacks}, "/routes/a/pause": api.RouteStatus{Partial: lacks},
 		}
 		b, _ := api.Marshal(answers[r.URL.Path])
 		api.WriteJSON(w, http.StatusOK, b)

@@ -282,16 +282,11 @@ func (c *Client) call(ctx context.Context, method, path string, header http.Head
 	if answer == nil {
 		return nil
 	}
-	b, err := io.ReadAll(resp.Body)
-	if err == nil {
-		err = json.Unmarshal(b, answer)
-	}
-	if err != nil {
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
 		return fmt.Errorf("%s: the answer to %s %s cannot be read: %w", c.shown, method, path, err)
 	}
-	var fleet struct{ Missing []string }
-	if c.Missing != nil && json.Unmarshal(b, &fleet) == nil && len(fleet.Missing) > 0 {
-		c.Missing(fleet.Missing)
+	if p, ok := answer.(interface{ Lacks() *[]string }); ok && c.Missing != nil && len(*p.Lacks()) > 0 {
+		c.Missing(*p.Lacks())
 	}
 	return nil
 }

@@ -176,6 +176,18 @@ func TestFleetTakesOver(t *testing.T) {
 	f.judge()
 }
 
+func (f *fleetRig) metrics(s *sidecar) []byte {
+	f.t.Helper()
+	resp, err := s.client.Get("http://" + s.address + "/metrics")
+	if err != nil {
+		f.t.Error(err)
+		return nil
+	}
+	defer resp.Body.Close()
+	page, _ := io.ReadAll(resp.Body)
+	return page
+}
+
 // ask has a sidecar answer with JSON.
 func (f *fleetRig) ask(s *sidecar, method, path, body string, into any) int {
 	f.t.Helper()
@@ -317,6 +329,9 @@ func TestFleetLook(t *testing.T) {
 		t.Error("it does not come to be shown")
 	}
 	look(b)
+	if page := f.metrics(b); !bytes.Contains(page, []byte("\nsignalpost_pending{route=\"crm\"} 60\n")) {
+		t.Errorf("with what it has adopted, its metrics are %s", page)
+	}
 	var route api.RouteStatus
 	if f.ask(b, "POST", "/routes/crm/pause", "", &route); route.Pending != 60 || len(route.PausedBy) != 1 {
 		t.Errorf("paused, it is %+v", route)
@@ -477,14 +492,7 @@ func (f *fleetRig) judge() {
 	f.nats.Ready()
 	for _, s := range f.sidecars {
 		s.ready()
-		resp, err := s.client.Get("http://" + s.address + "/metrics")
-		if err != nil {
-			f.t.Error(err)
-			continue
-		}
-		page, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if !bytes.Contains(page, []byte("\nsignalpost_unaccounted 0\n")) {
+		if page := f.metrics(s); !bytes.Contains(page, []byte("\nsignalpost_unaccounted 0\n")) {
 			f.t.Error("deliveries are unaccounted for")
 		}
 	}

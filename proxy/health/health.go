@@ -81,9 +81,24 @@ func Decide(f Facts, before api.Health) api.Health {
 	for i := range f.Queue.Routes {
 		f.route(&f.Queue.Routes[i], add)
 	}
-	slices.SortStableFunc(h.Reasons, func(a, b api.Reason) int {
-		return cmp.Or(rank(a.Code)-rank(b.Code), a.Since.Compare(b.Since), cmp.Compare(a.Route, b.Route))
-	})
+	return leveled(h)
+}
+
+// Merge returns h with what another sidecar on host adds. What needs somebody for a
+// route is told once.
+func Merge(h, other api.Health, host string) api.Health {
+	h.Reasons = slices.Clone(h.Reasons)
+	for _, r := range other.Reasons {
+		if slices.ContainsFunc(h.Reasons, func(was api.Reason) bool {
+			return was.Route == r.Route && was.Code == r.Code && (r.Route != "" || was.Text == r.Text)
+		}) {
+			continue
+		}
+		if r.Route == "" {
+			r.Text = "Sidecar " + host + ": " + r.Text
+		}
+		h.Reasons = append(h.Reasons, r)
+	}
 	return leveled(h)
 }
 
@@ -98,8 +113,11 @@ func Of(h api.Health, route string) api.Health {
 	return leveled(part)
 }
 
-// leveled gives h the level of its first reason, the worst.
+// leveled sorts the reasons, worst first, and gives h the level of the first.
 func leveled(h api.Health) api.Health {
+	slices.SortStableFunc(h.Reasons, func(a, b api.Reason) int {
+		return cmp.Or(rank(a.Code)-rank(b.Code), a.Since.Compare(b.Since), cmp.Compare(a.Route, b.Route))
+	})
 	h.Level = api.OK
 	if len(h.Reasons) > 0 {
 		h.Level = codes[rank(h.Reasons[0].Code)].level
@@ -107,9 +125,9 @@ func leveled(h api.Health) api.Health {
 	return h
 }
 
-// rank is the place of a code among codes.
+// rank is the place of a code among codes; one of a newer sidecar is the last.
 func rank(code string) (i int) {
-	for codes[i].code != code {
+	for i < len(codes)-1 && codes[i].code != code {
 		i++
 	}
 	return i

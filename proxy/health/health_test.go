@@ -190,3 +190,23 @@ func TestOf(t *testing.T) {
 		}
 	}
 }
+
+// TestMerge: what needs somebody is told once of a route, and of each sidecar itself.
+func TestMerge(t *testing.T) {
+	reason := func(route, code, text string) api.Reason {
+		return api.Reason{Route: route, Code: code, Text: text, Since: now}
+	}
+	own := leveled(api.Health{Reasons: []api.Reason{reason("crm", "dying", "a"), reason("", "config_rejected", "x")}})
+	other := leveled(api.Health{Reasons: []api.Reason{
+		reason("crm", "dying", "b"), reason("crm", "failing", "c"), reason("", "config_rejected", "x"), reason("", "config_rejected", "y"), reason("", "of a newer version", "z"),
+	}})
+	var got []string
+	h := Merge(own, other, "n2")
+	for _, r := range h.Reasons {
+		got = append(got, r.Route+" "+r.Code+" "+r.Text)
+	}
+	want := []string{"crm failing c", " config_rejected x", " config_rejected Sidecar n2: y", "crm dying a", " of a newer version Sidecar n2: z"}
+	if !slices.Equal(got, want) || h.Level != api.Bad || len(own.Reasons) != 2 {
+		t.Errorf("%s: got %q, want %q", h.Level, got, want)
+	}
+}

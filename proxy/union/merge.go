@@ -10,6 +10,7 @@ import (
 
 	"signalpost/proxy/api"
 	"signalpost/proxy/fleet"
+	"signalpost/proxy/health"
 	"signalpost/queue"
 )
 
@@ -162,7 +163,8 @@ func mergeProblems(m *merging) *fleet.Answer {
 	return m.answerWith(&r)
 }
 
-// mergeStatus is the own one, with what waits and is dead in all ledgers.
+// mergeStatus is the own one, with what waits and is dead in all ledgers, and what
+// needs somebody at any sidecar.
 func mergeStatus(m *merging) *fleet.Answer {
 	all := each[api.Status](m)
 	if len(all) == 0 {
@@ -171,6 +173,7 @@ func mergeStatus(m *merging) *fleet.Answer {
 	r := all[0]
 	r.Fleet = m.fleet
 	for _, s := range all[1:] {
+		r.Health = health.Merge(r.Health, s.Health, s.Host)
 		for _, other := range s.Routes {
 			i := slices.IndexFunc(r.Routes, func(o api.RouteStatus) bool { return o.Name == other.Name })
 			if i < 0 {
@@ -196,7 +199,19 @@ func mergeRoute(m *merging) *fleet.Answer {
 	return m.answerWith(&r)
 }
 
+// states are those of a route of which one hides the ones before it.
+var states = []queue.RouteState{queue.RouteOK, queue.RouteGone, queue.RoutePaused, queue.RouteFailing}
+
 func addRoute(r, other *api.RouteStatus) {
+	if slices.Index(states, other.State) > slices.Index(states, r.State) {
+		r.State, r.Failing, r.NextProbe = other.State, other.Failing, other.NextProbe
+	}
+	r.Health = health.Merge(r.Health, other.Health, "")
+	for _, by := range other.PausedBy {
+		if !slices.Contains(r.PausedBy, by) {
+			r.PausedBy = append(r.PausedBy, by)
+		}
+	}
 	r.Pending, r.Held, r.Dead, r.Discarded = r.Pending+other.Pending, r.Held+other.Held, r.Dead+other.Dead, r.Discarded+other.Discarded
 	r.Recent.Delivered, r.Recent.Retry, r.Recent.Dead = r.Recent.Delivered+other.Recent.Delivered, r.Recent.Retry+other.Recent.Retry, r.Recent.Dead+other.Recent.Dead
 	r.OldestDue = greater(r.OldestDue, other.OldestDue, func(a, b time.Time) int { return b.Compare(a) })

@@ -83,6 +83,18 @@ func TestMerges(t *testing.T) {
 	if r := read[api.Matched](t, mergeMatched(m)); r.Matched != 5 || len(r.Missing) != 2 {
 		t.Errorf("matched %+v", r)
 	}
+	route := func(state queue.RouteState, by string, reasons ...api.Reason) *fleet.Answer {
+		h := api.Health{Level: "ok", Reasons: reasons}
+		return answer(t, api.Status{Host: "n", Health: h, Routes: []api.RouteStatus{{Name: "a", State: state, PausedBy: strings.Fields(by), Pending: 1, Health: h}}})
+	}
+	m.answers = []*fleet.Answer{route("gone", ""), route("ok", ""), route("paused", "api"), route("failing", "config", api.Reason{Route: "a", Code: "failing"})}
+	if r := read[api.Status](t, mergeStatus(m)); r.Health.Level != "bad" || r.Routes[0].Health.Level != "bad" || r.Routes[0].State != "failing" || strings.Join(r.Routes[0].PausedBy, " ") != "api config" || r.Routes[0].Pending != 4 {
+		t.Errorf("status %+v", r)
+	}
+	m.answers = m.answers[:2]
+	if r := read[api.Status](t, mergeStatus(m)); r.Routes[0].State != "gone" {
+		t.Errorf("a route that has gone here is %s", r.Routes[0].State)
+	}
 	no := &fleet.Answer{Status: 404, Header: http.Header{}, Body: []byte("{}")}
 	m.answers = []*fleet.Answer{no, {Status: 409, Header: http.Header{}}}
 	if a := fromOwner(m); a.Status != 409 {
@@ -126,7 +138,7 @@ func TestHere(t *testing.T) {
 
 // TestRefused: who may not ask the own ledger is answered by that alone.
 func TestRefused(t *testing.T) {
-	u := &Union{Options{
+	u := &Union{Options: Options{
 		Own: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			w.WriteHeader(http.StatusUnauthorized)
