@@ -8,6 +8,12 @@ import (
 	"github.com/itchyny/gojq"
 )
 
+// The bounds of what is noted of an expression.
+const (
+	maxPaths = 500
+	maxPath  = 100 // steps; beyond it all is read
+)
+
 // An analysis is what can be told of an expression without running it: what it reads
 // of its input, and, as a filter, what it decides.
 type analysis struct {
@@ -50,14 +56,15 @@ func (a *analysis) use(v value) {
 		return
 	}
 	a.whole = a.whole || len(v.path) == 0
-	if !slices.ContainsFunc(a.paths, func(p Path) bool { return slices.Equal(p, v.path) }) {
+	if len(a.paths) < maxPaths && !slices.ContainsFunc(a.paths, func(p Path) bool { return slices.Equal(p, v.path) }) {
 		a.paths = append(a.paths, v.path)
 	}
 }
 
 // at is the member or the element of v by that name or index.
 func (a *analysis) at(v value, step any) value {
-	if !v.inside {
+	if !v.inside || len(v.path) == maxPath {
+		a.use(v)
 		return value{}
 	}
 	path := append(slices.Clip(v.path), step)

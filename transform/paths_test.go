@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -71,6 +72,29 @@ func TestPaths(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s reads %q, want %q", src, got, want)
 		}
+	}
+}
+
+// What an expression names without end is not followed without end: an expression of a
+// few KiB would take seconds.
+func TestPathBounds(t *testing.T) {
+	if got := paths(strings.Repeat(".a", 3*maxPath)); len(got) != 1 || len(got[0]) != maxPath {
+		t.Errorf("of a long path there are %d, the first of %d steps", len(got), len(got[0]))
+	}
+	if got := paths(strings.Repeat("[", 3*maxPath) + ".a" + strings.Repeat("]", 3*maxPath)); len(got) != 1 || got[0].String() != ".a" {
+		t.Errorf("of a nested one there are %v", got)
+	}
+	var many strings.Builder
+	for i := range 3 * maxPaths {
+		fmt.Fprintf(&many, "a%d, ", i)
+	}
+	q, err := gojq.Parse("{" + many.String() + "z}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := analyze(q)
+	if len(a.paths) != maxPaths || len(a.members) != 3*maxPaths+1 || a.whole {
+		t.Errorf("%d paths are shown of %d members, all %v", len(a.paths), len(a.members), a.whole)
 	}
 }
 
