@@ -25,7 +25,7 @@ const (
 	pingAfter = 5 * time.Second  // the same of HTTP/2, and how long the answer may take
 )
 
-// A network is what tests change of the way to a receiver.
+// A network has the parts of the way to a receiver that tests replace.
 type network struct {
 	proxy    func(*http.Request) (*url.URL, error)
 	resolver *net.Resolver // nil: the system's
@@ -78,7 +78,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 			// Connections in use are as many as attempts, which the queue bounds.
 			// A bound here would make attempts wait for dials that others gave up on.
 			MaxConnsPerHost: 0,
-			// What a response unpacks to is nobody's business here.
+			// Responses are not unpacked.
 			DisableCompression:     true,
 			OnProxyConnectResponse: checkProxy,
 		}}
@@ -92,7 +92,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 	return nil
 }
 
-// A holding transport notes which attempts net/http has had.
+// A holding transport notes that net/http has had an attempt.
 type holding struct{ *http.Transport }
 
 func (h holding) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -100,9 +100,9 @@ func (h holding) RoundTrip(req *http.Request) (*http.Response, error) {
 	return h.Transport.RoundTrip(req)
 }
 
-// leaveFiles is an error if an attempt's connection takes one of the last files
-// that the process may open: clients, the store and the config need some, too.
-// The system gives the lowest number that is free.
+// leaveFiles returns an error if a connection takes one of the last files that the
+// process may open, which clients, the store and the config need. (The system gives the
+// lowest free number.)
 func leaveFiles(c syscall.RawConn) (err error) {
 	files, limited := system.MostFiles()
 	if !limited {
@@ -124,8 +124,9 @@ func tlsConfig(r *config.Route, u *url.URL) *tls.Config {
 		c = r.TLS.Config.Clone()
 	}
 	if c.RootCAs == nil && u.Scheme == "https" {
-		// The system's are read once in the life of a process. Read now, they are not
-		// missing for good because the first attempt found no file descriptor left.
+		// The system's certificates are read once in a process. They are read now, since
+		// the first attempt might find no file descriptor left, and they would be missing
+		// for good.
 		x509.SystemCertPool()
 	}
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)

@@ -45,8 +45,8 @@ type Endpoint struct {
 	attempts  sync.Pool
 }
 
-// New returns the endpoint of a route, which nobody changes from now on. Its requests say that they come from the
-// userAgent. It must be closed.
+// New returns the endpoint of a route, which must not change any more. userAgent is the
+// User-Agent of its requests. The endpoint must be closed.
 func New(r *config.Route, userAgent string) (*Endpoint, error) {
 	return newEndpoint(r, userAgent, network{proxy: http.ProxyFromEnvironment})
 }
@@ -146,7 +146,7 @@ func (a *attempt) Value(key any) any {
 
 func attemptOf(ctx context.Context) *attempt { return ctx.Value(attemptKey{}).(*attempt) }
 
-// newAttempt makes what the attempts under a context need.
+// newAttempt returns an attempt for use under a context.
 func (e *Endpoint) newAttempt(ctx context.Context) *attempt {
 	a := &attempt{Context: ctx, header: maps.Clone(e.fixed)}
 	a.reader = io.NopCloser(&a.body)
@@ -155,9 +155,9 @@ func (e *Endpoint) newAttempt(ctx context.Context) *attempt {
 	return a
 }
 
-// Attempt makes one attempt of a delivery, the number-th, and judges it. It
-// returns an error if there is no verdict: ctx ended before, or, as
-// queue.ErrShortage, the machine lacks what a request takes.
+// Attempt makes one attempt of a delivery, the number-th, and judges it. It returns an
+// error if there is no verdict: ctx has ended, or, as queue.ErrShortage, the machine
+// lacks files, ports or memory.
 func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (queue.Outcome, error) {
 	if e.tokens != nil {
 		return e.authorized(ctx, d, number)
@@ -165,7 +165,7 @@ func (e *Endpoint) Attempt(ctx context.Context, d queue.Delivery, number int) (q
 	return e.once(ctx, d, number, time.Now(), nil)
 }
 
-// once makes the request of an attempt that began then.
+// once makes one request of an attempt, which began at start.
 func (e *Endpoint) once(ctx context.Context, d queue.Delivery, number int, start time.Time, t *token) (queue.Outcome, error) {
 	a, _ := e.attempts.Get().(*attempt)
 	if a == nil || a.Context != ctx {
@@ -212,8 +212,8 @@ func (e *Endpoint) once(ctx context.Context, d queue.Delivery, number int, start
 	return o, lack
 }
 
-// schedule decides what comes after an attempt that failed, the step-th of its
-// schedule, and was answered with resp unless that is nil.
+// schedule sets the gap after a failed attempt, the step-th of its schedule, or makes the
+// delivery dead. resp is the answer, or nil.
 func (e *Endpoint) schedule(o *queue.Outcome, step int, resp *http.Response) {
 	switch {
 	case o.Verdict != queue.Retry:

@@ -23,7 +23,7 @@ import (
 	"signalpost/queue"
 )
 
-// What the machine may lack, with what to do.
+// What the machine may lack, and what to do.
 var shortages = []struct {
 	errno  syscall.Errno
 	advice string
@@ -38,12 +38,12 @@ var shortages = []struct {
 // lastShortage is when the last one was met.
 var lastShortage atomic.Pointer[time.Time]
 
-// resolverRefresh is how long the resolver goes on with what it read, or could
-// not read, of its configuration: after a shortage it may have no server.
+// resolverRefresh is how long the resolver keeps its configuration before it reads it
+// again: after a shortage it may have read none, and know no server.
 const resolverRefresh = 6 * time.Second
 
-// shortage returns err as queue.ErrShortage if it is for a lack of the
-// machine's that there was no answer, else nil.
+// shortage returns a queue.ErrShortage if the machine lacked something and there was no
+// answer for that, else nil.
 func shortage(err error) error {
 	dns, inDNS := errors.AsType[*net.DNSError](err)
 	for _, s := range shortages {

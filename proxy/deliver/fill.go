@@ -11,7 +11,7 @@ import (
 	"signalpost/proxy/shape"
 )
 
-// valuesOf gives the values of params. It prints none.
+// valuesOf returns what looks up the values of params.
 func valuesOf(params map[string]config.Secret) shape.Values {
 	known := make(map[string]config.Secret, len(params))
 	for name, value := range params {
@@ -23,8 +23,8 @@ func valuesOf(params map[string]config.Secret) shape.Values {
 	}
 }
 
-// fill gives the attempt's request what its delivery's shape says, and compresses its
-// body. What is signed is the body before.
+// fill sets the content type, path and query of the attempt's request as its delivery's
+// shape says, fills in params, and compresses the body, which is signed before that.
 func (e *Endpoint) fill(a *attempt) error {
 	d := &a.delivery
 	s, err := shape.Parse(d.Shape)
@@ -55,12 +55,12 @@ func (e *Endpoint) fill(a *attempt) error {
 	return nil
 }
 
-// unfill takes away what fill has given.
+// unfill undoes fill.
 func (e *Endpoint) unfill(a *attempt) {
 	a.header["Content-Type"], a.call.URL, a.unfit = e.fixed["Content-Type"], e.request.URL, nil
 }
 
-// joined are two queries in one.
+// joined joins two queries.
 func joined(a, b string) string {
 	if a == "" || b == "" {
 		return a + b

@@ -46,7 +46,7 @@ func (e *Endpoint) checkRetry(ctx context.Context, resp *http.Response, err erro
 	return a.outcome.Verdict == queue.Retry, nil
 }
 
-// judge gives the verdict on an answer, by its status, and by success alone of what else it has.
+// judge gives the verdict on an answer: by its status, and of a 2xx by the route's success.
 func (e *Endpoint) judge(a *attempt, resp *http.Response) {
 	o, status := &a.outcome, resp.StatusCode
 	o.Status, o.Class = status, classOf(status)
@@ -96,8 +96,8 @@ func (e *Endpoint) backoff(_, _ time.Duration, step int, resp *http.Response) ti
 	return e.route.Retry.Gap(step, rand.Float64(), asked)
 }
 
-// retryAfter reads a Retry-After header: seconds, or a date, which is read by
-// the clock of who wrote it. What is past, malformed or missing is 0.
+// retryAfter reads a Retry-After header: seconds, or a date, which is compared with the
+// answer's own Date. It is 0 if the header is past, malformed or missing.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	text := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(text, 10, 64); !errors.Is(err, strconv.ErrSyntax) { // the most there is, if they are more

@@ -23,7 +23,7 @@ import (
 
 const (
 	maxTokenAnswer = 64 << 10         // bytes of the token endpoint's answer that are read
-	earliest       = 30 * time.Second // before it expires a token is renewed; or a tenth of its life
+	renewBefore    = 30 * time.Second // a token expires it is renewed, or a tenth of its life if that is less
 )
 
 // tokens fetches the access tokens of a route, over connections like the route's own.
@@ -63,7 +63,7 @@ type tokenFailure struct {
 
 func (f *tokenFailure) Error() string { return f.text }
 
-// newTokens makes what gets the tokens of e's route, which has oauth2.
+// newTokens sets e.tokens, for a route with oauth2.
 func (e *Endpoint) newTokens(userAgent string, n network) error {
 	o := e.route.OAuth2
 	u, err := url.Parse(o.TokenURL.Reveal())
@@ -229,7 +229,7 @@ func (ts *tokens) made(t *oauth2.Token, asked time.Time) (*token, error) {
 	made := &token{authorization: func() string { return text }, access: func() string { return t.AccessToken }, made: time.Now()}
 	if !t.Expiry.IsZero() {
 		life := t.Expiry.Sub(made.made)
-		made.renew = asked.Add(life - min(life/10, earliest))
+		made.renew = asked.Add(life - min(life/10, renewBefore))
 	}
 	return made, nil
 }

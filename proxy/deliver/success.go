@@ -73,7 +73,7 @@ func (e *Endpoint) refusal(a *attempt, body []byte) (string, error) {
 	return "", nil
 }
 
-// lackOf is the error of an attempt whose answer could not be judged for want of memory or time.
+// lackOf is the error of an attempt whose answer could not be judged, for lack of memory or time.
 func lackOf(a *attempt, err error) error {
 	if a.Err() != nil {
 		return a.Err()

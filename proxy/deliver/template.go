@@ -19,7 +19,7 @@ type template struct {
 	Query string `json:"query,omitempty"` // of the route's URL, redacted
 }
 
-// What stands in a template for what differs by attempt. No header can hold it.
+// The names in a template. No header can hold one.
 const (
 	itsID          = "\x00id"
 	itsTimestamp   = "\x00timestamp"

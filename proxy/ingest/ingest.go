@@ -1,12 +1,11 @@
-// Package ingest answers POST /signals. A request's body is read and unpacked,
-// checked, and cut into signals; each is offered to the routes of the moment's
-// table; and all they make of it goes to the queue in one batch, which is on disk
-// before the 202. All is refused or nothing, and of what is refused there is no
-// trace: its Idempotency-Key is free again.
+// Package ingest answers POST /signals. It reads, unpacks and checks a request's body,
+// and splits it into signals. It offers each to the routes of the current table, and
+// puts all that they make into the queue in one batch, which is on disk before the 202.
+// A request is refused whole, and leaves no trace: its Idempotency-Key is free again.
 //
-// Memory is bounded whatever clients send: what arrives, what it decodes to
-// (proxy/table) and what is made of it each have a budget, for which a request
-// waits, and is then answered 503.
+// Memory is bounded whatever clients send. What arrives, what it decodes to
+// (proxy/table) and what is made of it have a budget each. A request waits for its part,
+// and is then answered 503.
 package ingest
 
 import (
@@ -38,7 +37,7 @@ type Options struct {
 	Room    time.Duration // the longest that a large body waits for memory
 }
 
-// Metrics counts what is answered 202.
+// Metrics counts the requests that are answered 202. It is safe for concurrent use.
 type Metrics interface {
 	Accepted(made []queue.Made, matched bool) // a signal, with its deliveries
 	Replayed(signals int)                     // again, for their Idempotency-Key
@@ -89,7 +88,7 @@ func (in *Ingest) Stop(wait time.Duration) {
 	}
 }
 
-// An Offer says what becomes of the signals of a request.
+// An Offer is what the query of a request says.
 type Offer struct {
 	Only string // the one route to offer them to, "" for all
 	Type string // of those that have no signal_type, "": there must be none
@@ -161,7 +160,7 @@ func (in *Ingest) accept(r *http.Request, to Offer) (answer []byte, replayed boo
 // body of the 202 once all that came of it is on disk. head is what the signals have in
 // common. claim, unless nil, is bound to that answer.
 func (in *Ingest) store(t *table.Table, to Offer, body []byte, lines bool, head queue.Signal, claim *queue.Claim) ([]byte, error) {
-	in.storing.Add(1) // before the look: Stop counts after it has said so
+	in.storing.Add(1) // before Ready: Stop sets stopping before it looks
 	defer in.storing.Add(-1)
 	if err := in.Ready(); err != nil { // the body may have taken a while to come
 		return nil, err

@@ -13,9 +13,9 @@ import (
 	"signalpost/transform/json"
 )
 
-// Params are the placeholders of one signal on one route: they have a random part in
-// common, which no signal can know before it is sent. "" has none, for what is tried
-// and never sent.
+// Params are the placeholders of one signal on one route, which share a random part that
+// no signal can know before it is sent. "" is without it, for tries, which are never
+// sent.
 type Params string
 
 // NewParams makes the placeholders of a signal.
@@ -119,8 +119,8 @@ func (s Shape) Fill(body []byte, values Values) (Shape, []byte, error) {
 	return s, body, nil
 }
 
-// Settled is s and its body with placeholders as they are in what is tried: made
-// again of the same signal they are the same.
+// Settled returns s and its body with the placeholders of a try, so that both are the
+// same when they are made again of the same signal.
 func (s Shape) Settled(body []byte) (Shape, []byte) {
 	if s.Params == "" {
 		return s, body

@@ -1,8 +1,8 @@
-// Package shape makes and writes down what of a request is made of a signal beside a
-// JSON body: the path and the query, bodies of other formats, and the placeholders of
-// params, whose values are put in when the request is made.
+// Package shape makes the parts of a request that depend on a signal, beside a JSON body:
+// the path and the query, bodies of other formats, and the placeholders of params, whose
+// values are put in when the request is made. It stores them as a text.
 //
-// It is pure, and knows no value of a param but in [Params.Fill].
+// It does no I/O, and sees values of params in [Shape.Fill] alone.
 package shape
 
 import (
@@ -19,8 +19,8 @@ import (
 	"signalpost/transform/json"
 )
 
-// A Shape is what of a delivery's request, but for the body, was made when its signal
-// came. The zero Shape is a JSON body sent to the route's URL as it is.
+// A Shape is what a delivery's signal decided of its request beside the body. The zero
+// Shape is a JSON body sent to the route's URL as it is.
 type Shape struct {
 	Path   string `json:"path,omitempty"`   // appended to that of the URL
 	Query  string `json:"query,omitempty"`  // added to that of the URL
@@ -78,7 +78,7 @@ func Query(doc []byte) (string, error) {
 	return string(b), err
 }
 
-// escapeQuery leaves nothing that any reader of a query takes for a space but %20.
+// escapeQuery escapes for a query, in which a space is %20, and not + as some read it.
 func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // pairs makes key=value&key=value of an object, in its order. An array is a pair for
@@ -120,7 +120,7 @@ func pairs(doc []byte, escape func(string) string) ([]byte, error) {
 	return out, nil
 }
 
-// text makes what a string says.
+// text makes the text of a string.
 func text(doc []byte) ([]byte, error) {
 	if doc[0] != '"' {
 		return nil, not(doc, "a string")
@@ -185,7 +185,7 @@ func checkPath(path string) error {
 	return nil
 }
 
-// not says that a JSON text is not of the kind that it has to be.
+// not returns an error: a JSON text is not of the kind that it has to be.
 func not(doc []byte, kind string) error {
 	is, err := json.Check(doc)
 	return cmp.Or(err, fmt.Errorf("it is %s, not %s", is, kind))

@@ -25,8 +25,8 @@ import (
 type Table struct {
 	Config *config.Config
 	Loaded time.Time
-	// Reloads are the last of this process, oldest first, this one included. Whoever
-	// makes the table the running one sets them before.
+	// Reloads are the last of this process, oldest first, this one included. They are set
+	// before the table becomes the running one.
 	Reloads []api.Reload
 	Routes  []*Route // in the order of the config
 	byName  map[string]*Route
@@ -113,7 +113,7 @@ func (t *Table) NoRoute(name string) *api.Problem {
 	return api.Refuse(http.StatusNotFound, "there is no route %q; the config has %s", api.Clip(name), api.Clip(strings.Join(names, ", ")))
 }
 
-// Queue is what the queue has to know of the config.
+// Queue returns the limits and routes for the queue.
 func (t *Table) Queue() (queue.Limits, []queue.Route) {
 	routes := make([]queue.Route, len(t.Routes))
 	for i, r := range t.Routes {
@@ -129,8 +129,8 @@ func (t *Table) Queue() (queue.Limits, []queue.Route) {
 	return t.Config.Queue.Limits, routes
 }
 
-// Request is the request of a delivery, as people may see it: as it was sent the
-// last time, or as it would be now; nil if there is none.
+// Request returns the request of a delivery, as people may see it: as it was sent last,
+// or as it would be now; nil if there is none.
 func (t *Table) Request(d *queue.Detail) *api.Request {
 	made := &queue.Delivery{ID: d.ID, Signal: d.Signal, Route: d.Route, Type: d.Type, Traceparent: d.Traceparent, Tracestate: d.Tracestate, Shape: d.Shape}
 	if d.Request != "" {
@@ -148,8 +148,8 @@ func (t *Table) Request(d *queue.Detail) *api.Request {
 	return nil
 }
 
-// SentBy is the request of the i-th attempt in the log of a delivery, as people may see it;
-// nil if nothing was sent, or nothing is known of it.
+// SentBy returns the request of the i-th attempt in the log of a delivery, as people may
+// see it; nil if nothing was sent, or nothing is known of it.
 func (t *Table) SentBy(d *queue.Detail, i int) *api.Request {
 	one := *d
 	one.Request, one.Sent, one.Log = d.Requests[i].Template, d.Requests[i].At, d.Log[i:i+1]
@@ -159,8 +159,8 @@ func (t *Table) SentBy(d *queue.Detail, i int) *api.Request {
 	return t.Request(&one)
 }
 
-// Today is what Request shows of a delivery that was sent, had it been sent by this config; nil
-// if that has no such route.
+// Today returns what Request would return had this config sent the delivery; nil if it
+// has no such route.
 func (t *Table) Today(d *queue.Detail) *api.Request {
 	r := t.Route(d.Route)
 	if r == nil {

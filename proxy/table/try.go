@@ -19,9 +19,9 @@ import (
 )
 
 // Try says what the routes, or the one that only names unless it is empty,
-// would make of a signal. where and shape, unless nil, stand in for the routes'
-// own expressions; "" stands for none. Nothing is stored or sent. What is made is
-// on the account of the session. The error is that there is no such route, ctx's,
+// would make of a signal. where and shape, unless nil, replace the routes' own
+// expressions; "" is none. Nothing is stored or sent. The bodies are on the account of
+// the session. The error is that there is no such route, ctx's,
 // or as of Offer.
 func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal, only string, where, shape *string) ([]api.Trial, error) {
 	routes := t.Routes
@@ -54,9 +54,9 @@ func (t *Table) Try(ctx context.Context, use *transform.Session, s *queue.Signal
 	return trials, nil
 }
 
-// Instead is a table of one route of t in which where and shape, unless nil, stand in
-// for the route's own expressions; "" stands for none. It shares the route's endpoint, and is
-// not closed. The error says that there is no such route, or what does not compile.
+// Instead returns a table of one route of t in which where and shape, unless nil, replace
+// the route's own expressions; "" is none. It shares the route's endpoint, and is not
+// closed. The error says that there is no such route, or what does not compile.
 func (t *Table) Instead(name string, where, shape *string) (*Table, error) {
 	r := t.Route(name)
 	if r == nil {
@@ -69,7 +69,7 @@ func (t *Table) Instead(name string, where, shape *string) (*Table, error) {
 	return &Table{Config: t.Config, Loaded: t.Loaded, Routes: []*Route{r}, byName: map[string]*Route{name: r}}, nil
 }
 
-// A replacement has expressions that stand in for those of routes.
+// A replacement has expressions that replace those of routes.
 type replacement struct {
 	where, shape       *transform.Program // nil: none
 	hasWhere, hasShape bool               // else the route's own stays
