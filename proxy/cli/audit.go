@@ -105,10 +105,8 @@ func examine(c *cobra.Command, out output, o audit.Options, target string) error
 	return err
 }
 
-var auditShade = map[audit.Verdict]term.Shade{audit.Passed: term.Green, audit.Failed: term.Red, audit.Unknown: term.Yellow, audit.None: term.Dim}
-
 func printAuditLine(p term.Page, l audit.Line) {
-	p.Printf("%s %s\n", p.In(auditShade[l.Verdict], fmt.Sprintf("%-14s", l.Verdict)), p.In(term.Bold, l.Check))
+	p.Printf("%s %s\n", p.In(shadeOf(l.Verdict), fmt.Sprintf("%-14s", l.Verdict)), p.In(term.Bold, l.Check))
 	p.Printf("               %s\n", p.In(term.Dim, term.Wrap(l.Text, 15)))
 	if l.Do != "" {
 		p.Printf("               %s\n", term.Wrap(l.Do, 15))

@@ -168,6 +168,19 @@ func (out output) show(v any, people func()) error {
 	return nil
 }
 
+// shadeOf is the colour of a state, level or verdict: yellow unless it is good, bad or moot.
+func shadeOf[T ~string](word T) term.Shade {
+	switch word {
+	case "ok", "delivered", "passed", "own":
+		return term.Green
+	case "bad", "failed", "dead", "failing", "refused", "nobody":
+		return term.Red
+	case "gone", "does not apply":
+		return term.Dim
+	}
+	return term.Yellow
+}
+
 func jsonFlag(c *cobra.Command) { c.Flags().Bool("json", false, "print JSON") }
 
 // ConfigFlag adds --config to a command that reads the file itself.

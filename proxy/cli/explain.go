@@ -89,7 +89,7 @@ func printExplainedRoute(p term.Page, r api.ExplainedRoute) {
 func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time) {
 	state := d.Info
 	state.WaitsFor = nil // it makes the line too long, and stands below
-	p.Printf("\n%s  %s, %s\n", d.ID, d.Route, p.In(stateShades[d.State], stateOf(state)))
+	p.Printf("\n%s  %s, %s\n", d.ID, d.Route, p.In(shadeOf(d.State), stateOf(state)))
 	sent := func(s api.Step) bool { return s.Attempt != nil && s.Attempt.Request != nil }
 	for i, s := range d.Steps {
 		long := ""
@@ -102,7 +102,7 @@ func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time)
 		shade := term.Plain
 		switch {
 		case s.Attempt != nil:
-			shade = verdictShade[s.Attempt.Verdict]
+			shade = shadeOf(s.Attempt.Verdict)
 		case s.Kind == "wait":
 			shade = term.Dim
 		case s.Kind == "end":
@@ -124,10 +124,6 @@ func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time)
 	if d.TodayBody != nil {
 		printBody(p, d.TodayBody, "")
 	}
-}
-
-var stateShades = map[queue.State]term.Shade{
-	queue.StateDelivered: term.Green, queue.StatePending: term.Yellow, queue.StateHeld: term.Yellow, queue.StateDead: term.Red,
 }
 
 // printExplainedAttempt prints what went over the wire, and how long it took; with headers the

@@ -111,12 +111,10 @@ func fleetReport(name string, all []fleet.LedgerStatus) (r fleetShown, faults er
 	return r, faults
 }
 
-var ownerShade = map[string]term.Shade{"own": term.Green, "adopted": term.Yellow, "nobody": term.Red}
-
 func printFleet(p term.Page, r *fleetShown) {
 	p.Printf("fleet %s: %s, %s\n\n", r.Fleet, term.Count(len(r.Nodes), "sidecar"), term.Count(len(r.Ledgers), "ledger"))
 	columns := []term.Column{
-		{Name: "LEDGER", Least: 10}, {Name: "STATE", Shade: func(cell string) term.Shade { return ownerShade[cell] }}, {Name: "HOST", Least: 12}, {Name: "NODE", Rank: 4, Least: 10},
+		{Name: "LEDGER", Least: 10}, {Name: "STATE", Shade: shadeOf[string]}, {Name: "HOST", Least: 12}, {Name: "NODE", Rank: 4, Least: 10},
 		{Name: "EPOCH", Number: true, Rank: 3}, {Name: "RECORDS", Number: true, Rank: 2}, {Name: "LAG", Number: true, Rank: 1}, {Name: "SNAPSHOT", Rank: 2},
 	}
 	var rows [][]string

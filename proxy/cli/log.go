@@ -187,8 +187,6 @@ func printLog(p term.Page, page api.LogPage, now time.Time) {
 	}
 }
 
-var verdictShade = map[queue.Verdict]term.Shade{queue.Delivered: term.Green, queue.Retry: term.Yellow, queue.Dead: term.Red}
-
 // entryPrinter returns a function that prints an entry of the delivery log of one of
 // the routes: a line, and below it what does not fit the terminal.
 func entryPrinter(p term.Page, routes []string, now func() time.Time) func(queue.Entry) {
@@ -224,7 +222,7 @@ func entryPrinter(p term.Page, routes []string, now func() time.Time) func(queue
 		if p.Width > 0 && used+1+term.Width(text) > p.Width {
 			beforeWhat, text = "\n    ", term.WrapAt(what, 4, p.Width)
 		}
-		p.Printf("%s%s%s%s%s%s%s%s\n", p.In(term.Dim, clock), p.In(verdictShade[e.Verdict], verdict), route, beforeID, p.In(term.Dim, id), numbers, beforeWhat, text)
+		p.Printf("%s%s%s%s%s%s%s%s\n", p.In(term.Dim, clock), p.In(shadeOf(e.Verdict), verdict), route, beforeID, p.In(term.Dim, id), numbers, beforeWhat, text)
 	}
 }
 

@@ -176,7 +176,7 @@ func routeCommand(c *cobra.Command) *cobra.Command {
 			return err
 		}
 		return out.show(s, func() {
-			out.Printf("%s  %s, %d pending\n", s.Name, out.In(stateShade[s.State], s.State), s.Pending)
+			out.Printf("%s  %s, %d pending\n", s.Name, out.In(shadeOf(s.State), s.State), s.Pending)
 		})
 	})
 }

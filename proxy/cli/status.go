@@ -76,13 +76,6 @@ say why not. The answer takes 5 seconds at most.`,
 	})
 }
 
-var stateShade = map[queue.RouteState]term.Shade{
-	queue.RouteOK: term.Green, queue.RouteFailing: term.Red, queue.RoutePaused: term.Yellow, queue.RouteGone: term.Dim,
-	"refused": term.Red, // which only health says
-}
-
-var levelShade = map[api.Level]term.Shade{api.OK: term.Green, api.Warn: term.Yellow, api.Bad: term.Red}
-
 // most is how many reasons and problems a terminal is shown.
 const most = 8
 
@@ -132,7 +125,7 @@ func printHealth(p term.Page, h api.Health, now time.Time) {
 	if len(h.Reasons) > 0 {
 		needs = term.Count(len(h.Reasons), "reason")
 	}
-	p.Printf("%s: %s\n\n", p.In(levelShade[h.Level], h.Level), needs)
+	p.Printf("%s: %s\n\n", p.In(shadeOf(h.Level), h.Level), needs)
 	for i, r := range h.Reasons {
 		if i == most && p.Width > 0 {
 			p.Printf("and %s\n", term.Count(len(h.Reasons)-i, "more reason"))
@@ -198,9 +191,7 @@ func printRoutes(p term.Page, routes []api.RouteStatus, now time.Time) {
 			r.Name, string(r.Health.Level), state, fmt.Sprint(r.Pending), fmt.Sprint(r.Held), fmt.Sprint(r.Dead), due, term.Ago(r.LastSuccess, now), target,
 		})
 	}
-	ofLevel := func(level string) term.Shade { return levelShade[api.Level(level)] }
-	ofState := func(state string) term.Shade { return cmp.Or(stateShade[queue.RouteState(state)], term.Yellow) }
-	p.Table([]term.Column{{Name: "ROUTE", Least: 12}, {Name: "HEALTH", Rank: 1, Shade: ofLevel}, {Name: "STATE", Shade: ofState}, {Name: "PENDING", Number: true, Rank: 3},
+	p.Table([]term.Column{{Name: "ROUTE", Least: 12}, {Name: "HEALTH", Rank: 1, Shade: shadeOf[string]}, {Name: "STATE", Shade: shadeOf[string]}, {Name: "PENDING", Number: true, Rank: 3},
 		{Name: "HELD", Number: true, Rank: 6}, {Name: "DEAD", Number: true, Rank: 2}, {Name: "OLDEST", Number: true, Rank: 5}, {Name: "DELIVERED", Rank: 4},
 		{Name: "TARGET", Rank: 7, Least: 16}}, rows)
 }
