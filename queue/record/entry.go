@@ -123,12 +123,8 @@ func (r *Entry) Append(b []byte) []byte {
 	if flags&OwnSignal != 0 {
 		b = append(b, r.Signal[:]...)
 	}
-	b = binary.AppendUvarint(b, uint64(r.Route))
-	b = binary.AppendUvarint(b, uint64(r.Attempt))
-	b = binary.AppendUvarint(b, uint64(r.Status))
-	b = binary.AppendUvarint(b, uint64(max(r.Duration.Microseconds(), 0)))
-	b = binary.AppendUvarint(b, uint64(r.Next))
-	b = binary.AppendUvarint(b, uint64(r.Prev))
+	us := max(r.Duration.Microseconds(), 0)
+	b = appendUvarints(b, uint64(r.Route), uint64(r.Attempt), uint64(r.Status), uint64(us), uint64(r.Next), uint64(r.Prev))
 	if flags&hasSent != 0 {
 		b = r.Sent.append(b, MillisOf(r.Delivery.Time()))
 	}
@@ -181,10 +177,7 @@ func (r *Sent) append(b []byte, made Millis) []byte {
 		b[at] |= isStarted
 		b = binary.AppendVarint(b, int64(r.Started-made))
 	}
-	for _, n := range [...]TextNum{r.Config, r.Peer, r.Request} {
-		b = binary.AppendUvarint(b, uint64(n))
-	}
-	return b
+	return appendUvarints(b, uint64(r.Config), uint64(r.Peer), uint64(r.Request))
 }
 
 const (

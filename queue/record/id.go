@@ -78,9 +78,7 @@ func FirstID(t time.Time) (id DeliveryID) {
 	if ms.Time().Before(t) {
 		ms++
 	}
-	for i := range 6 {
-		id[i] = byte(ms >> (40 - 8*i))
-	}
+	_ = (*ulid.ULID)(&id).SetTime(min(uint64(ms), ulid.MaxTime()))
 	return id
 }
 

@@ -79,20 +79,19 @@ func StampOf(t time.Time) Stamp {
 // Time is the time in UTC.
 func (s Stamp) Time() time.Time { return time.Unix(0, int64(s)).UTC() }
 
-// RouteKey leads to a route's name.
-func RouteKey(b []byte, n RouteNum) []byte {
-	return binary.BigEndian.AppendUint32(append(b, RoutePrefix), uint32(n))
+// numKey appends a prefix and a number.
+func numKey[N RouteNum | TextNum](b []byte, prefix byte, n N) []byte {
+	return binary.BigEndian.AppendUint32(append(b, prefix), uint32(n))
 }
+
+// RouteKey leads to a route's name.
+func RouteKey(b []byte, n RouteNum) []byte { return numKey(b, RoutePrefix, n) }
 
 // CountsKey leads to a route's [Counts].
-func CountsKey(b []byte, n RouteNum) []byte {
-	return binary.BigEndian.AppendUint32(append(b, CountsPrefix), uint32(n))
-}
+func CountsKey(b []byte, n RouteNum) []byte { return numKey(b, CountsPrefix, n) }
 
 // TextKey leads to a [Text].
-func TextKey(b []byte, n TextNum) []byte {
-	return binary.BigEndian.AppendUint32(append(b, TextPrefix), uint32(n))
-}
+func TextKey(b []byte, n TextNum) []byte { return numKey(b, TextPrefix, n) }
 
 // ParseNumKey takes a key of RouteKey, CountsKey or TextKey apart.
 func ParseNumKey[N RouteNum | TextNum](k []byte) (N, error) {
@@ -135,8 +134,7 @@ func FailuresKey(b []byte, at time.Time, n RouteNum, cause CauseID) []byte {
 
 // AffectedKey leads to the [Affected] of a cause.
 func AffectedKey(b []byte, n RouteNum, cause CauseID) []byte {
-	b = binary.BigEndian.AppendUint32(append(b, AffectedPrefix), uint32(n))
-	return binary.BigEndian.AppendUint64(b, uint64(cause))
+	return binary.BigEndian.AppendUint64(numKey(b, AffectedPrefix, n), uint64(cause))
 }
 
 // ParseCauseKey takes a key of FailuresKey, but for its time, or AffectedKey apart.
@@ -193,8 +191,7 @@ type DueAt struct {
 
 // DueKey sorts the deliveries of a route by when they are due.
 func DueKey(b []byte, n RouteNum, due Millis, id DeliveryID) []byte {
-	b = binary.BigEndian.AppendUint32(append(b, DuePrefix), uint32(n))
-	return append(binary.BigEndian.AppendUint64(b, uint64(due)), id[:]...)
+	return append(binary.BigEndian.AppendUint64(numKey(b, DuePrefix, n), uint64(due)), id[:]...)
 }
 
 // ParseDueKey takes a key of DueKey apart.

@@ -178,22 +178,14 @@ func (c *Counts) Unaccounted() int64 {
 
 // Append appends the value to b.
 func (c *Counts) Append(b []byte) []byte {
-	for _, n := range [...]int64{c.Made, c.In[IsPending], c.In[IsDelivered], c.In[IsDead], c.Expired} {
-		b = binary.AppendVarint(b, n)
-	}
+	b = appendVarints(b, c.Made, c.In[IsPending], c.In[IsDelivered], c.In[IsDead], c.Expired)
 	paused := byte(0)
 	if c.Paused {
 		paused = 1
 	}
-	b = append(b, paused)
-	b = binary.AppendUvarint(b, uint64(c.Low))
-	b = binary.AppendUvarint(b, uint64(c.Tried))
-	b = binary.AppendVarint(b, c.Discarded)
-	b = binary.AppendVarint(b, c.Unkept)
-	b = binary.AppendVarint(b, c.Refusals)
-	for _, t := range [...]uint64{uint64(c.LastSuccess), uint64(c.LastErrorAt), uint64(c.FaultSince), uint64(c.RefusedSince), uint64(c.PausedSince), uint64(c.HeldSince)} {
-		b = binary.AppendUvarint(b, t)
-	}
+	b = appendUvarints(append(b, paused), uint64(c.Low), uint64(c.Tried))
+	b = appendVarints(b, c.Discarded, c.Unkept, c.Refusals)
+	b = appendUvarints(b, uint64(c.LastSuccess), uint64(c.LastErrorAt), uint64(c.FaultSince), uint64(c.RefusedSince), uint64(c.PausedSince), uint64(c.HeldSince))
 	return append(b, c.LastError...)
 }
 
@@ -244,6 +236,20 @@ func ParseIdem(v []byte) (r Idem, err error) {
 	copy(r.Digest[:], p.bytes(32))
 	r.Answer = p.rest()
 	return r, p.err("idempotency key")
+}
+
+func appendUvarints(b []byte, all ...uint64) []byte {
+	for _, n := range all {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
+func appendVarints(b []byte, all ...int64) []byte {
+	for _, n := range all {
+		b = binary.AppendVarint(b, n)
+	}
+	return b
 }
 
 func appendString(b []byte, s string) []byte {
