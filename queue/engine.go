@@ -95,32 +95,25 @@ func (e *engine) allSenders() (all []*sender) {
 // configure makes the senders follow the routes. All names have numbers on disk when it returns.
 func (e *engine) configure(limits Limits, routes []Route) error {
 	e.store.SetLimits(limits)
-	configured := make(map[*sender]bool, len(routes))
+	configured := make(map[*sender]*Route, len(routes))
 	now := record.MillisOf(e.q.now())
 	err := e.store.Do(func(b *store.Batch) {
 		for i := range routes {
-			r := b.Route(routes[i].Name)
-			configured[e.sender(r)] = true
-			c := b.Count(r)
-			c.HeldSince, c.PausedSince = 0, since(routes[i].Paused || c.Paused, c.PausedSince, now)
+			configured[e.sender(b.Route(routes[i].Name))] = &routes[i]
 		}
 		for _, s := range e.allSenders() {
-			if !configured[s] {
-				c := b.Count(s.route)
-				c.HeldSince = since(true, c.HeldSince, now)
+			c, r := b.Count(s.route), configured[s]
+			c.HeldSince = since(r == nil, c.HeldSince, now)
+			if r != nil {
+				c.PausedSince = since(r.Paused || c.Paused, c.PausedSince, now)
 			}
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	for i := range routes {
-		e.sender(e.store.Route(routes[i].Name)).configure(&routes[i])
-	}
 	for _, s := range e.allSenders() {
-		if !configured[s] {
-			s.configure(nil)
-		}
+		s.configure(configured[s])
 	}
 	return nil
 }

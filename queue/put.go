@@ -2,7 +2,12 @@ package queue
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 
 	"signalpost/queue/lane"
 	"signalpost/queue/record"
@@ -168,4 +173,141 @@ func (q *Queue) Notes() (map[string][]byte, error) {
 		return true, nil
 	})
 	return notes, err
+}
+
+// A Claim holds an idempotency key while its first request is under way.
+type Claim struct {
+	q      *Queue
+	hash   record.IdemHash
+	digest [32]byte
+	once   sync.Once
+	put    bool // a Put has begun to bind it
+	bound  bool // and has
+	then   func(bound bool)
+}
+
+// Then has f be called when the claim is released and it is known whether the key is bound.
+func (c *Claim) Then(f func(bound bool)) { c.then = f }
+
+// Release gives the key up; unless a Put has bound it, it is free again.
+func (c *Claim) Release() {
+	c.once.Do(func() {
+		released, _ := c.q.claims.LoadAndDelete(c.hash)
+		if c.then != nil && c.put == c.bound {
+			c.then(c.bound)
+		}
+		close(released.(chan struct{}))
+	})
+}
+
+// Claim claims an idempotency key for a request whose bytes have the digest.
+// If the key is bound to that digest already, it returns the answer it is
+// bound to and no claim; if to another, an error that wraps ErrKeyReused.
+// While another request holds the key it waits for that one's end, or for ctx.
+func (q *Queue) Claim(ctx context.Context, key string, digest [32]byte) (*Claim, []byte, error) {
+	sum := sha256.Sum256([]byte(key))
+	c := &Claim{q: q, hash: record.IdemHash(sum[:16]), digest: digest}
+	if err := c.take(ctx); err != nil {
+		return nil, nil, err
+	}
+	r, err := q.engine.Load().store.Idem(c.hash)
+	if err == nil && r == nil {
+		return c, nil, nil
+	}
+	c.Release()
+	switch {
+	case errors.Is(err, ErrClosed):
+		return nil, nil, err
+	case err != nil: // what it is bound to cannot be told now, so nothing can be accepted under it
+		return nil, nil, fmt.Errorf("%w: idempotency key: %w", ErrUnavailable, err)
+	case r.Digest != digest:
+		return nil, nil, ErrKeyReused
+	}
+	return nil, r.Answer, nil
+}
+
+// take waits until nobody holds the key, and holds it.
+func (c *Claim) take(ctx context.Context) error {
+	mine := make(chan struct{})
+	for {
+		released, taken := c.q.claims.LoadOrStore(c.hash, mine)
+		if !taken {
+			return nil
+		}
+		select {
+		case <-released.(chan struct{}):
+		case <-ctx.Done():
+			return fmt.Errorf("idempotency key: waiting for the request that came first: %w", ctx.Err())
+		}
+	}
+}
+
+// A batch that a failing disk did not confirm may have come to it all the
+// same. Its Put has been answered with an error, so it must not be found when
+// the store is open again. Only a crash before that leaves it.
+
+// refusals are the signals and idempotency keys of Puts that failed after they
+// had been handed to an engine.
+type refusals struct {
+	mu      sync.Mutex
+	signals []SignalID
+	bound   []record.IdemHash
+}
+
+func (r *refusals) add(batch []Accepted, claim *Claim) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range batch {
+		r.signals = append(r.signals, batch[i].ID)
+	}
+	if claim != nil {
+		r.bound = append(r.bound, claim.hash)
+	}
+}
+
+// takeBack removes what was refused from a store that has been opened and is
+// nobody's yet. What cannot be read stays, and is said.
+func (r *refusals) takeBack(e *engine) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var keys [][]byte
+	for _, h := range r.bound { // which nothing else was bound to, or it would not have been claimed
+		keys = append(keys, record.IdemKey(nil, h))
+	}
+	var made []store.Found
+	for _, s := range r.signals {
+		var found []store.Found
+		err := e.search(context.Background(), Filter{Signal: s}, func(d store.Found) (bool, error) { found = append(found, d); return true, nil }, nil)
+		if failed := e.store.Err(); failed != nil {
+			return failed
+		}
+		if err != nil {
+			e.q.log.Error("a signal was refused while the disk failed, and is stored all the same", slog.String("signal", s.String()), slog.Any("err", err))
+			continue
+		}
+		keys = append(keys, record.SignalKey(nil, s))
+		for _, d := range found {
+			keys = append(keys, record.DeliveryKey(nil, d.ID), record.BodyKey(nil, d.ID), record.DueKey(nil, d.Route, d.Due, d.ID), record.LogKey(nil, d.Last))
+			made = append(made, d)
+		}
+	}
+	err := e.store.Do(func(b *store.Batch) {
+		for _, behind := range []bool{true, false} { // who goes must not have its turn first
+			for _, d := range made {
+				if d.Waits() == behind {
+					b.Order(e.store.RouteOf(d.Route), d.ID, &d.Delivery, &record.Delivery{})
+				}
+			}
+		}
+		for _, k := range keys {
+			b.Delete(k)
+		}
+		for _, d := range made {
+			b.Unmade(e.store.RouteOf(d.Route), &d.Delivery)
+		}
+	})
+	if err == nil {
+		r.signals, r.bound = nil, nil
+	}
+	return err
 }
