@@ -117,19 +117,11 @@ func (e *engine) info(r store.Found) (Info, error) {
 // Delivery returns one delivery whole. The error wraps ErrNotFound if there is none.
 func (q *Queue) Delivery(id DeliveryID) (d Detail, err error) {
 	e := q.engine.Load()
-	r, err := e.store.Delivery(id)
+	r, s, b, err := e.store.Whole(id)
 	if err != nil {
 		return d, err
 	}
 	if d.Info, err = e.info(store.Found{ID: id, Delivery: r}); err != nil {
-		return d, err
-	}
-	s, err := e.store.Signal(r.Signal)
-	if err != nil {
-		return d, err
-	}
-	b, err := e.store.Body(id, &r, &s)
-	if err != nil {
 		return d, err
 	}
 	d.Traceparent, d.Tracestate, d.SignalBody, d.Body, d.Shape = s.Traceparent, s.Tracestate, s.Body, b.Body, b.Shape

@@ -203,24 +203,14 @@ func (s *sender) attempt(it lane.Item) {
 
 // load reads what a courier needs.
 func (s *sender) load(id DeliveryID) (*pendingDelivery, error) {
-	r, err := s.e.store.Delivery(id)
-	if err != nil {
+	r, sig, b, err := s.e.store.Whole(id)
+	if err != nil && r.Flags&record.GivenUp == 0 { // else it can end without what is missing
 		return nil, err
 	}
-	sig, err := s.e.store.Signal(r.Signal)
-	if err != nil {
-		return nil, err
-	}
-	d := &pendingDelivery{
-		Delivery: Delivery{ID: id, Signal: r.Signal, Route: s.route.Name, Type: sig.Type, Traceparent: sig.Traceparent, Tracestate: sig.Tracestate},
+	return &pendingDelivery{
+		Delivery: Delivery{ID: id, Signal: r.Signal, Route: s.route.Name, Type: sig.Type, Traceparent: sig.Traceparent, Tracestate: sig.Tracestate, Body: b.Body, Shape: b.Shape},
 		stored:   r,
-	}
-	if r.Flags&record.GivenUp == 0 {
-		var b record.Body
-		b, err = s.e.store.Body(id, &r, &sig)
-		d.Body, d.Shape = b.Body, b.Shape
-	}
-	return d, err
+	}, nil
 }
 
 // giveBackPause is how long a route rests when an attempt could not be made,

@@ -196,6 +196,18 @@ func (s *Store) Body(id record.DeliveryID, d *record.Delivery, sig *record.Signa
 	return b, err
 }
 
+// Whole reads a delivery, its signal and its body, as far as it can. The error wraps
+// ErrNotFound if one of them is not there.
+func (s *Store) Whole(id record.DeliveryID) (d record.Delivery, sig record.Signal, b record.Body, err error) {
+	if d, err = s.Delivery(id); err == nil {
+		sig, err = s.Signal(d.Signal)
+	}
+	if err == nil {
+		b, err = s.Body(id, &d, &sig)
+	}
+	return d, sig, b, err
+}
+
 // of says in the error what it is about.
 func (s *Store) of(what string, id fmt.Stringer, err error) error {
 	switch {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -65,17 +66,14 @@ func (s *Store) Sweep(ctx context.Context) error {
 	l := s.limits.Load()
 	now := s.o.Now()
 	old := record.StampOf(now.Add(-l.Retention))
-	if err := s.trim(record.LogPrefix, record.LogKey(nil, old)); err != nil {
-		return err
-	}
-	if err := s.expireKeys(record.MillisOf(now.Add(-l.DedupWindow))); err != nil {
-		return err
-	}
-	// A signal can be there for as long as a delivery of it waits, and its history is kept.
-	if err := s.expireTexts(now.Add(-l.MaxAge - l.Retention - 2*day)); err != nil {
-		return err
-	}
-	if err := s.tendRows(now); err != nil {
+	err := cmp.Or(
+		s.trim(record.LogPrefix, record.LogKey(nil, old)),
+		s.expireKeys(record.MillisOf(now.Add(-l.DedupWindow))),
+		// A signal can be there for as long as a delivery of it waits, and its history is kept.
+		s.expireTexts(now.Add(-l.MaxAge-l.Retention-2*day)),
+		s.tendRows(now),
+	)
+	if err != nil {
 		return err
 	}
 	rp := reaping{
