@@ -117,7 +117,7 @@ func printConfig(p term.Page, cfg *config.Config, report checked) {
 		if key := report.Routes[i].PublicKey; key != "" {
 			field("key", key)
 		}
-		field("tries", tries(r.Retry))
+		field("tries", scheduleText(r.Retry))
 	}
 	for i, w := range report.Warnings {
 		if i == 0 {
@@ -129,8 +129,8 @@ func printConfig(p term.Page, cfg *config.Config, report checked) {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// tries says when the attempts of a schedule are made.
-func tries(s queue.Schedule) string {
+// scheduleText says when the attempts of a schedule are made.
+func scheduleText(s queue.Schedule) string {
 	var gaps []string
 	for _, g := range s.Gaps() {
 		gaps = append(gaps, term.Span(g))

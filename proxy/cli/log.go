@@ -211,8 +211,8 @@ func entryPrinter(p term.Page, routes []string, now func() time.Time) func(queue
 		if e.Trigger != "" && e.Trigger != "schedule" {
 			what += " (" + string(e.Trigger) + ")"
 		}
-		if why := why(e, p.Width > 0); why != "" {
-			what += ": " + why
+		if failure := failureText(e, p.Width > 0); failure != "" {
+			what += ": " + failure
 		}
 		beforeID, beforeWhat, text := term.Text(" "), term.Text(" "), term.Text(term.Escape(what))
 		used := term.Width(clock + verdict + route + " " + id + numbers)
@@ -237,8 +237,8 @@ func clockAs(layout string, t, now time.Time) string {
 	return t.Format("01-02 15:04")
 }
 
-// why says why an attempt did not deliver, and what was answered; "" if it did.
-func why(e queue.Entry, short bool) string {
+// failureText says why an attempt did not deliver, and what was answered; "" if it did.
+func failureText(e queue.Entry, short bool) string {
 	if e.Verdict == queue.Delivered {
 		return ""
 	}
@@ -271,7 +271,7 @@ func printDelivery(ctx context.Context, sidecar *client.Client, p term.Page, id 
 	if d.Request != nil {
 		sent := "it would be sent as"
 		if d.Request.Sent {
-			sent = "it was sent last at " + moment(*d.Request.Time, time.Now())
+			sent = "it was sent last at " + timeAndAgo(*d.Request.Time, time.Now())
 		}
 		p.Printf("  %s\n", sent)
 		printRequest(p, d.Request, true)

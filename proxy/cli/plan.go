@@ -236,13 +236,13 @@ func printPlan(p term.Page, plan api.Plan) {
 			p.Printf("  %s\n", p.In(term.Green, "appears"))
 		}
 		for _, change := range r.Changes {
-			p.Printf("  %s: %s → %s, %d of %d\n", change.Path, side(p, change.From), side(p, change.To), change.Count, r.Before)
+			p.Printf("  %s: %s → %s, %d of %d\n", change.Path, valueText(p, change.From), valueText(p, change.To), change.Count, r.Before)
 		}
 		if r.Errors > 0 {
 			p.Printf("  %s\n", p.In(term.Red, term.Wrap(fmt.Sprintf("fails for %s: %s", term.Count(r.Errors, "signal"), r.Error), 2)))
 		}
 		for _, change := range r.Settings {
-			p.Printf("  %s: %s → %s\n", change.Path, side(p, change.From), side(p, change.To))
+			p.Printf("  %s: %s → %s\n", change.Path, valueText(p, change.From), valueText(p, change.To))
 		}
 		if len(r.First) > 0 {
 			p.Printf("  %s\n", p.In(term.Dim, term.Wrap("first: "+strings.Join(r.First, ", "), 2)))
@@ -253,8 +253,8 @@ func printPlan(p term.Page, plan api.Plan) {
 	}
 }
 
-// side is a value as one line shows it.
-func side(p term.Page, v []byte) term.Text {
+// valueText is a value on one line.
+func valueText(p term.Page, v []byte) term.Text {
 	const longest = 60
 	if v == nil {
 		return p.In(term.Dim, "nothing")

@@ -76,8 +76,8 @@ say why not. The answer takes 5 seconds at most.`,
 	})
 }
 
-// most is how many reasons and problems a terminal is shown.
-const most = 8
+// mostShown is how many reasons and problems a terminal is shown.
+const mostShown = 8
 
 // printStatus prints GET /status and what to do, what needs somebody first.
 func printStatus(p term.Page, s api.Status, problems []queue.Problem, now time.Time) {
@@ -127,7 +127,7 @@ func printHealth(p term.Page, h api.Health, now time.Time) {
 	}
 	p.Printf("%s: %s\n\n", p.In(shadeOf(h.Level), h.Level), needs)
 	for i, r := range h.Reasons {
-		if i == most && p.Width > 0 {
+		if i == mostShown && p.Width > 0 {
 			p.Printf("and %s\n", term.Count(len(h.Reasons)-i, "more reason"))
 			break
 		}
@@ -136,7 +136,7 @@ func printHealth(p term.Page, h api.Health, now time.Time) {
 			text, command = text[:i+1], term.Text("\n  "+term.Escape(text[i+2:]))
 		}
 		what := strings.TrimSpace(r.Route + " " + strings.ReplaceAll(r.Code, "_", " "))
-		p.Printf("%s, since %s\n  %s%s\n", p.In(term.Bold, what), moment(r.Since, now), term.Wrap(text, 2), command)
+		p.Printf("%s, since %s\n  %s%s\n", p.In(term.Bold, what), timeAndAgo(r.Since, now), term.Wrap(text, 2), command)
 	}
 	if len(h.Reasons) > 0 {
 		p.Printf("\n")
@@ -151,7 +151,7 @@ func printProblems(p term.Page, problems []queue.Problem, now time.Time) {
 		p.Printf("%s\n", p.In(term.Bold, "Not delivered of the last 24 hours, by cause:"))
 	}
 	for i, a := range problems {
-		if i == most && p.Width > 0 {
+		if i == mostShown && p.Width > 0 {
 			p.Printf("and %s\n", term.Count(len(problems)-i, "more cause"))
 			break
 		}
@@ -164,15 +164,15 @@ func printProblems(p term.Page, problems []queue.Problem, now time.Time) {
 			left += fmt.Sprintf(", %d dead", a.Dead)
 		}
 		p.Printf("  %s\n", term.Wrap(fmt.Sprintf("%s since %s, last %s; %s, such as %s",
-			term.Count(int(a.Count), "time"), moment(a.First, now), term.Ago(&a.Last, now), left, a.Sample), 2))
+			term.Count(int(a.Count), "time"), timeAndAgo(a.First, now), term.Ago(&a.Last, now), left, a.Sample), 2))
 	}
 	if len(problems) > 0 {
 		p.Printf("What was sent, and came back: signalpost log --delivery ID\n\n")
 	}
 }
 
-// moment is a time, and how long ago it was.
-func moment(t, now time.Time) string { return clock(t, now) + " (" + term.Ago(&t, now) + ")" }
+// timeAndAgo is a time, and how long ago it was.
+func timeAndAgo(t, now time.Time) string { return clock(t, now) + " (" + term.Ago(&t, now) + ")" }
 
 func printRoutes(p term.Page, routes []api.RouteStatus, now time.Time) {
 	var rows [][]string
