@@ -99,14 +99,14 @@ func testLive(t *testing.T, b context.Context) {
 	p.reads(".problems", "410")
 	p.reads(".problems", "1 dead")
 
-	// Held still, rows wait; let go, they come.
+	// Paused, rows wait; let go, they come.
 	p.press("main", "Live")
 	s.send(lead)
 	p.reads(".live", "1 new")
 	if n := p.number(logRows); n != 2 {
 		t.Errorf("%v rows while held still; want 2", n)
 	}
-	p.press("main", "Held still")
+	p.press("main", "Paused")
 	p.until(logRows + " === 3")
 
 	// All of it is there again when the page is.
@@ -215,7 +215,7 @@ func testDelivery(t *testing.T, b context.Context) {
 	p.shoot("delivery")
 
 	p.press(".delivery-head", "Send again")
-	p.reads("dialog", "under the same webhook-id")
+	p.reads("dialog", "with the same webhook-id")
 	p.press("dialog", "Send again")
 	p.reads(".attempts-list", "Attempt 2")
 	p.until("!document.querySelector('dialog')")
@@ -333,7 +333,7 @@ func testPause(t *testing.T, b context.Context) {
 	p.reads("dialog", "Pause crm?")
 	p.press("dialog", "Pause")
 	p.reads("h1 .badge", "paused")
-	p.reads(".facts", "by the page")
+	p.reads(".facts", "an operator")
 	s.send(lead)
 	p.until(`document.querySelector(".facts").innerText.match(/Waiting\s+1/)`)
 	p.press(".delivery-head", "Resume")
@@ -359,13 +359,13 @@ func testPlayground(t *testing.T, b context.Context) {
 	p.until("new URLSearchParams(location.search).get('signal')")
 	p.write("#try-where", ".confidence > 0.95")
 	p.reads(".trial", "does not match")
-	p.reads("section[data-key=trials]", "0 pass (1 by what runs), 1 would change")
+	p.reads("section[data-key=trials]", "0 pass (1 with the running config), 1 would change")
 	p.press("section[data-key=plan]", "Plan on the last 1,000 signals")
 	p.reads("section[data-key=plan]", "2 signals: 1 → 0 deliveries +0 −1.")
 	p.reads("section[data-key=plan] a", "sig_")
 	p.write("#try-where", ".confidence > 0")
 	p.until("document.querySelector('section[data-key=plan] .stale')")
-	p.reads("section[data-key=trials]", "2 pass (1 by what runs), 1 would change")
+	p.reads("section[data-key=trials]", "2 pass (1 with the running config), 1 would change")
 	p.write("#try-transform", "{ name: .account.name, twice: (.confidence * 2) }")
 	p.reads(".trial", `"twice": 1.84`)
 	p.reads("section[data-key=trials]", "2 would change")
@@ -387,7 +387,7 @@ func testPlayground(t *testing.T, b context.Context) {
 	p.reads(".field-fault", "This is a list of 1")
 	p.write("#try-signal", `12`)
 	p.reads(".field-fault", "This is a number")
-	p.press(".expression", "Back to what runs")
+	p.press(".expression", "Reset to the running config")
 	p.until("document.querySelector('#try-where').value === '.confidence >= 0.5'")
 	if got := len(s.arrived("/crm/hidden-path")); got != 1 {
 		t.Errorf("trying sent something: %d requests", got)
@@ -398,9 +398,9 @@ func testToken(t *testing.T, b context.Context) {
 	s := newSite(t, `token = "open-sesame"`, "open-sesame")
 	s.send(lead)
 	p := open(t, b, 1280, s.url, "network Failed to load resource: the server responded with a status of 401")
-	p.reads("dialog", "wants a token")
+	p.reads("dialog", "asks for a token")
 	p.keys(kb.Escape)
-	p.reads("dialog", "wants a token")
+	p.reads("dialog", "asks for a token")
 	p.write("#token", "wrong")
 	p.keys(kb.Enter)
 	p.reads("dialog", "not the right one")
@@ -443,7 +443,7 @@ func testPhone(t *testing.T, b context.Context) {
 	}
 	p.do(chromedp.Navigate(s.url + "/?view=delivery&id=" + gone))
 	p.press(".delivery-head", "Send again")
-	p.reads("dialog", "comes back to life")
+	p.reads("dialog", "becomes pending again")
 	if p.is("document.querySelector('dialog').getBoundingClientRect().right > 360") {
 		t.Error("the dialog is wider than the phone")
 	}

@@ -89,7 +89,7 @@ func testRefused(t *testing.T, b context.Context) {
 	p.reads("dialog", "11 pending deliveries to crm would be sent again.")
 	p.press("dialog", "Send 11 again")
 	p.reads("h1", "Nothing needs you")
-	p.until("document.querySelector('.problems').innerText.includes('nobody has to look after')")
+	p.until("document.querySelector('.problems').innerText.includes('no action needed')")
 	if n := len(s.arrived("/refused")); n != 7+1+5+11 {
 		t.Errorf("the receiver got %d requests", n)
 	}
@@ -159,7 +159,7 @@ func testHeld(t *testing.T, b context.Context) {
 	p.reads("h1", "Nothing needs you")
 	p.click(fmt.Sprintf(".routes tr[data-key=%q] a.open", "stopped"))
 	p.reads("h1", "stopped paused")
-	p.reads(".facts", "by the page")
+	p.reads(".facts", "an operator")
 	p.press(".delivery-head", "Resume")
 	p.press("dialog", "Resume")
 	p.reads("h1", "stopped ok")
@@ -497,7 +497,7 @@ func testFleet(t *testing.T, b context.Context) {
 		"owners": object{"LEDGER-A": object{"node": "NODE-A", "own": true}, "LEDGER-B": object{"node": "NODE-B", "own": true}}}
 	s.fleet.Store(&status)
 	p.reads("#fleet-title", "Fleet 2")
-	p.reads(".fleet tr[data-key=LEDGER-C]", "nobody\tLEDGER-C\twaits to be")
+	p.reads(".fleet tr[data-key=LEDGER-C]", "nobody\tLEDGER-C\tnot yet")
 	p.reads(".fleet tr[data-key=NODE-A]", "app-7 this one\tLEDGER-A")
 	p.shoot("fleet")
 	adopted := maps.Clone(status)
@@ -527,7 +527,7 @@ func testWeeks(t *testing.T, b context.Context) {
 	p.until("document.querySelector('.needs li').className === 'level-bad'")
 	p.reads(".needs", "1 h 35 min")
 	p.reads(".needs", "3 held")
-	p.reads(".problems", "1 failure of the last 24 hours that nobody has to look after")
+	p.reads(".problems", "1 failure of the last 24 hours: no action needed")
 	p.reads(routeRow("stopped", "wait"), "210")
 	p.reads(routeRow("slack", "ok-30d"), "99.9 %")
 	p.shoot("weeks")

@@ -53,8 +53,8 @@ function confirm({ title, body, verb, danger = false, prepare = async () => true
 
 const AGAIN = { path: "retry", title: (what) => `Send ${what} again?`, verb: (n) => (n ? `Send ${n} again` : "Send again"), would: "sent again", done: "due now" };
 const DISCARD = { path: "discard", title: (what) => `Discard ${what}?`, verb: (n) => (n ? `Discard ${n}` : "Discard"), would: "discarded", done: "discarded", danger: true };
-const schedule = "Each is due at once, with the schedule of retries anew and the same webhook-id, by which a receiver can tell what it has had. ";
-const over = "They become dead, reason discarded: nothing further of them is sent. They can be sent again as long as they are kept.";
+const schedule = "Each is due at once, with a new retry schedule and the same webhook-id, so that a receiver can recognise what it has had. ";
+const over = "They become dead, reason discarded, and are not sent any more. As long as they are kept you can send them again.";
 
 // shape lets one choose between the body as it was and a new one.
 function shape(forced, fresh) {
@@ -96,32 +96,32 @@ function words(f) {
 
 export function resend(d, done, fresh = false) {
   const notes = {
-    delivered: "It was delivered before: the receiver gets it a second time, under the same webhook-id, by which it can tell.",
-    pending: "It is waiting for its next attempt: that becomes due now.",
-    dead: "It is dead: it comes back to life.",
+    delivered: "It was delivered before: the receiver gets it a second time, with the same webhook-id, so that it can recognise it.",
+    pending: "It waits for its next attempt, which becomes due now.",
+    dead: "It is dead, and becomes pending again.",
   };
   const forced = d.reason === "transform";
-  amend(AGAIN, { ids: [d.id] }, { done, forced, fresh, text: el("p", {}, `One attempt to ${d.route} is due at once, as number ${d.attempts + 1}; if it fails, the schedule of retries starts anew. `, notes[d.state],
+  amend(AGAIN, { ids: [d.id] }, { done, forced, fresh, text: el("p", {}, `One attempt to ${d.route} is due at once, as number ${d.attempts + 1}; if it fails, the retry schedule starts over. `, notes[d.state],
     forced && " Its expression failed, so there is no body yet: it is made by today's expressions.") });
 }
 
-export const discard = (d, done) => amend(DISCARD, { ids: [d.id] }, { done, text: el("p", {}, "It becomes dead, reason discarded: nothing further is sent. An attempt that is under way is the last. It can be sent again later, as long as it is kept.") });
+export const discard = (d, done) => amend(DISCARD, { ids: [d.id] }, { done, text: el("p", {}, "It becomes dead, reason discarded: nothing further is sent. An attempt that is under way is the last. As long as it is kept you can send it again.") });
 export const resendThese = (ids, done) => amend(AGAIN, { ids }, { done, text: el("p", {}, schedule) });
 export const discardThese = (ids, done) => amend(DISCARD, { ids }, { done, text: el("p", {}, over) });
 export const discardAll = (filter, done) => amend(DISCARD, { filter }, { done, text: el("p", {}, over) });
 export const resendAll = (f, done) => amend(AGAIN, { filter: { ...f, state: f.state || "dead" } }, { done, forced: f.reason === "transform",
-  text: el("p", {}, schedule, "Those that died of their expression are reshaped in any case; those of routes that are gone are left as they are.") });
+  text: el("p", {}, schedule, "Those whose expression failed are reshaped in any case. Those of routes that are not in the config are left as they are.") });
 
 // pauseOrResume pauses a route, or resumes one that is paused or failing; pauseButtons are its buttons.
 export function pauseOrResume(r, verb = r.state === "paused" ? "Resume" : "Pause") {
   const config = r.state === "paused" && r.paused_by.includes("config"), resume = verb === "Resume", waiting = many(r.pending, "delivery");
-  const text = config ? "The config pauses it: take paused = true out of its [[route]], and the sidecar resumes it by itself."
+  const text = config ? "The config pauses it: remove paused = true from its [[route]], and the route resumes by itself."
     : resume && r.pending ? `${waiting} waiting for ${r.name}: those that are due are sent at once, within the route's limits.`
       : resume ? `Deliveries to ${r.name} are sent again as they come.`
-        : `Signals go on being accepted and queued for ${r.name}, and nothing is sent${r.pending ? `: ${waiting} waiting now` : ""}. The pause outlasts restarts. A delivery that waits longer than queue.max_age becomes dead.`;
+        : `Signals go on being accepted and queued for ${r.name}, and nothing is sent${r.pending ? `: ${waiting} waiting now` : ""}. The pause survives restarts. A delivery that waits longer than queue.max_age becomes dead.`;
   confirm({
     title: `${verb} ${r.name}?`, verb, body: el("p", {}, text), prepare: async () => !config,
-    act: async () => (await post(`/routes/${encodeURIComponent(r.name)}/${verb.toLowerCase()}`), resume ? `${r.name} goes on.` : `${r.name} is paused.`),
+    act: async () => (await post(`/routes/${encodeURIComponent(r.name)}/${verb.toLowerCase()}`), resume ? `${r.name} is resumed.` : `${r.name} is paused.`),
   });
 }
 

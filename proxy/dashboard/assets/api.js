@@ -82,7 +82,7 @@ function ask(answer, wrong) {
     given();
   } },
   wrong && el("p", { class: "bad", role: "alert" }, "That token is not the right one."),
-  el("p", {}, "This Signalpost wants a token: the value of ", el("code", {}, "server.token"), " in its config. The tabs of this session remember it until they are closed."),
+  el("p", {}, "This Signalpost asks for a token: the value of ", el("code", {}, "server.token"), " in its config. The tabs of this session remember it until they are closed."),
   el("label", { for: "token" }, "Token"), input,
   el("div", { class: "dialog-actions" }, button("Open the dashboard", null, { type: "submit", class: "primary" })));
   const closed = () => asking === answer && ask(answer, wrong);

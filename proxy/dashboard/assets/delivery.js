@@ -59,7 +59,7 @@ function head(d, load, beside) {
       button("Send again…", () => resend(d, load), { class: d.state === "dead" ? "primary" : null, disabled: held, title: held ? "Its route is not in the config: put it back first" : null }),
       button("Reshape…", () => resend(d, load, true), { disabled: held, title: "Send it again with a body made by today's expressions" }),
       button("Discard…", () => discard(d, load), { disabled: over, title: over ? `It is ${d.state}: there is nothing left to discard` : null }),
-      button("Explain", () => explain(d.id), { title: "Why it went as it did, and what comes next" }),
+      button("Explain", () => explain(d.id), { title: "What happened, why, and what comes next" }),
       el("a", { class: "button", href: url({ view: "playground", signal: d.signal, route: d.route }) }, "Try in the playground")),
     el("dl", { class: "facts small" },
       fact("Delivery", id(d.id, beside && toDelivery(d.id))), fact("Signal", id(d.signal, toSignal(d.signal))), fact("Made", when(d.created)), fact("Attempts", String(d.attempts)), target && fact("Target", target)));
@@ -141,7 +141,7 @@ function attempts(d, current) {
       el("div", { class: "attempt-line" },
         el("b", {}, e.attempt ? `Attempt ${e.attempt}` : "No attempt"), el("span", { class: `mark ${e.verdict}` }, e.status || (e.attempt ? e.class ?? "no answer" : e.verdict)), when(e.time),
         triggers[e.trigger] && el("span", { class: "badge" }, triggers[e.trigger]),
-        current && e.config && e.config !== current && el("span", { class: "quiet", title: e.config }, `by the config ${e.config.slice(0, 8)}, not today's`)),
+        current && e.config && e.config !== current && el("span", { class: "quiet", title: e.config }, `by config ${e.config.slice(0, 8)}, not the running one`)),
       e.verdict !== "delivered" && el("p", {}, whatHappened(e)),
       e.attempt > 0 && split(e, longest), answer(e, before));
   }).reverse();
@@ -156,7 +156,7 @@ function bodies(d, came, sent) {
   const { left, right } = sent === null || same || d.format ? { left: new Map(), right: new Map() } : compare(came, sent);
   const box = el("div", { class: "side-by-side" },
     body("Signal, as received", came, "", { notes: left, about: left.size ? "Dimmed: not in the body." : null }),
-    body("Body, as sent", sent, "There is none: the expression failed.", { notes: right, plain: d.format, about: d.format ? `As ${d.format}.` : same ? "Byte for byte the signal." : right.size ? "Marked: what differs from the signal, and where it is from." : null }));
+    body("Body, as sent", sent, "There is none: the expression failed.", { notes: right, plain: d.format, about: d.format ? `As ${d.format}.` : same ? "Byte for byte the signal." : right.size ? "Marked: what differs from the signal, and where it comes from." : null }));
   const hits = el("span", { class: "quiet", role: "status", "data-own": true, "data-key": "hits" });
   const field = el("input", { type: "search", class: "find-json", placeholder: "Search in both", "aria-label": "Search in the signal and the body", "data-own": true, "data-key": "find", oninput: (e) => {
     const n = search(e.target.closest("section").querySelector(".side-by-side"), e.target.value);
@@ -210,6 +210,6 @@ function request(d, body) {
     el("div", { class: "panel-head" }, el("h2", {}, r?.sent ? "Request, as it was sent" : "Request"),
       r && body !== null && el("span", { class: "buttons" }, button("Copy as curl", () => copy(curl(d, body))), button("Copy verify command", () => copy(verify(d, body))))),
     r ? [el("p", { class: "request-line" }, el("code", {}, `${r.method} ${r.target}${r.path ?? "/…"}`),
-      el("span", { class: "quiet" }, r.sent ? [" Of the last attempt", r.time && [", ", when(r.time)], ". "] : " Nothing was sent yet: this is what would be, by today's config. ", "The path of the URL, secrets and signatures are never shown.")), headers(r.headers)]
+      el("span", { class: "quiet" }, r.sent ? [" Of the last attempt", r.time && [", ", when(r.time)], ". "] : " Nothing was sent yet: this is what the running config would send. ", "The path of the URL, secrets and signatures are never shown.")), headers(r.headers)]
       : el("p", { class: "quiet" }, d.body === null ? "There is no body, so there is no request." : "Its route is not in the config, so there is no request to show."));
 }

@@ -27,8 +27,8 @@ function explanation(e, raw) {
 }
 
 function route(r, value) {
-  return el("li", {}, el("span", { class: `badge ${r.taken ? "delivered" : ""}` }, r.taken ? "took it" : "did not"), " ", el("b", {}, r.route), " ", r.why,
-    r.known ? null : el("span", { class: "quiet" }, " (as far as can be known)"),
+  return el("li", {}, el("span", { class: `badge ${r.taken ? "delivered" : ""}` }, r.taken ? "took it" : "did not take it"), " ", el("b", {}, r.route), " ", r.why,
+    r.known ? null : el("span", { class: "quiet" }, " (not certain)"),
     r.today && el("p", {}, "Today: ", r.today),
     r.paused_by.length > 0 && el("p", {}, `It is paused by the ${r.paused_by.join(" and the ")}: it takes signals, and sends nothing.`),
     r.reads.length > 0 && el("table", { class: "headers" }, el("caption", {}, "What its where reads"), r.reads.map((x, j) => el("tr", {}, el("th", { scope: "row" }, x.path), el("td", {}, x.large ? "too large to be shown" : x.found ? value(j) : "is not there")))));
@@ -51,6 +51,6 @@ function step(s) {
 function attempt(a) {
   if (!a.request && !a.response) return null;
   return el("details", {}, el("summary", {}, "What was sent, signed and answered"),
-    a.signed.map((x) => el("p", {}, el("code", {}, x.header), ` (${x.preset || "a form of its own"}) signs `, el("code", {}, x.over))),
+    a.signed.map((x) => el("p", {}, el("code", {}, x.header), ` (${x.preset || "custom"}) signs `, el("code", {}, x.over))),
     a.request && headers(a.request.headers), a.response && el("pre", { class: "response", tabindex: "0", role: "group", "aria-label": `Answer to attempt ${a.attempt}` }, a.response));
 }

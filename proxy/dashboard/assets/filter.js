@@ -49,7 +49,7 @@ export function compile(text, list, known = { routes: [] }) {
     if (!t.value) continue;
     const { word, value, not } = t.word ? t : bare(t, list, known);
     if (!words[word].of.includes(list)) {
-      fault ||= `${word}: says something of ${list === "log" ? "deliveries" : "attempts"}, so it does not narrow this list.`;
+      fault ||= `${word}: filters ${list === "log" ? "deliveries" : "attempts"} only, so it is ignored here.`;
       continue;
     }
     if (not && /^(body|since|until)$/.test(word)) {
@@ -57,7 +57,7 @@ export function compile(text, list, known = { routes: [] }) {
       continue;
     }
     const name = word === "type" ? "signal_type" : word;
-    if (params[name] !== undefined && !not) fault ||= `${word}: is there twice; the first counts.`;
+    if (params[name] !== undefined && !not) fault ||= `${word}: is given twice; the first one counts.`;
     else if (!not) params[name] = value;
     else if (word === "verdict") params.verdict ??= VERDICTS.filter((v) => !is(v, value)).join(",") || undefined;
     tests.push((e) => says(e, word, value) !== not);

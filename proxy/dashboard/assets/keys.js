@@ -68,7 +68,7 @@ function commands(text) {
   for (const [words, p] of PLACES) offer(words, () => go(p));
   for (const r of now.status?.routes ?? []) {
     offer(`${r.name}: open the route`, () => go({ view: "route", name: r.name }));
-    if (r.dead) offer(`${r.name}: send the dead again…`, () => resendAll({ route: r.name, state: "dead" }));
+    if (r.dead) offer(`${r.name}: send dead deliveries again…`, () => resendAll({ route: r.name, state: "dead" }));
     if (r.state === "gone") continue;
     offer(`${r.name}: playground`, () => go({ view: "playground", route: r.name }));
     offer(`${r.name}: ${r.state === "paused" ? "resume" : "pause"}…`, () => pauseOrResume(routeNamed(r.name)));
@@ -82,7 +82,7 @@ function commands(text) {
 
 export function palette() {
   if (document.querySelector("dialog[open]")) return;
-  const { field, menu, show } = combo({ "aria-label": "Find", placeholder: "Route, id, text, or something to do" }, { offer: (text) => commands(text.trim()), take: ([, , run], key) => {
+  const { field, menu, show } = combo({ "aria-label": "Find", placeholder: "Route, id, text or command" }, { offer: (text) => commands(text.trim()), take: ([, , run], key) => {
     d.close();
     if (key) addEventListener("keyup", run, { once: true }); // held down, it would confirm what is asked next
     else run();

@@ -103,7 +103,7 @@ function table(kind, columns, rows) {
 }
 
 const MOST = 200; // rows that live entries may make
-const STATES = { live: "Live", lost: "Connection lost, trying again", connecting: "Connecting" };
+const STATES = { live: "Live", lost: "Connection lost, reconnecting", connecting: "Connecting" };
 
 // log is the section; it has an update() for when the URL has changed, and a hold()
 // for the space bar. fixed, such as {route}, narrows it in any case.
@@ -124,8 +124,8 @@ export function log(signal, fixed = {}) {
   function showLive() {
     live.className = `live ${held ? "held" : now.stream}`;
     live.setAttribute("aria-pressed", String(!!held));
-    live.title = held ? "Show what has come, and go on (space)" : "Hold the list still while you read (space)";
-    put(live, el("span", { class: "dot" }), held ? (held.length ? `Held still · ${held.length} new` : "Held still") : STATES[now.stream]);
+    live.title = held ? "Show the new attempts, and go on (space)" : "Pause the list while you read (space)";
+    put(live, el("span", { class: "dot" }), held ? (held.length ? `Paused · ${held.length} new` : "Paused") : STATES[now.stream]);
   }
 
   // add puts new entries, oldest first, on top. Of a flood only as many are made rows as will stay.
@@ -199,7 +199,7 @@ export function deliveries(_, signal) {
   // Many at once are what the sidecar can select: the filter may not be finer.
   function changed() {
     const { body, signal: of, ...p } = l.filter.params, done = () => l.load(false), some = l.shown.size > 0;
-    if (body || of || l.filter.terms.some((t) => t.not)) return put(bulk, el("p", { class: "quiet" }, "To send many again or discard them, select them: this filter is finer than what the sidecar does at once."));
+    if (body || of || l.filter.terms.some((t) => t.not)) return put(bulk, el("p", { class: "quiet" }, "This filter is too fine to send or discard all that match at once: select deliveries instead."));
     put(bulk, some && p.state && p.state !== "held" && button("Send these again…", () => resendAll(p, done)),
       some && p.state && p.state !== "delivered" && p.reason !== "discarded" && button("Discard these…", () => discardAll(p, done)));
   }
@@ -217,7 +217,7 @@ export function deliveries(_, signal) {
   return page;
 }
 
-const noDelivery = () => el("div", { class: "empty" }, el("strong", {}, "No delivery matches"), el("p", {}, "Finished ones are kept for the retention that the config gives."));
+const noDelivery = () => el("div", { class: "empty" }, el("strong", {}, "No delivery matches"), el("p", {}, "Finished deliveries are kept for queue.retention."));
 
 function deliveryRow(d, _, key) {
   return row(d.id, `delivery to ${d.route}, ${d.state}`, [

@@ -48,7 +48,7 @@ function plan(raw) {
   const none = r.more + r.fewer + r.errors + r.changes.length === 0;
   return [
     el("p", { role: "status" }, `${many(signals, "signal")}: ${r.before} → ${many(r.after, "delivery")} `, el("b", {}, `+${r.more} −${r.fewer}`), none && ", and nothing differs", "."),
-    r.errors > 0 && el("p", { class: "bad" }, `Fails for ${many(r.errors, "signal")} for which it did not: ${r.error}`),
+    r.errors > 0 && el("p", { class: "bad" }, `Now fails for ${many(r.errors, "signal")}: ${r.error}`),
     r.changes.length > 0 && el("ul", { class: "tried" }, r.changes.map((c, i) => el("li", {}, el("code", {}, c.path), ": ", side(value("changes", i, "from")), " → ", side(value("changes", i, "to")), `, ${c.count} of ${r.before}`))),
     r.first.length > 0 && el("p", { class: "quiet" }, "Newest that differ: ", r.first.map((id, i) => [i > 0 && ", ", el("a", { href: toSignal(id) }, id)])),
   ];

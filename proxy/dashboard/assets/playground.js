@@ -54,8 +54,8 @@ export function playground(_, signal) {
     put(choice, el("span", {}, "Route"), routesOf(route));
     put(expressions, !route ? el("p", { class: "quiet" }, "Choose a route to change its expressions.") : [
       el("label", { for: "try-where" }, el("code", {}, "where")), where, el("label", { for: "try-transform" }, el("code", {}, "transform")), shape,
-      el("p", { class: "buttons" }, button("Copy as TOML", () => copy(toml(route, written()))), button("Back to what runs", () => typed(shape, write(running())), { disabled: !edited() }),
-        el("span", { class: "quiet" }, edited() ? "Changed; kept in this tab." : "This is what runs."))]);
+      el("p", { class: "buttons" }, button("Copy as TOML", () => copy(toml(route, written()))), button("Reset to the running config", () => typed(shape, write(running())), { disabled: !edited() }),
+        el("span", { class: "quiet" }, edited() ? "Changed; kept in this tab." : "Same as the running config."))]);
     put(pick, el("label", { for: "try-signal" }, "Signal"), signalsOf(recorded, picked));
   }
 
@@ -165,7 +165,7 @@ function trials(signal) {
   async function outcome(s, options, end) {
     try {
       const raw = await trial(s.text, options, end), [r] = JSON.parse(raw).routes;
-      return { word: r.error ? "fails" : !r.matches ? "does not pass" : r.bodies.length ? "passes" : "makes nothing", why: r.error ?? r.why, bodies: members(cut(raw, "routes", 0, "bodies")).map((m) => m.text) };
+      return { word: r.error ? "fails" : !r.matches ? "does not pass" : r.bodies.length ? "passes" : "no delivery", why: r.error ?? r.why, bodies: members(cut(raw, "routes", 0, "bodies")).map((m) => m.text) };
     } catch (err) {
       end.throwIfAborted();
       return { word: "fails", why: err.message, bodies: [] };
@@ -194,9 +194,9 @@ function show(section, rows, all) {
   const passed = n((r) => r.was.word === "passes"), passes = n((r) => r.is.word === "passes"), fail = n((r) => r.is.word === "fails");
   put(section, el("h2", { id: "trials-title" }, `On the last ${all.length} signals`),
     all.length === 0 ? el("p", { class: "quiet" }, "No signal is recorded yet.") :
-      el("p", { role: "status" }, rows.length < all.length && `${rows.length} of ${all.length} tried: `, el("b", {}, `${passes} pass`), passes !== passed && ` (${passed} by what runs)`, ", ", el("b", {}, `${n(differs)} would change`), fail > 0 && [", ", el("b", { class: "bad" }, `${fail} fail`)], "."),
+      el("p", { role: "status" }, rows.length < all.length && `${rows.length} of ${all.length} tried: `, el("b", {}, `${passes} pass`), passes !== passed && ` (${passed} with the running config)`, ", ", el("b", {}, `${n(differs)} would change`), fail > 0 && [", ", el("b", { class: "bad" }, `${fail} fail`)], "."),
     el("ul", { class: "tried" }, rows.filter(notable).map(line)),
-    n(notable) < rows.length && el("details", {}, el("summary", {}, `${rows.length - n(notable)} stay as they are`), el("ul", { class: "tried" }, rows.filter((r) => !notable(r)).map(line))));
+    n(notable) < rows.length && el("details", {}, el("summary", {}, `${rows.length - n(notable)} unchanged`), el("ul", { class: "tried" }, rows.filter((r) => !notable(r)).map(line))));
 }
 
 function line({ s, was, is }) {
@@ -205,7 +205,7 @@ function line({ s, was, is }) {
   const side = (name, o, marks) => el("div", {}, el("h4", {}, name), o.bodies.length ? o.bodies.map((b, i) => code(b, i ? undefined : marks)) : el("p", { class: o.word === "fails" ? "bad" : "quiet" }, o.why));
   return el("li", { "data-key": s.id }, el("details", {},
     el("summary", {}, when(s.at), " ", el("b", {}, s.type), " ", el("span", { class: `badge ${is.word === "fails" ? "dead" : change ? "pending" : is.word === "passes" ? "delivered" : "none"}` }, word)),
-    el("div", { class: "side-by-side" }, side("By what runs", was), side("By what is written", is, notes)), el("a", { href: toSignal(s.id) }, "The signal")));
+    el("div", { class: "side-by-side" }, side("Running config", was), side("Your edit", is, notes)), el("a", { href: toSignal(s.id) }, "The signal")));
 }
 
 function toml(route, e) {

@@ -36,8 +36,8 @@ export function problems(signal, chart, route) {
     section.hidden = !reasons.length && !rest.length;
     put(section, el("h2", { id: "problems-title" }, reasons.length ? "Needs you" : "Failures of the last 24 hours"),
       el("ul", { class: "needs" }, merged(reasons).map((r) => need(r, s, list ?? [], row))),
-      dead.length > 0 && el("div", { class: "causes" }, reasons.length > 0 && el("h3", {}, "Dead from before"), dead.map((p) => row(p, true))),
-      passed.length > 0 && el("details", { "data-key": "passed" }, el("summary", {}, `${many(passed.length, "failure")} of the last 24 hours that nobody has to look after`), el("div", { class: "causes" }, passed.map((p) => row(p, true)))));
+      dead.length > 0 && el("div", { class: "causes" }, reasons.length > 0 && el("h3", {}, "Dead earlier"), dead.map((p) => row(p, true))),
+      passed.length > 0 && el("details", { "data-key": "passed" }, el("summary", {}, `${many(passed.length, "failure")} of the last 24 hours: no action needed`), el("div", { class: "causes" }, passed.map((p) => row(p, true)))));
   }
 
   on("status", draw, signal);
@@ -68,7 +68,7 @@ function need(reasons, s, list, row) {
 function acts(reasons, r, causes) {
   if (!r) return null;
   return [
-    causes[0]?.sample && el("a", { class: "button", href: toDelivery(causes[0].sample) }, "Look"),
+    causes[0]?.sample && el("a", { class: "button", href: toDelivery(causes[0].sample) }, "Show one"),
     r.dead > 0 && button(`Send ${count(r.dead)} again…`, () => resendAll({ route: r.name, state: "dead" })),
     reasons.some((x) => x.code === "refused") && r.pending > 0 && button(`Send ${count(r.pending)} waiting…`, () => resendAll({ route: r.name, state: "pending" })),
     r.held > 0 && [el("a", { class: "button", href: toDeliveries(`route:${r.name} state:held`) }, `${count(r.held)} held`), button("Discard…", () => discardAll({ route: r.name, state: "held" }))],
@@ -83,5 +83,5 @@ function cause(p, named, feed) {
     failures(feed, p.route, p.class), el("span", { class: "quiet" }, `${count(p.count)} × `, when(p.first), p.first !== p.last && [" – ", when(p.last)]),
     p.pending > 0 && el("a", { href: toDeliveries(`route:${p.route} state:pending`) }, `${count(p.pending)} wait`),
     p.dead > 0 && el("a", { class: "dead", href: toDeliveries(`route:${p.route} state:dead`) }, `${count(p.dead)} dead`),
-    p.sample && el("a", { href: toDelivery(p.sample) }, "Look"));
+    p.sample && el("a", { href: toDelivery(p.sample) }, "Show one"));
 }

@@ -97,7 +97,7 @@ export function route({ name = "" }, signal) {
     if (!now.status) return;
     const r = routeNamed(name);
     if (!r) return put(head, el("h1", {}, name || "No route"), el("p", { class: "quiet" }, "There is no route of this name, and nothing is kept for one."));
-    put(head, el("h1", {}, name, " ", badge(r)), el("p", { class: "quiet" }, r.target ?? "Not in the config any more: what waits is held until it is back"),
+    put(head, el("h1", {}, name, " ", badge(r)), el("p", { class: "quiet" }, r.target ?? "Not in the config any more: its deliveries are held until it is back"),
       el("p", { class: "buttons" },
         pauseButtons(r),
         r.dead > 0 && r.state !== "gone" && button(`Send ${count(r.dead)} dead again…`, () => resendAll({ route: name, state: "dead" })),
@@ -112,7 +112,7 @@ export function route({ name = "" }, signal) {
     return el("dl", { class: "facts" },
       r.failing_since && fact("Failing for", [lasting(r.failing_since), el("span", { class: "quiet" }, " since ", since(r.failing_since))], null, "bad"),
       r.next_probe && fact("Next probe", due(r.next_probe)),
-      r.state === "paused" && fact("Paused by", r.paused_by.map((p) => (p === "api" ? "somebody, by the page, the API or the command" : "the config")).join(" and ")),
+      r.state === "paused" && fact("Paused by", r.paused_by.map((p) => (p === "api" ? "an operator (dashboard, API or command)" : "the config")).join(" and ")),
       fact("Waiting", count(r.pending), linked("pending")), r.held > 0 && fact("Held", count(r.held), linked("held")),
       fact("Dead", count(r.dead), linked("dead"), r.dead ? "bad" : null), r.discarded > 0 && fact("Discarded", count(r.discarded), toDeliveries(`route:${name} reason:discarded`)),
       r.oldest_due && fact("Oldest due", ago(r.oldest_due)),
