@@ -44,7 +44,9 @@ func printExplanation(p term.Page, e api.Explanation) {
 	p.Printf("%s  %s\n", s.ID, p.In(term.Bold, s.Type))
 	p.Printf("  %s\n", term.Wrap(fmt.Sprintf("Received at %s (%s): %s", precise(s.ReceivedAt), term.Ago(&s.ReceivedAt, e.Now), s.Text), 2))
 	for _, r := range e.Routes {
-		printExplainedRoute(p, r)
+		printExplainedRoute(p, r, slices.ContainsFunc(e.Deliveries, func(d api.ExplainedDelivery) bool {
+			return d.Route == r.Route && d.Reason == queue.Transform
+		}))
 	}
 	if len(e.Routes) > 0 && len(e.Deliveries) == 0 {
 		p.Printf("\nIt made no delivery, so nothing is sent.\n")
@@ -57,10 +59,12 @@ func printExplanation(p term.Page, e api.Explanation) {
 // precise is a time as logs have it.
 func precise(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-func printExplainedRoute(p term.Page, r api.ExplainedRoute) {
+// printExplainedRoute prints what a route made of the signal; failed says that a delivery
+// of it is dead because an expression failed.
+func printExplainedRoute(p term.Page, r api.ExplainedRoute, failed bool) {
 	mark := p.In(term.Dim, "-")
-	if r.Taken {
-		mark = p.Mark(true)
+	if failed || r.Taken {
+		mark = p.Mark(!failed)
 	}
 	p.Printf("\n%s %s\n  %s\n", mark, p.In(term.Bold, "route "+r.Route), term.Wrap(r.Why, 2))
 	if r.Today != "" {

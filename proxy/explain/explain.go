@@ -208,11 +208,13 @@ func (s *explanation) route(name string, doc any, infos []queue.Info) api.Explai
 // asToday says what the running config makes of the signal.
 func asToday(t api.Trial) string {
 	text := "It " + t.Why + "."
-	if strings.HasPrefix(t.Why, "where") || strings.HasPrefix(t.Why, "signal_type") {
-		text = "It does not pass: " + t.Why + "."
-	}
-	if n := len(t.Bodies); n > 1 {
+	switch n := len(t.Bodies); {
+	case n > 1:
 		text = fmt.Sprintf("It passes, and transform yields %d results.", n)
+	case t.Error != nil && !t.Matches:
+		text = "Its where failed, which makes a dead delivery."
+	case !t.Matches:
+		text = "It does not pass: " + t.Why + "."
 	}
 	if t.Error != nil {
 		text += " " + *t.Error
