@@ -978,6 +978,9 @@ func TestParameters(t *testing.T) {
 		if a := s.post(path+"?nope=1", ""); a.status != 400 {
 			t.Errorf("POST %s with a parameter: %s", path, a)
 		}
+		if a := s.post(path, `{"for":"1h"}`); a.status != 400 && a.status != 404 && a.status != 409 {
+			t.Errorf("POST %s with a member that it does not know: %s", path, a)
+		}
 	}
 	for _, path := range []string{"/retry", "/discard", "/try", "/plan"} {
 		if a := s.do("POST", path, `{"route":"x"}`, "Content-Type", "text/plain"); a.status != 415 {

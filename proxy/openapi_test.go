@@ -87,11 +87,11 @@ func (d *document) valid(t testing.TB, what string, v any, path ...string) {
 func (d *document) template(path string) string {
 	parts := strings.Split(path, "/")
 	for template := range d.at("paths").(map[string]any) {
-		if names := strings.Split(template, "/"); len(names) == len(parts) &&
-			!slices.ContainsFunc(names, func(n string) bool {
-				i := slices.Index(names, n)
-				return n != parts[i] && (!strings.HasPrefix(n, "{") || parts[i] == "")
-			}) {
+		names, fits := strings.Split(template, "/"), true
+		for i, n := range names {
+			fits = fits && len(names) == len(parts) && (n == parts[i] || strings.HasPrefix(n, "{") && parts[i] != "")
+		}
+		if fits {
 			return template
 		}
 	}
@@ -106,7 +106,7 @@ func conforms(t testing.TB, r *http.Request, sent string, a answer) {
 	method := strings.ToLower(r.Method)
 	path := []string{"paths", d.template(r.URL.Path), method}
 	if d.at(path...) == nil {
-		if a.status/100 == 2 && method != "head" && r.URL.Path != "/" && !strings.HasPrefix(r.URL.Path, "/assets/") {
+		if a.status/100 == 2 && method != "head" && !strings.HasPrefix(r.URL.Path, "/assets/") {
 			t.Errorf("/openapi.json does not know %s %s, which is answered %d", r.Method, r.URL.Path, a.status)
 		}
 		return
@@ -118,6 +118,11 @@ func conforms(t testing.TB, r *http.Request, sent string, a answer) {
 		return
 	}
 	d.content(t, "the answer to "+what, a.header.Get("Content-Type"), a.body, answers...)
+	for _, name := range []string{"ETag", "Idempotent-Replayed", "Retry-After", "WWW-Authenticate"} {
+		if a.header.Get(name) != "" && d.at(append(slices.Clone(answers), "headers", name)...) == nil {
+			t.Errorf("/openapi.json does not know that %s may be answered %d with %s", what, a.status, name)
+		}
+	}
 	if a.status/100 != 2 {
 		return
 	}

@@ -100,7 +100,7 @@ func writeMatched(w http.ResponseWriter, n int, dry bool, err error) error {
 }
 
 func (f *Front) postPause(w http.ResponseWriter, r *http.Request, _ *query) error {
-	return f.setPaused(w, r.PathValue("name"), true)
+	return f.setPaused(w, r, true)
 }
 
 func (f *Front) postResume(w http.ResponseWriter, r *http.Request, _ *query) error {
@@ -108,12 +108,15 @@ func (f *Front) postResume(w http.ResponseWriter, r *http.Request, _ *query) err
 	if route := f.Table().Route(name); route != nil && route.Paused {
 		return api.Refuse(http.StatusConflict, "route %q is paused by the config: set paused = false there", name)
 	}
-	return f.setPaused(w, name, false)
+	return f.setPaused(w, r, false)
 }
 
 // setPaused answers with the route as it is then.
-func (f *Front) setPaused(w http.ResponseWriter, name string, paused bool) error {
-	t := f.Table()
+func (f *Front) setPaused(w http.ResponseWriter, r *http.Request, paused bool) error {
+	if _, err := f.readOrder(r, new(struct{})); err != nil {
+		return err
+	}
+	t, name := f.Table(), r.PathValue("name")
 	err := f.Queue.SetPaused(name, paused)
 	if errors.Is(err, queue.ErrNotFound) {
 		return t.NoRoute(name)

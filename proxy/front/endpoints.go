@@ -15,13 +15,18 @@ type endpoint struct {
 	openapi.Endpoint
 }
 
-// endpoints are all of the API. (The dashboard's page and assets are not: they
-// are for browsers.)
+// page is the dashboard's, which has a handler of its own. (Its assets are for it alone.)
+var page = openapi.Endpoint{
+	Pattern: "GET /", Name: "getDashboard", Text: "The dashboard: its page needs no token, and asks for one",
+	Gives: ok(openapi.Content{"text/html; charset=utf-8": openapi.Schema{"type": "string"}}), Sends: []string{"ETag"}, Open: true, Fails: []int{403, 503},
+}
+
+// endpoints are all of the API but the page.
 var endpoints = []endpoint{
 	{(*Front).postSignals, openapi.Endpoint{
 		Pattern: "POST /signals", Name: "postSignals", Text: "Take a signal, or a batch of them, all or nothing: 202 once all is safe on disk",
-		Params: []string{"route", "type", "Idempotency-Key"}, Takes: openapi.JSON(signal, openapi.Schema{"type": "array", "items": signal, "minItems": 1}).Or(openapi.Lines(signal)),
-		Gives: map[int]openapi.Content{202: openapi.JSON(api.Accepted{}, api.AcceptedBatch{})}, Fails: []int{404, 408, 413, 415, 422},
+		Params: []string{"route", "type", "Idempotency-Key", "Content-Encoding", "traceparent", "tracestate"}, Takes: openapi.JSON(signal, openapi.Schema{"type": "array", "items": signal, "minItems": 1}).Or(openapi.Lines(signal)),
+		Gives: map[int]openapi.Content{202: openapi.JSON(api.Accepted{}, api.AcceptedBatch{})}, Sends: []string{"Idempotent-Replayed"}, Fails: []int{404, 408, 413, 415, 422},
 	}},
 	{(*Front).getSignals, openapi.Endpoint{
 		Pattern: "GET /signals", Name: "getSignals", Text: "Stored signals, newest first; as lines all of them, oldest first",
@@ -41,7 +46,7 @@ var endpoints = []endpoint{
 	}},
 	{(*Front).getDelivery, openapi.Endpoint{
 		Pattern: "GET /deliveries/{id}", Name: "getDelivery", Text: "One delivery whole: its request, bodies and attempts; with an ETag",
-		Params: []string{"If-None-Match", "here"}, Gives: map[int]openapi.Content{200: openapi.JSON(api.Delivery{}), 304: nil}, Fails: []int{404},
+		Params: []string{"If-None-Match", "here"}, Gives: map[int]openapi.Content{200: openapi.JSON(api.Delivery{}), 304: nil}, Sends: []string{"ETag"}, Fails: []int{404},
 	}},
 	{(*Front).postRetryOne, openapi.Endpoint{
 		Pattern: "POST /deliveries/{id}/retry", Name: "retryDelivery", Text: "Make a delivery due at once",
@@ -143,7 +148,19 @@ var parameters = map[string]openapi.Param{
 
 	"Idempotency-Key": {In: "header", Text: "with the same bytes within dedup_window the first answer is given again, and nothing stored",
 		Schema: openapi.Schema{"type": "string", "minLength": 1, "maxLength": 255}},
-	"If-None-Match": {In: "header", Text: "ETags of what the caller has", Schema: openapi.Schema{"type": "string"}},
+	"If-None-Match":    ofHeader("ETags of what the caller has"),
+	"traceparent":      ofHeader("sent with each delivery"),
+	"tracestate":       ofHeader("sent with each delivery, if there is a traceparent: 32 members and 512 bytes at most"),
+	"Content-Encoding": {In: "header", Text: "how the body is packed", Schema: openapi.Enum("gzip", "identity")},
+
+	"Idempotent-Replayed": {Text: "the answer is that of an earlier request with the same Idempotency-Key", Schema: openapi.Enum("true")},
+	"ETag":                {Text: "changes with what is answered", Schema: openapi.Schema{"type": "string"}},
+	"Retry-After":         {Text: "seconds to wait before the next try", Schema: openapi.Schema{"type": "integer"}},
+	"WWW-Authenticate":    {Text: "asks for the token", Schema: openapi.Schema{"type": "string"}},
+}
+
+func ofHeader(text string) openapi.Param {
+	return openapi.Param{In: "header", Text: text, Schema: openapi.Schema{"type": "string"}}
 }
 
 func ofPath(text string) openapi.Param {
@@ -172,6 +189,7 @@ func Document(version string) ([]byte, error) {
 	a := openapi.API{
 		Title: "Signalpost", Version: version, Text: "A durable webhook sidecar. A token is needed if server.token is set.",
 		Params: parameters, Types: types, Problem: api.Problem{}, Fails: []int{400, 401, 403, 500, 503},
+		Sends: map[int]string{401: "WWW-Authenticate", 503: "Retry-After"}, Endpoints: []openapi.Endpoint{page},
 	}
 	for _, e := range endpoints {
 		a.Endpoints = append(a.Endpoints, e.Endpoint)

@@ -21,6 +21,7 @@ type Endpoint struct {
 	Takes    Content         // its body; nil for none
 	Optional bool            // the body may be left out
 	Gives    map[int]Content // what is no refusal, by status
+	Sends    []string        // headers of these answers, by their names in API.Params
 	Fails    []int           // statuses of refusals, further to those of every endpoint
 	Open     bool            // there is no guard before it: it has only the Fails, and needs no token
 }
@@ -51,9 +52,9 @@ type (
 	lines struct{ of any }
 )
 
-// A Param is a parameter, or a part of a path, wherever its name stands.
+// A Param is a parameter, a part of a path, or a header of answers, wherever its name stands.
 type Param struct {
-	In     string // query, path or header
+	In     string // query, path or header; "" for one of answers
 	Text   string
 	Schema Schema
 }
@@ -64,8 +65,9 @@ type API struct {
 	Endpoints            []Endpoint
 	Params               map[string]Param
 	Types                Types
-	Problem              any   // a refusal, of application/problem+json
-	Fails                []int // statuses that every endpoint may refuse with
+	Problem              any            // a refusal, of application/problem+json
+	Fails                []int          // statuses that every endpoint may refuse with
+	Sends                map[int]string // the header that refusals of a status have, by its name in Params
 }
 
 type object = map[string]any
@@ -86,10 +88,10 @@ func (a *API) Document() ([]byte, error) {
 			fails = append(fails, a.Fails...)
 		}
 		for _, status := range fails {
-			answers[strconv.Itoa(status)] = s.answer(status, refusal)
+			answers[strconv.Itoa(status)] = a.answer(&s, status, refusal, a.Sends[status])
 		}
 		for status, content := range e.Gives {
-			answers[strconv.Itoa(status)] = s.answer(status, content)
+			answers[strconv.Itoa(status)] = a.answer(&s, status, content, e.Sends...)
 		}
 		operation := object{
 			"operationId": e.Name, "summary": e.Text, "parameters": a.parameters(&s, path, e.Params),
@@ -129,17 +131,31 @@ func (a *API) parameters(s *schemas, path string, names []string) []object {
 	}
 	all := []object{}
 	for _, name := range names {
-		p, known := a.Params[name]
-		if !known {
-			s.fail("parameter %s is not described", name)
-		}
+		p := a.param(s, name)
 		all = append(all, object{"name": name, "in": p.In, "required": p.In == "path", "description": p.Text, "schema": p.Schema})
 	}
 	return all
 }
 
-func (s *schemas) answer(status int, content Content) object {
-	answer := object{"description": http.StatusText(status)}
+func (a *API) param(s *schemas, name string) Param {
+	p, known := a.Params[name]
+	if !known {
+		s.fail("parameter %s is not described", name)
+	}
+	return p
+}
+
+func (a *API) answer(s *schemas, status int, content Content, headers ...string) object {
+	answer, described := object{"description": http.StatusText(status)}, object{}
+	for _, name := range headers {
+		if name != "" {
+			p := a.param(s, name)
+			described[name] = object{"description": p.Text, "schema": p.Schema}
+		}
+	}
+	if len(described) > 0 {
+		answer["headers"] = described
+	}
 	if content != nil {
 		answer["content"] = s.content(content)
 	}

@@ -89,6 +89,7 @@ func TestDocument(t *testing.T) {
 // What cannot be described is an error, not a gap.
 func TestDocumentFails(t *testing.T) {
 	for want, change := range map[string]func(*API){
+		"parameter Why":          func(a *API) { delete(a.Params, "Why") },
 		"parameter id":           func(a *API) { delete(a.Params, "id") },
 		"chan int has no JSON":   func(a *API) { a.Problem = struct{ C chan int }{} },
 		"marshals itself: it ne": func(a *API) { a.Problem = self{} },
@@ -107,10 +108,10 @@ func (self) MarshalJSON() ([]byte, error) { return nil, nil }
 
 func example() *API {
 	return &API{
-		Title: "T", Version: "1", Problem: inner{}, Fails: []int{400},
-		Params: map[string]Param{"id": {In: "path", Text: "of it", Schema: Schema{"type": "string"}}, "q": {In: "query", Text: "what", Schema: Enum("a", "b")}},
+		Title: "T", Version: "1", Problem: inner{}, Fails: []int{400}, Sends: map[int]string{400: "Why"},
+		Params: map[string]Param{"id": {In: "path", Text: "of it", Schema: Schema{"type": "string"}}, "q": {In: "query", Text: "what", Schema: Enum("a", "b")}, "Why": {Text: "it fails", Schema: Schema{"type": "string"}}},
 		Endpoints: []Endpoint{
-			{Pattern: "GET /x/{id}", Name: "getX", Text: "x", Params: []string{"q"}, Gives: map[int]Content{200: JSON(outer{}).Or(Lines(inner{})), 304: nil}},
+			{Pattern: "GET /x/{id}", Name: "getX", Text: "x", Params: []string{"q"}, Gives: map[int]Content{200: JSON(outer{}).Or(Lines(inner{})), 304: nil}, Sends: []string{"Why"}},
 			{Pattern: "POST /x/{id}", Name: "postX", Text: "x", Takes: JSON(inner{}, outer{}, struct{}{}), Gives: map[int]Content{200: Text()}, Open: true, Fails: []int{404}},
 		},
 	}
