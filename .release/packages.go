@@ -78,7 +78,11 @@ func (r *release) installed(t target, kind string) files.Contents {
 	add(r.licenses(t), "/usr/share/doc/signalpost/copyright", 0o644)
 	add(filepath.Join(r.repo, "config.example.toml"), "/usr/share/doc/signalpost/config.example.toml", 0o644)
 	add(r.paper("completions/signalpost.bash"), "/usr/share/bash-completion/completions/signalpost", 0o644)
-	add(r.paper("completions/signalpost.zsh"), "/usr/share/zsh/vendor-completions/_signalpost", 0o644)
+	zsh := "site-functions"
+	if kind == "deb" {
+		zsh = "vendor-completions" // Debian's own
+	}
+	add(r.paper("completions/signalpost.zsh"), "/usr/share/zsh/"+zsh+"/_signalpost", 0o644)
 	add(r.paper("completions/signalpost.fish"), "/usr/share/fish/vendor_completions.d/signalpost.fish", 0o644)
 	return append(all, &files.Content{Destination: "/etc/signalpost", Type: "dir", FileInfo: &files.ContentFileInfo{Mode: 0o750, MTime: r.time}})
 }

@@ -16,9 +16,13 @@ if [ -d /run/systemd/system ]; then
 elif [ -d /run/openrc ]; then
   rc-service --ifstarted signalpost restart
 fi
-[ -e /etc/signalpost/signalpost.toml ] || cat <<'TEXT'
+start="systemctl enable --now signalpost"
+command -v systemctl >/dev/null || ! command -v rc-service >/dev/null || start="rc-update add signalpost && rc-service signalpost start"
+[ -e /etc/signalpost/signalpost.toml ] || cat <<TEXT
 signalpost runs once it has a config that its user can read:
   signalpost init generic --config /etc/signalpost/signalpost.toml
-  chgrp signalpost /etc/signalpost/signalpost.toml && chmod 640 /etc/signalpost/signalpost.toml
-Set queue.path = "/var/lib/signalpost" in it; then: systemctl enable --now signalpost
+  sed -i 's#^path = .*#path = "/var/lib/signalpost"#' /etc/signalpost/signalpost.toml
+  chgrp signalpost /etc/signalpost/signalpost.toml
+  chmod 640 /etc/signalpost/signalpost.toml
+  $start
 TEXT

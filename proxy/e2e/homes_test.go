@@ -51,6 +51,9 @@ func TestReadmeCompose(t *testing.T) {
 	if !us.ReadOnly {
 		t.Error("the root file system is not read-only")
 	}
+	if us.HealthCheck == nil || strings.Join(us.HealthCheck.Test, " ") != "CMD /signalpost health" {
+		t.Errorf("the app waits for a health check that is %+v", us.HealthCheck)
+	}
 	cfg, err := config.Load(t.Context(), outside(t, only(t, "homes ## Compose", "toml")))
 	if err != nil {
 		t.Fatal(err)
