@@ -208,6 +208,9 @@ func (p *Proxy) front(in *ingest.Ingest, q *queue.Queue) *front.Front {
 // somebody listens on, and a file that is no socket, is not.
 func listen(addr string) (l net.Listener, err error) {
 	defer func() {
+		if op := (*net.OpError)(nil); errors.As(err, &op) {
+			err = op.Err // the rest is said here
+		}
 		if err != nil {
 			err = fmt.Errorf("listen on %s: %w", addr, err)
 		}
@@ -217,7 +220,7 @@ func listen(addr string) (l net.Listener, err error) {
 	if !unix {
 		l, err = net.Listen("tcp", addr)
 		if system.Is(err, syscall.EADDRINUSE) {
-			err = fmt.Errorf("%w: %w", inUse, err)
+			err = inUse
 		}
 		return l, err
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,8 +93,11 @@ func Execute(root *cobra.Command) int {
 		return 0
 	}
 	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(err.Error(), "\t", "  ")), "\n")
+	page := term.NewPage(root.ErrOrStderr())
 	for i, line := range lines {
-		lines[i] = term.Escape(line)
+		if lines[i] = term.Escape(line); page.Width > 0 {
+			lines[i] = string(term.Wrap(line, 2))
+		}
 	}
 	fmt.Fprintf(root.ErrOrStderr(), "signalpost: %s\n", strings.Join(lines, "\n"))
 	if !began {
@@ -249,9 +253,12 @@ func readFile(c *cobra.Command, name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-// reason is why something could not be done to a file, without the file's name.
+// reason is why something could not be done to a file or address, without its name.
 func reason(err error) error {
 	if inner := (*os.PathError)(nil); errors.As(err, &inner) {
+		return inner.Err
+	}
+	if inner := (*net.OpError)(nil); errors.As(err, &inner) {
 		return inner.Err
 	}
 	return err

@@ -78,7 +78,7 @@ config file.`,
 		defer stop()
 		l, err := net.Listen("tcp", *addr)
 		if err != nil {
-			return fmt.Errorf("listen on %s: %w; choose another with --addr", *addr, err)
+			return fmt.Errorf("listen on %s: %w; choose another with --addr", *addr, reason(err))
 		}
 		out.Printf("listening on http://%[1]s; url = \"http://%[1]s/\" in a route sends here\n", l.Addr())
 		if about != "" {

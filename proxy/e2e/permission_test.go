@@ -16,7 +16,8 @@ import (
 func TestConfigOfSomebodyElse(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "signalpost.toml")
-	err := os.WriteFile(config, []byte(oneRoute), 0o600)
+	text := strings.NewReplacer("$PORT", "8787", "$RECEIVER", "9000").Replace(oneRoute) // neither is used
+	err := os.WriteFile(config, []byte(text), 0o600)
 	for _, folder := range []string{binaries, dir, filepath.Dir(dir)} { // what that user must see
 		err = errors.Join(err, os.Chmod(folder, 0o755))
 	}
@@ -35,6 +36,18 @@ func TestConfigOfSomebodyElse(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	want := fmt.Sprintf("config signalpost.toml: cannot be read: permission denied: this process is user %d: make the file and its folders readable to it (chown, chmod)", uid)
 	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), want) {
+		t.Errorf("%v: %s\nwant %s", err, out, want)
+	}
+
+	// One that it may read, whose store it cannot make.
+	if err := errors.Join(os.Chmod(config, 0o644), os.Chmod(dir, 0o555)); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(dir, 0o755)
+	again := exec.Command(cmd.Path, cmd.Args[1:]...)
+	again.Dir, again.SysProcAttr = cmd.Dir, cmd.SysProcAttr
+	out, err = again.CombinedOutput()
+	if want := fmt.Sprintf("cannot make the folder: permission denied; queue.path must be a folder that user %d", uid); err == nil || !strings.Contains(string(out), want) {
 		t.Errorf("%v: %s\nwant %s", err, out, want)
 	}
 }

@@ -39,7 +39,7 @@ func (f *Folder) Lost() string {
 // other process can until Close. The error says what to do.
 func Open(path string, fs vfs.FS) (*Folder, error) {
 	if err := fs.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("store %s: cannot make the folder: %w", path, err)
+		return nil, cannot("make the folder", path, err)
 	}
 	if fs == vfs.Default {
 		// A folder that was there may be open to others, and stays so if it is somebody
@@ -49,7 +49,7 @@ func Open(path string, fs vfs.FS) (*Folder, error) {
 	lock, err := pebble.LockDirectory(path, fs)
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO) {
-			return nil, fmt.Errorf("store %s: cannot lock the folder: %w", path, err)
+			return nil, cannot("lock the folder", path, err)
 		}
 		return nil, openElsewhere(path, err)
 	}
@@ -67,12 +67,24 @@ func Open(path string, fs vfs.FS) (*Folder, error) {
 // hold locks the folder itself, where the file system can.
 func (f *Folder) hold() (err error) {
 	if f.held, err = os.Open(f.Path); err != nil {
-		return fmt.Errorf("store %s: cannot be opened: %w", f.Path, err)
+		return cannot("open the folder", f.Path, err)
 	}
 	if err = lock(f.held); errors.Is(err, errLocked) {
 		return openElsewhere(f.Path, err)
 	}
 	return nil
+}
+
+// cannot is why something cannot be done to a folder, and what to do.
+func cannot(do, path string, err error) error {
+	hint := ""
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		hint = fmt.Sprintf("; queue.path must be a folder that user %d, whose process this is, can write", os.Geteuid())
+	}
+	if inner := (*os.PathError)(nil); errors.As(err, &inner) && inner.Path == path {
+		err = inner.Err // the rest has been said
+	}
+	return fmt.Errorf("store %s: cannot %s: %w%s", path, do, err, hint)
 }
 
 func openElsewhere(path string, err error) error {
