@@ -20,7 +20,7 @@ import (
 // An app posts a signal under a key of its own: until the sidecar has it, and not twice.
 func ExampleClient_Send() {
 	defer sidecar()()
-	c, err := client.New(os.Getenv("SIGNALPOST_URL"), os.Getenv("SIGNALPOST_TOKEN"))
+	c, err := client.New(os.Getenv("SIGNALPOST_SERVER"), os.Getenv("SIGNALPOST_TOKEN"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func ExampleClient_Send() {
 // A refusal says what is wrong, and what to do.
 func ExampleClient_Send_refused() {
 	defer sidecar()()
-	c, err := client.New(os.Getenv("SIGNALPOST_URL"), os.Getenv("SIGNALPOST_TOKEN"))
+	c, err := client.New(os.Getenv("SIGNALPOST_SERVER"), os.Getenv("SIGNALPOST_TOKEN"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func ExampleClient_Send_refused() {
 // The delivery log goes on for ever, or until who follows it has seen enough.
 func ExampleClient_Follow() {
 	defer sidecar()()
-	c, err := client.New(os.Getenv("SIGNALPOST_URL"), os.Getenv("SIGNALPOST_TOKEN"))
+	c, err := client.New(os.Getenv("SIGNALPOST_SERVER"), os.Getenv("SIGNALPOST_TOKEN"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func ExampleClient_Follow() {
 	// 1 lead retry connection refused (127.0.0.1:9)
 }
 
-// sidecar runs one, whose receiver is down, and sets SIGNALPOST_URL. It returns what stops it.
+// sidecar runs one, whose receiver is down, and sets SIGNALPOST_SERVER. It returns what stops it.
 func sidecar() (stop func()) {
 	dir, err := os.MkdirTemp("", "signalpost-example-")
 	if err != nil {
@@ -106,7 +106,7 @@ func sidecar() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	listens, ended := make(chan string, 1), make(chan error, 1)
 	go func() { ended <- p.Serve(ctx, func(addr string) { listens <- addr }) }()
-	os.Setenv("SIGNALPOST_URL", "http://"+<-listens)
+	os.Setenv("SIGNALPOST_SERVER", "http://"+<-listens)
 	return func() {
 		cancel()
 		if err := errors.Join(<-ended, os.RemoveAll(dir)); err != nil {

@@ -118,7 +118,7 @@ func TestGeneratedClients(t *testing.T) {
 			}
 			cmd := exec.CommandContext(t.Context(), program, tt.use)
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "SIGNALPOST_URL=http://"+s.address, "SIGNALPOST_TOKEN=sesame", "PYTHONUTF8=1")
+			cmd.Env = append(os.Environ(), "SIGNALPOST_SERVER=http://"+s.address, "SIGNALPOST_TOKEN=sesame", "PYTHONUTF8=1")
 			var errors bytes.Buffer
 			cmd.Stderr = &errors
 			out, err := cmd.StdoutPipe()

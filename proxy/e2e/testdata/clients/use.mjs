@@ -1,6 +1,6 @@
 import { Client } from './client.mjs'
 
-const api = new Client(process.env.SIGNALPOST_URL, process.env.SIGNALPOST_TOKEN)
+const api = new Client(process.env.SIGNALPOST_SERVER, process.env.SIGNALPOST_TOKEN)
 console.log('posting') // nobody listens yet
 const key = { 'Idempotency-Key': 'row-1' }
 const first = await api.postSignals(key, { signal_type: 'lead', name: 'Grüße' })

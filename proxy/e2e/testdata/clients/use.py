@@ -1,7 +1,7 @@
 import os
 from client import Client
 
-api = Client(os.environ["SIGNALPOST_URL"], os.environ["SIGNALPOST_TOKEN"])
+api = Client(os.environ["SIGNALPOST_SERVER"], os.environ["SIGNALPOST_TOKEN"])
 print("posting", flush=True)  # nobody listens yet
 key = {"Idempotency-Key": "row-1"}
 first = api.postSignals(key, {"signal_type": "lead", "name": "Grüße"})
