@@ -146,8 +146,8 @@ under way is dead if that attempt fails.`,
 func pauseCommand() *cobra.Command {
 	return routeCommand(&cobra.Command{
 		Use:     "pause ROUTE",
-		Short:   "Hold a route: its deliveries are queued, nothing is sent",
-		Long:    "Hold a route until resume, also over restarts: its deliveries are queued, nothing\nis sent.",
+		Short:   "Pause a route: its deliveries are queued, nothing is sent",
+		Long:    "Pause a route until resume, also across restarts: its deliveries are queued,\nand nothing is sent.",
 		Example: "  signalpost pause crm",
 	})
 }
@@ -155,8 +155,8 @@ func pauseCommand() *cobra.Command {
 func resumeCommand() *cobra.Command {
 	return routeCommand(&cobra.Command{
 		Use:     "resume ROUTE",
-		Short:   "Let a paused route go on",
-		Long:    "Let a route go on that pause holds. One that the config pauses goes on when\npaused is false there.",
+		Short:   "Resume a paused route",
+		Long:    "Resume a route that pause stopped. One that the config pauses resumes when\npaused is false there.",
 		Example: "  signalpost resume crm",
 	})
 }

@@ -20,9 +20,9 @@ import (
 func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Show what needs somebody, and the health of the sidecar and routes",
-		Long: `Show the health of the running sidecar: what needs somebody, since when, and what
-to do; the causes of what failed in the last 24 hours and is not delivered;
+		Short: "Show what needs attention, and the health of the sidecar and routes",
+		Long: `Show the health of the running sidecar: what needs attention, since when, and
+what to do; the causes of what failed in the last 24 hours and is not delivered;
 and each route. STATE says what is wrong with a route, if something is. A narrow
 terminal gets fewer columns, a pipe all of them.`,
 		Example: `  signalpost status

@@ -159,7 +159,7 @@ func (f *Facts) sidecar(add adder) {
 		add("", "config_rejected", f.ConfigSince, "The config file is not what runs (%s). Fix it: it is read again by itself. All its faults: signalpost check", fault)
 	}
 	if f.Now.Sub(f.DroppedLast) <= Recently {
-		add("", "log_dropped", f.DroppedSince, "Lines of the sidecar's own log are lost. See why nobody reads its output fast enough, or log less ([log] level)")
+		add("", "log_dropped", f.DroppedSince, "Lines of the sidecar's own log were lost: what reads its output is too slow, or gone. Fix that, or log less ([log] level)")
 	}
 }
 
@@ -196,7 +196,7 @@ func (f *Facts) route(r *queue.RouteStatus, add adder) {
 		add(r.Name, "dying", r.DiedSince, "%s died in the last 15 minutes.%s %s", term.Count(int(r.Died), "delivery"), newest, then)
 	}
 	if r.State == queue.RouteOK && !r.OldestDue.IsZero() && f.Now.Sub(r.OldestDue) >= Recently {
-		add(r.Name, "behind", r.OldestDue, "%s, the first of them for longer than 15 minutes. Raise the route's concurrency or rate, or see why its receiver is slow: signalpost stats --route %s", waits(r.Pending), r.Name)
+		add(r.Name, "behind", r.OldestDue, "%s, the oldest for more than 15 minutes. Raise the route's concurrency or rate, or see why its receiver is slow: signalpost stats --route %s", waits(r.Pending), r.Name)
 	}
 	if r.Held > 0 {
 		add(r.Name, "held", r.HeldSince, "%s for a route that is not in the config. Put it back, or discard them: signalpost discard --route %s --state held", waits(r.Held), r.Name)
@@ -209,7 +209,7 @@ func (f *Facts) route(r *queue.RouteStatus, add adder) {
 				resume += ", then signalpost resume " + r.Name
 			}
 		}
-		add(r.Name, "paused", r.PausedSince, "It is paused for longer than an hour. %s. When that is over: %s", waits(r.Pending), resume)
+		add(r.Name, "paused", r.PausedSince, "It has been paused for more than an hour. %s. To resume it: %s", waits(r.Pending), resume)
 	}
 }
 
