@@ -290,7 +290,7 @@ func (r *running) leavesNothing() {
 	if err := r.stop(); err != nil {
 		r.t.Error(err)
 	}
-	ours := []string{"proxy.(*Proxy)", "signalpost/proxy.poll", "signalpost/queue.", "cockroachdb/pebble"}
+	ours := []string{"proxy.(*Proxy)", "proxy.(*door)", "proxy.(*watcher)", "signalpost/queue.", "cockroachdb/pebble", "fsnotify."}
 	var left []string
 	for range 100 { // the runtime takes its time to drop one that has returned
 		left = nil

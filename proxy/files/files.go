@@ -23,13 +23,13 @@ import (
 // Read returns the content of the regular file at path, at most most bytes. It
 // returns when ctx ends, even if the file system hangs.
 func Read(ctx context.Context, path string, most int64) ([]byte, error) {
-	return interruptible(ctx, path, func() ([]byte, error) { return read(path, most, syscall.O_NONBLOCK, regular) })
+	return Interruptible(ctx, path, func() ([]byte, error) { return read(path, most, syscall.O_NONBLOCK, regular) })
 }
 
 // ReadOnce is Read for a file that is not read again, and may therefore be a
 // pipe: its content is what comes until its writers close it.
 func ReadOnce(ctx context.Context, path string, most int64) ([]byte, error) {
-	data, err := interruptible(ctx, path, func() ([]byte, error) {
+	data, err := Interruptible(ctx, path, func() ([]byte, error) {
 		return read(path, most, 0, func(info fs.FileInfo, err error) error {
 			if err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
 				return nil
@@ -104,10 +104,10 @@ const maxHung = 64
 // ErrHung says that a file system did not answer in time.
 var ErrHung = errors.New("its file system does not answer: see whether the mount is alive (mount, df), or name a file elsewhere")
 
-// interruptible returns what f returns, or an error when ctx ends before. f
+// Interruptible returns what f returns, or an error when ctx ends before. f
 // looks at path in system calls alone, and is not begun while an earlier call
 // for that path hangs.
-func interruptible[T any](ctx context.Context, path string, f func() (T, error)) (T, error) {
+func Interruptible[T any](ctx context.Context, path string, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error

@@ -104,23 +104,23 @@ func TestInterruptible(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-began; cancel() }()
-	if _, err := interruptible(ctx, "/hung", hang); !errors.Is(err, context.Canceled) {
+	if _, err := Interruptible(ctx, "/hung", hang); !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted: %v", err)
 	}
 	for range 3 {
-		if _, err := interruptible(t.Context(), "/hung", hang); err != ErrHung {
+		if _, err := Interruptible(t.Context(), "/hung", hang); err != ErrHung {
 			t.Fatalf("again: %v", err)
 		}
 	}
 	if n := len(began); n != 0 {
 		t.Errorf("%d more goroutines", n)
 	}
-	if n, err := interruptible(t.Context(), "/other", func() (int, error) { return 2, nil }); n != 2 || err != nil {
+	if n, err := Interruptible(t.Context(), "/other", func() (int, error) { return 2, nil }); n != 2 || err != nil {
 		t.Errorf("another path: %v, %v", n, err)
 	}
 	close(mount)
 	for { // the goroutine comes back by itself
-		n, err := interruptible(t.Context(), "/hung", func() (int, error) { return 3, nil })
+		n, err := Interruptible(t.Context(), "/hung", func() (int, error) { return 3, nil })
 		if err == nil && n == 3 {
 			break
 		}
@@ -140,19 +140,19 @@ func TestInterruptibleBesideOneThatEnds(t *testing.T) {
 	}
 	begun := make(chan struct{})
 	go func() {
-		_, err := interruptible(t.Context(), "/beside", func() (int, error) { close(begun); return wait(other)() })
+		_, err := Interruptible(t.Context(), "/beside", func() (int, error) { close(begun); return wait(other)() })
 		ended <- err
 	}()
 	<-begun
 	go cancel()
-	if _, err := interruptible(ctx, "/beside", wait(mount)); !errors.Is(err, context.Canceled) {
+	if _, err := Interruptible(ctx, "/beside", wait(mount)); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
 	close(other)
 	if err := <-ended; err != nil {
 		t.Errorf("the other: %v", err)
 	}
-	if _, err := interruptible(t.Context(), "/beside", func() (int, error) { return 0, nil }); err != ErrHung {
+	if _, err := Interruptible(t.Context(), "/beside", func() (int, error) { return 0, nil }); err != ErrHung {
 		t.Errorf("again: %v", err)
 	}
 	close(mount)
@@ -167,7 +167,7 @@ func TestInterruptibleBound(t *testing.T) {
 	<-ctx.Done()
 	began := make(chan struct{}, 2*maxHung)
 	for i := range 2 * maxHung {
-		interruptible(ctx, string(rune('a'+i)), func() (int, error) {
+		Interruptible(ctx, string(rune('a'+i)), func() (int, error) {
 			began <- struct{}{}
 			<-mount
 			return 0, nil
