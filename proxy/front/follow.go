@@ -18,24 +18,19 @@ const (
 // stream answers with the JSON objects that write sends, one a line, until write
 // returns. The ctx of write ends when the client goes away or the sidecar stops. what is
 // what the client does, for the error if there are too many.
-func (f *Front) stream(w http.ResponseWriter, r *http.Request, what string, write func(ctx context.Context, s *stream) error) error {
+func (f *Front) stream(w http.ResponseWriter, r *http.Request, what string, write func(ctx context.Context, s *api.Lines) error) error {
 	if !f.streams.TryAcquire(1) {
 		return busy("many requests that " + what)
 	}
 	defer f.streams.Release(1)
-	h := w.Header()
-	h.Set("Content-Type", "application/x-ndjson")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Accel-Buffering", "no")
+	s := api.NewLines(w, f.Follower)
 	if r.Method == http.MethodHead {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(f.stopping, cancel)()
-	s := &stream{ResponseWriter: w, control: http.NewResponseController(w), time: f.Follower}
-	if err := write(ctx, s); !s.begun {
+	if err := write(ctx, s); !s.Begun() {
 		return err
 	}
 	return nil // the 200 is sent: the client can only be shown the end of the stream
@@ -48,7 +43,7 @@ func (f *Front) follow(w http.ResponseWriter, r *http.Request, q *query, filter 
 			return api.Refuse(http.StatusBadRequest, "parameter %s has no meaning together with follow; leave one of them out", name)
 		}
 	}
-	return f.stream(w, r, "follow the log", func(ctx context.Context, s *stream) error {
+	return f.stream(w, r, "follow the log", func(ctx context.Context, s *api.Lines) error {
 		var beating sync.WaitGroup
 		defer beating.Wait()
 		ctx, cancel := context.WithCancel(ctx)
@@ -62,64 +57,14 @@ func (f *Front) follow(w http.ResponseWriter, r *http.Request, q *query, filter 
 					case <-ctx.Done():
 						return
 					case <-beat.C:
-						if s.send([]byte("\n")) != nil {
+						if s.Send([]byte("\n")) != nil {
 							cancel()
 						}
 					}
 				}
 			})
-			return s.send(nil)
+			return s.Send(nil)
 		}
-		return f.Queue.Follow(ctx, filter, begin, func(e queue.Entry) error { return s.sendJSON(e) })
+		return f.Queue.Follow(ctx, filter, begin, func(e queue.Entry) error { return s.SendJSON(e) })
 	})
-}
-
-// A stream is an answer without an end, each piece of which must be taken in
-// time. It is safe for concurrent use.
-type stream struct {
-	http.ResponseWriter
-	control *http.ResponseController
-	time    time.Duration
-
-	mu    sync.Mutex
-	begun bool // guarded by mu while it is written
-}
-
-// begin sends the headers and takes the deadlines off the request, which may go
-// on for ever: not before, as net/http waits for what is left of a request's body then.
-func (s *stream) begin() error {
-	s.begun = true
-	s.WriteHeader(http.StatusOK)
-	if err := s.control.Flush(); err != nil {
-		return err
-	}
-	return s.control.SetReadDeadline(time.Time{}) // once it has passed, net/http ends the request's context
-}
-
-// send writes a piece, after the headers, and waits until it has gone out.
-func (s *stream) send(piece []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.control.SetWriteDeadline(time.Now().Add(s.time))
-	if !s.begun {
-		if err := s.begin(); err != nil {
-			return err
-		}
-	}
-	if _, err := s.Write(piece); err != nil {
-		return err
-	}
-	if err := s.control.Flush(); err != nil {
-		return err
-	}
-	return s.control.SetWriteDeadline(time.Time{}) // it may be long until the next
-}
-
-// sendJSON sends v as a line.
-func (s *stream) sendJSON(v any) error {
-	b, err := api.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return s.send(b)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/config"
 )
 
@@ -44,10 +45,10 @@ func TestFollowerThatDoesNotRead(t *testing.T) {
 	l.conns <- server
 	ended := make(chan error, 1)
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		stream := &stream{ResponseWriter: w, control: http.NewResponseController(w), time: 50 * time.Millisecond}
+		lines := api.NewLines(w, 50*time.Millisecond)
 		var err error
 		for err == nil {
-			err = stream.send(make([]byte, 64<<10))
+			err = lines.Send(make([]byte, 64<<10))
 		}
 		ended <- err
 	})}

@@ -164,10 +164,10 @@ func (f *Front) getSignals(w http.ResponseWriter, r *http.Request, q *query) err
 			}
 		}
 		var broken error
-		err := f.stream(w, r, "read all signals", func(ctx context.Context, s *stream) error {
-			broken = f.Queue.EachSignal(ctx, filter, func(i queue.Signal) error { return s.sendJSON(storedSignal(i)) })
+		err := f.stream(w, r, "read all signals", func(ctx context.Context, s *api.Lines) error {
+			broken = f.Queue.EachSignal(ctx, filter, func(i queue.Signal) error { return s.SendJSON(storedSignal(i)) })
 			if broken == nil {
-				broken = s.send(nil) // there may have been none
+				broken = s.Send(nil) // there may have been none
 			}
 			return broken
 		})

@@ -53,7 +53,7 @@ func (u *Union) follow(ctx context.Context, w http.ResponseWriter, c *fleet.Call
 		if len(fresh) == 0 && time.Since(l.sent) > beatEvery-followEvery {
 			fresh = []byte("\n")
 		}
-		if len(fresh) > 0 || !l.begun {
+		if len(fresh) > 0 || !l.Begun() {
 			l.send(fresh)
 		}
 		select {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/fleet"
 )
 
@@ -19,16 +20,15 @@ const (
 
 // lines are an answer of many lines, made of pages of all ledgers and sent as it is made.
 type lines struct {
-	u       *Union
-	w       http.ResponseWriter
-	control *http.ResponseController
-	call    fleet.Call // for pages
-	here    bool
-	merge   merger
-	path    string
-	query   url.Values
-	begun   bool
-	sent    time.Time // when the last piece was, or all began
+	*api.Lines
+	u     *Union
+	w     http.ResponseWriter
+	call  fleet.Call // for pages
+	here  bool
+	merge merger
+	path  string
+	query url.Values
+	sent  time.Time // when the last piece was, or all began
 }
 
 // newLines begins lines. It is nil if there is a parameter which only one ledger
@@ -40,9 +40,8 @@ func (u *Union) newLines(ctx context.Context, w http.ResponseWriter, c *fleet.Ca
 		write(w, serve(ctx, u.Own, c))
 		return nil
 	}
-	l := &lines{u: u, w: w, control: http.NewResponseController(w), call: *c, here: here, merge: merge, path: path, query: q, sent: time.Now()}
-	l.control.SetReadDeadline(time.Time{})
-	return l
+	http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return &lines{Lines: api.NewLines(w, takeFor), u: u, w: w, call: *c, here: here, merge: merge, path: path, query: q, sent: time.Now()}
 }
 
 // ask asks for a page, and reports whether there is one.
@@ -55,16 +54,7 @@ func (l *lines) ask(ctx context.Context, page any) (a *fleet.Answer, ok bool) {
 
 // send sends a piece; it panics as net/http wants it if the client has gone.
 func (l *lines) send(b []byte) {
-	if !l.begun {
-		h := l.w.Header()
-		h.Set("Content-Type", "application/x-ndjson")
-		h.Set("Cache-Control", "no-store")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Accel-Buffering", "no")
-	}
-	l.begun, l.sent = true, time.Now()
-	l.control.SetWriteDeadline(l.sent.Add(takeFor))
-	if _, err := l.w.Write(b); err != nil || l.control.Flush() != nil {
+	if l.sent = time.Now(); l.Send(b) != nil {
 		panic(http.ErrAbortHandler)
 	}
 }

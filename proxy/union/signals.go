@@ -73,7 +73,7 @@ func (l *lines) signals(ctx context.Context, after string) *api.SignalPage {
 		}
 		a = refusal("not all signals can be had without those that do not answer", p.Missing)
 	}
-	if l.begun {
+	if l.Begun() {
 		panic(http.ErrAbortHandler)
 	}
 	write(l.w, a)
