@@ -3,10 +3,11 @@ package main
 import (
 	"archive/tar"
 	"archive/zip"
-	"compress/gzip"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // An entry is a file, or a folder, of an archive.
@@ -58,7 +59,10 @@ func (r *release) archives(targets []target) error {
 
 // tarball writes a packed archive; all in it is of the commit's time.
 func (r *release) tarball(w io.Writer, entries []entry) error {
-	packed := gzip.NewWriter(w)
+	packed, err := gzip.NewWriterLevel(w, r.level)
+	if err != nil {
+		return err
+	}
 	if err := r.tar(packed, entries); err != nil {
 		return err
 	}

@@ -19,12 +19,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -47,6 +49,7 @@ type release struct {
 	repo    string    // the root of the work tree
 	work    string    // scratch folder
 	out     string
+	level   int // of gzip
 
 	mu   sync.Mutex
 	sums map[string]string // SHA-256 of the artefacts in out, by name; guarded by mu
@@ -65,6 +68,7 @@ func run() error {
 	out := flag.String("out", "", "the `FOLDER` to make the release in, which must not exist")
 	only := flag.String("targets", "", "make these `TARGETS` alone, such as linux/amd64,darwin/arm64")
 	dirty := flag.Bool("dirty", false, "release a work tree with changes: to try this program")
+	flag.IntVar(&r.level, "level", gzip.DefaultCompression, "the `LEVEL` of compression, 1 to 9: 1 to try this program quickly")
 	flag.StringVar(&r.url, "url", "https://example.com/signalpost", "the `URL` of the folder that the artefacts will be published in")
 	flag.Parse()
 	if *out == "" || flag.NArg() != 1 || !strings.HasPrefix(flag.Arg(0), "v") {
@@ -127,12 +131,12 @@ func (r *release) look(dirty bool) error {
 
 // build builds the binaries.
 func (r *release) build(targets []target) error {
+	var all errgroup.Group
+	all.SetLimit(runtime.NumCPU()) // most of the time each links, on one of them
 	for _, t := range targets {
-		if err := r.compile(t, r.binary(t)); err != nil {
-			return err
-		}
+		all.Go(func() error { return r.compile(t, r.binary(t)) })
 	}
-	return nil
+	return all.Wait()
 }
 
 // compile builds the binary for a target, with nothing of the environment that

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -40,7 +41,8 @@ func (r *release) pack(t target, kind string) error {
 		Overridables: nfpm.Overridables{
 			Contents: r.installed(t, kind),
 			Scripts:  nfpm.Scripts{PostInstall: r.paper("installed.sh"), PreRemove: r.paper("remove.sh"), PostRemove: r.paper("removed.sh")},
-			RPM:      nfpm.RPM{BuildHost: "localhost", Group: "System Environment/Daemons"},
+			Deb:      nfpm.Deb{Compression: fmt.Sprint("gzip:", r.level)},
+			RPM:      nfpm.RPM{Compression: fmt.Sprint("gzip:", r.level), BuildHost: "localhost", Group: "System Environment/Daemons"},
 		},
 	})
 	switch kind { // what has useradd; Alpine has its own
