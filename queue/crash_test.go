@@ -25,7 +25,7 @@ import (
 
 var (
 	crashSeed = flag.Uint64("crash.seed", 0, "repeat the random crash test from this seed alone")
-	crashFor  = flag.Duration("crash.for", 8*time.Second, "how long the random crash test runs")
+	crashFor  = flag.Duration("crash.for", 5*time.Second, "how long the random crash test runs")
 )
 
 // A hookFS calls hook before each operation, which can fail it, and after it,

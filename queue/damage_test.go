@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -387,6 +388,8 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+var damageTrials = flag.Int("damage.trials", 16, "how many bytes TestDamagedTable flips, each in a store of its own")
+
 // TestDamagedTable flips a byte of a table, somewhere else each time. What
 // can be read is sent, what cannot stays pending and is said once.
 func TestDamagedTable(t *testing.T) {
@@ -395,13 +398,10 @@ func TestDamagedTable(t *testing.T) {
 	table := pick(t, all, "0", ".sst")
 	rng := rand.New(rand.NewPCG(1, 1))
 	opened, most := 0, 0
-	trials := 40
-	if testing.Short() || raceEnabled {
-		trials = 15
-	}
+	trials := *damageTrials
 	for i := range trials {
 		at := rng.IntN(len(all[table]))
-		if i < 10 {
+		if i < trials/4 {
 			at = len(all[table]) - 1 - rng.IntN(600) // the index and what is after it
 		}
 		bubble(t, fmt.Sprint("byte ", at), func(t *testing.T) {

@@ -334,6 +334,7 @@ func TestFilesRemoved(t *testing.T) {
 		"all":    {"*", "restore the folder from a backup"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			path := filepath.Join(t.TempDir(), "data")
 			paused := route("a")
 			paused.Paused = true
@@ -419,6 +420,7 @@ func TestFilesRemoved(t *testing.T) {
 func TestLogsRemovedOneByOne(t *testing.T) {
 	for name, missed := range map[string]bool{"after others": true, "before a stop": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			path := filepath.Join(t.TempDir(), "data")
 			paused := route("a")
 			paused.Paused = true

@@ -20,7 +20,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-var faultsFor = flag.Duration("faults.for", time.Minute, "how long TestFaults picks faults at random; all of them take several minutes")
+var faultsFor = flag.Duration("faults.for", 15*time.Second, "how long TestFaults picks faults at random; all of them take several minutes")
 
 var errInjected = errors.New("injected fault")
 
@@ -74,7 +74,8 @@ func (f *fault) String() string {
 
 // TestFaults fails each operation on the disk of a workload in turn: once or
 // from then on, carried out or not. The bubble it runs in ends only if every
-// goroutine does, so nothing hangs and nothing is left behind.
+// goroutine does, so nothing hangs and nothing is left behind. It takes a random
+// part of the faults; -faults.for=20m takes all.
 func TestFaults(t *testing.T) {
 	none := &fault{}
 	synctest.Test(t, func(t *testing.T) { faultScenario(t, none) })

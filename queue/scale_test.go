@@ -67,7 +67,7 @@ func TestManyRoutes(t *testing.T) {
 	const n = 1000
 	type cost struct{ open, first, held int }
 	var costs []cost
-	for _, backlog := range []int{20, 160} {
+	for _, backlog := range []int{10, 80} {
 		bubble(t, fmt.Sprintf("%d routes that owe %d each", n, backlog), func(t *testing.T) {
 			m := &meter{}
 			var paused, routes []Route
