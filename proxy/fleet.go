@@ -58,9 +58,9 @@ func (p *Proxy) configure(limits queue.Limits, routes []queue.Route) error {
 	return p.queue.Configure(limits, routes)
 }
 
-// together is what answers requests: front alone, or in a fleet front with all
-// other ledgers. stop ends those that would not end by themselves.
-func (p *Proxy) together(in *ingest.Ingest, own *front.Front) (h http.Handler, stop func()) {
+// handler returns what answers requests: front alone, or in a fleet front with all other
+// ledgers. stop ends the requests that would not end by themselves.
+func (p *Proxy) handler(in *ingest.Ingest, own *front.Front) (h http.Handler, stop func()) {
 	if p.fleet == nil {
 		return own, own.Stop
 	}

@@ -45,7 +45,7 @@ func NewLogger(w io.Writer, terminal bool, c config.Log) *slog.Logger {
 	return log
 }
 
-// A logOutput is where lines go and, as far as a reload may change it, how.
+// A logOutput is where lines go, with the level and form that a reload may change.
 type logOutput struct {
 	lineWriter
 	terminal bool
@@ -109,11 +109,11 @@ type lineWriter struct {
 
 	mu      sync.Mutex
 	total   int64         // lines dropped; guarded by mu
-	since   time.Time     // the first of them that no long time was behind; guarded by mu
+	since   time.Time     // the first of them after a long time without; guarded by mu
 	last    time.Time     // the last of them; guarded by mu
 	lines   []byte        // that wait; guarded by mu
 	spare   []byte        // what lines was before, to be used again; guarded by mu
-	told    int64         // of total; guarded by mu
+	noted   int64         // of total, by resumed; guarded by mu
 	writing chan struct{} // closed when nothing is left to write; nil while nothing is written; guarded by mu
 }
 
@@ -148,8 +148,8 @@ func (w *lineWriter) write() {
 		w.spare = out
 		if err != nil {
 			w.drop(bytes.Count(out[n:], []byte("\n")))
-		} else if dropped := w.total - w.told; dropped > 0 {
-			w.told += dropped
+		} else if dropped := w.total - w.noted; dropped > 0 {
+			w.noted += dropped
 			w.mu.Unlock()
 			w.resumed(dropped)
 			w.mu.Lock()
@@ -191,7 +191,7 @@ func (w *lineWriter) flush() {
 
 const flushTimeout = 250 * time.Millisecond
 
-// logEntry writes what an entry of the delivery log means to people: a warning
+// logEntry writes lines for an entry of the delivery log: a warning
 // for each attempt that failed, a line for each that ended a delivery. The last attempt of
 // a delivery that dies is both. An end without an attempt (attempt 0) is a
 // warning if something failed.

@@ -18,7 +18,7 @@ import (
 // signal: the only open set of labels is the names of routes, and a route that
 // is neither in the config nor has anything left drops out of all of them.
 type metrics struct {
-	proxy    *Proxy // asked at every scrape for what is a state and no count
+	proxy    *Proxy // read at every scrape for gauges
 	registry *prometheus.Registry
 
 	// One for each signal; each signal is exactly one of the four. A refused

@@ -22,7 +22,7 @@ type fault struct {
 
 // Reload reads the config file again and applies it, or changes nothing and
 // returns why. It loses and repeats nothing: a signal or attempt under way ends with
-// the table it began with. It waits for files no longer than until ctx ends.
+// the table it began with. It waits for files until ctx ends.
 func (p *Proxy) Reload(ctx context.Context) error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
@@ -72,7 +72,7 @@ func (p *Proxy) load(ctx context.Context) (*table.Table, error) {
 	return table.New(cfg, userAgent(p.version))
 }
 
-// reload is Reload for those who have nobody to return an error to.
+// reload is Reload that logs its error.
 func (p *Proxy) reload(ctx context.Context) {
 	if err := p.Reload(ctx); err != nil && ctx.Err() == nil {
 		p.log.Error("config not reloaded, the running one stays", "err", err)

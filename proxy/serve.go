@@ -37,7 +37,7 @@ const (
 	lookAtAlerts = time.Second // that are due
 )
 
-// timeouts are what clients have, whatever they send or do not.
+// timeouts bound how long clients take.
 type timeouts struct {
 	header   time.Duration // for the headers of a request
 	request  time.Duration // for a request whole
@@ -80,7 +80,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 		into.Claim = p.fleet.Claim // of the whole fleet
 	}
 	in := ingest.New(into)
-	answer, stopFollowers := p.together(in, p.front(in, p.queue))
+	answer, stopFollowers := p.handler(in, p.front(in, p.queue))
 	var requests sync.WaitGroup // net/http does not wait for those it closes the connections of
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
@@ -157,8 +157,8 @@ func (p *Proxy) tend(watching context.Context, tasks *sync.WaitGroup, in *ingest
 	})
 }
 
-// greet says that it listens, and to who started it at a terminal where to look, where
-// signals go, and how it ends.
+// greet logs that the sidecar listens, and on a terminal where the dashboard is, where
+// deliveries go, and how to stop.
 func (p *Proxy) greet(addr string) {
 	p.log.Info("listening on " + addr)
 	if !output(p.log).terminal {
@@ -176,7 +176,7 @@ func (p *Proxy) greet(addr string) {
 	p.log.Info("Ctrl-C stops it; what waits goes on with the next run")
 }
 
-// front is everything under HTTP, of a queue.
+// front returns the handler of all requests for a queue.
 func (p *Proxy) front(in *ingest.Ingest, q *queue.Queue) *front.Front {
 	look := p.look
 	if p.fleet != nil { // whose other ledgers answer for themselves

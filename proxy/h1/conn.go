@@ -74,11 +74,11 @@ func (c *conn) quiet() bool {
 	return c.fd.Control(c.peek) == nil && (c.peekErr == syscall.EAGAIN || c.peekErr == syscall.EWOULDBLOCK)
 }
 
-// watch makes ctx the one that the connection obeys. It is false if the one
-// before has ended, and may yet end what goes on.
+// watch has ctx end what goes on over the connection. It returns false if the context
+// before has ended, and may still do that.
 func (c *conn) watch(ctx context.Context) bool {
 	if c.stop != nil && c.ctx.Done() == ctx.Done() {
-		return true // which spares the lock that all its children share
+		return true // saves the lock that all children of ctx share
 	}
 	if c.stop != nil && !c.stop() {
 		return false

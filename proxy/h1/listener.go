@@ -21,18 +21,17 @@ type Options struct {
 	Handler http.Handler // answers them
 	Log     *slog.Logger // of connections that cannot be accepted, and of panics
 
-	// What clients have, whatever they send or do not.
+	// The time that clients have.
 	Header time.Duration // for the headers of the first request
 	Answer time.Duration // until an answer has been taken
 	Idle   time.Duration // between the requests of a connection
 }
 
-// A Listener is a listener for net/http's server that keeps to itself what
-// clients send all day: a POST to one path that has come whole, is small, and
-// asks nothing of its connection but to be kept. It answers those through the
-// handler, at a fraction of the server's cost. With the first request that is
-// anything else, late or malformed, the connection goes to the server, which
-// reads that request from its first byte and all after it.
+// A Listener is a listener for net/http's server that answers the usual requests itself:
+// a POST to one path that has come whole, is small, and asks nothing of its connection
+// but to be kept. The handler answers those, at a fraction of the server's cost. With the
+// first request that is anything else, late or malformed, the connection goes to the
+// server, which reads that request from its first byte and all after it.
 type Listener struct {
 	net.Listener
 	Options
@@ -198,7 +197,7 @@ func (s *Listener) answerAll(c *serverConn) (other bool) {
 		c.reader.Discard(size)
 		c.answered = true
 		now := time.Now()
-		if now.Sub(c.timed) > min(s.Idle, s.Answer)/128 { // a system's timer costs more than to be exact is worth
+		if now.Sub(c.timed) > min(s.Idle, s.Answer)/128 { // to set a timer costs more than exactness is worth
 			c.timed = now
 			c.SetWriteDeadline(now.Add(s.Answer))
 			c.SetReadDeadline(now.Add(s.Idle))

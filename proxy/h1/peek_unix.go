@@ -4,7 +4,7 @@ package h1
 
 import "syscall"
 
-// What a peer's end makes of a read and of a write.
+// The errors of a read and of a write after the peer has ended the connection.
 const errReset, errEnded = syscall.ECONNRESET, syscall.EPIPE
 
 // peek looks for a byte that has come. n is 0 and err nil if the peer has closed.

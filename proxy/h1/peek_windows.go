@@ -7,7 +7,7 @@ import (
 
 var wsaPoll = syscall.NewLazyDLL("ws2_32.dll").NewProc("WSAPoll")
 
-// What a peer's end makes of a read and of a write.
+// The errors of a read and of a write after the peer has ended the connection.
 const errReset, errEnded = syscall.WSAECONNRESET, syscall.WSAECONNABORTED
 
 // peek looks for a byte that has come. n is 0 and err nil if the peer has closed.

@@ -67,7 +67,7 @@ type Transport struct {
 	Next func() Next
 
 	Timeout time.Duration // from the beginning to the head of the answer
-	// Until, unless nil, says until when instead, of the request's context.
+	// Until, unless nil, returns the end of that time instead, of the request's context.
 	Until       func(ctx context.Context) time.Time
 	BodyTimeout time.Duration // for the answer's body
 	MaxIdle     int           // connections that are kept without a request, of each kind
