@@ -41,8 +41,8 @@ type tokenCache struct {
 	current  atomic.Pointer[token] // nil: none
 	fetching chan struct{}         // has one value while a token is fetched
 	// Guarded by fetching.
-	style  oauth2.AuthStyle // that the token endpoint took; 0: none yet
-	failed time.Time        // when there was no token last
+	styles []oauth2.AuthStyle // the one that the token endpoint took, or those to try
+	failed time.Time          // when there was no token last
 	why    *tokenFailure
 }
 
@@ -81,7 +81,10 @@ func (e *Endpoint) newTokens(userAgent string, n network) error {
 	e.transport.Until, at.transport.Until = until, until
 	at.transport.BodyTimeout = e.route.Timeout
 	at.transport.Dial = nil // answers are looked at when they have been closed
-	e.tokens = &tokens{&tokenCache{fetching: make(chan struct{}, 1)}, at, o, userAgent}
+	styles := map[string][]oauth2.AuthStyle{
+		"basic": {oauth2.AuthStyleInHeader}, "body": {oauth2.AuthStyleInParams}, "": {oauth2.AuthStyleInHeader, oauth2.AuthStyleInParams},
+	}[o.Auth]
+	e.tokens = &tokens{&tokenCache{fetching: make(chan struct{}, 1), styles: styles}, at, o, userAgent}
 	return nil
 }
 
@@ -156,25 +159,18 @@ func (ts *tokens) get(ctx context.Context, start time.Time) (*token, error) {
 	return nil, err
 }
 
-// fetch asks for a token.
-func (ts *tokens) fetch(ctx context.Context, start time.Time) (*token, error) {
-	style := map[string]oauth2.AuthStyle{"basic": oauth2.AuthStyleInHeader, "body": oauth2.AuthStyleInParams}[ts.config.Auth]
-	if style == oauth2.AuthStyleAutoDetect {
-		style = ts.style
+// fetch asks for a token, with each of the styles until one is not answered 401.
+func (ts *tokens) fetch(ctx context.Context, start time.Time) (t *token, err error) {
+	for _, style := range ts.styles {
+		if t, err = ts.ask(ctx, start, style); err == nil {
+			ts.styles = []oauth2.AuthStyle{style}
+			return t, nil
+		}
+		if why, ok := errors.AsType[*tokenFailure](err); !ok || why.resp == nil || why.resp.StatusCode != http.StatusUnauthorized {
+			break
+		}
 	}
-	detect := style == oauth2.AuthStyleAutoDetect
-	if detect {
-		style = oauth2.AuthStyleInHeader
-	}
-	t, err := ts.ask(ctx, start, style)
-	if why, ok := errors.AsType[*tokenFailure](err); ok && detect && why.resp != nil && why.resp.StatusCode == http.StatusUnauthorized {
-		style = oauth2.AuthStyleInParams
-		t, err = ts.ask(ctx, start, style)
-	}
-	if err == nil {
-		ts.style = style
-	}
-	return t, err
+	return nil, err
 }
 
 // ask makes one request for a token.
