@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -97,8 +98,9 @@ func parse(source string, names ...string) (Template, error) {
 }
 
 // fill appends the template to b with the values of a message, of the time of its
-// attempt, and of a digest.
-func (t Template) fill(b []byte, m *Message, time string, sum []byte) []byte {
+// attempt, and of a digest. With a w all up to the last {body} is written to that instead:
+// a body may be large.
+func (t Template) fill(b []byte, m *Message, time string, sum []byte, w io.Writer) []byte {
 	for _, p := range t.parts {
 		b = append(b, p.literal...)
 		switch p.name {
@@ -111,7 +113,13 @@ func (t Template) fill(b []byte, m *Message, time string, sum []byte) []byte {
 		case "{url}":
 			b = append(b, m.URL.String()...)
 		case "{body}":
-			b = append(b, m.Body...)
+			if w == nil {
+				b = append(b, m.Body...)
+				continue
+			}
+			w.Write(b)
+			w.Write(m.Body)
+			b = b[:0]
 		case "{hex}":
 			b = hex.AppendEncode(b, sum)
 		case "{base64}":

@@ -107,7 +107,9 @@ func (p *preset) mark() string { return p.Value.parts[0].literal }
 func (p *preset) timed() bool { return p.Text.Has("{timestamp}") }
 
 // prefix is what is signed before the body.
-func (p *preset) prefix(id, time string) []byte { return p.Text.fill(nil, &Message{ID: id}, time, nil) }
+func (p *preset) prefix(id, time string) []byte {
+	return p.Text.fill(nil, &Message{ID: id}, time, nil, nil)
+}
 
 // find returns the preset of that name.
 func find(name string) (*preset, error) {
@@ -259,7 +261,7 @@ func (s *Signer) Sign(h http.Header, m Message) {
 		}
 		h[p.Header] = append(h[p.Header][:0], value)
 		for _, f := range p.further {
-			h[f.Header] = append(h[f.Header][:0], string(f.Value.fill(nil, &m, at, nil)))
+			h[f.Header] = append(h[f.Header][:0], string(f.Value.fill(nil, &m, at, nil, nil)))
 		}
 	}
 }
@@ -278,7 +280,7 @@ func (s *Signer) Shape(h http.Header, id, kind, time, signature string) {
 	for _, p := range s.presets {
 		h[p.Header] = []string{signature}
 		for _, f := range p.further {
-			h[f.Header] = []string{string(f.Value.fill(nil, &Message{ID: id, Type: kind}, time, nil))}
+			h[f.Header] = []string{string(f.Value.fill(nil, &Message{ID: id, Type: kind}, time, nil, nil))}
 		}
 	}
 }
@@ -287,7 +289,7 @@ func (s *Signer) Shape(h http.Header, id, kind, time, signature string) {
 // them back to the state after the key, without hashing it again.
 type scratch struct {
 	keys   [][]key // of each preset
-	signed []byte  // the signed text
+	signed []byte  // of the signed text, but the body
 	sum    []byte  // the digest made last
 	value  []byte  // of the header
 }
@@ -298,13 +300,16 @@ type key struct {
 	private ed25519.PrivateKey
 }
 
-func (k key) sign(sum, text []byte) []byte {
+// sign makes the digest of a preset's text.
+func (sc *scratch) sign(k key, p *preset, m *Message, time string) {
 	if k.private != nil {
-		return append(sum, ed25519.Sign(k.private, text)...)
+		sc.sum = append(sc.sum[:0], ed25519.Sign(k.private, p.Text.fill(nil, m, time, nil, nil))...)
+		return
 	}
 	k.Reset()
-	k.Write(text)
-	return k.Sum(sum)
+	sc.signed = p.Text.fill(sc.signed[:0], m, time, nil, k.Hash)
+	k.Write(sc.signed)
+	sc.sum = k.Sum(sc.sum[:0])
 }
 
 // header returns the value of a preset's header.
@@ -313,17 +318,12 @@ func (sc *scratch) header(p *preset, keys []key, m *Message, time string) string
 	if p.head != "" {
 		sc.value = append(append(append(sc.value, p.head...), time...), p.sep...)
 	}
-	sc.signed = p.Text.fill(sc.signed[:0], m, time, nil)
 	for i, key := range keys {
 		if i > 0 {
 			sc.value = append(sc.value, p.sep...)
 		}
-		sc.sum = key.sign(sc.sum[:0], sc.signed)
-		sc.value = p.Value.fill(sc.value, m, time, sc.sum)
-	}
-	const keep = 64 << 10 // what a large body needed is not held for small ones
-	if cap(sc.signed) > keep {
-		sc.signed = nil
+		sc.sign(key, p, m, time)
+		sc.value = p.Value.fill(sc.value, m, time, sc.sum, nil)
 	}
 	return string(sc.value)
 }
