@@ -110,20 +110,37 @@ func (e *engine) info(r store.Found) (Info, error) {
 		return i, err
 	}
 	s, err := e.store.Signal(r.Signal)
-	i.Type = s.Type
+	if i.Type = s.Type; errors.Is(err, ErrDamaged) { // what is damaged is listed all the same
+		err = nil
+	}
 	return i, err
 }
 
-// Delivery returns one delivery whole. The error wraps ErrNotFound if there is none.
+// Info returns a delivery without its bodies and log. The error wraps ErrNotFound if there is none.
+func (q *Queue) Info(id DeliveryID) (Info, error) {
+	e := q.engine.Load()
+	r, err := e.store.Delivery(id)
+	if err != nil {
+		return Info{}, err
+	}
+	return e.info(store.Found{ID: id, Delivery: r})
+}
+
+// Delivery returns one delivery whole, but for what is damaged. The error wraps
+// ErrNotFound if there is none.
 func (q *Queue) Delivery(id DeliveryID) (d Detail, err error) {
 	e := q.engine.Load()
 	r, s, b, err := e.store.Whole(id)
+	if errors.Is(err, ErrDamaged) && r.Signal != (SignalID{}) { // what else there is, is read
+		d.Damage, err = err, nil
+	}
 	if err != nil {
 		return d, err
 	}
 	if d.Info, err = e.info(store.Found{ID: id, Delivery: r}); err != nil {
 		return d, err
 	}
+	d.order = r.Order
 	d.Traceparent, d.Tracestate, d.SignalBody, d.Body, d.Shape = s.Traceparent, s.Tracestate, s.Body, b.Body, b.Shape
 	d.Log = []Entry{}
 	err = e.history(r.Last, func(r *store.Entry) bool {

@@ -31,6 +31,8 @@ var (
 	ErrClosed = store.ErrClosed
 	// ErrDeposed: another sidecar has the queue's log.
 	ErrDeposed = store.ErrDeposed
+	// ErrDamaged: a file of the store is damaged, and holds what was asked for.
+	ErrDamaged = record.ErrDamaged
 	// ErrStale: a log lacks what a view needs to go on from where it stands.
 	ErrStale = store.ErrStale
 	// ErrShortage: the machine lacks what an attempt takes: files, ports, memory. A Courier wraps it.
@@ -224,6 +226,7 @@ type Detail struct {
 	Body        []byte  // nil if the expression failed
 	Shape       string  // as Made has it
 	SignalBody  []byte  // as received
+	Damage      error   // why the bodies, or one, cannot be read, an ErrDamaged; nil if they can
 	Log         []Entry // oldest first
 	// Request is the template of the request that was sent last, "" if none is
 	// known of, and Sent the time that was signed with it.
@@ -231,7 +234,12 @@ type Detail struct {
 	Sent    time.Time
 	// Requests are those of the attempts in Log, of which each has one.
 	Requests []SentRequest
+
+	order record.OrderID
 }
+
+// HasOrder is whether the delivery has an order key, "" for none.
+func (d *Detail) HasOrder(key string) bool { return d.order == record.OrderOf(key) }
 
 // A SentRequest is what was sent of an attempt: the template of its request, and the time
 // that was signed. Both are zero if nothing was sent, or nothing is known of it.

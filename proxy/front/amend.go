@@ -55,11 +55,11 @@ func (f *Front) amendOne(w http.ResponseWriter, r *http.Request, v any, known []
 	if err := amend(id); err != nil {
 		return err
 	}
-	d, err := f.Queue.Delivery(id)
+	i, err := f.Queue.Info(id)
 	if err != nil {
 		return err
 	}
-	return api.Write(w, http.StatusAccepted, d.Info)
+	return api.Write(w, http.StatusAccepted, i)
 }
 
 func (f *Front) postRetry(w http.ResponseWriter, r *http.Request, _ *query) error {

@@ -175,6 +175,8 @@ func problemOf(err error) *api.Problem {
 		return api.Refuse(http.StatusServiceUnavailable, "the sidecar is stopping; send it again in a moment").With("Retry-After", waitSeconds)
 	case errors.Is(err, queue.ErrUnavailable):
 		return api.Refuse(http.StatusServiceUnavailable, "%s", err).With("Retry-After", waitSeconds)
+	case errors.Is(err, queue.ErrDamaged):
+		return api.Refuse(http.StatusInternalServerError, "a file of the store is damaged, and holds this: restore the folder from a backup, or discard the delivery; the sidecar's log names the file")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return api.Refuse(http.StatusServiceUnavailable, "the request was given up before it was done").With("Retry-After", "1")
 	default:

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -132,6 +133,7 @@ func (f *Front) getDelivery(w http.ResponseWriter, r *http.Request, _ *query) er
 	}
 	return f.showTagged(w, r, f.detailBytes(), true, func() (any, error) {
 		d, err := f.Queue.Delivery(id)
+		err = cmp.Or(err, d.Damage)
 		body, format := table.Readable(d.Body, d.Shape)
 		return api.Delivery{Info: d.Info, Request: f.Table().Request(&d), Body: body, Format: format, SignalBody: d.SignalBody, Log: list(d.Log)}, err
 	})

@@ -215,6 +215,8 @@ func (s *Store) of(what string, id fmt.Stringer, err error) error {
 		return nil
 	case errors.Is(err, record.ErrDamaged):
 		return fmt.Errorf("store %s: %s %s: %w", s.folder.Path, what, id, err)
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("%w: %s %s: %w", record.ErrDamaged, what, id, err)
 	}
 	return fmt.Errorf("%s %s: %w", what, id, err)
 }
