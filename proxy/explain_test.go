@@ -1,11 +1,14 @@
 package proxy_test
 
 import (
+	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +124,62 @@ func (c *scene) tells(id, want, next string, says ...string) api.ExplainedDelive
 	return d
 }
 
+// unreadable damages the file that holds a delivery's text, and sees what is told of it then.
+func (c *scene) unreadable(shown func(text string) string) {
+	signal := func(text string) string { return `{"signal_type":"a","n":"` + text + `"}` }
+	random := func() (text string) { // so that it is not compressed
+		for range 300 {
+			text += rand.Text()
+		}
+		return text
+	}
+	text := random()
+	c.one(signal(random()))
+	_, id := c.one(signal(text))
+	c.one(signal(random()))
+	for range 2 { // what is in the store's log comes into its tables
+		c.stop()
+		c.run()
+	}
+	tables, _ := filepath.Glob(filepath.Join(filepath.Dir(c.config), "data", "*.sst"))
+	damaged := 0
+	for _, table := range tables {
+		b, err := os.ReadFile(table)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if at := bytes.Index(b, []byte(shown(text)[100:200])); at >= 0 {
+			b[at] ^= 1
+			damaged++
+			f, err := os.OpenFile(table, os.O_WRONLY, 0)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			if _, err := f.WriteAt(b[at:at+1], int64(at)); err != nil {
+				c.t.Fatal(err)
+			}
+			f.Close()
+		}
+	}
+	if damaged != 1 {
+		c.t.Fatalf("%d of %d tables hold it", damaged, len(tables))
+	}
+	c.reload(func(text string) string { return strings.Replace(text, "paused = true\n", "", 1) })
+	c.tells(id, "made (stopped) (disk)…", "Attempt 1 of 10, as soon as it may", "It cannot be read from disk.")
+	if a := c.do("GET", "/deliveries/"+id, ""); a.status != http.StatusInternalServerError || !strings.Contains(a.body, "a file of the store is damaged, and holds this: restore") {
+		c.t.Error(a)
+	}
+	if n := c.count(); n != 3 {
+		c.t.Errorf("%d deliveries are listed", n)
+	}
+	if a := c.do("POST", "/deliveries/"+id+"/discard", ""); a.status != http.StatusAccepted || !strings.Contains(a.body, `"discarded"`) {
+		c.t.Error(a)
+	}
+	if d := c.explained(id).Deliveries[0]; !strings.HasSuffix(steps(d), " discarded") || !strings.Contains(d.Next, "signalpost retry "+id) {
+		c.t.Errorf("%+v", d)
+	}
+}
+
 const slow = "retry = { attempts = 3, first = \"1h\", window = \"4h\", jitter = 0 }\n"
 
 // Every way in which a delivery can wait, and end.
@@ -185,6 +244,35 @@ func TestExplainDeliveries(t *testing.T) {
 			c.settled()
 			c.tells(id, "made (order) delivered (finished) made delivered", "", "It goes out of order")
 		}},
+		{"waits for an older one, then for its route", "/200?hang\norder_by = '.n'\n", func(c *scene) {
+			_, first := c.one(a)
+			c.tells(first, "made under_way…", "")
+			_, id := c.one(a)
+			text := c.text()
+			time.Sleep(100 * time.Millisecond) // a wait of note
+			c.reload(func(text string) string { return strings.Replace(text, `name = "all"`, `name = "new"`, 1) })
+			c.tells(id, "made (order) (held)…", "until the config has a route all again", "goes first: "+first)
+			time.Sleep(100 * time.Millisecond)
+			c.reload(func(string) string { return text })
+			c.tells(id, "made (order) (held) (order)…", "once "+first, "The route was not in the config.")
+			close(c.free)
+			c.settled()
+			c.reload(func(text string) string { return strings.Replace(text, `name = "all"`, `name = "new"`, 1) })
+			d := c.explained(id).Deliveries[0]
+			if got := strings.Replace(steps(d), "(held) (order)", "(held)", 1); got != "made (order) (held) delivered" || !strings.Contains(d.Steps[1].Text, "went first: "+first) {
+				c.t.Errorf("steps %s: %+v", got, d.Steps)
+			}
+		}},
+		{"waits while it is paused, then for the concurrency", "/200?hang\nconcurrency = 1\n", func(c *scene) {
+			c.do("POST", "/routes/all/pause", "")
+			c.one(a)
+			_, id := c.one(a)
+			time.Sleep(100 * time.Millisecond) // a wait of note
+			c.do("POST", "/routes/all/resume", "")
+			c.tells(id, "made (paused) (concurrency)…", "", "The route was paused by the API.", "1 attempt of the route under way")
+		}},
+		{"waits since its body cannot be read", "/200\ntransform = '.n | ascii_downcase'\npaused = true\n", func(c *scene) { c.unreadable(strings.ToLower) }},
+		{"waits since its signal cannot be read", "/200\npaused = true\n", func(c *scene) { c.unreadable(strings.Clone) }},
 		{"waits while the route fails", "/500\n" + "retry = { attempts = 10, first = \"1ms\", window = \"20ms\", jitter = 0 }\n", func(c *scene) {
 			c.one(a)
 			c.healthy("bad all:failing")
@@ -301,6 +389,17 @@ func TestExplainDeliveries(t *testing.T) {
 			d := c.tells(id, "made delivered", "")
 			if strings.Join(d.Today, " ") != "It would have another body. It would also have Authorization, X-Team. It would lack Webhook-Signature." || string(d.TodayBody) != `{"m":1}` {
 				c.t.Errorf("today %q, %s", d.Today, d.TodayBody)
+			}
+		}},
+		{"goes in another form today", "/200\n", func(c *scene) {
+			_, id := c.one(a)
+			c.tells(id, "made delivered", "")
+			c.reload(func(text string) string {
+				return text + "transform = '{m: .n}, {m: 2}'\nformat = \"form\"\npath = '\"/x\"'\norder_by = '.n'\n"
+			})
+			d := c.tells(id, "made delivered", "")
+			if strings.Join(d.Today, " ") != "It would have another body. It would have another path or query: /[secret]/x. It would have the Content-Type application/x-www-form-urlencoded, not application/json. It would be in another order (order_by): 1." || string(d.TodayBody) != `"m=1"` || d.TodayFormat != "form" {
+				c.t.Errorf("today %q, %s as %s", d.Today, d.TodayBody, d.TodayFormat)
 			}
 		}},
 	}

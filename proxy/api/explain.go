@@ -65,8 +65,9 @@ type ExplainedDelivery struct {
 	Next   string     `json:"next"`
 	NextAt *time.Time `json:"next_at"` // when, if that is known
 	// Today are the ways in which the running config would have it otherwise.
-	Today     []string        `json:"today"`
-	TodayBody json.RawMessage `json:"today_body,omitempty"` // if that is another
+	Today       []string        `json:"today"`
+	TodayBody   json.RawMessage `json:"today_body,omitempty"`   // if that is another
+	TodayFormat string          `json:"today_format,omitempty"` // of that, unless it is JSON: then it is a string
 }
 
 // Step is a part of a delivery's life.

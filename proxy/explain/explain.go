@@ -2,7 +2,9 @@ package explain
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,6 +57,9 @@ func (x *Explainer) Delivery(ctx context.Context, id queue.DeliveryID) (e api.Ex
 		return e, err
 	}
 	signal, infos, err := x.Queue.Signal(d.Signal)
+	if d.Damage != nil && errors.Is(err, queue.ErrDamaged) { // what else is known is told
+		signal, infos, err = queue.Signal{ID: d.Signal, Type: d.Type}, []queue.Info{d.Info}, nil
+	}
 	if err != nil {
 		return e, err
 	}
@@ -70,6 +75,9 @@ func (x *Explainer) explain(ctx context.Context, id string, signal queue.Signal,
 	e = api.Explanation{ID: id, Now: s.now, Routes: []api.ExplainedRoute{}, Deliveries: []api.ExplainedDelivery{}}
 	if e.Signal, err = s.origin(ctx); err != nil {
 		return e, err
+	}
+	if signal.Body == nil {
+		return e, s.timelines(ctx, &e, infos)
 	}
 	if only == "" || s.t.Route(only) != nil {
 		use := transform.NewSession(ctx, transform.ForTries)
@@ -101,16 +109,21 @@ func (x *Explainer) explain(ctx context.Context, id string, signal queue.Signal,
 	for _, name := range names {
 		e.Routes = append(e.Routes, s.route(name, doc, infos))
 	}
+	return e, s.timelines(ctx, &e, infos)
+}
+
+// timelines adds that of each delivery.
+func (s *explanation) timelines(ctx context.Context, e *api.Explanation, infos []queue.Info) error {
 	nth := map[string]int{} // of the deliveries of a route: which result of its transform it has
 	for _, i := range infos {
 		d, err := s.delivery(ctx, i.ID, nth[i.Route])
 		if err != nil {
-			return e, err
+			return err
 		}
 		nth[i.Route]++
 		e.Deliveries = append(e.Deliveries, d)
 	}
-	return e, nil
+	return nil
 }
 
 // origin is where the signal came from.
@@ -121,6 +134,10 @@ func (s *explanation) origin(ctx context.Context) (w api.ExplainedSignal, err er
 	}
 	if w.Key, w.Together, err = s.Queue.BoundTo(ctx, s.signal.ID); err != nil {
 		return w, err
+	}
+	if s.signal.Body == nil {
+		w.Text = "it cannot be read from disk, so nothing else is known of it. Restore the store from a backup, or discard its deliveries."
+		return w, nil
 	}
 	with := "without an Idempotency-Key"
 	switch {
@@ -235,15 +252,15 @@ func (s *explanation) pausedBy(name string) []string {
 }
 
 // differences lists how a delivery, the nth of its route, would differ if the running config
-// made it now, and its body if that would be another.
-func (s *explanation) differences(d *queue.Detail, nth int) (ways []string, body []byte) {
+// made it now, and its body, of a format, if that would be another.
+func (s *explanation) differences(d *queue.Detail, nth int) (ways []string, body []byte, format string) {
 	ways = []string{}
 	r := s.t.Route(d.Route)
 	if r == nil {
-		return append(ways, "The route has gone: it would not be made."), nil
+		return append(ways, "The route has gone: it would not be made."), nil, ""
 	}
 	trial := s.trials[d.Route]
-	if !s.same {
+	if !s.same && d.Damage == nil {
 		switch {
 		case trial.Error != nil:
 			if d.Body != nil {
@@ -253,21 +270,35 @@ func (s *explanation) differences(d *queue.Detail, nth int) (ways []string, body
 			ways = append(ways, "It would not be made. "+asToday(trial))
 		default:
 			made := table.Settled(*d)
-			if was, format := table.Readable(made.Body, made.Shape); format != trial.Format || !bytes.Equal(trial.Bodies[nth], was) {
-				ways, body = append(ways, "It would have another body."), trial.Bodies[nth]
+			if was, in := table.Readable(made.Body, made.Shape); in != trial.Format || !bytes.Equal(trial.Bodies[nth], was) {
+				ways, body, format = append(ways, "It would have another body."), trial.Bodies[nth], trial.Format
 			}
-			if was := s.t.Request(made); nth == 0 && was != nil && trial.Request != nil && was.Path != trial.Request.Path {
-				ways = append(ways, "It would have another path or query: "+trial.Request.Path)
-			}
+			ways = append(ways, besideBody(d, s.t.Request(made), &trial)...)
 		}
 	}
 	if d.Request == "" {
-		return ways, body // nothing was sent, so that only the running config can make a request
+		return ways, body, format // nothing was sent, so that only the running config can make a request
 	}
 	if sent, would := s.t.Request(d), s.t.Today(d); sent != nil && would != nil {
 		ways = append(ways, requestDiffers(sent, would)...)
 	}
-	return ways, body
+	return ways, body, format
+}
+
+// besideBody lists how a trial differs in what else is made of the signal.
+func besideBody(d *queue.Detail, was *api.Request, trial *api.Trial) (ways []string) {
+	if would := trial.Request; was != nil && would != nil {
+		if was.Path != would.Path {
+			ways = append(ways, "It would have another path or query: "+cmp.Or(would.Path, "those of the url alone")+".")
+		}
+		if kind := would.Headers["Content-Type"]; was.Headers["Content-Type"] != kind {
+			ways = append(ways, fmt.Sprintf("It would have the Content-Type %s, not %s.", kind, was.Headers["Content-Type"]))
+		}
+	}
+	if !d.HasOrder(trial.Order) {
+		ways = append(ways, "It would be in another order (order_by): "+cmp.Or(trial.Order, "none")+".")
+	}
+	return ways
 }
 
 func requestDiffers(sent, would *api.Request) (ways []string) {

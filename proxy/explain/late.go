@@ -3,8 +3,10 @@ package explain
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"signalpost/proxy/api"
 	"signalpost/proxy/term"
 	"signalpost/queue"
 )
@@ -15,6 +17,7 @@ func (l *timeline) late(until time.Time, trigger queue.Trigger) error {
 	if until.Sub(l.at) < notable {
 		return nil
 	}
+	l.until = until
 	var spans []span
 	if l.Started.After(l.at) { // what was before is not known, but for this
 		spans = append(spans, span{code: "stopped", from: l.at, to: earlier(l.Started.Add(time.Second), until)}) // a start takes a moment
@@ -65,6 +68,12 @@ func (l *timeline) unrecorded(until time.Time, trigger queue.Trigger) error {
 // busy is what, by the route's log and its limits of today, kept it from sending more.
 func (l *timeline) busy(from, to time.Time) (code, text string, err error) {
 	const unknown = "Why is not known: the machine was short of something, its disk was slow, or the route was held for less than a few seconds."
+	if l.d.WaitsFor != nil { // all its life
+		return "order", l.behind(), nil
+	}
+	if first, err := l.older(from); err != nil || first != "" {
+		return "order", first, err
+	}
 	if l.r == nil {
 		return "unknown", unknown, nil
 	}
@@ -74,9 +83,6 @@ func (l *timeline) busy(from, to time.Time) (code, text string, err error) {
 	}
 	var used time.Duration // by attempts, all together
 	began, probes := 0, 0
-	if first, err := l.older(page.Entries, from, to); err != nil || first != "" {
-		return "order", first, err
-	}
 	for _, e := range page.Entries {
 		if e.Attempt == 0 || e.Delivery == l.d.ID {
 			continue
@@ -108,15 +114,19 @@ func (l *timeline) busy(from, to time.Time) (code, text string, err error) {
 	return "unknown", unknown, nil
 }
 
-// older is the delivery of the same order that ended last in a time, whose end is known to the
-// millisecond, if one did: this one waited for it.
-func (l *timeline) older(entries []queue.Entry, from, to time.Time) (text string, err error) {
-	if ordered, err := l.Queue.SameOrder(l.d.ID, l.d.ID); err != nil || !ordered {
+// older is the delivery of the same order that ended last, from a time up to the first attempt,
+// if one did: this one waited for it. When it ended is known to the millisecond.
+func (l *timeline) older(from time.Time) (text string, err error) {
+	if ordered, err := l.Queue.SameOrder(l.d.ID, l.d.ID); err != nil || !ordered || slices.ContainsFunc(l.steps, func(s api.Step) bool { return s.Kind == "attempt" }) {
+		return "", err
+	}
+	page, err := l.Queue.Log(l.ctx, queue.LogFilter{Route: l.d.Route, Since: from, Until: l.until.Add(time.Second), Limit: queue.MostAhead})
+	if err != nil {
 		return "", err
 	}
 	looks := 100
-	for _, e := range entries { // newest first
-		if e.Verdict == queue.Retry || e.Delivery == l.d.ID || e.Time.Before(from) || e.Time.After(to.Add(time.Millisecond)) {
+	for _, e := range page.Entries { // newest first
+		if e.Verdict == queue.Retry || e.Delivery == l.d.ID || e.Time.After(l.until.Add(time.Millisecond)) {
 			continue
 		}
 		same, err := l.Queue.SameOrder(l.d.ID, e.Delivery)

@@ -24,6 +24,7 @@ type timeline struct {
 	wait  queue.Wait
 	steps []api.Step
 	at    time.Time // the end of the last step
+	until time.Time // when the wait ends that is being told
 	round int       // attempts since it came, or was last sent again by hand
 }
 
@@ -54,16 +55,19 @@ func (s *explanation) delivery(ctx context.Context, id queue.DeliveryID, nth int
 	}
 	e = api.ExplainedDelivery{Info: l.d.Info, Steps: l.steps}
 	e.Next, e.NextAt = l.next()
-	e.Today, e.TodayBody = s.differences(&l.d, nth)
+	e.Today, e.TodayBody, e.TodayFormat = s.differences(&l.d, nth)
 	return e, nil
 }
 
-// step adds a step; one that goes on has no end.
+// step adds a step; one that goes on has no end. A wait that only continues the last one is joined to it.
 func (l *timeline) step(kind string, from, to time.Time, code, text string) *api.Step {
 	s := api.Step{Kind: kind, From: from.UTC(), Code: code, Text: text}
 	if !to.IsZero() {
 		to = to.UTC()
 		s.To, l.at = &to, to
+	}
+	if n := len(l.steps) - 1; n >= 0 && kind == "wait" && l.steps[n].Kind == kind && l.steps[n].Text == text && l.steps[n].To.Equal(s.From) {
+		s.From, l.steps = l.steps[n].From, l.steps[:n]
 	}
 	l.steps = append(l.steps, s)
 	return &l.steps[len(l.steps)-1]
@@ -214,7 +218,7 @@ func (l *timeline) gap(before *queue.Entry, gap time.Duration) (code, text strin
 			return "retry_after", fmt.Sprintf("The answer asked for it (Retry-After); the schedule alone has %s.", term.Span(gaps[l.round-1]))
 		}
 	}
-	return "schedule", fmt.Sprintf("The schedule: the gap before attempt %d of %d.", l.round+1, s.Attempts)
+	return "schedule", fmt.Sprintf("Schedule: the gap before attempt %d of %d.", l.round+1, s.Attempts)
 }
 
 // unfinished adds what a delivery that is pending or held waits for now.
@@ -238,8 +242,15 @@ func (l *timeline) unfinished() error {
 	code, text := l.blocked()
 	l.at = later(due, l.at)
 	before := earlier(later(l.Started, l.at), l.now) // it may have waited for something else
-	if spans := l.History.during(l.d.Route, l.at, l.now); len(spans) > 0 && spans[len(spans)-1].code == code {
-		before = spans[len(spans)-1].from
+	for _, s := range slices.Backward(l.History.during(l.d.Route, l.at, l.now)) {
+		if s.to.Before(l.now) {
+			before = s.to
+			break
+		}
+		if s.code == code {
+			before = s.from
+			break
+		}
 	}
 	if err := l.late(before, ""); err != nil {
 		return err
@@ -282,7 +293,7 @@ func (l *timeline) blocked() (code, text string) {
 	case l.d.State == queue.StateHeld:
 		return "held", "The route is not in the config" + since(status.HeldSince) + "."
 	case l.d.WaitsFor != nil:
-		return "order", "An older delivery of the same order_by goes first: " + l.d.WaitsFor.String() + "."
+		return "order", l.behind()
 	case w.Unreadable:
 		return "disk", "It cannot be read from disk. It is tried again every two minutes; see the sidecar's log."
 	}
@@ -307,6 +318,11 @@ func (l *timeline) blocked() (code, text string) {
 		return "stopped", "The sidecar is stopping."
 	}
 	return "unknown", "Nothing holds it: it is about to be sent." + ahead
+}
+
+// behind is about the delivery that this one waits for.
+func (l *timeline) behind() string {
+	return "An older delivery of the same order_by goes first: " + l.d.WaitsFor.String() + "."
 }
 
 func names(by []string) string {
