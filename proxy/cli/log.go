@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"os/signal"
@@ -280,5 +281,5 @@ func printDelivery(ctx context.Context, sidecar *client.Client, p term.Page, id 
 		p.Printf("    no body could be made of the signal\n")
 		d.Body = d.SignalBody
 	}
-	printBody(p, d.Body, d.Format)
+	printBody(p, d.Body, d.Format, math.MaxInt)
 }

@@ -151,3 +151,36 @@ func TestLook(t *testing.T) {
 		}
 	}
 }
+
+// What explain prints fits 80 columns, however long its words are.
+func TestExplainFits(t *testing.T) {
+	long := strings.Repeat("x", 200)
+	attempt := &api.ExplainedAttempt{
+		Entry:   queue.Entry{Attempt: 1, Response: long, Peer: "[2001:db8::1]:443", Config: "0123456789ab", Verdict: queue.Retry},
+		Request: &api.Request{Method: "PATCH", Target: "https://" + long, Path: "/" + long, Headers: map[string]string{"Tracestate": long}},
+		Signed:  []api.Signed{{Header: "X-" + long, Over: "{timestamp}." + long}},
+	}
+	e := api.Explanation{
+		Now:    now,
+		Signal: api.ExplainedSignal{Type: long, ReceivedAt: back(time.Hour), Text: long},
+		Routes: []api.ExplainedRoute{{Route: long[:63], Taken: true, Why: long, Today: long, Where: "." + long, PausedBy: []string{"config", "api"}, Reads: []api.Read{{Path: "." + long, Value: []byte(`"` + long + `"`), Found: true}}}},
+		Deliveries: []api.ExplainedDelivery{{
+			Info: queue.Info{Route: long[:63], State: queue.StateDead, Reason: queue.Exhausted},
+			Steps: []api.Step{
+				{Kind: "attempt", From: back(time.Hour), To: backTo(time.Hour), Text: long, Attempt: attempt},
+				{Kind: "wait", Code: "concurrency", From: back(47*time.Hour + 59*time.Minute), Text: strings.Repeat("word ", 20) + long},
+			},
+			Next: long, Today: []string{long}, TodayBody: []byte(`"line\n\n` + long + `"`), TodayFormat: "text",
+		}},
+	}
+	var b strings.Builder
+	printExplanation(term.Page{Writer: &b}, e)
+	for line := range strings.Lines(b.String()) {
+		if n := term.Width(strings.TrimSuffix(line, "\n")); n > term.Columns {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if !strings.Contains(b.String(), "paused by the config and the API") || !strings.Contains(b.String(), "\n    line\n    \n    xxx") {
+		t.Error(b.String())
+	}
+}

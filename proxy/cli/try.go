@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -88,7 +89,7 @@ func printTrial(p term.Page, t api.Trial, headers bool) {
 		printRequest(p, t.Request, headers)
 	}
 	for _, body := range t.Bodies {
-		printBody(p, body, t.Format)
+		printBody(p, body, t.Format, math.MaxInt)
 	}
 }
 
@@ -102,7 +103,8 @@ func printRequest(p term.Page, r *api.Request, headers bool) {
 }
 
 // printBody prints a body: JSON, or a string of it that says what was sent in another format.
-func printBody(p term.Page, body json.RawMessage, format string) {
+// Lines that are longer than a width are broken.
+func printBody(p term.Page, body json.RawMessage, format string, width int) {
 	var b bytes.Buffer
 	if format != "" {
 		var text string
@@ -112,6 +114,10 @@ func printBody(p term.Page, body json.RawMessage, format string) {
 		b.Write(body)
 	}
 	for line := range strings.Lines(strings.TrimSpace(b.String())) {
-		p.Printf("    %s\n", strings.TrimRight(line, "\n"))
+		rest := []rune(term.Escape(strings.TrimRight(line, "\n")))
+		for ; len(rest) > width-4; rest = rest[width-4:] {
+			p.Printf("    %s\n", string(rest[:width-4]))
+		}
+		p.Printf("    %s\n", string(rest))
 	}
 }

@@ -65,7 +65,7 @@ func testRefused(t *testing.T, b context.Context) {
 	p.reads("dialog .tried", "took it crm It passes.")
 	p.reads("dialog .tried", ".signal_type\t\"crm\"")
 	p.reads("dialog .steps", "Attempt 1: answered 401 Unauthorized")
-	p.reads("dialog .steps", "The schedule: the gap before attempt 2 of 5.")
+	p.reads("dialog .steps", "Schedule: the gap before attempt 2 of 5.")
 	p.is("[...document.querySelectorAll('dialog details')].every((d) => d.open = true)")
 	p.reads("dialog .steps", "Webhook-Signature (standard) signs dlv_")
 	p.reads("dialog .steps", "X-Api-Key\t[secret]")

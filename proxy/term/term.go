@@ -15,6 +15,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -123,6 +124,17 @@ func Wrap(text string, indent int) Text { return WrapAt(text, indent, Columns) }
 // WrapAt does the same for lines of another width.
 func WrapAt(text string, indent, width int) Text {
 	return Text(wrap(strings.Fields(Escape(text)), indent, indent, width, Width))
+}
+
+// WrapAll is Wrap for where no line may be longer than Columns: words that are, are broken.
+func WrapAll(text string, indent int) Text {
+	var words []string
+	for _, word := range strings.Fields(Escape(text)) {
+		for part := range slices.Chunk([]rune(word), Columns-indent) {
+			words = append(words, string(part))
+		}
+	}
+	return Text(wrap(words, indent, indent, Columns, Width))
 }
 
 // Fold breaks a shaded line between words so that it fits Columns where that can be;

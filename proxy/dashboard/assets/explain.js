@@ -30,7 +30,7 @@ function route(r, value) {
   return el("li", {}, el("span", { class: `badge ${r.taken ? "delivered" : ""}` }, r.taken ? "took it" : "did not take it"), " ", el("b", {}, r.route), " ", r.why,
     r.known ? null : el("span", { class: "quiet" }, " (not certain)"),
     r.today && el("p", {}, "Today: ", r.today),
-    r.paused_by.length > 0 && el("p", {}, `It is paused by the ${r.paused_by.join(" and the ")}: it takes signals, and sends nothing.`),
+    r.paused_by.length > 0 && el("p", {}, `It is paused by the ${r.paused_by.join(" and the ").replace("api", "API")}: it takes signals, and sends nothing.`),
     r.reads.length > 0 && el("table", { class: "headers" }, el("caption", {}, "What its where reads"), r.reads.map((x, j) => el("tr", {}, el("th", { scope: "row" }, x.path), el("td", {}, x.large ? "too large to be shown" : x.found ? value(j) : "is not there")))));
 }
 
@@ -39,7 +39,7 @@ function deliverySection(d, body) {
     el("ol", { class: "steps" }, d.steps.map(step)),
     el("p", { class: "next-step" }, el("b", {}, "Next: "), timed(d.next)),
     d.today.map((way) => el("p", {}, el("b", {}, "Today: "), way)),
-    body && el("pre", { class: "response", tabindex: "0", role: "group", "aria-label": "Body by today's config" }, pretty(body)));
+    body && el("pre", { class: "response", tabindex: "0", role: "group", "aria-label": "Body by today's config" }, d.today_format ? d.today_body : pretty(body)));
 }
 
 function step(s) {
