@@ -42,20 +42,21 @@
 //	p                               with a store.Log: up to where the view has it
 //
 // What many records have in common (the hash of a config, a request's template,
-// a peer's address) is a text, written with the first that names its number, and
-// again on each day that it is used; it goes when it was not for so long that nothing names
-// it, but a signal sent again by hand for weeks: that loses it. sent is
+// a peer's address) is a text. It is written with the first record that names its number,
+// and again on each day that it is used; it is deleted when it has not been used for so
+// long that no record names it (a signal sent again by hand for weeks loses it). sent is
 // class-and-trigger[1] parts[1], the microseconds of DNS, connect, TLS and first
 // byte, started as milliseconds after the delivery was made, config peer request: some 12 bytes.
 //
-// A cause is a hash of class, status and error, by which a delivery whose newest attempt
-// failed names it. The committer has all of w, and of the hour f, in memory: a route has
-// at most 256 of the one and 32 of the other, beside one for each class that gathers the rest.
+// A cause is a hash of class, status and error; a delivery whose newest attempt failed
+// names it. The committer has all of w, and this hour's f, in memory: a route has at most
+// 256 of w and 32 of f, and one more for each class, which gathers the rest.
 //
-// Of the pending deliveries of one route and order, a chain, the first alone has a q
-// key: in the batch in which it ends, or goes to another order, the one with the
-// lowest id behind it becomes the first, due then. One that was finished and is sent again is in no chain.
-// The committer reads chains, and knows what batches have changed of them that cannot be read yet.
+// The pending deliveries of one route and order are a chain, of which the first alone
+// has a q key. In the batch in which it ends, or goes to another order, the one behind it
+// with the lowest id becomes the first, and is due. A finished delivery that is sent again
+// is in no chain. The committer reads chains, and keeps what batches that cannot be read
+// yet have changed of them.
 //
 // Signals, deliveries, bodies and log entries come in the order of their keys and go
 // in ranges from the old end. Of a signal accepted and delivered at the first
@@ -117,12 +118,11 @@
 //
 // # Locks
 //
-// In this order; what stands on one line is never held together: Queue.mu;
-// engine.putting; Store.Finished; Store.submitting; sender.mu; then one of
-// engine.follow, Store.routesMu, Route.mu, texts.mu, Store.tailMu, Store.readMu,
+// They are taken in this order: Queue.mu; engine.putting; Store.Finished;
+// Store.submitting; sender.mu; then only one of engine.follow, Store.routesMu, Route.mu, texts.mu, Store.tailMu, Store.readMu,
 // Queue.refused, IDs.mu, Shield.mu, which are held for a few lines each.
-// The committer takes sender.mu while it writes, the finisher when it is done: so
-// nobody may wait for an operation with it held.
+// The committer and the finisher take sender.mu: nobody may wait for an operation
+// with it held.
 //
 // # Goroutines
 //

@@ -375,9 +375,9 @@ func TestSweepMeetsNothingItHasNotSeen(t *testing.T) {
 	}
 	until := record.FirstID(time.Now().Add(time.Hour))
 	put := false
-	reap := func() reaped {
+	reap := func() reapResult {
 		t.Helper()
-		done, err := s.reap(record.DeliveryID{}, &reaping{
+		done, err := s.reap(record.DeliveryID{}, &reapRule{
 			until: until, deleteUntil: until, items: sweepItems,
 			expired: func(r *record.Delivery) bool {
 				if !put {

@@ -76,7 +76,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rp := reaping{
+	rp := reapRule{
 		until:       record.FirstID(now.Add(-min(l.Retention, l.MaxAge))),
 		deleteUntil: record.FirstID(now.Add(-l.Retention)),
 		expired:     func(r *record.Delivery) bool { return r.State != record.IsPending && r.Last < old },
@@ -155,17 +155,17 @@ func (s *Store) expireKeys(before record.Millis) error {
 	}
 }
 
-// A reaping says which deliveries go.
-type reaping struct {
+// A reapRule says which deliveries reap deletes.
+type reapRule struct {
 	until       record.DeliveryID // only those made before are looked at
-	deleteUntil record.DeliveryID // and only those made before can go, with signals that made none
+	deleteUntil record.DeliveryID // and only those made before are deleted, with signals that made none
 	expired     func(r *record.Delivery) bool
 	tooOld      record.Millis // pending ones made, or last sent again, before become dead, too_old
 	items       int           // deliveries looked at at a time
 }
 
-// A reaped says what reap did.
-type reaped struct {
+// A reapResult says what reap did.
+type reapResult struct {
 	gone   int                 // deliveries it deleted
 	first  record.DeliveryID   // none before was deleted
 	end    record.DeliveryID   // where it ended
@@ -175,20 +175,20 @@ type reaped struct {
 
 // reap deletes, from pos on and as much as fits one batch, signals all of whose
 // deliveries are expired, with these, in ranges.
-func (s *Store) reap(pos record.DeliveryID, rp *reaping) (reaped, error) {
+func (s *Store) reap(pos record.DeliveryID, rp *reapRule) (reapResult, error) {
 	// Finished deliveries must not be retried between the look and the deletion.
 	s.Finished.Lock()
 	defer s.Finished.Unlock()
 	if err := s.Do(func(b *Batch) { b.lowPut = record.SignalID(record.MaxID) }); err != nil {
-		return reaped{}, err
+		return reapResult{}, err
 	}
 	found, done, err := s.look(pos, rp)
 	if err != nil {
 		return done, err
 	}
-	var goes []Found
-	var runs [][2]record.DeliveryID // of ids that go
-	from := pos                     // of the run that goes on
+	var expired []Found
+	var runs [][2]record.DeliveryID // of ids to delete
+	from := pos                     // where the present run begins
 	for n := 0; len(found) > 0; found = found[n:] {
 		signal := found[0].ID.Signal()
 		for n = 1; n < len(found) && found[n].ID.Signal() == signal; n++ {
@@ -197,7 +197,7 @@ func (s *Store) reap(pos record.DeliveryID, rp *reaping) (reaped, error) {
 		case err != nil:
 			return done, err
 		case all:
-			goes = append(goes, found[:n]...)
+			expired = append(expired, found[:n]...)
 			continue
 		}
 		if runs, err = s.addRun(runs, from, signal.Delivery(0), rp); err != nil {
@@ -212,13 +212,13 @@ func (s *Store) reap(pos record.DeliveryID, rp *reaping) (reaped, error) {
 	err = s.Do(func(b *Batch) {
 		// A signal put since the look, with an id from long ago, must not be met.
 		if raced = bytes.Compare(b.lowPut[:], done.end[:]) < 0; !raced {
-			b.reap(goes, runs)
+			b.reap(expired, runs)
 		}
 	})
 	if err == nil && !raced {
-		done.first, done.gone = runs[0][0], len(goes)
-		for i := range goes {
-			if last := goes[i].Last; i == 0 || last < done.oldest {
+		done.first, done.gone = runs[0][0], len(expired)
+		for i := range expired {
+			if last := expired[i].Last; i == 0 || last < done.oldest {
 				done.oldest = last
 			}
 		}
@@ -228,7 +228,7 @@ func (s *Store) reap(pos record.DeliveryID, rp *reaping) (reaped, error) {
 
 // look reads the deliveries from pos on, until there are no more or enough for
 // a batch: of each signal all.
-func (s *Store) look(pos record.DeliveryID, rp *reaping) (found []Found, done reaped, err error) {
+func (s *Store) look(pos record.DeliveryID, rp *reapRule) (found []Found, done reapResult, err error) {
 	done.end = rp.until
 	err = s.Scan(record.DeliveryKey(nil, pos), record.DeliveryKey(nil, rp.until), Parsed(ParseFound, func(d Found) (bool, error) {
 		if n := len(found); n >= rp.items && found[n-1].ID.Signal() != d.ID.Signal() {
@@ -244,8 +244,8 @@ func (s *Store) look(pos record.DeliveryID, rp *reaping) (found []Found, done re
 	return found, done, err
 }
 
-// allExpired tells whether a signal goes whose deliveries these are.
-func (s *Store) allExpired(all []Found, rp *reaping) (bool, error) {
+// allExpired tells whether the signal whose deliveries these are is deleted with them.
+func (s *Store) allExpired(all []Found, rp *reapRule) (bool, error) {
 	signal := all[0].ID.Signal()
 	if bytes.Compare(signal[:], rp.deleteUntil[:]) >= 0 {
 		return false, nil
@@ -261,7 +261,7 @@ func (s *Store) allExpired(all []Found, rp *reaping) (bool, error) {
 }
 
 // addRun appends a run of ids, if there is anything in it: deliveries, or signals that made none.
-func (s *Store) addRun(runs [][2]record.DeliveryID, from, before record.DeliveryID, rp *reaping) ([][2]record.DeliveryID, error) {
+func (s *Store) addRun(runs [][2]record.DeliveryID, from, before record.DeliveryID, rp *reapRule) ([][2]record.DeliveryID, error) {
 	if bytes.Compare(before[:], rp.deleteUntil[:]) > 0 {
 		before = rp.deleteUntil
 	}
@@ -279,13 +279,13 @@ func (s *Store) addRun(runs [][2]record.DeliveryID, from, before record.Delivery
 }
 
 // reap deletes the deliveries with all else in the runs of ids.
-func (b *Batch) reap(goes []Found, runs [][2]record.DeliveryID) {
+func (b *Batch) reap(expired []Found, runs [][2]record.DeliveryID) {
 	for _, r := range runs {
 		for _, prefix := range []byte{record.SignalPrefix, record.DeliveryPrefix, record.BodyPrefix} {
 			b.DeleteRange(append([]byte{prefix}, r[0][:]...), append([]byte{prefix}, r[1][:]...))
 		}
 	}
-	for _, d := range goes {
+	for _, d := range expired {
 		if d.Flags&record.OwnSignal != 0 {
 			b.Delete(record.ExtraKey(nil, d.Signal, d.ID))
 		}
@@ -300,9 +300,8 @@ const (
 	shedLogged = 10 * time.Minute // how often it is logged that history is shed, at most
 )
 
-// evict sheds the oldest delivered history until the store is below its
-// limit, or only what is pending or dead is left. Ids that a clock which was
-// ahead has made count as well.
+// evict deletes the oldest delivered history until the store is below its limit, or
+// only what is pending or dead is left; also what a clock that was ahead has dated later.
 func (s *Store) evict(ctx context.Context) error {
 	var pos record.DeliveryID // all before stays
 	for ctx.Err() == nil && s.excess() > 0 {
@@ -310,7 +309,7 @@ func (s *Store) evict(ctx context.Context) error {
 		if err != nil || pos == until {
 			return err
 		}
-		shed, err := s.reap(pos, &reaping{
+		shed, err := s.reap(pos, &reapRule{
 			until:       until,
 			deleteUntil: until,
 			expired:     func(r *record.Delivery) bool { return r.State == record.IsDelivered },
@@ -324,11 +323,11 @@ func (s *Store) evict(ctx context.Context) error {
 		}
 		s.room.evicted.Add(int64(shed.gone))
 		s.room.shedLog.Do(s.logShed)
-		// Log entries older than all that goes, go too.
+		// Log entries older than all that were deleted are deleted, too.
 		if err := s.trim(record.LogPrefix, record.LogKey(nil, shed.oldest)); err != nil {
 			return err
 		}
-		// Room comes when what was deleted is compacted, and that alone.
+		// The room is there once what was deleted is compacted, which is all that is compacted.
 		for _, r := range [][2][]byte{
 			{record.BodyKey(nil, shed.first), record.BodyKey(nil, shed.end)},
 			{record.DeliveryKey(nil, shed.first), record.DeliveryKey(nil, shed.end)},
