@@ -711,7 +711,7 @@ func TestDiscardUnderWayIsKept(t *testing.T) {
 	bubble(t, "lost by a power cut", func(t *testing.T) {
 		mem := vfs.NewCrashableMem()
 		_, id := under(t, mem)
-		dead(t, newRigOn(t, mem.CrashClone(vfs.CrashCloneCfg{}), Limits{}, route("a")), id)
+		dead(t, newRigOn(t, powerCut(mem, vfs.CrashCloneCfg{}), Limits{}, route("a")), id)
 	})
 	bubble(t, "given back by the courier", func(t *testing.T) {
 		r, id := under(t, vfs.NewMem())

@@ -337,7 +337,7 @@ type cut struct {
 
 func (m *model) cut(mem *vfs.MemFS, percent int, rng *rand.Rand, what string) cut {
 	c := cut{before: m.now(), what: fmt.Sprintf("%s, %d%% of what was not synced kept", what, percent)}
-	c.fs = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
+	c.fs = powerCut(mem, vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
 	c.after = m.now()
 	return c
 }
@@ -346,7 +346,10 @@ func (m *model) cut(mem *vfs.MemFS, percent int, rng *rand.Rand, what string) cu
 // checks it. It returns the first thing amiss. With adopt the model goes on from there.
 func (m *model) verify(c cut, adopt bool) error {
 	now := time.Now()
-	q, err := open(Options{Path: storePath, Courier: refuser{}}, c.fs) // with limits that let nothing expire meanwhile
+	if !adopt {
+		defer logs.Delete(vfs.FS(c.fs))
+	}
+	q, err := open(over(Options{Path: storePath, Courier: refuser{}}, c.fs), c.fs) // with limits that let nothing expire meanwhile
 	if err != nil {
 		return err
 	}
@@ -582,7 +585,7 @@ func newWorldOf(seed uint64, l Limits) *world {
 }
 
 func (w *world) open() error {
-	q, err := open(w.options, w.fs)
+	q, err := open(over(w.options, w.mem), w.fs)
 	if err != nil {
 		return err
 	}
@@ -865,7 +868,7 @@ func TestQuietKillRepeatsNothing(t *testing.T) {
 		again := r.putMany("b", 50)
 		time.Sleep(5*time.Millisecond + time.Microsecond) // what doc.go promises
 		r.taken()
-		c := mem.CrashClone(vfs.CrashCloneCfg{})
+		c := powerCut(mem, vfs.CrashCloneCfg{})
 		after := newRigOn(t, c, Limits{}, route("a"), route("b"))
 		if s := after.status("a"); s.Pending != 0 || s.Delivered != 50 {
 			t.Errorf("after the cut: %+v", s)
@@ -902,7 +905,7 @@ func TestBusyKillRepeatsLittle(t *testing.T) {
 				ended[s.Delivery.ID] = time.Since(s.at) > time.Millisecond+5*time.Millisecond
 			}
 			r.endpoint.mu.Unlock()
-			c := newRigOn(t, mem.CrashClone(vfs.CrashCloneCfg{}), Limits{})
+			c := newRigOn(t, powerCut(mem, vfs.CrashCloneCfg{}), Limits{})
 			for id, ended := range ended {
 				if ended {
 					c.wantState(id, StateDelivered, "")
@@ -923,7 +926,7 @@ func TestAcknowledgedChangesSurvive(t *testing.T) {
 		time.Sleep(time.Second)
 		cut := func(f func(r *rig)) {
 			t.Helper()
-			c := newRigOn(t, mem.CrashClone(vfs.CrashCloneCfg{}), Limits{})
+			c := newRigOn(t, powerCut(mem, vfs.CrashCloneCfg{}), Limits{})
 			f(c)
 		}
 		if err := r.SetPaused("a", true); err != nil {
@@ -978,7 +981,7 @@ func TestNothingWrittenSyncsNothing(t *testing.T) {
 		synctest.Wait() // all are delivered and recorded, and no time has passed
 		r.configure(r.routes...)
 		time.Sleep(store.LazySync + time.Millisecond)
-		after := newRigOn(t, mem.CrashClone(vfs.CrashCloneCfg{}), Limits{}, route("a"))
+		after := newRigOn(t, powerCut(mem, vfs.CrashCloneCfg{}), Limits{}, route("a"))
 		if s := after.status("a"); s.Delivered != 50 {
 			t.Errorf("after a power cut %d of 50 are delivered", s.Delivered)
 		}

@@ -375,6 +375,14 @@ func TestRefusedIsTakenBack(t *testing.T) {
 				}
 				return nil
 			}}, Limits{}, route("a"), route("b"), route("c"))
+			if l, ok := logs.Load(r.fs); ok { // its record is there, and nobody is told
+				l.(*memLog).fault = func() string {
+					if h.on.CompareAndSwap(true, false) {
+						return "lost"
+					}
+					return ""
+				}
+			}
 			kept := r.put("a", "b")
 			if err := r.SetPaused("c", true); err != nil {
 				t.Fatal(err)

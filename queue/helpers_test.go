@@ -173,9 +173,7 @@ func newRigOn(t testing.TB, fs vfs.FS, l Limits, routes ...Route) *rig {
 	t.Helper()
 	r := &rig{t: t, fs: fs, endpoint: &endpoint{}, limits: l, routes: routes}
 	r.options = Options{Path: storePath, Courier: r.endpoint, Limits: l, prompt: time.Now().Year() == 2000} // in a bubble no time passes until an outcome is there
-	if *overLog {
-		r.options.Journal = new(memLog).open
-	}
+	r.options = over(r.options, fs)
 	r.open()
 	t.Cleanup(r.close)
 	return r

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,6 +27,30 @@ type memLog struct {
 	late    []byte // on its way: it is appended before the log is read again, or never
 	owner   *memJournal
 	fault   func() string // "": none; lost, refused, late, slow
+}
+
+// logs are those of stores in memory, by their file systems.
+var logs sync.Map
+
+// over are the options of a queue on a file system, over the log of that if tests run over one.
+func over(o Options, fs vfs.FS) Options {
+	if *overLog {
+		l, _ := logs.LoadOrStore(fs, new(memLog))
+		o.Journal = l.(*memLog).open
+	}
+	return o
+}
+
+// powerCut is what a power cut leaves of a file system, and of its log, which is elsewhere: all.
+func powerCut(mem *vfs.MemFS, c vfs.CrashCloneCfg) *vfs.MemFS {
+	left := mem.CrashClone(c)
+	if l, ok := logs.Load(vfs.FS(mem)); ok {
+		l := l.(*memLog)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		logs.Store(vfs.FS(left), &memLog{records: slices.Clone(l.records)})
+	}
+	return left
 }
 
 // A memJournal is the log as it was opened once.

@@ -71,12 +71,21 @@ func TestSlowDiskHoldsAttempts(t *testing.T) {
 	bubble(t, "slow", func(t *testing.T) {
 		var slow atomic.Bool
 		mem := vfs.NewCrashableMem()
-		r := newRigOn(t, &hookFS{FS: mem, hook: func(o fsOp, after bool) error {
-			if slow.Load() && !after && o.kind == "sync" && strings.HasSuffix(o.name, ".log") {
+		sync := func() string {
+			if slow.Load() {
 				time.Sleep(3 * time.Second)
+			}
+			return ""
+		}
+		r := newRigOn(t, &hookFS{FS: mem, hook: func(o fsOp, after bool) error {
+			if !after && o.kind == "sync" && strings.HasSuffix(o.name, ".log") {
+				sync()
 			}
 			return nil
 		}}, Limits{}, route("a"))
+		if l, ok := logs.Load(r.fs); ok {
+			l.(*memLog).fault = sync
+		}
 		r.SetPaused("a", true)
 		ids := r.putMany("a", 5000)
 		r.set(time.Millisecond, nil)
