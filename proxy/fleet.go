@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -21,6 +22,9 @@ const openFor = 15 * time.Second
 func (p *Proxy) open(cfg *config.Config, limits queue.Limits) (*queue.Queue, error) {
 	o := queue.Options{Path: p.store, Courier: p, Log: p.log, Observe: p.observe, Limits: limits}
 	f := cfg.Fleet
+	if f == nil && fleet.Used(p.store) {
+		return nil, fmt.Errorf("store %s: it was used in a fleet, whose NATS has what is in it: put [fleet] back into the config, or name another folder in queue.path", p.store)
+	}
 	if f == nil {
 		return queue.Open(o)
 	}

@@ -485,6 +485,24 @@ func TestGreeting(t *testing.T) {
 	}
 }
 
+// TestFleetFolder: a folder that was used in a fleet is not taken for that of one machine.
+func TestFleetFolder(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "signalpost.toml")
+	writeFile(t, path, routesOf("a"))
+	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "data", "fleet.json"), "{}")
+	cfg, err := config.Load(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(cfg, nil, "test"); err == nil || !strings.Contains(err.Error(), "put [fleet] back into the config") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestListenInUse(t *testing.T) {
 	before := runtime.NumGoroutine()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -231,7 +231,7 @@ func patiently[T any](n *Node, f func(context.Context) (T, error)) (x T, err err
 		x, err = f(ctx)
 		cancel()
 		var api *jetstream.APIError
-		final := errors.As(err, &api) && (api.Code != 503 && api.Code != 500 || api.ErrorCode == notClustered) || errors.Is(err, jetstream.ErrBucketNotFound)
+		final := errors.As(err, &api) && (api.Code != 503 && api.Code != 500 && api.ErrorCode != noPeers || api.ErrorCode == notClustered) || errors.Is(err, jetstream.ErrBucketNotFound)
 		if err == nil || final || time.Now().After(end) || n.ctx.Err() != nil {
 			return x, err
 		}

@@ -133,7 +133,7 @@ func (j *journal) publish(k kind, number uint64, data []byte) (uint64, error) {
 		case errors.As(err, &api) && api.Code != 503 && api.ErrorCode != duplicateInProcess && !isWrongLast(api):
 			return 0, fmt.Errorf("ledger %s: NATS refuses its record %d: %w", j.l.ID, number, err)
 		case time.Now().After(end) || j.l.node.ctx.Err() != nil:
-			return 0, fmt.Errorf("ledger %s: NATS has not acknowledged record %d, outcome unknown: %w", j.l.ID, number, j.l.node.explain(err))
+			return 0, fmt.Errorf("ledger %s: NATS has not acknowledged record %d in stream %s, outcome unknown: %w", j.l.ID, number, j.l.stream, j.l.node.explain(err))
 		}
 		time.Sleep(tryPause)
 	}

@@ -162,6 +162,12 @@ func (n *Node) disconnect() {
 	}
 }
 
+// Used is whether a sidecar of a fleet has had the folder.
+func Used(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, stateFile))
+	return err == nil
+}
+
 // readState makes the folder, which must not be that of a store of one machine.
 func (n *Node) readState() error {
 	var err error
@@ -265,7 +271,7 @@ func (n *Node) Start(own *queue.Queue, open Opener) {
 	n.ownQueue, n.open = own, open
 	ctx, stop := context.WithCancel(n.ctx)
 	n.stop = stop
-	_, _ = n.Owners(n.ctx) // so that the first request is not answered as if there were no others; keep looks again
+	n.orphans(n.ctx) // so that the first request is not answered as if there were no others; keep looks again
 	n.adopting.Go(func() { n.keep(ctx) })
 	n.renewing.Go(n.serve)
 	n.renewing.Go(n.keepRenewing)

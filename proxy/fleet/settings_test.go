@@ -143,6 +143,9 @@ func TestPauses(t *testing.T) {
 	a.stop()
 	b.stop()
 	a = join(t, c, "app", t.TempDir(), r)
+	if n := len(a.Ownerless()) + len(a.ledgers()); n < 3 {
+		t.Errorf("of two ledgers and its own it knows %d at once", n)
+	}
 	eventually(t, 30*time.Second, func() error {
 		if err := a.share(); err != nil || !paused(a) {
 			return fmt.Errorf("it is not paused; %v", err)
