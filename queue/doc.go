@@ -126,8 +126,8 @@
 //
 // # Goroutines
 //
-// A queue has: committer, finisher, sweeper, disk watch, watch for a disk that does not answer,
-// watch of the clock, reopener; workers while there are attempts, at most 64 idle. Close
+// The store's runCommitter, runFinisher, runSweeper, watchDisk and watchStalls; the queue's
+// watchClock and reopenFailed; workers while there are attempts, at most 64 idle. Close
 // waits for all. In a system call of a disk that does not answer it waits as well: an end that
 // must come (a second signal) does not call it or does not wait for it. Pebble has
 // goroutines of its own, which end with the database.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 	"time"
@@ -135,8 +136,8 @@ func (o *doOp) Done(err error) {
 	o.end <- err
 }
 
-// commit runs until ops is closed and everything in it is written and synced.
-func (s *Store) commit() {
+// runCommitter writes what is submitted, until ops is closed and empty.
+func (s *Store) runCommitter() {
 	defer close(s.groups)
 	b := &Batch{s: s, tail: s.tail, highest: s.tail.Newest, k: make([]byte, 0, 64)}
 	defer b.close()
@@ -185,7 +186,7 @@ func (s *Store) build(b *Batch, first Operation) *group {
 	g.empty = g.batch.Empty()
 	s.room.grown(g.batch.Len())
 	if !g.empty { // Pebble makes no fsync of an empty batch
-		g.err = s.write(g.batch)
+		g.err = s.startCommit(g.batch)
 	}
 	if s.o.Journal == nil {
 		s.publish(g)
@@ -193,14 +194,58 @@ func (s *Store) build(b *Batch, first Operation) *group {
 	return g
 }
 
-// finish waits for the disk and tells the operations, until the committer ends.
-func (s *Store) finish() {
+// startCommit begins to make a batch readable and durable. Without a Log it can be read
+// when this returns. A panic of Pebble's is an error here; the shield leaves it no cause
+// that is known.
+func (s *Store) startCommit(b *pebble.Batch) (err error) {
+	if err := s.Err(); err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("store: commit: %v", p)
+		}
+		if err != nil {
+			s.Fail(err)
+		}
+	}()
+	s.writes.Begin()
+	defer s.writes.End()
+	if s.o.Journal == nil {
+		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
+	}
+	return cmp.Or(err, s.Err()) // Pebble says what it cannot survive to its logger
+}
+
+// awaitCommit waits for the fsync, or appends to the Log. Then the batch, and all before
+// it, is durable.
+func (s *Store) awaitCommit(b *pebble.Batch) error {
+	var position uint64
+	if s.o.Journal != nil {
+		var err error
+		if position, err = s.o.Journal.Append(b.Repr()); err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
+	}
+	s.syncs.Begin()
+	defer s.syncs.End()
+	if s.o.Journal != nil {
+		return s.apply(b, position)
+	}
+	if err := b.SyncWait(); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
+// runFinisher waits for the disk and tells the operations, until the committer ends.
+func (s *Store) runFinisher() {
 	for g := range s.groups {
 		if g.err == nil { // nothing follows a batch that is not there
 			g.err = s.Err()
 		}
 		if g.err == nil && !g.empty {
-			if err := s.end(g.batch); err != nil {
+			if err := s.awaitCommit(g.batch); err != nil {
 				g.err = fmt.Errorf("store: %w", err)
 				s.Fail(g.err)
 			}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -51,50 +50,6 @@ var ErrStale = errors.New("the log does not have the records behind the view any
 
 // positionKey holds up to where the view has the log. A store without a Log has none.
 var positionKey = []byte{'p'}
-
-// write takes the first step of making a batch readable and durable; the committer
-// calls it for each batch in turn. Pebble's own log does both at once. A panic of
-// Pebble's is an error here; the shield leaves it no cause that is known.
-func (s *Store) write(b *pebble.Batch) (err error) {
-	if err := s.Err(); err != nil {
-		return err
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("store: commit: %v", p)
-		}
-		if err != nil {
-			s.Fail(err)
-		}
-	}()
-	s.writes.Begin()
-	defer s.writes.End()
-	if s.o.Journal == nil {
-		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
-	}
-	return cmp.Or(err, s.Err()) // Pebble says what it cannot survive to its logger
-}
-
-// end takes the last; the finisher calls it for each batch in turn. The batch,
-// and all before it, is durable then.
-func (s *Store) end(b *pebble.Batch) error {
-	var position uint64
-	if s.o.Journal != nil {
-		var err error
-		if position, err = s.o.Journal.Append(b.Repr()); err != nil {
-			return fmt.Errorf("log: %w", err)
-		}
-	}
-	s.syncs.Begin()
-	defer s.syncs.End()
-	if s.o.Journal != nil {
-		return s.apply(b, position)
-	}
-	if err := b.SyncWait(); err != nil {
-		return fmt.Errorf("sync: %w", err)
-	}
-	return nil
-}
 
 // apply brings a record of the log into the view.
 func (s *Store) apply(b *pebble.Batch, position uint64) error {

@@ -89,8 +89,8 @@ func (s *Store) excess() int64 {
 	return max(s.room.bytes.Load()-s.limits.Load().shedAt()+1, s.room.least.Load()/2-s.room.free.Load())
 }
 
-// tendDisk watches the disk until ctx ends.
-func (s *Store) tendDisk(ctx context.Context) {
+// watchDisk watches the disk until ctx ends.
+func (s *Store) watchDisk(ctx context.Context) {
 	disk := time.NewTicker(lookEvery)
 	defer disk.Stop()
 	for {

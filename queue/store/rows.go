@@ -90,8 +90,8 @@ func (s *Store) FirstRow(prefix byte) (time.Time, error) {
 	return first.At, err
 }
 
-// tendRows moves minutes into their hour, and deletes hours, when their time has come.
-func (s *Store) tendRows(now time.Time) error {
+// expireRows moves minutes into their hour, and deletes hours, when their time has come.
+func (s *Store) expireRows(now time.Time) error {
 	before := now.Add(-minutesKept).Truncate(time.Hour)
 	for {
 		hour, err := s.FirstRow(record.MinutePrefix)

@@ -148,15 +148,15 @@ func (s *Store) LastSignal() record.SignalID { return s.lastSignal }
 func (s *Store) Start(l Limits) {
 	s.limits.Store(&l)
 	s.started.Store(true)
-	s.writing.Go(s.commit)
-	s.writing.Go(s.finish)
+	s.writing.Go(s.runCommitter)
+	s.writing.Go(s.runFinisher)
 	s.lookAtDisk()
 	var tended, watched context.Context
 	tended, s.stopTend = context.WithCancel(context.Background())
 	watched, s.stopWatch = context.WithCancel(context.Background())
-	s.watching.Go(func() { s.watch(watched) })
-	s.tending.Go(func() { s.tend(tended) })
-	s.tending.Go(func() { s.tendDisk(tended) })
+	s.watching.Go(func() { s.watchStalls(watched) })
+	s.tending.Go(func() { s.runSweeper(tended) })
+	s.tending.Go(func() { s.watchDisk(tended) })
 }
 
 // SetLimits replaces the limits.
@@ -253,9 +253,9 @@ func (s *Store) ReportOnce(msg string, err error, attrs ...any) {
 	s.log.Error(msg, append(attrs, slog.String("err", err.Error()))...) // without Pebble's stacks
 }
 
-// watch fails the store if the disk does not answer, so that nobody waits for
+// watchStalls fails the store if the disk does not answer, so that nobody waits for
 // it, until ctx ends.
-func (s *Store) watch(ctx context.Context) {
+func (s *Store) watchStalls(ctx context.Context) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {

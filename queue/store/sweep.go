@@ -20,8 +20,8 @@ const (
 	sweepShare = 50                     // a sweep rests so many times as long as it took
 )
 
-// tend deletes what has expired, and history when there is no room, until ctx ends.
-func (s *Store) tend(ctx context.Context) {
+// runSweeper deletes what has expired, and history when there is no room, until ctx ends.
+func (s *Store) runSweeper(ctx context.Context) {
 	swept, rested := time.Now(), time.Now()
 	var took time.Duration // by the last sweep
 	for {
@@ -71,7 +71,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		s.expireKeys(record.MillisOf(now.Add(-l.DedupWindow))),
 		// A signal can be there for as long as a delivery of it waits, and its history is kept.
 		s.expireTexts(now.Add(-l.MaxAge-l.Retention-2*day)),
-		s.tendRows(now),
+		s.expireRows(now),
 	)
 	if err != nil {
 		return err
