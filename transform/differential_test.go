@@ -178,19 +178,18 @@ func TestReads(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		reads := map[string]bool{}
-		if Join(nil, p).Reads(reads) {
+		if p.checked.whole {
 			continue
 		}
-		part := maps.Clone(v)
-		maps.DeleteFunc(part, func(name string, _ any) bool { return !reads[name] })
+		reads, part := Reads(nil, p), maps.Clone(v)
+		maps.DeleteFunc(part, func(name string, _ any) bool { return !reads([]byte(name)) })
 		want, wantErr := p.Shape(nil, v, sampleVars)
 		got, gotErr := p.Shape(nil, part, sampleVars)
 		if kind := kindOf(wantErr); kind == "timeout" || kind == "memory" {
 			continue
 		}
 		if fmt.Sprintf("%s %v", got, gotErr) != fmt.Sprintf("%s %v", want, wantErr) {
-			t.Fatalf("seed %d: %s | %s = %s, %v; with only %v %s, %v", seed, mustMarshal(v), src, want, wantErr, reads, got, gotErr)
+			t.Fatalf("seed %d: %s | %s = %s, %v; with only %v %s, %v", seed, mustMarshal(v), src, want, wantErr, mustMarshal(part), got, gotErr)
 		}
 		if len(part) < len(v) {
 			less++
@@ -206,10 +205,9 @@ func TestReads(t *testing.T) {
 		`reduce .a[] as $x (0; . + $x)`: "a", `.a as [$x] | .b`: "a b", `@json "\(.a)"`: "a", `1`: "",
 		`.`: "all", `{a: .}`: "all", `keys`: "all", `.a = 1`: "all", `.[$route]`: "all", `..`: "all", `. as {$a} | $a`: "a", `{"\($route)"}`: "all", `.a, del(.b)`: "all",
 	} {
-		reads := map[string]bool{}
 		got := "all"
-		if !Join(nil, compiled(t, src)).Reads(reads) {
-			got = strings.Join(slices.Sorted(maps.Keys(reads)), " ")
+		if c := compiled(t, src).checked; !c.whole {
+			got = strings.Join(slices.Sorted(maps.Keys(c.members)), " ")
 		}
 		if got != want {
 			t.Errorf("%s reads %q, want %q", src, got, want)

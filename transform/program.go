@@ -142,16 +142,20 @@ func (p *Pair) IsEmpty() bool { return p.both == nil }
 // Shapes reports that there is a transform.
 func (p *Pair) Shapes() bool { return p.shape != nil }
 
-// Reads adds the members of a signal that the two may read, or reports that they
-// may read all.
-func (p *Pair) Reads(members map[string]bool) (whole bool) {
-	for _, q := range []*Program{p.where, p.shape} {
-		if q != nil {
-			maps.Copy(members, q.checked.members)
-			whole = whole || q.checked.whole
+// Reads returns a function that reports whether one of the programs may read the member
+// of a signal by a name; nil if all of them are nil.
+func Reads(programs ...*Program) func(name []byte) bool {
+	members, whole, some := make(map[string]bool), false, false
+	for _, p := range programs {
+		if p != nil {
+			maps.Copy(members, p.checked.members)
+			whole, some = whole || p.checked.whole, true
 		}
 	}
-	return whole
+	if !some {
+		return nil
+	}
+	return func(name []byte) bool { return whole || members[string(name)] }
 }
 
 // Params are the members of $params that the expression names, each with its place in bytes.

@@ -52,7 +52,7 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 		Routes: make([]*Route, 0, len(cfg.Routes)),
 		byName: make(map[string]*Route, len(cfg.Routes)),
 	}
-	reads, whole, shapes := make(map[string]bool), false, false
+	var programs []*transform.Program
 	for i := range cfg.Routes {
 		r := &Route{Route: &cfg.Routes[i], pair: transform.Join(cfg.Routes[i].Where, cfg.Routes[i].Transform)}
 		var err error
@@ -61,19 +61,14 @@ func New(cfg *config.Config, userAgent string) (*Table, error) {
 			return nil, fmt.Errorf("route %q: %w", r.Name, err)
 		}
 		t.Routes = append(t.Routes, r)
-		for _, p := range []*transform.Pair{r.pair, transform.Join(nil, r.Path), transform.Join(nil, r.Query), transform.Join(nil, r.OrderBy)} {
-			whole = p.Reads(reads) || whole
-			shapes = shapes || !p.IsEmpty()
-		}
+		programs = append(programs, r.Where, r.Transform, r.Path, r.Query, r.OrderBy)
 		for name := range r.Params {
 			r.names = append(r.names, name)
 		}
 		r.shapes = r.names != nil || r.Path != nil || r.Query != nil || r.Format != "json" || r.ContentType != "" || r.OrderBy != nil
 		t.byName[r.Name] = r
 	}
-	if shapes {
-		t.Reads = func(name []byte) bool { return whole || reads[string(name)] }
-	}
+	t.Reads = transform.Reads(programs...)
 	return t, nil
 }
 
