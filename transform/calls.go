@@ -10,15 +10,15 @@ import (
 	"signalpost/transform/builtins"
 )
 
-// own is a call of a function of package builtins.
-func (r *rewriter) own(sig string, args ...*gojq.Query) *gojq.Query {
+// builtin is a call of a function of package builtins.
+func (r *rewriter) builtin(sig string, args ...*gojq.Query) *gojq.Query {
 	r.functions[sig] = true
 	name, _, _ := strings.Cut(sig, "/")
-	return call(own+name, args...)
+	return call(prefix+name, args...)
 }
 
 // made is q, whose results are accounted for.
-func (r *rewriter) made(q *gojq.Query) *gojq.Query { return pipe(q, r.own("_made/0")) }
+func (r *rewriter) made(q *gojq.Query) *gojq.Query { return pipe(q, r.builtin("_made/0")) }
 
 // fromPrelude is a call of a function of the prelude.
 func (r *rewriter) fromPrelude(name string, args ...*gojq.Query) *gojq.Query {
@@ -34,7 +34,7 @@ func (r *rewriter) fromPrelude(name string, args ...*gojq.Query) *gojq.Query {
 		r.inner, r.depth, r.nodes = outer.inner, outer.depth, outer.nodes
 		r.defs = append(r.defs, q.FuncDefs[0])
 	}
-	return call(own+name, args...)
+	return call(prefix+name, args...)
 }
 
 // funcDef rewrites a definition in s; the scope it returns has its name as well.
@@ -43,7 +43,7 @@ func (r *rewriter) funcDef(fd *gojq.FuncDef, s *names) *names {
 	defer r.enter()()
 	name := fd.Name
 	if s == nil { // of the prelude
-		fd.Name = own + name
+		fd.Name = prefix + name
 	}
 	def := &definition{name: fd.Name, open: true}
 	s = s.with(name, len(fd.Args), def)
@@ -59,7 +59,7 @@ func (r *rewriter) funcDef(fd *gojq.FuncDef, s *names) *names {
 	fd.Body = r.query(fd.Body, body)
 	if def.open = false; def.recursive {
 		bytes := &gojq.Term{Type: gojq.TermTypeNumber, Number: strconv.Itoa(120 + 16*(r.nodes-before))}
-		fd.Body = pipe(r.own("_enter/1", term(bytes)), fd.Body)
+		fd.Body = pipe(r.builtin("_enter/1", term(bytes)), fd.Body)
 	}
 	return s
 }
@@ -131,10 +131,10 @@ func (r *rewriter) call(f *gojq.Func, s *names) *gojq.Query {
 		return r.fromPrelude(f.Name, args...)
 	}
 	if _, ok := builtins.Functions[sig]; ok {
-		return r.own(sig, args...)
+		return r.builtin(sig, args...)
 	}
 	if sig == "path/1" {
-		return pipe(call("path", args...), r.own("_path/0"))
+		return pipe(call("path", args...), r.builtin("_path/0"))
 	}
 	st, ok := builtins.Stocks[sig]
 	if !ok {
@@ -147,7 +147,7 @@ func (r *rewriter) call(f *gojq.Func, s *names) *gojq.Query {
 func (r *rewriter) stock(name string, st builtins.Stock, args []*gojq.Query) *gojq.Query {
 	for i, check := range st.Args {
 		if i < len(args) && check != "" {
-			args[i] = r.own(check+"/1", args[i])
+			args[i] = r.builtin(check+"/1", args[i])
 		}
 	}
 	if st.Name != "" {
@@ -155,7 +155,7 @@ func (r *rewriter) stock(name string, st builtins.Stock, args []*gojq.Query) *go
 	}
 	out := call(name, args...)
 	if st.Input != "" {
-		out = pipe(r.own(st.Input+"/0"), out)
+		out = pipe(r.builtin(st.Input+"/0"), out)
 	}
 	if st.Made {
 		out = r.made(out)

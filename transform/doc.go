@@ -18,9 +18,9 @@
 //
 // # Rooms
 //
-// [Compile] parses an expression, and rewrites it (guard.go, rewrite.go, calls.go) so that a
-// check stands before whatever can do much in one call; [Join] makes one program of
-// a filter and a transform. Package builtins has the
+// [Compile] parses an expression, tells what it reads and decides (analysis.go), and
+// rewrites it (guard.go, rewrite.go, calls.go) so that a check stands before whatever can
+// do much in one call; [Join] makes one program of a filter and a transform. Package builtins has the
 // table of what may be called, and the checks. Package budget has the time and
 // the memory of a run, says what is left behind when one ends late, and lists
 // what all this relies on in gojq. Package json reads and writes JSON.

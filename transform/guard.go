@@ -22,9 +22,9 @@ const (
 	maxNodes  = 4096
 )
 
-// own marks the functions of package builtins, and those of its prelude, in the
+// prefix marks the functions of package builtins, and those of its prelude, in the
 // expressions given to gojq. No expression can be written that has such a name.
-const own = "sp:"
+const prefix = "sp:"
 
 // A checked expression is one that can be given to gojq.
 type checked struct {

@@ -84,7 +84,7 @@ func (p *Program) take() (*machine, error) {
 		return m, nil
 	}
 	m := new(machine)
-	options := append(builtins.Options(p.checked.functions, own, &m.frame), gojq.WithVariables(varNames))
+	options := append(builtins.Options(p.checked.functions, prefix, &m.frame), gojq.WithVariables(varNames))
 	var err error
 	m.code, err = gojq.Compile(p.checked.query, options...)
 	return m, err
@@ -166,7 +166,7 @@ func (p *Program) Params() map[string]int { return p.checked.params }
 func both(where, shape *checked) *checked {
 	end := call("halt")
 	query := term(&gojq.Term{Type: gojq.TermTypeIf, If: &gojq.If{
-		Cond: pipe(where.query, call(own+"_pass")),
+		Cond: pipe(where.query, call(prefix+"_pass")),
 		Then: &gojq.Query{Left: shape.query, Op: gojq.OpComma, Right: end},
 		Else: end,
 	}})

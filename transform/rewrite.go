@@ -42,7 +42,7 @@ var arithmetic = map[gojq.Operator]struct{ check, function string }{
 // gojq's function is called with what was kept.
 func (r *rewriter) compute(op gojq.Operator, left, right *gojq.Query) *gojq.Query {
 	a := arithmetic[op]
-	return r.made(pipe(r.own(a.check, left, right), call(a.function, r.own("_x/0"), r.own("_y/0"))))
+	return r.made(pipe(r.builtin(a.check, left, right), call(a.function, r.builtin("_x/0"), r.builtin("_y/0"))))
 }
 
 func (r *rewriter) query(q *gojq.Query, s *names) *gojq.Query {
@@ -89,7 +89,7 @@ func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Que
 	case gojq.OpModify:
 		return r.fromPrelude("_update", left, right)
 	case gojq.OpUpdateAlt, gojq.OpUpdateAdd, gojq.OpUpdateSub, gojq.OpUpdateMul, gojq.OpUpdateDiv, gojq.OpUpdateMod:
-		const operand = "$" + own + "operand"
+		const operand = "$" + prefix + "operand"
 		var f *gojq.Query
 		if op == gojq.OpUpdateAlt {
 			f = call("_alternative", identity(), call(operand))
@@ -104,7 +104,7 @@ func (r *rewriter) operator(op gojq.Operator, left, right *gojq.Query) *gojq.Que
 		}})
 	}
 	if compare, ok := comparisons[op]; ok {
-		return r.own(compare, left, right)
+		return r.builtin(compare, left, right)
 	}
 	return r.compute(op, left, right)
 }
@@ -136,7 +136,7 @@ func (r *rewriter) patterns(ps []*gojq.Pattern, s *names) *names {
 		for _, kv := range p.Object {
 			kv.KeyString = r.str(kv.KeyString, s)
 			if kv.KeyQuery != nil {
-				kv.KeyQuery = r.own("_index/1", r.query(kv.KeyQuery, s))
+				kv.KeyQuery = r.builtin("_index/1", r.query(kv.KeyQuery, s))
 			}
 			if kv.Val != nil {
 				keys(kv.Val)
@@ -165,7 +165,7 @@ func (r *rewriter) term(t *gojq.Term, s *names) *gojq.Term {
 		defer r.enter()() // gojq compiles each inside the one behind it
 		switch {
 		case sf.Iter:
-			cur = &gojq.Term{Type: gojq.TermTypeQuery, Query: pipe(term(cur), r.own("_each/0"))}
+			cur = &gojq.Term{Type: gojq.TermTypeQuery, Query: pipe(term(cur), r.builtin("_each/0"))}
 		case sf.Index != nil:
 			r.index(sf.Index, s)
 		}
@@ -183,7 +183,7 @@ func (r *rewriter) index(x *gojq.Index, s *names) {
 	}
 	for _, q := range []**gojq.Query{&x.Start, &x.End} {
 		if *q != nil && !isConstant(*q) {
-			*q = r.own(check, r.query(*q, s))
+			*q = r.builtin(check, r.query(*q, s))
 		}
 	}
 }
@@ -225,7 +225,7 @@ func (r *rewriter) head(t *gojq.Term, s *names) *gojq.Term {
 		return r.object(t, s)
 	case gojq.TermTypeArray:
 		if t.Array.Query != nil && !isConstantList(t.Array.Query) {
-			t.Array.Query = pipe(r.query(t.Array.Query, s), r.own("_item/0"))
+			t.Array.Query = pipe(r.query(t.Array.Query, s), r.builtin("_item/0"))
 		}
 	case gojq.TermTypeUnary:
 		if !isConstant(term(t)) {
@@ -300,10 +300,10 @@ func (r *rewriter) object(t *gojq.Term, s *names) *gojq.Term {
 	if constant {
 		return t
 	}
-	return paren(pipe(term(t), r.own("_object/0")))
+	return paren(pipe(term(t), r.builtin("_object/0")))
 }
 
-func (r *rewriter) tostring() *gojq.Query { return r.own("tostring/0") }
+func (r *rewriter) tostring() *gojq.Query { return r.builtin("tostring/0") }
 
 // str rewrites a string in a place where gojq takes nothing but a string.
 func (r *rewriter) str(str *gojq.String, s *names) *gojq.String {
