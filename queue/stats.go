@@ -230,8 +230,14 @@ func (s *series) finish() {
 	p.Accepted += max(s.row.Accepted, 0)
 	p.Delivered += s.row.Delivered
 	p.Dead += s.row.Dead + s.row.Filtered
-	p.Failed = s.row.ByClass()
-	p.P50, p.P95, p.P99 = s.row.Latency.Quantile(0.5), s.row.Latency.Quantile(0.95), s.row.Latency.Quantile(0.99)
+	if failed := s.row.ByClass(); failed != nil {
+		p.Failed = failed
+	}
+	for share, ms := range map[float64]**float64{0.5: &p.P50, 0.95: &p.P95, 0.99: &p.P99} {
+		if d := s.row.Latency.Quantile(share); d > 0 {
+			*ms = new(float64(d.Microseconds()) / 1000)
+		}
+	}
 	s.row = record.Row{}
 }
 
@@ -250,8 +256,9 @@ func (t *statistics) begin(s *series) error {
 		return fmt.Errorf("%w: more than %d points of %v", ErrTooMuch, MostPoints, t.step)
 	}
 	s.Points = make([]Point, t.n)
+	none := map[Class]int64{}
 	for i := range s.Points {
-		s.Points[i].Time = t.from.Add(time.Duration(i) * t.step)
+		s.Points[i] = Point{Time: t.from.Add(time.Duration(i) * t.step).UTC(), Failed: none}
 	}
 	return nil
 }

@@ -376,16 +376,20 @@ type StatsFilter struct {
 
 // A Series is what happened on one route, a point each Step.
 type Series struct {
-	Route  string
-	Points []Point // from the first minute that there are statistics of any route
+	Route  string  `json:"route"`
+	Points []Point `json:"points"` // oldest first, from the first minute that there are statistics of any route
 }
 
-// A Point is what happened from Time on, for the length of a step. Accepted,
-// Delivered and Dead count deliveries, Failed attempts. Dead is without what was
-// discarded. The latency of attempts is known within 5 %, 0 if there was none.
+// A Point is what happened from Time on, for the length of a step. Deliveries are
+// counted but for Failed, which counts attempts by class. The quantiles are of the
+// attempts' durations, within 5 %, and nil if there was none.
 type Point struct {
-	Time                      time.Time
-	Accepted, Delivered, Dead int64
-	Failed                    map[Class]int64 // nil if there was none
-	P50, P95, P99             time.Duration
+	Time      time.Time       `json:"time"`
+	Accepted  int64           `json:"accepted"`
+	Delivered int64           `json:"delivered"`
+	Failed    map[Class]int64 `json:"failed"` // never nil, and not to be changed
+	Dead      int64           `json:"dead"`   // without those that were discarded
+	P50       *float64        `json:"p50_ms"`
+	P95       *float64        `json:"p95_ms"`
+	P99       *float64        `json:"p99_ms"`
 }

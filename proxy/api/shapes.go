@@ -103,24 +103,11 @@ type Stats struct {
 	Partial
 }
 
-// Series is what happened on one route. Before the first point nothing is known.
-type Series struct {
-	Route  string  `json:"route"`
-	Points []Point `json:"points"` // oldest first, without a gap
-}
-
-// Point is what happened in a step from Time on. Deliveries are counted but for
-// Failed, which counts attempts by class.
-type Point struct {
-	Time      time.Time             `json:"time"`
-	Accepted  int64                 `json:"accepted"`
-	Delivered int64                 `json:"delivered"`
-	Failed    map[queue.Class]int64 `json:"failed"`
-	Dead      int64                 `json:"dead"`   // without those that were discarded
-	P50       *float64              `json:"p50_ms"` // of the attempts' durations; nil if there was none, like the others
-	P95       *float64              `json:"p95_ms"`
-	P99       *float64              `json:"p99_ms"`
-}
+// Series and Point are what happened on one route. Before the first point nothing is known.
+type (
+	Series = queue.Series
+	Point  = queue.Point
+)
 
 // Problems is the answer to GET /problems, worst first.
 type Problems struct {

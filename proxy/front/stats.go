@@ -47,23 +47,9 @@ func (f *Front) getStats(w http.ResponseWriter, r *http.Request, q *query) error
 		if errors.Is(err, queue.ErrTooMuch) {
 			return nil, api.Refuse(http.StatusBadRequest, "the routes have more than %d points in this time together: name one by route, or take a shorter time or a longer step", queue.MostPoints)
 		}
-		answer := api.Stats{Step: units.FormatDuration(filter.Step), Series: []api.Series{}}
+		answer := api.Stats{Step: units.FormatDuration(filter.Step), Series: list(found)}
 		if filter.Step == units.Day {
 			answer.Step = "1d"
-		}
-		none := map[queue.Class]int64{} // in JSON never null
-		for _, s := range found {
-			points := make([]api.Point, len(s.Points))
-			for i, p := range s.Points {
-				points[i] = api.Point{
-					Time: p.Time.UTC(), Accepted: p.Accepted, Delivered: p.Delivered, Failed: p.Failed, Dead: p.Dead,
-					P50: milliseconds(p.P50), P95: milliseconds(p.P95), P99: milliseconds(p.P99),
-				}
-				if p.Failed == nil {
-					points[i].Failed = none
-				}
-			}
-			answer.Series = append(answer.Series, api.Series{Route: s.Route, Points: points})
 		}
 		return answer, err
 	})
@@ -94,9 +80,6 @@ func (q *query) step(since, until time.Time, old bool) time.Duration {
 	}
 	return step
 }
-
-// milliseconds is nil for 0.
-func milliseconds(d time.Duration) *float64 { return api.OrNull(float64(d.Microseconds()) / 1000) }
 
 func (f *Front) getProblems(w http.ResponseWriter, r *http.Request, q *query) error {
 	since := q.time("since")
