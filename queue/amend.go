@@ -309,7 +309,7 @@ func (e *engine) write(c *change, more []Accepted) error {
 		}
 	}, func(err error) {
 		c.Done(err)
-		settle(added, err)
+		offerMade(added, err)
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)

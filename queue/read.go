@@ -204,7 +204,7 @@ func (q *Queue) Waiting(id DeliveryID) (w Wait, err error) {
 	now := time.Now()
 	block, until, active := s.lane.Why(now)
 	w.Block, w.Until, w.Active = string(block), until, active
-	w.Attempted, w.Unreadable = s.lane.Is(lane.Place{Due: r.Due, ID: id})
+	w.Attempted, w.Unreadable = s.lane.StageOf(lane.Place{Due: r.Due, ID: id})
 	low := s.lane.Low()
 	s.mu.Unlock()
 	if !w.Until.IsZero() {
@@ -278,4 +278,14 @@ func (q *Queue) SameOrder(a, b DeliveryID) (bool, error) {
 	one, err1 := e.store.Delivery(a)
 	other, err2 := e.store.Delivery(b)
 	return one.Route == other.Route && one.Order == other.Order && one.Order != record.OrderID{}, cmp.Or(err1, err2)
+}
+
+// Notes is all that was noted, by name.
+func (q *Queue) Notes() (map[string][]byte, error) {
+	notes := map[string][]byte{}
+	err := q.engine.Load().store.Scan([]byte{record.NotePrefix}, []byte{record.NotePrefix + 1}, func(k, v []byte) (bool, error) {
+		notes[string(k[1:])] = bytes.Clone(v)
+		return true, nil
+	})
+	return notes, err
 }

@@ -80,7 +80,7 @@ func (s *sender) state(stored record.State) State {
 func (s *sender) writing(due record.Millis, id DeliveryID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lane.Write(lane.Place{Due: due, ID: id})
+	s.lane.Writing(lane.Place{Due: due, ID: id})
 }
 
 // lease takes a delivery for a change that is no attempt, or gives it up, if that is asked, while one is under way.
@@ -198,7 +198,7 @@ func (s *sender) attempt(it lane.Item) {
 		s.giveBack(it, d, err)
 		return
 	}
-	s.e.store.Submit(s.judge(it, d, out))
+	s.e.store.Submit(s.settle(it, d, out))
 }
 
 // load reads what a courier needs.
@@ -257,13 +257,13 @@ func (s *sender) unreadable(it lane.Item, err error) {
 		err, slog.String("route", s.route.Name), slog.String("delivery", it.ID.String()))
 }
 
-// judge draws the conclusions of an attempt: for the route, and as the change
-// of the delivery that is to be written.
-func (s *sender) judge(it lane.Item, d *pendingDelivery, out Outcome) *change {
+// settle draws the conclusions of an attempt: for the route, and as the change of the
+// delivery, which the committer writes. Its lease ends in change.Done.
+func (s *sender) settle(it lane.Item, d *pendingDelivery, out Outcome) *change {
 	end := s.e.q.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.note(it, out)
+	s.judgeEndpoint(it, out)
 	now := d.stored
 	now.Attempts++
 	c := &change{sender: s, id: it.ID, due: it.Due, was: d.stored, now: now, fault: out.Fault, tried: store.Entry{
@@ -310,8 +310,8 @@ func classOf(out *Outcome) Class {
 	return cmp.Or(out.Class, ClassLocal)
 }
 
-// note keeps what the outcome says of the endpoint. mu is held.
-func (s *sender) note(it lane.Item, out Outcome) {
+// judgeEndpoint tells the breaker what the outcome says of the endpoint. mu is held.
+func (s *sender) judgeEndpoint(it lane.Item, out Outcome) {
 	since := s.lane.FailingSince()
 	switch s.lane.Judge(it, out.Fault, out.Hold, time.Now()) {
 	case lane.Failing:

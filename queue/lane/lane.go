@@ -302,7 +302,7 @@ func (l *Lane) Ended() { l.active-- }
 // An item that was given up meanwhile stays leased, for a change that ends it.
 func (l *Lane) GiveBack(it Item, pause time.Duration, now time.Time) (givenUp bool) {
 	l.breaker.unjudged(&it)
-	if h := l.leases[it.ID]; h.discard {
+	if h := l.leases[it.ID]; h.givenUp {
 		l.stage(it.ID, settling)
 		return true
 	}
@@ -403,9 +403,9 @@ func (l *Lane) block(now time.Time) (b Block, until time.Time) {
 	return None, until
 }
 
-// Is says of a delivery of the lane whether an attempt is under way, and whether it
-// is aside since it could not be read.
-func (l *Lane) Is(p Place) (attempted, unreadable bool) {
+// StageOf is whether an attempt of a delivery is under way or yet to be recorded, and
+// whether the delivery is aside because it could not be read.
+func (l *Lane) StageOf(p Place) (attempted, unreadable bool) {
 	h, ok := l.leases[p.ID]
 	return ok && h.due == p.Due && (h.stage == underWay || h.stage == settling || h.outcome), ok && h.stage == aside
 }

@@ -29,7 +29,7 @@ func at(due record.Millis, n byte) Place { return Place{due, record.DeliveryID{1
 func (c *clock) offer(n int) {
 	for i := range n {
 		p := at(c.wall(), byte(i+1))
-		c.Write(p)
+		c.Writing(p)
 		c.Offer(Item{Place: p, Load: "body", Size: 10})
 	}
 }
@@ -177,7 +177,7 @@ func TestUnrecordedOutcomesHoldTheLane(t *testing.T) {
 	}
 	// One that is to be tried again is written with its new due time first.
 	c.Record(items[1].ID)
-	c.Write(Place{c.wall() + 1000, items[1].ID})
+	c.Writing(Place{c.wall() + 1000, items[1].ID})
 	c.Settled(items[1].ID, items[1].Due, c.wall()+1000)
 	c.now = c.now.Add(maxUnrecorded)
 	c.Ended()
@@ -200,10 +200,10 @@ func TestLowWaterMark(t *testing.T) {
 		{"the next is known, and something came in between", func(l *Lane) { l.next = 500; l.Leave(at(300, 1)) }, 300},
 		{"the next is known, and may be due", func(l *Lane) { l.next, l.more = 500, true }, 100},
 		{"the next is known, and the disk is read", func(l *Lane) { l.next, l.reading = 500, true }, 100},
-		{"something is written", func(l *Lane) { l.next = 500; l.Write(at(70, 1)) }, 70},
+		{"something is written", func(l *Lane) { l.next = 500; l.Writing(at(70, 1)) }, 70},
 		{"something was let go while the disk is read", func(l *Lane) {
 			l.reading = true
-			l.Write(at(50, 1))
+			l.Writing(at(50, 1))
 			l.Leave(at(50, 1))
 		}, 50},
 	}
@@ -245,7 +245,7 @@ func TestReadingSkipsWhatWasSettled(t *testing.T) {
 		t.Fatalf("it does not read: %+v", step)
 	}
 	c.Settled(at(1, 1).ID, 1, 0)
-	c.Write(at(2, 2))
+	c.Writing(at(2, 2))
 	c.Found([]Place{at(1, 1), at(2, 2), at(3, 3)}, at(3, 3), false, 0)
 	items, _ := c.begin()
 	if len(items) != 1 || items[0].Place != at(3, 3) {

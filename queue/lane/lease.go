@@ -12,7 +12,7 @@ type lease struct {
 	due       record.Millis
 	stage     stage
 	outcome   bool // its attempt has ended, which is yet to be recorded
-	discard   bool // someone gave it up while it was under way
+	givenUp   bool // someone gave it up while it was under way
 	promoting bool // it was behind another of its order, and is being written as due
 }
 
@@ -41,9 +41,9 @@ func (l *Lane) Low() record.Millis {
 	return low
 }
 
-// Write leases a delivery that is being written, so that it is not looked for
+// Writing leases a delivery that is being written, so that it is not looked for
 // on disk until Offer, Leave or Forget.
-func (l *Lane) Write(p Place) {
+func (l *Lane) Writing(p Place) {
 	l.leases[p.ID] = lease{due: p.Due, stage: writing, outcome: l.leases[p.ID].outcome}
 }
 
@@ -99,7 +99,7 @@ func (l *Lane) Lease(p Place, giveUp bool) Leased {
 	h, taken := l.leases[p.ID]
 	switch {
 	case taken && h.stage == underWay && h.due == p.Due:
-		h.discard = h.discard || giveUp
+		h.givenUp = h.givenUp || giveUp
 		l.leases[p.ID] = h
 		return LeaseUnderWay
 	case taken && h.stage != ready && h.stage != aside:
@@ -116,13 +116,13 @@ func (l *Lane) Lease(p Place, giveUp bool) Leased {
 // GivenUp is whether the delivery was given up while an attempt was under way that is yet to be recorded.
 func (l *Lane) GivenUp(p Place) bool {
 	h := l.leases[p.ID]
-	return h.discard && h.due == p.Due && h.stage != writing
+	return h.givenUp && h.due == p.Due && h.stage != writing
 }
 
 // Record notes that the change for which a delivery is leased is being
 // written, and returns whether it was given up before.
 func (l *Lane) Record(id record.DeliveryID) (givenUp bool) {
-	return l.stage(id, writing).discard
+	return l.stage(id, writing).givenUp
 }
 
 func (l *Lane) stage(id record.DeliveryID, s stage) lease {
