@@ -35,6 +35,10 @@ func (r *release) unpacked(t target) []entry {
 		{name: "config.example.toml", mode: 0o644, source: repo("config.example.toml")},
 		{name: "LICENSES.txt", mode: 0o644, source: r.licenses(t)},
 	}
+	pages, _ := filepath.Glob(repo("proxy/docs/*.md")) // which the README links to
+	for _, page := range pages {
+		all = append(all, entry{name: "proxy/docs/" + filepath.Base(page), mode: 0o644, source: page})
+	}
 	if t.os == "windows" {
 		return append(all, entry{name: "signalpost.ps1", mode: 0o644, source: r.paper("completions/signalpost.powershell")})
 	}
