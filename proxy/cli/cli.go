@@ -74,6 +74,14 @@ func Add(root, run *cobra.Command, version string) {
 		}
 		c.Args = takes(0, 0, flags)
 	}
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil { // cobra prints help for a shell that it does not know
+		c.Short, c.Example = "Print a script by which a shell completes commands and routes", "  source <(signalpost completion bash)"
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = func(*cobra.Command, []string) error {
+			return usage("completion takes the name of a shell: bash, zsh, fish or powershell")
+		}
+	}
 }
 
 // Execute runs the command that root's arguments name, writes what went wrong to

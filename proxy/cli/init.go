@@ -118,7 +118,11 @@ func printNextSteps(p term.Page, file, flag string) {
 		{"signalpost run" + flag, "in another: the sidecar"},
 		{"signalpost send" + flag, "in a third: the sample signal goes out"},
 	} {
-		p.Printf("  %s %s\n", term.Fit(step[0], max(24, term.Width(term.Escape(step[0])))), p.In(term.Dim, step[1]))
+		between := term.Text("\n      ") // where a line does not hold both
+		if flag == "" {
+			step[0], between = string(term.Fit(step[0], 24)), " "
+		}
+		p.Printf("  %s%s%s\n", step[0], between, p.In(term.Dim, step[1]))
 	}
 	p.Printf("\nThen put the URL of the real receiver in: see url in %s.\n", filepath.Base(file))
 }
