@@ -4,13 +4,15 @@
 //
 // # The way through
 //
-// [Queue.Put] writes a signal with its deliveries. Of each route a sender asks
-// its lane (package lane, pure) what is due and may begin, and has workers call
-// the courier. The outcome becomes a change: log entry, new state and next due
-// time. All that writes goes through the store (package store, which alone
-// knows Pebble): one committer goroutine gathers what is waiting into one batch; a
-// finisher goroutine waits for the disk and tells the callers. So every batch sees
-// the batches before it, and the counts in the store are exact.
+// [Queue.Put] writes a signal with its deliveries (put.go) and its idempotency key
+// (claim.go). Each route has a sender (sender.go), which asks its lane (package lane, pure)
+// what is due and may begin, and has workers call the courier. The outcome becomes a
+// change (change.go): log entry, new state and next due time. What people ask for, a retry
+// or a discard, is one too (amend.go). All that writes goes through the store (package
+// store, which alone knows Pebble): its committer gathers what waits into one batch, its
+// finisher waits for the disk and tells the callers. So every batch sees the batches
+// before it, and the counts in the store are exact. If the store fails, engine.go ends
+// what runs on it, and queue.go opens it anew.
 //
 // # Keys and values
 //

@@ -3,8 +3,12 @@
 // committer, which gathers those that wait into one batch; a finisher waits for
 // the disk and tells who asked. So every batch sees those before it, and counts are exact.
 //
-// Behind the committer stands a [Log]. Without one it is Pebble's own
-// write-ahead log and its fsync.
+//	commit.go   committer and finisher: where a batch is written and its fsync awaited
+//	batch.go    what operations write to; chain.go order_by, rows.go statistics, causes.go why routes fail
+//	log.go      a [Log] in place of Pebble's own write-ahead log and its fsync
+//	sweep.go    what expires, is too old, or has to make room
+//	room.go     limits, the disk's free space, files that are missing: whether signals are accepted
+//	open.go     opening, and what is refused; check.go proves a store that is not open
 package store
 
 import (
