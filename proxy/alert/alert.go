@@ -126,6 +126,7 @@ func (t *Alerter) Due(c *config.Alerts, f health.Facts, h api.Health) []Due {
 		r.state(key{code, ""}, why)
 		r.recover(key{code, ""}, why == nil, nil)
 	}
+	maps.DeleteFunc(t.deaths, func(route string, _ *deaths) bool { return route == c.Route || !slices.Contains(c.On, "dead") }) // nobody asks for these
 	names := slices.Collect(maps.Keys(r.routes))
 	for k := range t.sent {
 		if k.kind == "failing" && r.routes[k.route] == nil { // it may have gone without a trace

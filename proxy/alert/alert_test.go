@@ -151,6 +151,11 @@ func TestOn(t *testing.T) {
 	w.c.On = []string{"failing"}
 	w.is(time.Second, "crm:failing").tells(t, "route_failing crm failing")
 	w.is(time.Second).tells(t)
+
+	w.c.On, w.c.Route = []string{"dead"}, "crm" // what nobody asked for then is not told later
+	w.dies(2, "crm", queue.Gone).dies(1, "ops", queue.Gone).is(gather).tells(t, "deliveries_dead ops gone 1")
+	w.c.Route = "ops"
+	w.is(time.Hour).tells(t)
 }
 
 func TestRestarts(t *testing.T) {
