@@ -466,6 +466,11 @@ func TestExplainRoutes(t *testing.T) {
 	if s := e.Signal; s.Key != "no" || s.Config == "" || s.Config != s.Running || !strings.Contains(s.Text, "without an Idempotency-Key. It met the config "+s.Config+", which runs now.") {
 		t.Errorf("%+v", s)
 	}
+	for id, want := range map[string]string{"x": "begins with neither sig_ nor dlv_", "sig_1": "behind sig_ stand 26", "dlv_1": "behind dlv_ stand 26"} {
+		if a := c.do("GET", "/explain/"+id, ""); a.status != http.StatusNotFound || !strings.Contains(a.body, want) {
+			t.Error(a)
+		}
+	}
 	if e := c.explained(first); len(e.Routes) != 1 || len(e.Deliveries) != 1 || e.Routes[0].Route != "all" || e.ID != first {
 		t.Errorf("of one delivery: %+v", e)
 	}

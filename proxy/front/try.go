@@ -1,6 +1,7 @@
 package front
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -125,8 +126,11 @@ func (f *Front) getExplanation(w http.ResponseWriter, r *http.Request, _ *query)
 	delivery, errDelivery := queue.ParseDeliveryID(id)
 	signal, errSignal := queue.ParseSignalID(id)
 	if errDelivery != nil && errSignal != nil {
-		if strings.HasPrefix(id, "sig_") {
+		switch {
+		case strings.HasPrefix(id, "sig_"):
 			errDelivery = errSignal
+		case !strings.HasPrefix(id, "dlv_"):
+			errDelivery = fmt.Errorf("id %q: begins with neither sig_ nor dlv_", id)
 		}
 		return api.Refuse(http.StatusNotFound, "there is no such signal or delivery: %s", api.Clip(errDelivery.Error()))
 	}

@@ -202,6 +202,22 @@ func TestTry(t *testing.T) {
 
 // The request of a delivery is that of the attempt which was sent last, by the
 // config of then; without one, what would be sent now.
+// What is tried says which key failed.
+func TestTrySaysWhatFailed(t *testing.T) {
+	table := tableOf(t, routesOf("path\npath = '1'", "query\nquery = '[]'", "order_by\norder_by = '[]'", "format\nformat = 'form'\ntransform = '1'", "transform\ntransform = 'error(\"path: x\")'"))
+	use := transform.NewSession(t.Context(), transform.ForTries)
+	defer use.Close()
+	trials, err := table.Try(t.Context(), use, &queue.Signal{ID: sampleID, Type: "t", Body: []byte(sample)}, "", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, trial := range trials {
+		if trial.Why != "passes, but "+trial.Route+" failed" || trial.Error == nil {
+			t.Errorf("%+v", trial)
+		}
+	}
+}
+
 func TestRequest(t *testing.T) {
 	table := tableOf(t, routesOf("crm\nsecret = \"a-secret\"", "other\nbearer_token = \"t0ken\""))
 	at := time.Date(2026, 4, 29, 14, 31, 8, 5e8, time.UTC)

@@ -118,6 +118,15 @@ func (r *Route) lacks(shape *transform.Program) error {
 	return nil
 }
 
+// failedKey is the key whose expression, or what was made of it, an error of run is about.
+func failedKey(err error) string {
+	key, _, _ := strings.Cut(err.Error(), ": ")
+	if slices.Contains([]string{"order_by", "path", "query", "format"}, key) {
+		return key
+	}
+	return "transform"
+}
+
 // try says what r would make of a signal.
 func (r *Route) try(use *transform.Session, in *input) (api.Trial, error) {
 	t := api.Trial{Route: r.Name, Bodies: []json.RawMessage{}}
@@ -133,7 +142,7 @@ func (r *Route) try(use *transform.Session, in *input) (api.Trial, error) {
 	t.Matches = pass
 	switch {
 	case failed && pass:
-		t.Why = "passes, but transform failed"
+		t.Why = "passes, but " + failedKey(err) + " failed"
 	case failed:
 		t.Why = "where failed"
 	case !pass:
