@@ -36,8 +36,12 @@ func (d *decoder) checkAlerts(c *Config) {
 	if len(missed) > 0 {
 		d.warn(at, `route: the signal_types of %s do not let %s pass: add "signalpost.*" to them`, quote(c.Alerts.Route), strings.Join(missed, ", "))
 	}
+	on := d.root.keys["alerts"].keys["on"]
+	if len(c.Alerts.On) == 0 {
+		d.warn(on.at, "on: it is empty, so that nothing is told: leave it out for all kinds")
+	}
 	if slices.Contains(c.Alerts.On, "recovered") && !slices.Contains(c.Alerts.On, "failing") {
-		d.warn(at, `on: recovered is told only where failing was: add "failing"`)
+		d.warn(on.at, `on: recovered is told only where failing was: add "failing"`)
 	}
 }
 

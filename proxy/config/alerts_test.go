@@ -33,9 +33,12 @@ func TestAlerts(t *testing.T) {
 
 	c = good(t, "[alerts]\nroute = \"ops\"\non = [\"recovered\", \"dead\"]\n"+two+"signal_types = [\"signalpost.route_*\"]\n")
 	text := c.Warnings.Error()
-	for _, want := range []string{`:2:9: route: the signal_types of "ops" do not let signalpost.deliveries_dead pass: add "signalpost.*"`, `on: recovered is told only where failing was`} {
+	for _, want := range []string{`:2:9: route: the signal_types of "ops" do not let signalpost.deliveries_dead pass: add "signalpost.*"`, `:3:6: on: recovered is told only where failing was`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s\ndoes not warn: %s", text, want)
 		}
+	}
+	if text := good(t, "[alerts]\nroute = \"ops\"\non = []\n"+two).Warnings.Error(); !strings.Contains(text, ":3:6: on: it is empty") {
+		t.Error(text)
 	}
 }

@@ -216,6 +216,9 @@ func Nearest(name string, options []string) string {
 	if len(name) > 64 {
 		return ""
 	}
+	if i := slices.IndexFunc(options, func(o string) bool { return strings.EqualFold(o, name) }); i >= 0 {
+		return options[i]
+	}
 	name = plain.Replace(strings.ToLower(name))
 	length := utf8.RuneCountInString(name)
 	best, least := "", 2*max(min(length-1, 2), length/3)+1

@@ -38,7 +38,7 @@ func forms(dst *[]*sign.Form) field {
 		for _, t := range tables {
 			f := new(sign.Form)
 			if v.kind != kindList || t.kind != kindTable {
-				d.fault(t.at, "%s: expected [[route.signature]] tables, not %s", key, t.kind)
+				d.fault(t.at, "%s: expected a list of tables, each [[route.signature]], not %s", key, t.kind)
 			} else if bad := d.read(t, formKeys(f), key+"."); len(bad) == 0 && !t.broken {
 				*dst = append(*dst, f)
 				if !d.partial && !f.Text.Has("{body}") {

@@ -98,7 +98,7 @@ func (s Status) Covers(status int) bool {
 	return int(s) == status
 }
 
-var oneStatus = whole(`HTTP statuses from 100 to 599 but not 2xx, which is delivered, or "4xx" for all of these but 408, 425 and 429`,
+var oneStatus = whole(`HTTP statuses from 100 to 599 but not 2xx, which is delivered, or "4xx" for all 4xx but 408, 425 and 429`,
 	func(n int) bool { return n >= 100 && n <= 599 && n/100 != 2 })
 
 func status(d *decoder, key string, v *value) (Status, bool) {
