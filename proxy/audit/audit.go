@@ -112,7 +112,7 @@ func (a *auditor) moot(check string) bool {
 	case a.silent:
 		a.line(check, Unknown, "", "It does not answer.")
 	case a.refuses:
-		a.line(check, Unknown, "", "It refuses what is right.")
+		a.line(check, Unknown, "", "It does not accept what is right.")
 	}
 	return a.silent || a.refuses
 }

@@ -275,7 +275,8 @@ func TestCannot(t *testing.T) {
 		"no route":      {"", "x", signal, `there is no route "x"`},
 		"fails":         {"transform = '.n | error'\n", "crm", signal, "now it fails: "},
 		"makes nothing": {"transform = 'empty'\n", "crm", signal, "give one that it does, as a FILE"},
-		"no JSON":       {"", "crm", "{", "no JSON object"},
+		"no JSON":       {"", "crm", "{", "the sample signal: the body is not JSON"},
+		"a batch":       {"", "crm", `[{"signal_type":"a"}]`, "the sample signal: "},
 		"no signal":     {"", "crm", "{}", "signal_type"},
 	} {
 		cfg, err := config.Parse("audit", fmt.Appendf(nil, "[[route]]\nname = \"crm\"\nurl = %q\n%s", server.URL, test.keys), false)

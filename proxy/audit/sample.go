@@ -28,11 +28,14 @@ func (a *auditor) sample(change func(signal map[string]any)) (d queue.Delivery) 
 }
 
 func (a *auditor) newSample(change func(signal map[string]any)) (queue.Delivery, error) {
+	if _, err := ingest.SignalType(a.Signal); err != nil {
+		return queue.Delivery{}, fmt.Errorf("the sample signal: %w", err)
+	}
 	var signal map[string]any
 	d := json.NewDecoder(bytes.NewReader(a.Signal))
 	d.UseNumber()
 	if err := d.Decode(&signal); err != nil {
-		return queue.Delivery{}, fmt.Errorf("the sample signal is no JSON object: %w", err)
+		return queue.Delivery{}, err
 	}
 	signal[Mark] = "a sample, sent by hand to see how this receiver answers: nothing happened"
 	if account, ok := signal["account"].(map[string]any); ok { // which most transforms keep

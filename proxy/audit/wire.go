@@ -132,7 +132,7 @@ func (a *auditor) certificate() {
 	case err != nil:
 		a.line(chain, Unknown, "", "%s.", err)
 	case unverified != nil:
-		a.line(chain, Failed, "Have it send its whole chain, for the host name in the url; if the authority is yours, set tls.ca_file.", "%s.", unverified.Err)
+		a.line(chain, Failed, "Have it send its whole chain, for the host name in the url; if the authority is yours, set tls.ca_file.", "%s.", strings.TrimPrefix(unverified.Err.Error(), "x509: "))
 	default:
 		a.line(chain, Passed, "", "%s, by %s.", tls.VersionName(state.Version), issuer(state.VerifiedChains[0]))
 	}

@@ -136,6 +136,9 @@ func asker(c *cobra.Command) func(question string) (yes, known bool) {
 
 // configFor is a config with one route, audit, to a URL that somebody named.
 func configFor(url string, presets, secrets []string) (*config.Config, error) {
+	if slices.Contains(presets, "ed25519") {
+		return nil, usage("--preset: ed25519 signs with a key that only a config has: examine the receiver with --route")
+	}
 	route := map[string]any{"name": "audit", "url": url, "allow_http": true, "signatures": presets}
 	if len(secrets) > 0 {
 		route["secrets"] = secrets
@@ -146,7 +149,13 @@ func configFor(url string, presets, secrets []string) (*config.Config, error) {
 	}
 	cfg, err := config.Parse("of the flags", text, false)
 	if faults := (config.Faults)(nil); errors.As(err, &faults) {
-		return nil, usage("%s", faults[0].Msg)
+		msg := faults[0].Msg
+		for key, flag := range map[string]string{"url": "--url", "secrets": "--secret", "signatures": "--preset"} {
+			if rest, ok := strings.CutPrefix(msg, key+":"); ok {
+				msg = flag + ":" + rest
+			}
+		}
+		return nil, usage("%s", msg)
 	}
 	return cfg, err
 }

@@ -39,7 +39,10 @@ func TestAudit(t *testing.T) {
 	}{
 		{"", []string{"audit"}, 2, "one of --route and --url says what to examine", false},
 		{"", []string{"audit", "--route", "crm", "--url", server.URL}, 2, "one of --route and --url", false},
-		{"", []string{"audit", "--url", "ftp://x"}, 2, `url: expected an absolute URL`, false},
+		{"", []string{"audit", "--url", "ftp://x"}, 2, `--url: expected an absolute URL`, false},
+		{"", []string{"audit", "--url", server.URL, "--secret", " x"}, 2, "--secret: begins or ends with white space", false},
+		{"", []string{"audit", "--url", server.URL, secret, "--preset", "md5"}, 2, "--preset: expected beton", false},
+		{"", []string{"audit", "--url", server.URL, secret, "--preset", "ed25519"}, 2, "examine the receiver with --route", false},
 		{"", []string{"audit", "--url", server.URL, "--secret", "whsec_?"}, 2, "secret", false},
 		{"", []string{"audit", "--config", path, "--route", "crn"}, 1, `there is no route "crn", did you mean "crm"?`, false},
 		{"", []string{"audit", "--config", path, "--route", "crm"}, 1, "nothing was sent", false},
