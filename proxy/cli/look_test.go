@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -182,5 +183,27 @@ func TestExplainFits(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), "paused by the config and the API") || !strings.Contains(b.String(), "\n    line\n    \n    xxx") {
 		t.Error(b.String())
+	}
+}
+
+// Changes that plan prints fit 80 columns, and show as much as there is room for.
+func TestPlanFits(t *testing.T) {
+	long, short := json.RawMessage(`"`+strings.Repeat("x", 200)+`"`), json.RawMessage("1")
+	var b strings.Builder
+	printPlan(term.Page{Writer: &b}, api.Plan{Signals: 9, Routes: []api.RoutePlan{{
+		Route: "crm", Before: 1234, After: 1234, Changes: []api.Change{
+			{Path: ".a", To: long, Count: 1234}, {Path: ".b", From: long, To: long, Count: 5}, {Path: ".c", From: short, To: long, Count: 5}, {Path: ".d", From: long, Count: 7},
+		}, Settings: []api.Change{{Path: "oauth2", To: long}},
+	}}})
+	shown := 0
+	for line := range strings.Lines(b.String()) {
+		n := term.Width(strings.TrimSuffix(line, "\n"))
+		if n > term.Columns || strings.Contains(line, "→ \"") && n < term.Columns-1 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+		shown += strings.Count(line, "x…")
+	}
+	if shown != 6 {
+		t.Errorf("%d values are cut:\n%s", shown, b.String())
 	}
 }

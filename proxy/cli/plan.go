@@ -236,13 +236,13 @@ func printPlan(p term.Page, plan api.Plan) {
 			p.Printf("  %s\n", p.In(term.Green, "appears"))
 		}
 		for _, change := range r.Changes {
-			p.Printf("  %s: %s → %s, %d of %d\n", change.Path, valueText(p, change.From), valueText(p, change.To), change.Count, r.Before)
+			printChange(p, change, fmt.Sprintf(", %d of %d", change.Count, r.Before))
 		}
 		if r.Errors > 0 {
 			p.Printf("  %s\n", p.In(term.Red, term.Wrap(fmt.Sprintf("fails for %s: %s", term.Count(r.Errors, "signal"), r.Error), 2)))
 		}
 		for _, change := range r.Settings {
-			p.Printf("  %s: %s → %s\n", change.Path, valueText(p, change.From), valueText(p, change.To))
+			printChange(p, change, "")
 		}
 		if len(r.First) > 0 {
 			p.Printf("  %s\n", p.In(term.Dim, term.Wrap("first: "+strings.Join(r.First, ", "), 2)))
@@ -253,11 +253,14 @@ func printPlan(p term.Page, plan api.Plan) {
 	}
 }
 
-// valueText is a value on one line.
-func valueText(p term.Page, v []byte) term.Text {
-	const longest = 60
-	if v == nil {
-		return p.In(term.Dim, "nothing")
+// printChange prints a change on a line of 80 columns, if its path leaves room.
+func printChange(p term.Page, c api.Change, of string) {
+	room := term.Columns - term.Width(fmt.Sprintf("  %s:  → %s", term.Escape(c.Path), of))
+	side := func(v, other []byte) term.Text {
+		if v == nil {
+			return p.In(term.Dim, "nothing")
+		}
+		return term.Cut(string(v), max(room-min(term.Width(cmp.Or(term.Escape(string(other)), "nothing")), room/2), 20))
 	}
-	return term.Cut(string(v), longest)
+	p.Printf("  %s: %s → %s%s\n", c.Path, side(c.From, c.To), side(c.To, c.From), of)
 }

@@ -86,7 +86,7 @@ func TestRehearse(t *testing.T) {
 	if err == nil {
 		err = xml.Unmarshal(b, &suites)
 	}
-	if err != nil || suites.Tests != 12 || suites.Failures != results.Failed || len(suites.Suites) != 1 || suites.Suites[0].Cases[0].Name != "\ufffd<"+ids[0]+" for good" {
+	if err != nil || suites.Tests != 12 || suites.Failures != results.Failed || len(suites.Suites) != 1 || !strings.Contains(string(b), `<failure message="route good: .confidence: want `) || suites.Suites[0].Cases[0].Name != "\ufffd<"+ids[0]+" for good" {
 		t.Errorf("%v: %s", err, b)
 	}
 

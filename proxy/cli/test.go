@@ -173,7 +173,11 @@ func writeJUnit(path string, results []rehearse.Result) error {
 			var text strings.Builder
 			printResults(term.NewPage(&text), []rehearse.Result{r}, 1)
 			first := r.Failures[0]
-			c.Failure = &junitFailure{strings.TrimSpace(fmt.Sprintf("route %s: %s %s", first.Route, first.Path, first.Why)), text.String()}
+			why := first.Why
+			if why == "" {
+				why = fmt.Sprintf("%s: want %s, got %s", first.Path, cmp.Or(string(first.Want), "nothing"), cmp.Or(string(first.Got), "nothing"))
+			}
+			c.Failure = &junitFailure{fmt.Sprintf("route %s: %s", first.Route, why), text.String()}
 			suite.Failures++
 			all.Failures++
 		}
