@@ -102,18 +102,19 @@ func (a *analysis) query(q *gojq.Query, in value, s *scope[bound]) value {
 	case q.Op == gojq.OpPipe:
 		left.assigns = 0
 		return a.query(q.Right, left, s)
-	case q.Op == gojq.OpModify:
-		a.use(left)
-		a.use(a.query(q.Right, left, s))
-		return a.assigned(in, q.Op)
 	}
-	right := a.query(q.Right, in, s)
+	given := in
+	if q.Op == gojq.OpModify {
+		given = left
+	}
+	right := a.query(q.Right, given, s)
 	a.use(left)
 	a.use(right)
 	either := max(left.assigns, right.assigns)
 	switch {
 	case q.Op >= gojq.OpAssign:
-		return a.assigned(in, q.Op)
+		a.whole = a.whole || in.inside && len(in.path) == 0 // an error would show it
+		return value{inside: in.inside, path: in.path, truth: 1, assigns: q.Op}
 	case q.Op == gojq.OpAnd:
 		return value{truth: min(left.truth, right.truth), assigns: either}
 	case q.Op == gojq.OpOr:
@@ -128,37 +129,26 @@ func (a *analysis) query(q *gojq.Query, in value, s *scope[bound]) value {
 	return value{}
 }
 
-// assigned is the result of an assignment, whose errors can show its input.
-func (a *analysis) assigned(in value, op gojq.Operator) value {
-	a.whole = a.whole || in.inside && len(in.path) == 0
-	return value{inside: in.inside, path: in.path, truth: 1, assigns: op}
-}
-
 // patterns binds what v is destructured into.
 func (a *analysis) patterns(patterns []*gojq.Pattern, v, in value, s *scope[bound]) *scope[bound] {
 	if len(patterns) > 1 { // one of them may match
 		a.use(v)
 	}
 	for _, p := range patterns {
-		s = a.pattern(p, v, in, s)
-	}
-	return s
-}
-
-func (a *analysis) pattern(p *gojq.Pattern, v, in value, s *scope[bound]) *scope[bound] {
-	if p.Name != "" {
-		s = s.with(p.Name, 0, bound{value: v})
-	}
-	for i, element := range p.Array {
-		s = a.pattern(element, a.at(v, i), in, s)
-	}
-	for _, kv := range p.Object {
-		member := a.named(kv.Key, kv.KeyString, kv.KeyQuery, v, in, s)
-		if strings.HasPrefix(kv.Key, "$") {
-			s = s.with(kv.Key, 0, bound{value: member})
+		if p.Name != "" {
+			s = s.with(p.Name, 0, bound{value: v})
 		}
-		if kv.Val != nil {
-			s = a.pattern(kv.Val, member, in, s)
+		for i := range p.Array {
+			s = a.patterns(p.Array[i:i+1], a.at(v, i), in, s)
+		}
+		for _, kv := range p.Object {
+			member := a.named(kv.Key, kv.KeyString, kv.KeyQuery, v, in, s)
+			if strings.HasPrefix(kv.Key, "$") {
+				s = s.with(kv.Key, 0, bound{value: member})
+			}
+			if kv.Val != nil {
+				s = a.patterns([]*gojq.Pattern{kv.Val}, member, in, s)
+			}
 		}
 	}
 	return s
