@@ -100,14 +100,14 @@ func Execute(root *cobra.Command) int {
 	if err == nil {
 		return 0
 	}
-	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(err.Error(), "\t", "  ")), "\n")
+	lines := strings.Split("signalpost: "+strings.TrimSpace(strings.ReplaceAll(err.Error(), "\t", "  ")), "\n")
 	page := term.NewPage(root.ErrOrStderr())
 	for i, line := range lines {
 		if lines[i] = term.Escape(line); page.Width > 0 {
-			lines[i] = string(term.Wrap(line, 2))
+			lines[i] = term.Fold(lines[i], 2)
 		}
 	}
-	fmt.Fprintf(root.ErrOrStderr(), "signalpost: %s\n", strings.Join(lines, "\n"))
+	fmt.Fprintln(root.ErrOrStderr(), strings.Join(lines, "\n"))
 	if !began {
 		fmt.Fprintf(root.ErrOrStderr(), "Run '%s --help' for usage.\n", c.CommandPath())
 	}

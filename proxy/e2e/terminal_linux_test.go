@@ -86,6 +86,12 @@ until signalpost status | grep -q refused; do sleep 0.05; done`)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	for _, args := range [][]string{{"run", "--config", "missing.toml"}, {"run"}} { // whose store is in use
+		shown := onTerminal(t, dir, 80, nil, args...)
+		if lines := strings.Split(strings.TrimSpace(shown), "\n"); len(lines) < 2 || term.Width(lines[0]) > 80 || !strings.HasPrefix(lines[1], "  ") {
+			t.Errorf("an error on a terminal of 80 columns:\n%s", shown)
+		}
+	}
 	for _, columns := range []uint16{80, 120} {
 		for _, args := range []string{"status", "log", "stats", "check"} {
 			shown := onTerminal(t, dir, columns, nil, args)
