@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,14 +40,15 @@ func (n *Node) keepRenewing() {
 	}
 }
 
-// keep adopts ledgers, and sees to those that it has, until ctx ends.
-func (n *Node) keep(ctx context.Context) {
+// keepLedgers adopts ledgers that have no owner, and looks after those that the node has,
+// until ctx ends.
+func (n *Node) keepLedgers(ctx context.Context) {
 	woken := make(chan struct{}, 1)
 	woken <- struct{}{} // there may be some already
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
-	tasks.Go(func() { n.watch(ctx, woken) })
-	tasks.Go(func() { n.snapshots(ctx) })
+	tasks.Go(func() { n.watchOwners(ctx, woken) })
+	tasks.Go(func() { n.makeSnapshots(ctx) })
 	tasks.Go(func() { n.shareFailures(ctx) })
 	tasks.Go(func() {
 		remembered := n.o.Remember
@@ -84,8 +86,8 @@ func (n *Node) keep(ctx context.Context) {
 	}
 }
 
-// watch says when a ledger has lost its owner.
-func (n *Node) watch(ctx context.Context, woken chan<- struct{}) {
+// watchOwners keeps seen up to date, and says when a ledger has lost its owner.
+func (n *Node) watchOwners(ctx context.Context, woken chan<- struct{}) {
 	for ctx.Err() == nil {
 		w, err := n.owners.WatchAll(ctx, jetstream.UpdatesOnly())
 		if err != nil {
@@ -120,8 +122,8 @@ func (n *Node) watch(ctx context.Context, woken chan<- struct{}) {
 	}
 }
 
-// snapshots makes them when it is time, one after the other.
-func (n *Node) snapshots(ctx context.Context) {
+// makeSnapshots makes snapshots when it is time, one after the other.
+func (n *Node) makeSnapshots(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause(ctx, snapshotLook)
 		for _, l := range n.ledgers() {
@@ -129,7 +131,7 @@ func (n *Node) snapshots(ctx context.Context) {
 			if q == nil || ctx.Err() != nil {
 				continue
 			}
-			if err := l.snap(ctx, q); err != nil && ctx.Err() == nil && !l.lost() {
+			if err := l.makeSnapshot(ctx, q); err != nil && ctx.Err() == nil && !l.lost() {
 				n.log.Warn("fleet: a snapshot cannot be made; it is tried again", slog.String("ledger", l.ID.String()), slog.Any("err", err))
 				pause(ctx, snapshotLook)
 			}
@@ -155,7 +157,7 @@ func (n *Node) renew() {
 			if err := l.renew(); err != nil {
 				n.mu.Lock()
 				defer n.mu.Unlock()
-				n.shaky = time.Now()
+				n.silent = time.Now()
 			}
 		})
 	}
@@ -167,7 +169,7 @@ func (n *Node) renew() {
 func (n *Node) calm() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.nc.IsConnected() && time.Since(n.shaky) >= settleFor
+	return n.nc.IsConnected() && time.Since(n.silent) >= settleFor
 }
 
 // orphans are the ledgers that nobody owns, those first that it is this node's turn for.
@@ -245,6 +247,38 @@ func (n *Node) Owners(ctx context.Context) (map[ulid.ULID]Owner, error) {
 			}
 		}
 	}
+}
+
+// Others are the nodes that own a ledger, but this one, with their hosts.
+func (n *Node) Others() map[ulid.ULID]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := map[ulid.ULID]string{}
+	for _, o := range n.seen {
+		if o.Node != n.ID {
+			all[o.Node] = o.Host
+		}
+	}
+	return all
+}
+
+// Seen are the owners of ledgers, as last looked up.
+func (n *Node) Seen() map[ulid.ULID]Owner {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.seen)
+}
+
+// Ownerless are the ledgers that nobody runs, as far as is known.
+func (n *Node) Ownerless() (all []ulid.ULID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, id := range n.orphaned {
+		if _, owned := n.seen[id]; !owned && n.held[id] == nil && !n.ended[id] && !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	return all
 }
 
 // Ledgers are all that there are, with their numbers of records.

@@ -5,10 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -55,36 +55,74 @@ var (
 	beatEvery = time.Second     // that it says it works on what changes something
 )
 
-// Others are the nodes that own a ledger, but this one, with their hosts.
-func (n *Node) Others() map[ulid.ULID]string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	all := map[ulid.ULID]string{}
-	for _, o := range n.seen {
-		if o.Node != n.ID {
-			all[o.Node] = o.Host
-		}
-	}
-	return all
+// A question about an idempotency key, unless it is a call or about a view.
+type question struct {
+	Ledger ulid.ULID `json:"ledger"`
+	Key    string    `json:"key"`
+	Digest []byte    `json:"digest"`
+	Call   *Call     `json:"call,omitempty"`
+	View   bool      `json:"view,omitempty"` // what is the digest of the ledger's view?
 }
 
-// Seen are the owners of ledgers, as last looked up.
-func (n *Node) Seen() map[ulid.ULID]Owner {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return maps.Clone(n.seen)
+type reply struct {
+	Answer []byte `json:"answer,omitempty"` // nil: none is bound
+	Reused bool   `json:"reused,omitempty"`
+	Error  string `json:"error,omitempty"`
+
+	Position uint64 `json:"position,omitempty"` // of a view
+	Sum      []byte `json:"sum,omitempty"`
 }
 
-// Ownerless are the ledgers that nobody runs, as far as is known.
-func (n *Node) Ownerless() (all []ulid.ULID) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, id := range n.orphaned {
-		if _, owned := n.seen[id]; !owned && n.held[id] == nil && !n.ended[id] && !slices.Contains(all, id) {
-			all = append(all, id)
+// ask has another node answer a question.
+func (n *Node) ask(ctx context.Context, node ulid.ULID, q *question) (r reply, err error) {
+	data, err := json.Marshal(q)
+	if err != nil {
+		return r, err
+	}
+	m, err := n.nc.RequestWithContext(ctx, n.askSubject(node), data)
+	if err == nil {
+		err = json.Unmarshal(m.Data, &r)
+	}
+	return r, err
+}
+
+// askSubject is the subject that a node answers on.
+func (n *Node) askSubject(node ulid.ULID) string { return n.o.Name + ".api." + node.String() }
+
+// serve answers what other nodes ask, until the node leaves.
+func (n *Node) serve() {
+	asked := make(chan *nats.Msg, 256)
+	s, err := n.nc.ChanSubscribe(n.askSubject(n.ID), asked)
+	if err != nil {
+		n.log.Error("fleet: other nodes cannot ask this one", "err", err)
+		return
+	}
+	defer s.Unsubscribe()
+	var answering sync.WaitGroup
+	defer answering.Wait()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case m := <-asked:
+			answering.Go(func() {
+				var q question
+				err := json.Unmarshal(m.Data, &q)
+				if err == nil && q.Call != nil && n.o.Answer != nil {
+					n.respond(m, q.Call)
+					return
+				}
+				ctx, cancel := n.soon()
+				defer cancel()
+				r := reply{Error: "the question is malformed"}
+				if err == nil && (q.View || len(q.Digest) == 32) {
+					r = n.answer(ctx, &q)
+				}
+				data, _ := json.Marshal(r)
+				_ = m.Respond(data)
+			})
 		}
 	}
-	return all
 }
 
 // Ask has another node answer a call: within some seconds, or, if it is one that
@@ -101,7 +139,7 @@ func (n *Node) Ask(ctx context.Context, node ulid.ULID, c *Call) (*Answer, error
 		return nil, err
 	}
 	defer s.Unsubscribe()
-	if err := n.nc.PublishRequest(n.api(node), inbox, data); err != nil {
+	if err := n.nc.PublishRequest(n.askSubject(node), inbox, data); err != nil {
 		return nil, err
 	}
 	var all []byte

@@ -4,6 +4,16 @@
 // store on the sidecar's disk is but a view of it, which any other sidecar can
 // make again.
 //
+//	join.go      connecting, and the streams that there have to be
+//	node.go      the process in its fleet: its own ledger, and the adopted ones
+//	ledger.go    owning a ledger: its key is claimed, renewed, released
+//	journal.go   its records are appended and read, and other owners fenced; record.go their bytes
+//	snapshot.go  snapshots of views, and what goes when there is one
+//	adopt.go     who owns what, and whose turn it is to adopt; share.go what all nodes share
+//	keys.go      idempotency keys of the whole fleet
+//	call.go      what nodes ask one another
+//	look.go      a look from outside: status, check
+//
 // # The ledger
 //
 // A sidecar begins one at its first start, NAME.log.N.LEDGER in stream
@@ -21,7 +31,7 @@
 //	snapshot  a view up to a record is in the object store: content is its [snapshot]
 //	end       nothing is left of the ledger, and nothing may follow
 //
-// # Who may append
+// # Fencing
 //
 // Each append names the sequence of the record that it follows, so it fails if
 // anything has come in between. An owner's first record is its epoch: from then
@@ -29,8 +39,8 @@
 // acknowledgement is lost the record behind the expected one tells what became of
 // it. A gap, a wrong crc or a broken chain stops the ledger and names the record; nothing is skipped.
 //
-// The bucket NAME_OWNERS says who is to own what, with a key a ledger, which is
-// gone if its owner does not renew it for [ownerTTL]. It is for liveness alone.
+// The bucket NAME_OWNERS has a key for each ledger that says who is to own it. It expires
+// if the owner does not renew it for [ownerTTL], and decides only who tries to own a ledger.
 //
 // # Locks
 //

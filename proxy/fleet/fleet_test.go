@@ -413,7 +413,7 @@ func TestSnapshots(t *testing.T) {
 			all, err := a.Ledgers(context.Background())
 			a.own.log.mu.Lock()
 			defer a.own.log.mu.Unlock()
-			if n := all[id]; err == nil && (n > 50 || a.own.log.lastly == nil) {
+			if n := all[id]; err == nil && (n > 50 || a.own.log.snapshot == nil) {
 				err = fmt.Errorf("round %d: the ledger has %d records", i, n)
 			}
 			return err
@@ -423,7 +423,7 @@ func TestSnapshots(t *testing.T) {
 		objects, err := a.views.List(context.Background())
 		a.own.log.mu.Lock()
 		defer a.own.log.mu.Unlock()
-		if needed := len(a.own.log.lastly.Files); err == nil && len(objects) > needed {
+		if needed := len(a.own.log.snapshot.Files); err == nil && len(objects) > needed {
 			err = fmt.Errorf("%d objects are kept, %d needed", len(objects), needed)
 		}
 		return err
@@ -435,7 +435,7 @@ func TestSnapshots(t *testing.T) {
 	eventually(t, 30*time.Second, func() error { // also of those of the process before, and what tells of them
 		a.own.log.mu.Lock()
 		defer a.own.log.mu.Unlock()
-		if a.own.log.lastly == nil {
+		if a.own.log.snapshot == nil {
 			return errors.New("there is no snapshot")
 		}
 		s, err := a.js.Stream(context.Background(), "OBJ_brief_VIEWS")
@@ -446,7 +446,7 @@ func TestSnapshots(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if n, needed := len(info.State.Subjects), len(a.own.log.lastly.Files); n != needed {
+		if n, needed := len(info.State.Subjects), len(a.own.log.snapshot.Files); n != needed {
 			err = fmt.Errorf("NATS knows of %d objects, %d are needed", n, needed)
 		}
 		return err

@@ -37,19 +37,19 @@ var errMoved = errors.New("another record has come in between")
 
 // A journal is the log of a ledger for one opening of its store. It is a [queue.Log].
 type journal struct {
-	l       *Ledger
-	stream  jetstream.Stream
-	session ulid.ULID // names the records of this journal
-	told    atomic.Pointer[told]
-	looks   bool   // it only reads: the ledger stays whose it is
-	upTo    uint64 // then, unless 0, no record behind this one
+	l        *Ledger
+	stream   jetstream.Stream
+	session  ulid.ULID // names the records of this journal
+	shown    atomic.Pointer[shown]
+	readOnly bool   // it fences nobody: the ledger stays whose it is
+	upTo     uint64 // then, unless 0, no record behind this one is read
 
-	mu     sync.Mutex // held while a record is appended
-	tip               // guarded by mu, as all below
-	since  int64      // bytes of records since the newest snapshot
-	lastly *snapshot  // the newest snapshot; nil: none is known
-	ended  bool
-	failed bool // an append: only what is read tells what there is
+	mu       sync.Mutex // held while a record is appended
+	tip                 // guarded by mu, as all below
+	since    int64      // bytes of records since the newest snapshot
+	snapshot *snapshot  // the newest; nil: none is known
+	ended    bool
+	failed   bool // an append: only what is read tells what there is
 }
 
 // A tip is what the next record follows.
@@ -109,7 +109,7 @@ func (j *journal) appendAs(k kind, epoch uint64, content []byte) error {
 	}
 	j.last, j.number, j.crc, j.epoch = seq, r.number, crc, epoch
 	j.since += int64(len(data))
-	j.tell()
+	j.show()
 	return nil
 }
 
@@ -216,35 +216,35 @@ func (j *journal) Read(after uint64, f func(uint64, []byte) error) error {
 		if err != nil {
 			return err
 		}
-		if j.looks {
+		if j.readOnly {
 			return nil
 		}
-		if err = j.own(); !errors.Is(err, errMoved) {
+		if err = j.fence(); !errors.Is(err, errMoved) {
 			return err
 		}
 	}
 }
 
-// stands is how far the journal knows its ledger, and when the newest snapshot was
-// made, as of the last append that has ended.
-func (j *journal) stands() (last uint64, snapshot *time.Time) {
-	p := j.told.Load()
+// asShown is the newest record, and when the newest snapshot was made, as of the last
+// append that has ended. It waits for none.
+func (j *journal) asShown() (last uint64, snapshot *time.Time) {
+	p := j.shown.Load()
 	if p == nil {
 		return 0, nil
 	}
 	return p.last, p.snapshot
 }
 
-// tell has stands know. mu is held.
-func (j *journal) tell() {
-	t := &told{last: j.last}
-	if j.lastly != nil {
-		t.snapshot = &j.lastly.Time
+// show keeps for asShown what is known now. mu is held.
+func (j *journal) show() {
+	s := &shown{last: j.last}
+	if j.snapshot != nil {
+		s.snapshot = &j.snapshot.Time
 	}
-	j.told.Store(t)
+	j.shown.Store(s)
 }
 
-type told struct {
+type shown struct {
 	last     uint64
 	snapshot *time.Time
 }
@@ -287,10 +287,10 @@ func (j *journal) newest() (uint64, error) {
 	return m.Sequence, nil
 }
 
-// own makes the ledger this process's by a record of its epoch. The error is
-// errMoved if there are records that have not been read, and wraps ErrDeposed if
-// it is another's by now.
-func (j *journal) own() error {
+// fence makes the ledger this process's by a record of its epoch: nobody else's append
+// can succeed from then on. The error is errMoved if there are records that have not been
+// read, and wraps ErrDeposed if the ledger is another's by now.
+func (j *journal) fence() error {
 	switch owned := j.l.ownedEpoch(); {
 	case j.ended || j.l.lost() || j.epoch > owned && owned > 0 && j.owner != j.l.node.ID:
 		j.l.lose()

@@ -4,12 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/oklog/ulid/v2"
 
@@ -63,7 +60,7 @@ func (n *Node) index(ctx context.Context, c *queue.Claim, key string, digest [32
 		var api *jetstream.APIError
 		switch {
 		case err == nil:
-			c.Then(func(bound bool) { n.settle(name, own, revision, bound) })
+			c.Then(func(bound bool) { n.endClaim(name, own, revision, bound) })
 			return nil, nil
 		case ctx.Err() != nil || !errors.As(err, &api) || !isWrongLast(api):
 			return nil, unavailable(err)
@@ -71,8 +68,8 @@ func (n *Node) index(ctx context.Context, c *queue.Claim, key string, digest [32
 	}
 }
 
-// settle ends a claim: a key that is not bound is free again, and the bucket leads to the ledger that has it.
-func (n *Node) settle(name string, ledger ulid.ULID, revision uint64, bound bool) {
+// endClaim ends a claim: a key that is not bound is free again, and the bucket leads to the ledger that has it.
+func (n *Node) endClaim(name string, ledger ulid.ULID, revision uint64, bound bool) {
 	ctx, cancel := n.soon()
 	defer cancel()
 	if !bound {
@@ -89,24 +86,6 @@ func (n *Node) ownID() (id ulid.ULID) {
 		id = n.own.ID
 	}
 	return id
-}
-
-// A question about an idempotency key, unless it is a call or about a view.
-type question struct {
-	Ledger ulid.ULID `json:"ledger"`
-	Key    string    `json:"key"`
-	Digest []byte    `json:"digest"`
-	Call   *Call     `json:"call,omitempty"`
-	View   bool      `json:"view,omitempty"` // what is the digest of the ledger's view?
-}
-
-type reply struct {
-	Answer []byte `json:"answer,omitempty"` // nil: none is bound
-	Reused bool   `json:"reused,omitempty"`
-	Error  string `json:"error,omitempty"`
-
-	Position uint64 `json:"position,omitempty"` // of a view
-	Sum      []byte `json:"sum,omitempty"`
 }
 
 // boundIn is the answer that a ledger has bound to the key; nil: none. The error
@@ -143,19 +122,6 @@ func (n *Node) boundIn(ctx context.Context, ledger ulid.ULID, key string, digest
 	return r.Answer, nil
 }
 
-// ask has another node answer a question.
-func (n *Node) ask(ctx context.Context, node ulid.ULID, q *question) (r reply, err error) {
-	data, err := json.Marshal(q)
-	if err != nil {
-		return r, err
-	}
-	m, err := n.nc.RequestWithContext(ctx, n.api(node), data)
-	if err == nil {
-		err = json.Unmarshal(m.Data, &r)
-	}
-	return r, err
-}
-
 // answer answers a question about a ledger of this node's. It waits for a request that is under way.
 func (n *Node) answer(ctx context.Context, q *question) reply {
 	n.mu.Lock()
@@ -182,43 +148,4 @@ func (n *Node) answer(ctx context.Context, q *question) reply {
 		return reply{Error: err.Error()}
 	}
 	return reply{Answer: answer}
-}
-
-// api is the subject that a node answers on.
-func (n *Node) api(node ulid.ULID) string { return n.o.Name + ".api." + node.String() }
-
-// serve answers what other nodes ask, until the node leaves.
-func (n *Node) serve() {
-	asked := make(chan *nats.Msg, 256)
-	s, err := n.nc.ChanSubscribe(n.api(n.ID), asked)
-	if err != nil {
-		n.log.Error("fleet: other nodes cannot ask this one", "err", err)
-		return
-	}
-	defer s.Unsubscribe()
-	var answering sync.WaitGroup
-	defer answering.Wait()
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case m := <-asked:
-			answering.Go(func() {
-				var q question
-				err := json.Unmarshal(m.Data, &q)
-				if err == nil && q.Call != nil && n.o.Answer != nil {
-					n.respond(m, q.Call)
-					return
-				}
-				ctx, cancel := n.soon()
-				defer cancel()
-				r := reply{Error: "the question is malformed"}
-				if err == nil && (q.View || len(q.Digest) == 32) {
-					r = n.answer(ctx, &q)
-				}
-				data, _ := json.Marshal(r)
-				_ = m.Respond(data)
-			})
-		}
-	}
 }

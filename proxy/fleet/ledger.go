@@ -129,12 +129,12 @@ func (g gate) Deliver(ctx context.Context, d queue.Delivery, attempt int) (queue
 	return g.Courier.Deliver(ctx, d, attempt)
 }
 
-// value is what the key says. mu is held.
-func (l *Ledger) value(paused []string) []byte {
+// ownerValue is the value of the ledger's key. mu is held.
+func (l *Ledger) ownerValue(paused []string) []byte {
 	o := Owner{Node: l.node.ID, Epoch: l.epoch, Own: l.own, Paused: paused}
 	o.Host, _ = os.Hostname()
 	if l.log != nil {
-		o.Last, o.Snapshot = l.log.stands()
+		o.Last, o.Snapshot = l.log.asShown()
 	}
 	b, _ := json.Marshal(o)
 	return b
@@ -156,7 +156,7 @@ func (l *Ledger) claim(revision uint64) (err error) {
 		}
 	}
 	l.mu.Lock()
-	value := l.value(paused)
+	value := l.ownerValue(paused)
 	l.mu.Unlock()
 	if revision == 0 {
 		revision, err = l.node.owners.Create(ctx, l.ID.String(), value)

@@ -105,7 +105,7 @@ func (l *Ledger) check(ctx context.Context, owner *Owner) (done bool, err error)
 	if err != nil {
 		return true, err
 	}
-	l.log.looks = true
+	l.log.readOnly = true
 	var has reply
 	if owner != nil {
 		asked, cancel := context.WithTimeout(ctx, digestFor)

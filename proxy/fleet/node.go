@@ -52,7 +52,7 @@ type Node struct {
 
 	failing chan string // routes to tell of
 
-	said said // why it was not known what there is to adopt; the keeper's
+	said said // why it was not known what there is to adopt; keepLedgers'
 
 	configuring sync.Mutex
 	limits      queue.Limits  // guarded by configuring
@@ -66,7 +66,7 @@ type Node struct {
 	refused  map[ulid.ULID]time.Time // could not be adopted, until then
 	seen     map[ulid.ULID]Owner     // the owners as last looked up
 	orphaned []ulid.ULID             // ledgers without an owner, likewise
-	shaky    time.Time               // when NATS last failed to answer; zero: it never did
+	silent   time.Time               // when NATS last failed to answer; zero: it never did
 	counters Counters
 }
 
@@ -271,8 +271,8 @@ func (n *Node) Start(own *queue.Queue, open Opener) {
 	n.ownQueue, n.open = own, open
 	ctx, stop := context.WithCancel(n.ctx)
 	n.stop = stop
-	n.orphans(n.ctx) // so that the first request is not answered as if there were no others; keep looks again
-	n.adopting.Go(func() { n.keep(ctx) })
+	n.orphans(n.ctx) // so that the first request is not answered as if there were no others; keepLedgers looks again
+	n.adopting.Go(func() { n.keepLedgers(ctx) })
 	n.renewing.Go(n.serve)
 	n.renewing.Go(n.keepRenewing)
 }

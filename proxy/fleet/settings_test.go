@@ -198,7 +198,7 @@ func TestCheckCompares(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	_, err = nc.Subscribe(a.api(a.ID), func(m *nats.Msg) {
+	_, err = nc.Subscribe(a.askSubject(a.ID), func(m *nats.Msg) {
 		b, _ := json.Marshal(reply{Position: position, Sum: []byte("another")})
 		_ = m.Respond(b)
 	})

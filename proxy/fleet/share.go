@@ -106,8 +106,8 @@ func (n *Node) share() (err error) {
 	return err
 }
 
-// A heard is which routes another ledger had paused, as a new one has heard. The last
-// word is one that was said when the new one was there already.
+// A heard is which routes another ledger had paused, as a new ledger has heard. It is the
+// last one heeded if it was said after the new ledger was there.
 type heard struct {
 	paused []string
 	last   bool

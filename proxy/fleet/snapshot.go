@@ -42,7 +42,7 @@ func (j *journal) noteSnapshot(content []byte) error {
 	if err := json.Unmarshal(content, s); err != nil {
 		return fmt.Errorf("ledger %s: the snapshot at %d of %s: %w", j.l.ID, j.last, j.l.stream, err)
 	}
-	j.lastly, j.since = s, 0
+	j.snapshot, j.since = s, 0
 	return nil
 }
 
@@ -85,9 +85,9 @@ func (l *Ledger) restore(s *snapshot, write func(string, io.Reader) error) error
 	return nil
 }
 
-// snap makes a snapshot of a ledger's queue if it is time, and removes what is
+// makeSnapshot makes a snapshot of a ledger's queue if it is time, and removes what is
 // not needed any more.
-func (l *Ledger) snap(ctx context.Context, q *queue.Queue) error {
+func (l *Ledger) makeSnapshot(ctx context.Context, q *queue.Queue) error {
 	l.mu.Lock()
 	j := l.log
 	l.mu.Unlock()
@@ -131,10 +131,10 @@ func (j *journal) due() (last *snapshot, due bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	at, n := j.l.began, j.l.node
-	if j.lastly != nil {
-		at = j.lastly.Time
+	if j.snapshot != nil {
+		at = j.snapshot.Time
 	}
-	return j.lastly, j.last > 0 && !j.ended && (j.since >= n.snapshotBytes || j.since > 0 && time.Since(at) >= n.snapshotEvery)
+	return j.snapshot, j.last > 0 && !j.ended && (j.since >= n.snapshotBytes || j.since > 0 && time.Since(at) >= n.snapshotEvery)
 }
 
 // send sends the files that are not there yet, and has the snapshot name all; none if nothing came since the last.
@@ -173,8 +173,8 @@ func (j *journal) appendSnapshot(s *snapshot) error {
 	if err != nil {
 		return err
 	}
-	j.lastly, j.since = s, 0
-	j.tell()
+	j.snapshot, j.since = s, 0
+	j.show()
 	return nil
 }
 
