@@ -124,7 +124,8 @@ func (t *Alerter) Due(c *config.Alerts, f health.Facts, h api.Health) []Due {
 	for _, code := range []string{"config_rejected", "store_low"} {
 		why := reason(h, "", code)
 		r.state(key{code, ""}, why)
-		r.recover(key{code, ""}, why == nil, nil)
+		full := code == "store_low" && reason(h, "", "not_accepting") != nil // which is not over
+		r.recover(key{code, ""}, why == nil && !full, nil)
 	}
 	maps.DeleteFunc(t.deaths, func(route string, _ *deaths) bool { return route == c.Route || !slices.Contains(c.On, "dead") }) // nobody asks for these
 	names := slices.Collect(maps.Keys(r.routes))

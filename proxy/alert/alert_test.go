@@ -109,6 +109,9 @@ func TestStates(t *testing.T) {
 	w.is(time.Hour, ":config_rejected").tells(t)
 	w.is(time.Second).tells(t)
 	w.is(time.Hour, ":config_rejected").tells(t, "config_rejected  config_rejected")
+	w.is(time.Hour, ":store_low").tells(t, "store_low  store_low")
+	w.is(time.Hour, ":not_accepting").tells(t)
+	w.is(time.Hour, ":store_low").tells(t) // as before
 
 	w.is(time.Hour, "ops:failing", "ops:refused").dies(5, "ops", queue.Exhausted).is(time.Hour, "ops:failing").tells(t) // its own route
 }

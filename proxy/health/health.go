@@ -138,9 +138,11 @@ type adder func(route, code string, since time.Time, format string, args ...any)
 // sidecar adds what is of no route.
 func (f *Facts) sidecar(add adder) {
 	q := &f.Queue
-	history := int64(0)
+	history, all := int64(0), int64(0)
 	for i := range q.Routes {
-		history += q.Routes[i].Delivered
+		r := &q.Routes[i]
+		history += r.Delivered
+		all += r.Delivered + r.Pending + r.Held + r.Dead + r.Discarded
 	}
 	left, above := f.Limits.MaxSize-q.Bytes, q.Free-f.Limits.MinFree
 	switch {
@@ -148,8 +150,8 @@ func (f *Facts) sidecar(add adder) {
 		add("", "not_accepting", time.Time{}, "New signals are refused: %s", strings.TrimPrefix(q.Reason, queue.ErrUnavailable.Error()+": "))
 	case q.Free > 0 && above < (q.Bytes+above)/lowPart: // history does not go for it
 		add("", "store_low", time.Time{}, "The disk has %s left above queue.min_free, then new signals are refused. Free some, or lower it", term.Size(above))
-	case left < f.Limits.MaxSize/lowPart && history == 0:
-		add("", "store_low", time.Time{}, "The store has %s left of queue.max_size, then new signals are refused, and no delivered history can go. Fix the receivers of what is pending, discard what nobody wants (signalpost discard --route NAME --state dead), or raise it", term.Size(left))
+	case left < f.Limits.MaxSize/lowPart && history <= all/lowPart: // some always comes: alerts, for one
+		add("", "store_low", time.Time{}, "The store has %s left of queue.max_size, then new signals are refused, and little or no delivered history can go. Fix the receivers of what is pending, discard what nobody wants (signalpost discard --route NAME --state dead), or raise it", term.Size(left))
 	}
 	if f.ConfigError != nil {
 		fault, _, more := strings.Cut(f.ConfigError.Error(), "\n")

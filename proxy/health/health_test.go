@@ -95,6 +95,8 @@ func TestDecide(t *testing.T) {
 		}, "bad", []string{" not_accepting 0s"}, []string{"New signals are refused: the store is full: raise it"}},
 		{"store low", func(f *Facts, r *queue.RouteStatus) { f.Queue.Bytes, r.Delivered = 9<<30+1, 0 }, "warn", []string{" store_low 0s"}, []string{"of queue.max_size"}},
 		{"store low, but history can go", func(f *Facts, r *queue.RouteStatus) { f.Queue.Bytes = 9<<30 + 1 }, "ok", nil, nil},
+		{"store low, and hardly any history", func(f *Facts, r *queue.RouteStatus) { f.Queue.Bytes, r.Pending, r.Delivered = 9<<30+1, 90, 10 }, "warn", []string{" store_low 0s"}, []string{"of queue.max_size"}},
+		{"store low, and some history", func(f *Facts, r *queue.RouteStatus) { f.Queue.Bytes, r.Dead, r.Delivered = 9<<30+1, 89, 11 }, "ok", nil, nil},
 		{"store not yet low", func(f *Facts, r *queue.RouteStatus) { f.Queue.Bytes, r.Delivered = 9<<30, 0 }, "ok", nil, nil},
 		{"disk low", func(f *Facts, _ *queue.RouteStatus) { f.Queue.Bytes, f.Queue.Free = 9<<30, 256<<20+1<<30-2 }, "warn",
 			[]string{" store_low 0s"}, []string{"above queue.min_free"}},
