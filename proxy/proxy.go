@@ -44,7 +44,7 @@ type Proxy struct {
 	alerts   *alert.Alerter
 	history  explain.History
 	table    atomic.Pointer[table.Table] // never nil
-	fault    atomic.Pointer[fault]       // why the config was not reloaded the last time; nil if it was
+	rejected atomic.Pointer[rejection]   // why the config was not reloaded the last time; nil if it was
 
 	reloading sync.Mutex // one Reload at a time
 	looking   sync.Mutex
@@ -104,7 +104,7 @@ func (p *Proxy) look() (health.Facts, api.Health) {
 		PausedByConfig: func(route string) bool { r := t.Route(route); return r != nil && r.Paused },
 	}
 	facts.Dropped, facts.DroppedSince, facts.DroppedLast = output(p.log).drops()
-	if rejected := p.fault.Load(); rejected != nil {
+	if rejected := p.rejected.Load(); rejected != nil {
 		facts.ConfigError, facts.ConfigSince = rejected.error, rejected.since
 	}
 	p.history.Look(facts.Now, facts.Queue.Routes, facts.PausedByConfig)

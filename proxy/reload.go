@@ -14,8 +14,8 @@ import (
 // maxReloads is how many reloads are remembered.
 const maxReloads = 20
 
-// A fault is why the config file is not the running config.
-type fault struct {
+// A rejection is why the config file is not the running config.
+type rejection struct {
 	error
 	since time.Time // the first of the faults since it was
 }
@@ -30,18 +30,18 @@ func (p *Proxy) Reload(ctx context.Context) error {
 	t, err := p.load(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			rejected := &fault{err, time.Now()}
-			if before := p.fault.Load(); before != nil {
+			rejected := &rejection{err, time.Now()}
+			if before := p.rejected.Load(); before != nil {
 				rejected.since = before.since
 			}
-			p.fault.Store(rejected)
+			p.rejected.Store(rejected)
 		}
 		return err
 	}
 	t.Reloads = append(old.Reloads[max(len(old.Reloads)-maxReloads+1, 0):len(old.Reloads):len(old.Reloads)], api.Reload{Time: t.Loaded.UTC(), Hash: t.Config.Hash})
 	t.Inherit(old)
 	// From here on nothing fails that would have to be undone.
-	p.fault.Store(nil)
+	p.rejected.Store(nil)
 	p.table.Store(t)
 	if err := p.configure(t.Queue()); err != nil {
 		// It has them nonetheless, for when the store can be written again.
@@ -82,8 +82,8 @@ func (p *Proxy) reload(ctx context.Context) {
 // configError is why the config file, as it was when it was last read, is not
 // the running config; nil if it is.
 func (p *Proxy) configError() error {
-	if fault := p.fault.Load(); fault != nil {
-		return fault.error
+	if rejected := p.rejected.Load(); rejected != nil {
+		return rejected.error
 	}
 	return nil
 }

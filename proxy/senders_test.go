@@ -21,7 +21,7 @@ import (
 
 // hurried are short times for clients, for tests that exhaust them.
 var hurried = timeouts{
-	header: 2 * time.Second, request: 2 * time.Second, room: time.Second, answer: 4 * time.Second,
+	header: 2 * time.Second, request: 2 * time.Second, body: time.Second, answer: 4 * time.Second,
 	long: 4 * time.Second, follower: time.Second, idle: time.Second,
 }
 
@@ -184,7 +184,7 @@ func TestHostileSenders(t *testing.T) {
 // However many clients send large bodies and never end, the memory they take
 // has a bound, and small signals are taken at once. When they have gone, large ones are again.
 func TestLargeBodiesHaveABound(t *testing.T) {
-	r := run(t, routesOf("a\npaused = true"), func(p *Proxy) { p.timeouts.room = 50 * time.Millisecond })
+	r := run(t, routesOf("a\npaused = true"), func(p *Proxy) { p.timeouts.body = 50 * time.Millisecond })
 	heap := func() int {
 		var m runtime.MemStats
 		runtime.GC()

@@ -41,7 +41,7 @@ const (
 type timeouts struct {
 	header   time.Duration // for the headers of a request
 	request  time.Duration // for a request whole
-	room     time.Duration // the longest that a large body waits for memory
+	body     time.Duration // the longest that a large body waits for memory
 	answer   time.Duration // from the headers until the answer has been taken
 	long     time.Duration // the same of what changes, or tries, many things
 	follower time.Duration // for each piece of a followed log, which may go on for ever
@@ -51,7 +51,7 @@ type timeouts struct {
 var usualTimeouts = timeouts{
 	header:   10 * time.Second,
 	request:  30 * time.Second,
-	room:     10 * time.Second,
+	body:     10 * time.Second,
 	answer:   time.Minute,
 	long:     10 * time.Minute, // sending a million deliveries again takes a while
 	follower: 30 * time.Second,
@@ -75,7 +75,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	if err != nil {
 		return errors.Join(err, p.close())
 	}
-	into := ingest.Options{Queue: p.queue, Table: p.table.Load, Metrics: p.metrics, Room: p.timeouts.room}
+	into := ingest.Options{Queue: p.queue, Table: p.table.Load, Metrics: p.metrics, BodyWait: p.timeouts.body}
 	if p.fleet != nil {
 		into.Claim = p.fleet.Claim // of the whole fleet
 	}
@@ -101,7 +101,7 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	if ctx.Err() == nil {
-		p.tend(watching, &tasks, in)
+		p.startTasks(watching, &tasks, in)
 	}
 	plain := h1.Listen(limitConns(l, p.conns), h1.Options{
 		Path: "/signals", Handler: handler, Log: p.log,
@@ -137,9 +137,9 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 	return err
 }
 
-// tend starts the tasks that watch the config's files and the sidecar's health, until
+// startTasks starts the tasks that watch the config's files and the sidecar's health, until
 // watching ends.
-func (p *Proxy) tend(watching context.Context, tasks *sync.WaitGroup, in *ingest.Ingest) {
+func (p *Proxy) startTasks(watching context.Context, tasks *sync.WaitGroup, in *ingest.Ingest) {
 	tasks.Go(func() { p.watch(watching) })
 	tasks.Go(func() {
 		look := time.NewTicker(lookAtAlerts)

@@ -186,7 +186,7 @@ func (d *document) checkWhole() {
 	}
 }
 
-// shared reports whether an offset is in [defaults].
+// inDefaults reports whether an offset is in [defaults].
 func (d *document) inDefaults(at int) bool {
 	i := sort.Search(len(d.sections), func(i int) bool { return d.sections[i].key > at })
 	return i > 0 && d.sections[i-1].name == "defaults"

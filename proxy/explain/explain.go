@@ -269,7 +269,7 @@ func (s *explanation) differences(d *queue.Detail, nth int) (ways []string, body
 		case nth >= len(trial.Bodies):
 			ways = append(ways, "It would not be made. "+asToday(trial))
 		default:
-			made := table.Settled(*d)
+			made := table.Normalized(*d)
 			if was, in := table.Readable(made.Body, made.Shape); in != trial.Format || !bytes.Equal(trial.Bodies[nth], was) {
 				ways, body, format = append(ways, "It would have another body."), trial.Bodies[nth], trial.Format
 			}

@@ -46,7 +46,7 @@ type Answer struct {
 
 const (
 	partHeader = "Signalpost-Parts" // how many messages an answer has; 0: it is being worked on
-	orderFor   = 10 * time.Minute   // that what changes many deliveries may take
+	changeFor  = 10 * time.Minute   // that what changes many deliveries may take
 )
 
 // Tests have other times.
@@ -174,7 +174,7 @@ func (n *Node) respond(to *nats.Msg, c *Call) {
 	var beat <-chan time.Time
 	within := answerFor
 	if c.Method == http.MethodPost {
-		beat, within = time.Tick(beatEvery), orderFor
+		beat, within = time.Tick(beatEvery), changeFor
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, within)
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 // filter of it; the state must be one of those given.
 func (f *Front) readSelection(r *http.Request, states []queue.State, further ...string) (v api.Selection, filter queue.Filter, err error) {
 	known := append(further, "route", "state", "reason", "signal_type", "status", "since", "until", "dry_run")
-	members, err := f.readOrder(r, &v, known...)
+	members, err := f.readCommand(r, &v, known...)
 	if err != nil {
 		return v, filter, err
 	}
@@ -49,7 +49,7 @@ func (f *Front) amendOne(w http.ResponseWriter, r *http.Request, v any, known []
 	if err != nil {
 		return err
 	}
-	if _, err := f.readOrder(r, v, known...); err != nil {
+	if _, err := f.readCommand(r, v, known...); err != nil {
 		return err
 	}
 	if err := amend(id); err != nil {
@@ -113,7 +113,7 @@ func (f *Front) postResume(w http.ResponseWriter, r *http.Request, _ *query) err
 
 // setPaused answers with the route as it is then.
 func (f *Front) setPaused(w http.ResponseWriter, r *http.Request, paused bool) error {
-	if _, err := f.readOrder(r, new(struct{})); err != nil {
+	if _, err := f.readCommand(r, new(struct{})); err != nil {
 		return err
 	}
 	t, name := f.Table(), r.PathValue("name")

@@ -50,23 +50,23 @@ var endpoints = []endpoint{
 	}},
 	{(*Front).postRetryOne, openapi.Endpoint{
 		Pattern: "POST /deliveries/{id}/retry", Name: "retryDelivery", Text: "Make a delivery due at once",
-		Params: []string{"here"}, Takes: openapi.JSON(api.RetryOne{}), Optional: true, Gives: accepted(queue.Info{}), Fails: orderFails(404, 409),
+		Params: []string{"here"}, Takes: openapi.JSON(api.RetryOne{}), Optional: true, Gives: accepted(queue.Info{}), Fails: commandFails(404, 409),
 	}},
 	{(*Front).postDiscardOne, openapi.Endpoint{
 		Pattern: "POST /deliveries/{id}/discard", Name: "discardDelivery", Text: "Give a delivery up",
-		Params: []string{"here"}, Takes: openapi.JSON(struct{}{}), Optional: true, Gives: accepted(queue.Info{}), Fails: orderFails(404, 409),
+		Params: []string{"here"}, Takes: openapi.JSON(struct{}{}), Optional: true, Gives: accepted(queue.Info{}), Fails: commandFails(404, 409),
 	}},
 	{(*Front).postRetry, openapi.Endpoint{
 		Pattern: "POST /retry", Name: "retryAll", Text: "Make all matching deliveries due at once: the dead ones, unless state says otherwise; 200 for a dry run",
-		Params: []string{"here"}, Takes: openapi.JSON(api.Selection{}), Optional: true, Gives: map[int]openapi.Content{200: matched, 202: matched}, Fails: orderFails(),
+		Params: []string{"here"}, Takes: openapi.JSON(api.Selection{}), Optional: true, Gives: map[int]openapi.Content{200: matched, 202: matched}, Fails: commandFails(),
 	}},
 	{(*Front).postDiscard, openapi.Endpoint{
 		Pattern: "POST /discard", Name: "discardAll", Text: "Give all matching deliveries up; 200 for a dry run",
-		Params: []string{"here"}, Takes: openapi.JSON(api.Selection{}), Gives: map[int]openapi.Content{200: matched, 202: matched}, Fails: orderFails(),
+		Params: []string{"here"}, Takes: openapi.JSON(api.Selection{}), Gives: map[int]openapi.Content{200: matched, 202: matched}, Fails: commandFails(),
 	}},
 	{trying((*Front).postTry), openapi.Endpoint{
 		Pattern: "POST /try", Name: "trySignal", Text: "What each route would do with a signal; nothing is stored or sent",
-		Takes: openapi.JSON(api.TryRequest{}), Gives: ok(openapi.JSON(api.Trials{})), Fails: orderFails(404, 422),
+		Takes: openapi.JSON(api.TryRequest{}), Gives: ok(openapi.JSON(api.Trials{})), Fails: commandFails(404, 422),
 	}},
 	{trying((*Front).getExplanation), openapi.Endpoint{
 		Pattern: "GET /explain/{id}", Name: "explain", Text: "The life of a signal, or of one delivery: which routes took it and why, each attempt and wait, what comes next",
@@ -74,7 +74,7 @@ var endpoints = []endpoint{
 	}},
 	{trying((*Front).postPlan), openapi.Endpoint{
 		Pattern: "POST /plan", Name: "planRoute", Text: "What a route would have made of the last signals by other expressions; nothing is stored or sent",
-		Takes: openapi.JSON(api.PlanRequest{}), Gives: ok(openapi.JSON(api.Plan{})), Fails: orderFails(404, 422),
+		Takes: openapi.JSON(api.PlanRequest{}), Gives: ok(openapi.JSON(api.Plan{})), Fails: commandFails(404, 422),
 	}},
 	{(*Front).getStats, openapi.Endpoint{
 		Pattern: "GET /stats", Name: "getStats", Text: "What happened on each route in each step of time",
@@ -89,11 +89,11 @@ var endpoints = []endpoint{
 	}},
 	{(*Front).postPause, openapi.Endpoint{
 		Pattern: "POST /routes/{name}/pause", Name: "pauseRoute", Text: "Send nothing on a route until it is resumed, also after a restart",
-		Params: []string{"here"}, Takes: openapi.JSON(struct{}{}), Optional: true, Gives: ok(openapi.JSON(api.RouteStatus{})), Fails: orderFails(404, 409),
+		Params: []string{"here"}, Takes: openapi.JSON(struct{}{}), Optional: true, Gives: ok(openapi.JSON(api.RouteStatus{})), Fails: commandFails(404, 409),
 	}},
 	{(*Front).postResume, openapi.Endpoint{
 		Pattern: "POST /routes/{name}/resume", Name: "resumeRoute", Text: "End a pause; 409 while the config pauses the route",
-		Params: []string{"here"}, Takes: openapi.JSON(struct{}{}), Optional: true, Gives: ok(openapi.JSON(api.RouteStatus{})), Fails: orderFails(404, 409),
+		Params: []string{"here"}, Takes: openapi.JSON(struct{}{}), Optional: true, Gives: ok(openapi.JSON(api.RouteStatus{})), Fails: commandFails(404, 409),
 	}},
 	{(*Front).getMetrics, openapi.Endpoint{
 		Pattern: "GET /metrics", Name: "getMetrics", Text: "Metrics in Prometheus's text format", Gives: ok(openapi.Text()),
@@ -120,8 +120,8 @@ func accepted(v any) map[int]openapi.Content {
 	return map[int]openapi.Content{202: openapi.JSON(v)}
 }
 
-// orderFails are the statuses of a request with a body that [Front.readOrder] reads.
-func orderFails(further ...int) []int { return append(further, 408, 413, 415) }
+// commandFails are the statuses of a request with a body that [Front.readCommand] reads.
+func commandFails(further ...int) []int { return append(further, 408, 413, 415) }
 
 // parameters are those of all endpoints: one name means the same everywhere.
 var parameters = map[string]openapi.Param{

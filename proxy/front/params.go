@@ -174,12 +174,12 @@ func (q *query) id(name string, dst encoding.TextUnmarshaler) {
 	}
 }
 
-// maxOrder bounds the bodies of requests, in bytes, but those of signals and of POST /try.
-const maxOrder = 64 << 10
+// maxCommand bounds the bodies of requests, in bytes, but those of signals and of POST /try.
+const maxCommand = 64 << 10
 
-// readOrder reads a body of maxOrder bytes at most: see readJSON.
-func (f *Front) readOrder(r *http.Request, dst any, known ...string) (members map[string]json.RawMessage, err error) {
-	body, done, err := f.Ingest.ReadBody(r, maxOrder)
+// readCommand reads a body of maxCommand bytes at most: see readJSON.
+func (f *Front) readCommand(r *http.Request, dst any, known ...string) (members map[string]json.RawMessage, err error) {
+	body, done, err := f.Ingest.ReadBody(r, maxCommand)
 	if err != nil {
 		return nil, err
 	}

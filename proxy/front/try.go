@@ -37,7 +37,7 @@ func trying(h handler) handler {
 func (f *Front) postTry(w http.ResponseWriter, r *http.Request, _ *query) error {
 	var v api.TryRequest
 	t := f.Table()
-	body, done, err := f.Ingest.ReadBody(r, t.Config.Server.MaxBody+maxOrder)
+	body, done, err := f.Ingest.ReadBody(r, t.Config.Server.MaxBody+maxCommand)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (f *Front) postTry(w http.ResponseWriter, r *http.Request, _ *query) error 
 // postPlan says what a route would have made of the last signals by other expressions.
 func (f *Front) postPlan(w http.ResponseWriter, r *http.Request, _ *query) error {
 	v := api.PlanRequest{Limit: maxPlan}
-	if _, err := f.readOrder(r, &v, "route", "where", "transform", "limit"); err != nil {
+	if _, err := f.readCommand(r, &v, "route", "where", "transform", "limit"); err != nil {
 		return err
 	}
 	if v.Limit < 1 || v.Limit > maxPlan {

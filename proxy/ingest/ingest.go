@@ -30,11 +30,11 @@ import (
 
 // Options are what ingest works with. All but Claim are needed, and safe for concurrent use.
 type Options struct {
-	Queue   *queue.Queue
-	Claim   func(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) // nil: the queue's
-	Table   func() *table.Table                                                                  // the running one
-	Metrics Metrics
-	Room    time.Duration // the longest that a large body waits for memory
+	Queue    *queue.Queue
+	Claim    func(ctx context.Context, key string, digest [32]byte) (*queue.Claim, []byte, error) // nil: the queue's
+	Table    func() *table.Table                                                                  // the running one
+	Metrics  Metrics
+	BodyWait time.Duration // the longest that a large body waits for memory
 }
 
 // Metrics counts the requests that are answered 202. It is safe for concurrent use.
@@ -68,7 +68,7 @@ func New(o Options) *Ingest {
 	if o.Claim == nil {
 		o.Claim = o.Queue.Claim
 	}
-	return &Ingest{Options: o, arriving: memory.New(arrivingBytes, o.Room), made: memory.New(madeBytes, memory.Wait)}
+	return &Ingest{Options: o, arriving: memory.New(arrivingBytes, o.BodyWait), made: memory.New(madeBytes, memory.Wait)}
 }
 
 // Ready is nil while signals are accepted, else it says why not: it wraps an
@@ -165,7 +165,7 @@ func (in *Ingest) store(t *table.Table, to Offer, body []byte, lines bool, head 
 	if err := in.Ready(); err != nil { // the body may have taken a while to come
 		return nil, err
 	}
-	// What decodes to much does so for one signal at a time, in the table's memory.
+	// A body that decodes to much is decoded by the table, one signal at a time and in its budget.
 	reads := t.Reads
 	if json.Footprint(body) > memory.Small {
 		reads = nil

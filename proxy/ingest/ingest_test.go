@@ -72,7 +72,7 @@ func taking(t testing.TB, m Metrics, routes ...string) *Ingest {
 	if err := q.Configure(limits, lanes); err != nil {
 		t.Fatal(err)
 	}
-	return New(Options{Queue: q, Table: func() *table.Table { return routing }, Metrics: m, Room: 20 * time.Millisecond})
+	return New(Options{Queue: q, Table: func() *table.Table { return routing }, Metrics: m, BodyWait: 20 * time.Millisecond})
 }
 
 // post posts a body, and returns the error that is answered, or the 202's body.

@@ -130,7 +130,7 @@ type difference struct {
 // are compared in their order.
 func differences(was, is []queue.Made) (found []difference) {
 	add := func(path string, from, to any) { found = append(found, difference{path, from, to}) }
-	before, now := settled(was), settled(is)
+	before, now := normalized(was), normalized(is)
 	if len(before) != len(now) {
 		for i := len(before) - 1; i >= 0; i-- {
 			if j := slices.IndexFunc(now, before[i].equal); j >= 0 {
@@ -167,11 +167,11 @@ type delivery struct {
 	order  string // in JSON
 }
 
-func settled(made []queue.Made) []delivery {
+func normalized(made []queue.Made) []delivery {
 	all := make([]delivery, len(made))
 	for i, m := range made {
 		s, _ := shape.Parse(m.Shape) // as it was made a moment ago
-		s, body := s.Settled(m.Body)
+		s, body := s.Normalized(m.Body)
 		all[i] = delivery{m.Error, body, s, m.Order}
 	}
 	return all

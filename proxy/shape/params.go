@@ -119,9 +119,9 @@ func (s Shape) Fill(body []byte, values Values) (Shape, []byte, error) {
 	return s, body, nil
 }
 
-// Settled returns s and its body with the placeholders of a try, so that both are the
+// Normalized returns s and its body with the placeholders of a try, so that both are the
 // same when they are made again of the same signal.
-func (s Shape) Settled(body []byte) (Shape, []byte) {
+func (s Shape) Normalized(body []byte) (Shape, []byte) {
 	if s.Params == "" {
 		return s, body
 	}

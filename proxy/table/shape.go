@@ -81,10 +81,10 @@ func faultOf(key string, err error) error {
 	return &transform.RunError{Kind: "failed", Msg: key + ": " + err.Error()}
 }
 
-// Settled is a delivery with the placeholders of params as Try has them.
-func Settled(d queue.Detail) *queue.Detail {
+// Normalized is a delivery with the placeholders of params as Try has them.
+func Normalized(d queue.Detail) *queue.Detail {
 	if s, err := shape.Parse(d.Shape); err == nil {
-		s, d.Body = s.Settled(d.Body)
+		s, d.Body = s.Normalized(d.Body)
 		d.Shape = s.String()
 	}
 	return &d

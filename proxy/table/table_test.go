@@ -458,7 +458,7 @@ func TestParamsOfSignal(t *testing.T) {
 			t.Errorf("a value is stored: %+v", made)
 		}
 		before = strings.TrimPrefix(s.Path, "/")
-		d := Settled(queue.Detail{Body: made[0].Body, Shape: made[0].Shape})
+		d := Normalized(queue.Detail{Body: made[0].Body, Shape: made[0].Shape})
 		if d.Shape != `{"path":"/param10routingkey","query":"k=param10routingkey"}` || !strings.HasPrefix(string(d.Body), `{"k":"param10routingkey",`) {
 			t.Errorf("settled: %s, %s", d.Body, d.Shape)
 		}

@@ -1,6 +1,7 @@
-// Package union answers for a whole fleet: a request that looks at deliveries, or
-// orders something of them, is given to all ledgers, those that this sidecar has
-// adopted and those of others, and their answers are made one. Who does not answer is named in "missing".
+// Package union answers for a whole fleet: a request that reads or changes deliveries is
+// given to all ledgers, those that this sidecar has adopted and those of others (union.go),
+// and their answers are merged (merge.go; follow.go and signals.go where they are streams).
+// Who does not answer is named in "missing".
 package union
 
 import (
@@ -38,8 +39,8 @@ type Union struct {
 }
 
 const (
-	orderFor = 10 * time.Minute // that what changes many deliveries may take
-	mostBody = 1 << 20
+	changeFor = 10 * time.Minute // that what changes many deliveries may take
+	mostBody  = 1 << 20
 
 	mostStreams = 64 // at once
 )
@@ -74,7 +75,7 @@ func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodPost {
-		until, control := time.Now().Add(orderFor), http.NewResponseController(w)
+		until, control := time.Now().Add(changeFor), http.NewResponseController(w)
 		control.SetReadDeadline(until) // once it has passed, net/http ends the request's context
 		control.SetWriteDeadline(until)
 	}
