@@ -84,7 +84,7 @@ func TestFaults(t *testing.T) {
 	var faults []*fault
 	step := int64(1)
 	if testing.Short() || raceEnabled {
-		step = 60
+		step = 150
 	}
 	for at := rand.Int64N(step) + 1; at <= ops; at += step {
 		for i, err := range []error{errInjected, syscall.ENOSPC, syscall.EIO} {

@@ -62,7 +62,7 @@ func TestBrowser(t *testing.T) {
 		"live": testLive, "filter": testFilter, "delivery": testDelivery, "discard": testDiscard, "many": testMany, "pause": testPause,
 		"playground": testPlayground, "token": testToken, "phone": testPhone, "keys": testKeys, "verdict": testVerdict, "restart": testRestart,
 		"killed": testKilled, "refused": testRefused, "dead": testDead, "held": testHeld, "routes": testRoutes, "frozen": testFrozen, "reading": testReading,
-		"charts": testCharts, "tabs": testTabs, "clock": testClock, "flood": testFlood, "views": testViews, "beside": testBeside, "weeks": testWeeks, "axe": testAxe, "request": testRequest, "fleet": testFleet,
+		"charts": testCharts, "tabs": testTabs, "clock": testClock, "flood": testFlood, "views": testViews, "beside": testBeside, "weeks": testWeeks, "axe": testAxe("light"), "axe in the dark": testAxe("dark"), "request": testRequest, "fleet": testFleet,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

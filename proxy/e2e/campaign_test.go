@@ -27,6 +27,7 @@ import (
 // the random choices of a run. With 100 faults or more no answer but a 503 may
 // take longer than 2 s, which on a machine that does other things proves nothing.
 func TestCampaign(t *testing.T) {
+	t.Parallel()
 	faults := int(number(t, "SIGNALPOST_FAULTS", 12))
 	seed := number(t, "SIGNALPOST_SEED", rand.Uint64())
 	t.Logf("repeat with SIGNALPOST_SEED=%d SIGNALPOST_FAULTS=%d", seed, faults)

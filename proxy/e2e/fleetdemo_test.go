@@ -15,6 +15,7 @@ import (
 // TestFleetDemo: what a killed sidecar took arrives, nothing is left behind, and
 // without nats-server it says how to get one.
 func TestFleetDemo(t *testing.T) {
+	t.Parallel()
 	bin, scratch := t.TempDir(), t.TempDir()
 	demo := func() (string, error) {
 		c := exec.CommandContext(t.Context(), filepath.Join(binaries, "signalpost"), "demo", "--fleet", "--once")

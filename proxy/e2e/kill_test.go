@@ -38,6 +38,7 @@ import (
 // SIGNALPOST_KILLS is how often it kills under load (20), SIGNALPOST_SEED
 // repeats the random choices of a run.
 func TestKills(t *testing.T) {
+	t.Parallel()
 	rounds := number(t, "SIGNALPOST_KILLS", 20)
 	seed := number(t, "SIGNALPOST_SEED", rand.Uint64())
 	t.Logf("repeat with SIGNALPOST_SEED=%d SIGNALPOST_KILLS=%d", seed, rounds)

@@ -734,8 +734,9 @@ func writeCA(t *testing.T, path string) {
 
 // The commands that measure what the README says it costs do so.
 func TestReadmeCosts(t *testing.T) {
+	t.Parallel()
 	script := strings.Replace(only(t, "README ### What it costs", "sh"), "-count 5", "-benchtime 1x", 1)
-	out, err := bash(t, "../..", "set -e\n"+script, "SIGNALPOST_BACKLOG=2000")
+	out, err := bash(t, "../..", "set -e\n"+script, "SIGNALPOST_BACKLOG=2000", "GOFLAGS="+os.Getenv("GOFLAGS")+" -vet=off")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

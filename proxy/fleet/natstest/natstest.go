@@ -37,8 +37,22 @@ var server = sync.OnceValues(func() (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(folder+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close() // which lets go of it
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err == nil { // built by another test meanwhile
+		return path, nil
+	}
 	build := exec.Command("go", "install", "github.com/nats-io/nats-server/v2@"+Version)
-	build.Dir, build.Env = os.TempDir(), append(os.Environ(), "GOBIN="+folder, "GOFLAGS=")
+	build.Dir, build.Env = os.TempDir(), append(os.Environ(), "GOBIN="+folder, "GOFLAGS=-trimpath")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("nats-server cannot be built: %w\n%s", err, out)
 	}
