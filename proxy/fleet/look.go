@@ -35,7 +35,7 @@ func Look(ctx context.Context, o Options, check bool) (all []LedgerStatus, err e
 	if err := n.connect(); err != nil {
 		return nil, err
 	}
-	if err := n.find(); err != nil {
+	if err := n.find(false); err != nil {
 		return nil, err
 	}
 	owners, err := n.Owners(ctx)
@@ -67,9 +67,14 @@ func Look(ctx context.Context, o Options, check bool) (all []LedgerStatus, err e
 	return all, nil
 }
 
-// find finds what setUp makes.
-func (n *Node) find() (err error) {
-	_, err = patiently(n, func(ctx context.Context) (any, error) {
+// find finds what setUp makes. What was made just now is not known to all of NATS at once.
+func (n *Node) find(made bool) (err error) {
+	_, err = patiently(n, func(ctx context.Context) (_ any, err error) {
+		defer func() {
+			if made && notThere(err) {
+				err = fmt.Errorf("fleet: %v", err) // which is no end
+			}
+		}()
 		n.streams = nil
 		for i := range streams {
 			s, err := n.js.Stream(ctx, n.o.stream(i))
@@ -87,10 +92,14 @@ func (n *Node) find() (err error) {
 		n.views, err = n.js.ObjectStore(ctx, n.o.bucket("VIEWS"))
 		return nil, err
 	})
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
+	if notThere(err) {
 		return fmt.Errorf("fleet: NATS has no fleet of the name %s: no sidecar has joined it yet, or some of its streams were deleted: %w", n.o.Name, err)
 	}
 	return n.explainAny(err)
+}
+
+func notThere(err error) bool {
+	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound)
 }
 
 // check makes a view of the ledger, whoever owns it, proves it, and compares it with
