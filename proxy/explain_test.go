@@ -356,7 +356,7 @@ func TestExplainDeliveries(t *testing.T) {
 		}},
 		{"dies of its where", "/200\nwhere = '.n + \"x\"'\n", func(c *scene) {
 			_, id := c.one(a)
-			c.tells(id, "made transform", "", "Dead, reason transform: ")
+			c.tells(id, "made transform", "", "Dead, reason transform: where: ")
 			if r := c.explained(id).Routes[0]; !strings.HasPrefix(r.Why, "Its where failed, which makes a dead delivery.") || r.Error == nil || fmt.Sprint(r.Reads[0].Path, string(r.Reads[0].Value)) != ".n1" {
 				c.t.Errorf("%+v", r)
 			}

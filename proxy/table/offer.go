@@ -125,6 +125,9 @@ func (r *Route) takes(signalType string) bool {
 func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]queue.Made, bool, error) {
 	pass, bodies, s, err := r.run(use, in)
 	if _, failed := errors.AsType[*transform.RunError](err); failed {
+		if !pass { // the reason of the delivery is transform
+			err = named("where", err)
+		}
 		return append(made, queue.Made{Route: r.Name, Error: err.Error()}), true, nil
 	}
 	stored := s.String()

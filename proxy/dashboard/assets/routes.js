@@ -80,7 +80,7 @@ function badge(r) {
 function lastOf(r) {
   const failed = r.last_error && (!r.last_success || Date.parse(r.last_error_at) > Date.parse(r.last_success));
   if (failed) return [r.last_error_at && [ago(r.last_error_at), " "], el("span", { class: "bad", title: r.last_error }, r.last_error)];
-  return r.last_success ? [el("span", { class: "good-word" }, "delivered"), " ", ago(r.last_success)] : el("span", { class: "quiet" }, "nothing yet");
+  return r.last_success ? [el("span", { class: "good-word" }, "delivered"), " ", ago(r.last_success)] : el("span", { class: "quiet" }, "no attempt yet");
 }
 
 export function route({ name = "" }, signal) {
