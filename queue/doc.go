@@ -12,7 +12,8 @@
 // store, which alone knows Pebble): its committer gathers what waits into one batch, its
 // finisher waits for the disk and tells the callers. So every batch sees the batches
 // before it, and the counts in the store are exact. If the store fails, engine.go ends
-// what runs on it, and queue.go opens it anew.
+// what runs on it, and queue.go opens it anew. It is read in search.go (lists, and their
+// cursors), read.go (one delivery or signal), follow.go, status.go and stats.go.
 //
 // # Keys and values
 //
