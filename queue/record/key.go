@@ -2,7 +2,8 @@
 // bytes. It is pure. package queue draws the format in its doc comment.
 //
 // Keys are appended to a buffer; values parse strictly: what Parse accepts,
-// Append writes again, and an error wraps [ErrDamaged].
+// Append writes again, and an error wraps [ErrDamaged]. What earlier formats wrote parses,
+// too, with zero for what they lack: see [Format].
 package record
 
 import (

@@ -184,7 +184,7 @@ func (s *Store) build(b *Batch, first Operation) *group {
 	b.gather(g.batch)
 	g.tail, g.number = b.tail, b.number
 	g.empty = g.batch.Empty()
-	s.room.grown(g.batch.Len())
+	s.space.grown(g.batch.Len())
 	if !g.empty { // Pebble makes no fsync of an empty batch
 		g.err = s.startCommit(g.batch)
 	}

@@ -42,7 +42,7 @@ func Open(f *disk.Folder, o Options) (*Store, error) {
 func open(f *disk.Folder, o Options, stale error) (*Store, error) {
 	s := &Store{
 		o: o, folder: f, log: o.Log,
-		ops: make(chan Operation, 1024), groups: make(chan *group, 1), failed: make(chan struct{}), room: newRoom(), reported: map[string]bool{},
+		ops: make(chan Operation, 1024), groups: make(chan *group, 1), failed: make(chan struct{}), space: newSpace(), reported: map[string]bool{},
 	}
 	s.shield = disk.NewShield(f.FS, f.Path, s.Fail, func() bool { return s.Err() != nil })
 	return s, s.open(stale)
@@ -98,7 +98,7 @@ func (s *Store) open(stale error) (err error) {
 // opened. fresh is whether there is none.
 func (s *Store) inspect() (fresh bool, err error) {
 	f := s.folder
-	found, err := disk.Strangers(f.FS, f.Path)
+	found, err := disk.ForeignFiles(f.FS, f.Path)
 	if err != nil {
 		return false, fmt.Errorf("cannot be read: %w", err)
 	}

@@ -7,7 +7,7 @@
 //	batch.go    what operations write to; chain.go order_by, rows.go statistics, causes.go why routes fail
 //	log.go      a [Log] in place of Pebble's own write-ahead log and its fsync
 //	sweep.go    what expires, is too old, or has to make room
-//	room.go     limits, the disk's free space, files that are missing: whether signals are accepted
+//	space.go    limits, the disk's free space, files that are missing: whether signals are accepted
 //	open.go     opening, and what is refused; check.go proves a store that is not open
 package store
 
@@ -128,7 +128,7 @@ type Store struct {
 	reportMu sync.Mutex
 	reported map[string]bool // files and faults that were logged
 
-	room room
+	space space
 
 	readMu   sync.Mutex
 	reading  sync.WaitGroup // calls of Read; added to with readMu held
@@ -166,7 +166,7 @@ func (s *Store) Start(l Limits) {
 // SetLimits replaces the limits.
 func (s *Store) SetLimits(l Limits) {
 	s.limits.Store(&l)
-	notify(s.room.relimited)
+	notify(s.space.relimited)
 }
 
 // Close ends all that runs and closes the database; it may have failed before.
@@ -236,7 +236,7 @@ func (s *Store) Ready() error {
 	if err := s.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if why, _ := s.room.refusal.Load().(string); why != "" {
+	if why, _ := s.space.refusal.Load().(string); why != "" {
 		return fmt.Errorf("%w: %s", ErrUnavailable, why)
 	}
 	return nil

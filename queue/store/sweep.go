@@ -28,8 +28,8 @@ func (s *Store) runSweeper(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.room.shed: // again and again while there is too much
-		case <-s.room.relimited:
+		case <-s.space.shed: // again and again while there is too much
+		case <-s.space.relimited:
 		case <-time.After(time.Until(swept.Add(s.sweepGap(took)))):
 		}
 		start := time.Now()
@@ -321,8 +321,8 @@ func (s *Store) evict(ctx context.Context) error {
 		if pos = shed.end; shed.gone == 0 {
 			continue
 		}
-		s.room.evicted.Add(int64(shed.gone))
-		s.room.shedLog.Do(s.logShed)
+		s.space.evicted.Add(int64(shed.gone))
+		s.space.shedLog.Do(s.logShed)
 		// Log entries older than all that were deleted are deleted, too.
 		if err := s.trim(record.LogPrefix, record.LogKey(nil, shed.oldest)); err != nil {
 			return err
@@ -354,14 +354,14 @@ func (s *Store) evictItems() int {
 		}
 	}
 	some := s.excess() + s.limits.Load().shedAt()/64 // or it would be for the next signal again
-	return int(min(max(some*stored/max(s.room.bytes.Load(), 1), evictLeast), sweepItems))
+	return int(min(max(some*stored/max(s.space.bytes.Load(), 1), evictLeast), sweepItems))
 }
 
 // logShed logs that history goes before its time.
 func (s *Store) logShed() {
 	bytes, free, _ := s.Size()
 	why := fmt.Sprintf("the store has %d bytes, queue.max_size is %d", bytes, s.limits.Load().MaxSize)
-	if free < s.room.least.Load()/2 {
+	if free < s.space.least.Load()/2 {
 		why = fmt.Sprintf("the disk has %d bytes free", free)
 	}
 	s.log.Warn("the oldest delivered history goes before queue.retention is over, to make room", slog.String("err", why))

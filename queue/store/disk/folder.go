@@ -1,5 +1,6 @@
-// Package disk knows what disks and those who use them do: writes that fail or
-// hang, folders that are moved, files that are removed, logs that are torn.
+// Package disk knows what disks and those who use them do: writes that fail (shield.go) or
+// hang, folders that are moved (folder.go), files that are removed (watched.go), logs that
+// are torn (internals.go).
 package disk
 
 import (

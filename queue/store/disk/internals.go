@@ -29,11 +29,11 @@ func isWatched(name string) bool {
 	return isLog(name) || IsTable(name) || isMarker(name) || isManifest(name)
 }
 
-// Strangers are the files of a folder that is not a store, as far as its
+// ForeignFiles are the files of a folder that is not a store, as far as its
 // names tell: a folder whose files Pebble does not know, or that has lost the
 // marker which leads to all others. Pebble would take such a folder for an
 // empty one, make a store in it, and remove what it does not know.
-func Strangers(fs vfs.FS, path string) ([]string, error) {
+func ForeignFiles(fs vfs.FS, path string) ([]string, error) {
 	names, err := fs.List(path)
 	if err != nil {
 		return nil, err

@@ -102,7 +102,7 @@ func (s *Shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err e
 			return nil, ErrShielded
 		}
 		f, err = s.FS.Create(name, c)
-		if err = s.made(base, f, err); err != nil {
+		if err = s.watchNew(base, f, err); err != nil {
 			return nil, err
 		}
 		return &shieldedFile{File: f, s: s, reports: true}, nil
@@ -116,7 +116,7 @@ func (s *Shield) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err e
 			}
 		}
 		f, err = s.FS.Create(name, c)
-		return s.made(base, f, err)
+		return s.watchNew(base, f, err)
 	}
 	if s.change(create) {
 		return &shieldedFile{File: f, s: s, manifest: isManifest(base), log: isLog(base)}, nil
@@ -135,13 +135,13 @@ func (s *Shield) syncFolder() error {
 // ReuseForWrite makes a log of one that is done with, or a new one if someone removed that.
 func (s *Shield) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
 	reuse := func() error {
-		if err := s.going(s.PathBase(oldname)); err != nil {
+		if err := s.unwatch(s.PathBase(oldname)); err != nil {
 			return err
 		}
 		if f, err = s.FS.ReuseForWrite(oldname, newname, c); errors.Is(err, os.ErrNotExist) {
 			f, err = s.FS.Create(newname, c)
 		}
-		return s.made(s.PathBase(newname), f, err)
+		return s.watchNew(s.PathBase(newname), f, err)
 	}
 	if s.change(reuse) {
 		return &shieldedFile{File: f, s: s, reports: compaction(c)}, nil
@@ -189,7 +189,7 @@ func (s *Shield) Remove(name string) error {
 	if ok {
 		return s.mem.Remove(base)
 	}
-	if !s.change(func() error { return s.going(base) }) {
+	if !s.change(func() error { return s.unwatch(base) }) {
 		return nil
 	}
 	return s.FS.Remove(name)

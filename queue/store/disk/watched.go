@@ -14,8 +14,8 @@ import (
 // logList is the file that names the logs of the store, so that one that is
 // missing is missed: Pebble takes it for one that was never made. A line is "+"
 // and the name of a log; an older version appended to it, also "-" and the name
-// of one that went. What was made is in the folder, synced, before it is listed;
-// what goes, after.
+// of one that was removed. A new log is in the folder, synced, before it is listed, and
+// an old one is taken off the list before it is removed.
 const logList = "LOGS"
 
 // A watchedFile must not go away.
@@ -24,8 +24,8 @@ type watchedFile struct {
 	begun bool // of a log: something has been written to it
 }
 
-// made watches a file that was just made.
-func (s *Shield) made(name string, f vfs.File, err error) error {
+// watchNew watches a file that was just made.
+func (s *Shield) watchNew(name string, f vfs.File, err error) error {
 	if err != nil || !isWatched(name) {
 		return err
 	}
@@ -45,8 +45,8 @@ func (s *Shield) made(name string, f vfs.File, err error) error {
 	return s.listLogs()
 }
 
-// going ends the watch of a file.
-func (s *Shield) going(name string) error {
+// unwatch ends the watch of a file.
+func (s *Shield) unwatch(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.watched, name)
@@ -59,7 +59,7 @@ func (s *Shield) going(name string) error {
 // Forget ends the watch of files that are missing: what they held is elsewhere.
 func (s *Shield) Forget(names []string) {
 	for _, n := range names {
-		s.change(func() error { return s.going(n) })
+		s.change(func() error { return s.unwatch(n) })
 	}
 }
 

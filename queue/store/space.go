@@ -52,9 +52,9 @@ const (
 	leastFree = 64 << 20
 )
 
-// A room is what is known of the disk, and what comes of it: that signals are
+// A space is what is known of the room on the disk, and what comes of it: that signals are
 // refused, or history is shed.
-type room struct {
+type space struct {
 	written   int           // the committer's: bytes since it last asked for a look
 	look      chan struct{} // asks for one
 	shed      chan struct{} // asks for history to go
@@ -67,11 +67,11 @@ type room struct {
 	shedLog   rate.Sometimes // logs that history is shed
 }
 
-func newRoom() room {
-	return room{look: make(chan struct{}, 1), shed: make(chan struct{}, 1), relimited: make(chan struct{}, 1), shedLog: rate.Sometimes{Interval: shedLogged}}
+func newSpace() space {
+	return space{look: make(chan struct{}, 1), shed: make(chan struct{}, 1), relimited: make(chan struct{}, 1), shedLog: rate.Sometimes{Interval: shedLogged}}
 }
 
-func (r *room) grown(bytes int) {
+func (r *space) grown(bytes int) {
 	if r.written += bytes; r.written >= lookBytes {
 		r.written = 0
 		notify(r.look)
@@ -81,12 +81,12 @@ func (r *room) grown(bytes int) {
 // Size is what the store takes of the disk, how much of that is free, and
 // how many deliveries have been shed since the store was opened.
 func (s *Store) Size() (bytes, free, evicted int64) {
-	return s.room.bytes.Load(), s.room.free.Load(), s.room.evicted.Load()
+	return s.space.bytes.Load(), s.space.free.Load(), s.space.evicted.Load()
 }
 
 // excess is how many bytes of history have to go; 0 or less: none.
 func (s *Store) excess() int64 {
-	return max(s.room.bytes.Load()-s.limits.Load().shedAt()+1, s.room.least.Load()/2-s.room.free.Load())
+	return max(s.space.bytes.Load()-s.limits.Load().shedAt()+1, s.space.least.Load()/2-s.space.free.Load())
 }
 
 // watchDisk watches the disk until ctx ends.
@@ -97,12 +97,12 @@ func (s *Store) watchDisk(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.room.look:
+		case <-s.space.look:
 		case <-disk.C:
 		}
 		s.lookAtDisk()
 		if s.excess() > 0 {
-			notify(s.room.shed)
+			notify(s.space.shed)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func (s *Store) watchDisk(ctx context.Context) {
 // that were opened, and with it whether signals are accepted.
 func (s *Store) lookAtDisk() {
 	why := cmp.Or(s.filesProblem(), s.roomProblem())
-	was, _ := s.room.refusal.Swap(why).(string)
+	was, _ := s.space.refusal.Swap(why).(string)
 	switch {
 	case was == "" && why != "":
 		s.log.Error("not accepting signals", slog.String("err", why))
@@ -127,19 +127,19 @@ func (s *Store) roomProblem() string {
 		m := db.Metrics()
 		// Pebble keeps a few log files to write them anew. They are room, and
 		// shedding history would not make them go.
-		s.room.bytes.Store(int64(m.DiskSpaceUsage() - m.WAL.ObsoletePhysicalSize))
+		s.space.bytes.Store(int64(m.DiskSpaceUsage() - m.WAL.ObsoletePhysicalSize))
 		return nil
 	})
-	if b := s.room.bytes.Load(); b >= limits.MaxSize {
+	if b := s.space.bytes.Load(); b >= limits.MaxSize {
 		return fmt.Sprintf("the store has %d bytes, queue.max_size is %d: fix the receivers of what is pending, or discard it; lower queue.retention if most of it is dead; or raise queue.max_size", b, limits.MaxSize)
 	}
 	u, err := s.folder.FS.GetDiskUsage(s.folder.Path)
 	if err != nil {
 		return ""
 	}
-	s.room.free.Store(int64(u.AvailBytes))
-	s.room.least.Store(min(leastFree, int64(u.TotalBytes/4)))
-	least := max(limits.MinFree, s.room.least.Load())
+	s.space.free.Store(int64(u.AvailBytes))
+	s.space.least.Store(min(leastFree, int64(u.TotalBytes/4)))
+	least := max(limits.MinFree, s.space.least.Load())
 	if int64(u.AvailBytes) >= least {
 		return ""
 	}
@@ -174,7 +174,7 @@ func (s *Store) filesProblem() string {
 	}
 	// What the logs held is in memory, too. No more is accepted before it is in tables.
 	why := fmt.Sprintf("store %s: %s; what was accepted has been written to tables: restart signalpost", s.folder.Path, removedOrCut(gone))
-	s.room.refusal.Store(why)
+	s.space.refusal.Store(why)
 	s.log.Error("not accepting signals", slog.String("err", why))
 	if err := s.Read(func(db *pebble.DB) error { return db.Flush() }); err != nil {
 		s.Fail(fmt.Errorf("store %s: %s, and what it held cannot be kept: %w", s.folder.Path, removedOrCut(gone), err))
