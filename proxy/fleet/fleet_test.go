@@ -20,6 +20,9 @@ import (
 	"signalpost/queue"
 )
 
+// A crash may not be known to NATS yet when its sidecar is asked, which then is waited for.
+func init() { digestFor = 10 * time.Second }
+
 // A recorder is a courier that keeps what was delivered, by how often.
 type recorder struct {
 	mu   sync.Mutex

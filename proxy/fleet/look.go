@@ -133,7 +133,7 @@ func (l *Ledger) check(ctx context.Context, owner *Owner) (done bool, err error)
 }
 
 // digestFor is how long an owner has to read a view whole.
-const digestFor = time.Minute
+var digestFor = time.Minute
 
 func (n *Node) explainAny(err error) error {
 	if err == nil {
