@@ -45,12 +45,13 @@ func (r *release) pack(t target, kind string) error {
 			RPM:      nfpm.RPM{Compression: fmt.Sprint("gzip:", r.level), BuildHost: "localhost", Group: "System Environment/Daemons"},
 		},
 	})
-	switch kind { // what has useradd; Alpine has its own
+	switch kind { // what has useradd, of which Alpine has its own; and whom receivers' certificates are trusted by
 	case "deb":
-		info.Depends = []string{"passwd"}
+		info.Depends, info.Recommends = []string{"passwd"}, []string{"ca-certificates"}
 	case "rpm":
-		info.Depends = []string{"shadow-utils"}
+		info.Depends, info.Recommends = []string{"shadow-utils"}, []string{"ca-certificates"}
 	case "apk":
+		info.Depends = []string{"ca-certificates-bundle"}
 		info.APK.Scripts.PostUpgrade = info.Scripts.PostInstall
 	}
 	if err := nfpm.PrepareForPackager(info, kind); err != nil {
