@@ -35,9 +35,11 @@ func (r *release) unpacked(t target) []entry {
 		{name: "config.example.toml", mode: 0o644, source: repo("config.example.toml")},
 		{name: "LICENSES.txt", mode: 0o644, source: r.licenses(t)},
 	}
-	pages, _ := filepath.Glob(repo("proxy/docs/*.md")) // which the README links to
-	for _, page := range pages {
-		all = append(all, entry{name: "proxy/docs/" + filepath.Base(page), mode: 0o644, source: page})
+	for _, pattern := range []string{"*.md", "kubernetes/*/*"} { // which the README leads to
+		pages, _ := filepath.Glob(repo("proxy/docs/" + pattern))
+		for _, page := range pages {
+			all = append(all, entry{name: filepath.ToSlash(page[len(r.repo)+1:]), mode: 0o644, source: page})
+		}
 	}
 	if t.os == "windows" {
 		return append(all, entry{name: "signalpost.ps1", mode: 0o644, source: r.paper("completions/signalpost.powershell")})
