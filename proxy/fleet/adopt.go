@@ -338,7 +338,7 @@ func (n *Node) adopt(ctx context.Context, id ulid.ULID) {
 		n.mu.Lock()
 		n.refused[id] = time.Now().Add(rest)
 		n.mu.Unlock()
-		_ = n.end(ctx, l)
+		_ = n.closeAdopted(ctx, l)
 		return
 	}
 	n.mu.Lock()
@@ -365,9 +365,9 @@ func (n *Node) tidy(ctx context.Context) {
 			n.log.Warn("fleet: another sidecar has taken the ledger over", slog.String("ledger", l.ID.String()))
 			gone, cancel := context.WithCancel(ctx)
 			cancel()
-			_ = n.end(gone, l)
+			_ = n.closeAdopted(gone, l)
 		} else if q.Empty() {
-			n.finish(ctx, l, q)
+			n.endLedger(ctx, l, q)
 		}
 	}
 	entries, _ := os.ReadDir(n.o.Folder)
@@ -380,10 +380,10 @@ func (n *Node) tidy(ctx context.Context) {
 	}
 }
 
-// finish ends a ledger of which nothing is left.
-func (n *Node) finish(ctx context.Context, l *Ledger, q *queue.Queue) {
+// endLedger ends a ledger of which nothing is left.
+func (n *Node) endLedger(ctx context.Context, l *Ledger, q *queue.Queue) {
 	_ = q.Close(ctx)
-	if err := l.end(); err != nil {
+	if err := l.appendEnd(); err != nil {
 		n.log.Warn("fleet: a ledger of which nothing is left stays for now", slog.String("ledger", l.ID.String()), slog.Any("err", err))
 	} else {
 		n.log.Info("fleet: nothing is left of a ledger; it has been ended", slog.String("ledger", l.ID.String()))
@@ -391,5 +391,5 @@ func (n *Node) finish(ctx context.Context, l *Ledger, q *queue.Queue) {
 		n.ended[l.ID] = true
 		n.mu.Unlock()
 	}
-	_ = n.end(ctx, l)
+	_ = n.closeAdopted(ctx, l)
 }

@@ -53,9 +53,9 @@ func Of(cfg *config.Config) Options {
 const (
 	streams = 4
 
-	// ownerTTL is how long a ledger stays its owner's that is not heard of.
+	// ownerTTL is how long a ledger stays with an owner that does not renew its key.
 	ownerTTL = 10 * time.Second
-	// markerTTL is how long it is told that a key has gone.
+	// markerTTL is how long watchers can still learn that a key has expired.
 	markerTTL = time.Minute
 
 	connectFor = 10 * time.Second
@@ -283,7 +283,7 @@ func (n *Node) explain(err error) error {
 	return err
 }
 
-// Passing is whether an error is NATS's, of which it may be rid in a moment.
+// Passing is whether an error is one of NATS that may pass in a moment.
 func Passing(err error) bool {
 	for _, e := range []error{
 		nats.ErrReconnectBufExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,

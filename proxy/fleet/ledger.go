@@ -171,8 +171,8 @@ func (l *Ledger) claim(revision uint64) (err error) {
 	return err
 }
 
-// renew renews the key. That it is another's ends the ledger here; another error
-// says that NATS has not answered.
+// renew renews the key. If that is another's by now, the ledger is lost to this process.
+// The error says that NATS has not answered.
 func (l *Ledger) renew() error {
 	l.key.Lock()
 	defer l.key.Unlock()
@@ -252,8 +252,8 @@ func (l *Ledger) newest() (seq uint64, ended bool, err error) {
 	return m.Sequence, err == nil && r.kind == kindEnd, nil
 }
 
-// end appends the ledger's last record, and removes all before it.
-func (l *Ledger) end() error {
+// appendEnd appends the ledger's last record, and removes all before it.
+func (l *Ledger) appendEnd() error {
 	l.mu.Lock()
 	j := l.log
 	l.mu.Unlock()

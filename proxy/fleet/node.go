@@ -70,7 +70,7 @@ type Node struct {
 	counters Counters
 }
 
-// Counters count since the start, but for the ledgers that are owned now.
+// Counters count since the start; Ledgers are those that are owned now.
 type Counters struct {
 	Ledgers, Adoptions, Deposed int64
 }
@@ -307,7 +307,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	var closing errgroup.Group
 	for _, l := range n.ledgers() {
 		if n.queueOf(l) != n.ownQueue {
-			closing.Go(func() error { return n.end(ctx, l) })
+			closing.Go(func() error { return n.closeAdopted(ctx, l) })
 		}
 	}
 	return closing.Wait()
@@ -332,8 +332,8 @@ func (n *Node) queueOf(l *Ledger) *queue.Queue {
 	return l.queue
 }
 
-// end closes an adopted queue until ctx ends, and has nothing of it any more.
-func (n *Node) end(ctx context.Context, l *Ledger) (err error) {
+// closeAdopted closes an adopted queue until ctx ends, and releases its ledger for others.
+func (n *Node) closeAdopted(ctx context.Context, l *Ledger) (err error) {
 	if q := n.queueOf(l); q != nil {
 		err = q.Close(ctx)
 	}

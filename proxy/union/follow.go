@@ -66,12 +66,12 @@ func (u *Union) follow(ctx context.Context, w http.ResponseWriter, c *fleet.Call
 	}
 }
 
-// A following is what one who follows has had.
+// A following is what one follower has been sent.
 type following struct {
 	*lines
 	from  time.Time            // nothing of before is sent
-	whole time.Time            // when no ledger was missing last
-	late  bool                 // one has been since
+	whole time.Time            // when last no ledger was missing
+	late  bool                 // one has been missing since
 	seen  map[string]time.Time // entries that were sent and may come again, with their times
 }
 

@@ -163,8 +163,8 @@ func mergeProblems(m *merging) *fleet.Answer {
 	return m.answerWith(&r)
 }
 
-// mergeStatus is the own one, with what waits and is dead in all ledgers, and what
-// needs somebody at any sidecar.
+// mergeStatus is the own status, with the deliveries of all ledgers counted in, and what
+// is wrong at any sidecar.
 func mergeStatus(m *merging) *fleet.Answer {
 	all := each[api.Status](m)
 	if len(all) == 0 {

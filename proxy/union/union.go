@@ -217,18 +217,18 @@ var mergers = map[string]merger{
 	"GET /problems": mergeProblems, "GET /status": mergeStatus, "POST /retry": mergeMatched, "POST /discard": mergeMatched,
 }
 
-// about maps the beginnings of paths that are about one thing.
-var about = map[string]merger{
+// mergersByPrefix are those of paths that name one thing.
+var mergersByPrefix = map[string]merger{
 	"GET /deliveries/": fromOwner, "POST /deliveries/": fromOwner, "GET /signals/": fromOwner, "GET /explain/": fromOwner, "POST /routes/": mergeRoute,
 }
 
-// mergerOf is how the answers to a request become one; nil: only the own one is asked for.
+// mergerOf returns what merges the answers to a request; nil: the sidecar alone answers it.
 func mergerOf(r *http.Request) merger {
 	if strings.Contains(r.URL.RawQuery, "follow=true") || strings.Contains(r.Header.Get("Accept"), "ndjson") {
 		return nil
 	}
 	what := strings.Replace(r.Method, http.MethodHead, http.MethodGet, 1) + " " + r.URL.Path
-	for beginning, m := range about {
+	for beginning, m := range mergersByPrefix {
 		if strings.HasPrefix(what, beginning) {
 			return m
 		}

@@ -131,7 +131,7 @@ func TestHere(t *testing.T) {
 			}
 		}
 	}
-	if merged < len(mergers)+len(about) {
+	if merged < len(mergers)+len(mergersByPrefix) {
 		t.Errorf("%d endpoints are merged", merged)
 	}
 }
