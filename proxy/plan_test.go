@@ -26,6 +26,12 @@ transform = '{ n }'
 name = "other"
 url = "%s"
 transform = 'error'
+[[route]]
+name = "form"
+url = "%s"
+paused = true
+format = "form"
+transform = '{ n }'
 `, nil)
 	var lines strings.Builder
 	for n := range 250 {
@@ -43,6 +49,10 @@ transform = 'error'
 			`"changes":[{"path":".n","from":249,"to":null,"count":2}],"errors":0,"first":["N249","N248","N247","N246","N245"]}]}`},
 		{`{"route":"crm","transform":"","limit":3}`, `{"signals":3,"routes":[{"route":"crm","before":3,"after":3,"more":0,"fewer":0,"changes":[{"path":".signal_type","to":"x","count":3}],"errors":0,"first":["N249","N248","N247"]}]}`},
 		{`{"route":"crm","transform":"error(\"no\")","limit":1}`, `{"signals":1,"routes":[{"route":"crm","before":1,"after":1,"more":0,"fewer":0,"changes":[],"errors":1,"first":["N249"],"error":"the expression raised an error: no"}]}`},
+		{`{"route":"crm","where":" ","limit":1}`, `{"signals":1,"routes":[{"route":"crm","before":1,"after":1,"more":0,"fewer":0,"changes":[],"errors":0,"first":[]}]}`},
+		{`{"route":"form","transform":""}`, `422 an expression does not compile: transform: the route's format \"form\" needs one`},
+		{`{"limit":3}`, `422 there is no \"route\" to plan for`},
+		{`{"route":"crm","limit":"3"}`, `400 \"limit\" must be a whole number; found a string`},
 		{`{"route":"nope"}`, `404 there is no route \"nope\"`},
 		{`{"route":"crm","where":".n >"}`, `422 an expression does not compile: where: line 1`},
 		{`{"route":"crm","transform":"$params.nope"}`, `422 an expression does not compile: transform: $params.nope is not set`},

@@ -216,7 +216,7 @@ func readJSON(r *http.Request, body []byte, dst any, known ...string) (members m
 	var wrong *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrong):
-		return nil, api.Refuse(http.StatusBadRequest, "%q must be a %s; found a %s", wrong.Field, wrong.Type, wrong.Value)
+		return nil, api.Refuse(http.StatusBadRequest, "%q must be a %s; found a %s", wrong.Field, strings.Replace(wrong.Type.String(), "int", "whole number", 1), wrong.Value)
 	case err != nil:
 		return nil, api.Refuse(http.StatusBadRequest, "the body cannot be understood: %s", api.Clip(err.Error()))
 	}

@@ -81,6 +81,9 @@ func (f *Front) postPlan(w http.ResponseWriter, r *http.Request, _ *query) error
 	if v.Limit < 1 || v.Limit > maxPlan {
 		return api.Refuse(http.StatusBadRequest, "\"limit\" must be a number from 1 to %d", maxPlan)
 	}
+	if v.Route == "" {
+		return api.Refuse(http.StatusUnprocessableEntity, "there is no \"route\" to plan for")
+	}
 	t := f.Table()
 	other, err := t.Instead(v.Route, v.Where, v.Transform)
 	if err != nil {

@@ -79,7 +79,7 @@ type replacement struct {
 func replace(where, shape *string) replacement {
 	x := replacement{hasWhere: where != nil, hasShape: shape != nil}
 	compile := func(name string, source *string, compile func(string) (*transform.Program, error)) *transform.Program {
-		if source == nil || *source == "" {
+		if source == nil || strings.TrimSpace(*source) == "" {
 			return nil
 		}
 		p, err := compile(*source)
@@ -102,6 +102,9 @@ func (x replacement) in(r *Route) (*Route, error) {
 		cfg.Transform = x.shape
 	}
 	other.Route, other.pair = &cfg, transform.Join(cfg.Where, cfg.Transform)
+	if x.err == nil && x.hasShape && x.shape == nil && r.Format != "json" {
+		return nil, fmt.Errorf("transform: the route's format %q needs one", r.Format)
+	}
 	return &other, errors.Join(x.err, r.lacks(x.shape))
 }
 
