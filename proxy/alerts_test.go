@@ -34,6 +34,24 @@ func (b *inbox) told(t *testing.T) (told []string, all []api.Alert) {
 	return told, all
 }
 
+// Deaths that are not told yet are not forgotten by a restart.
+func TestAlertsOfDeathsBefore(t *testing.T) {
+	t.Parallel()
+	ops := &inbox{}
+	mux := http.NewServeMux()
+	mux.Handle("/crm", (&answering{}).now(410))
+	mux.Handle("/ops", ops)
+	s := start(t, alerting, mux)
+	s.post("/signals", `[{"signal_type":"a"},{"signal_type":"a"}]`)
+	s.settled()
+	s.stop()
+	s.run()
+	s.until("it tells of both", func() bool {
+		told, all := ops.told(t)
+		return len(told) == 1 && told[0] == "deliveries_dead crm" && all[0].Count == 2
+	})
+}
+
 // Alerts are signals like all others, to their route alone; and a recovery follows
 // its alert over a restart.
 func TestAlerts(t *testing.T) {

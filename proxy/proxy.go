@@ -149,8 +149,26 @@ func (p *Proxy) observe(batch []queue.Entry) {
 	}
 }
 
+// missedDeaths has the alerts know of deaths that were not told before a restart, as far back
+// as they can be gathered.
+func (p *Proxy) missedDeaths(ctx context.Context) {
+	c := p.table.Load().Config.Alerts
+	if c == nil {
+		return
+	}
+	f := queue.LogFilter{Verdicts: []queue.Verdict{queue.Dead}, Since: p.started.Add(-max(c.Every, health.Recently)), Until: p.started, Limit: 1000}
+	for range 100 { // of more the count is short
+		page, err := p.queue.Log(ctx, f)
+		p.alerts.Missed(page.Entries)
+		if f.After = page.Next; err != nil || page.Next == "" {
+			return
+		}
+	}
+}
+
 // sendAlerts puts what alerts are due at each tick into the queue, until ctx ends.
 func (p *Proxy) sendAlerts(ctx context.Context, in *ingest.Ingest, tick <-chan time.Time) {
+	p.missedDeaths(ctx)
 	logged := "" // the last complaint
 	complain := func(a alert.Due, why string) {
 		if why != logged && ctx.Err() == nil {

@@ -92,9 +92,24 @@ func (t *Alerter) Observe(batch []queue.Entry) {
 			d = &deaths{first: e.Time, of: map[queue.Reason]int64{}}
 			t.deaths[e.Route] = d
 		}
+		if e.Time.Before(d.first) {
+			d.first = e.Time
+		}
 		d.count++
 		d.of[e.Reason]++
 	}
+}
+
+// Missed takes entries that are older than the Alerter: the deaths that were not told before a
+// restart are still to be told.
+func (t *Alerter) Missed(batch []queue.Entry) {
+	t.mu.Lock()
+	batch = slices.DeleteFunc(batch, func(e queue.Entry) bool {
+		last := t.sent[key{"dead", e.Route}]
+		return last != nil && !e.Time.After(last.At)
+	})
+	t.mu.Unlock()
+	t.Observe(batch)
 }
 
 // Forget forgets the deaths of which no alert was sent: the config wants none.

@@ -2,6 +2,7 @@ package alert
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +159,28 @@ func TestOn(t *testing.T) {
 	w.c.On, w.c.Route = []string{"dead"}, "crm" // what nobody asked for then is not told later
 	w.dies(2, "crm", queue.Gone).dies(1, "ops", queue.Gone).is(gather).tells(t, "deliveries_dead ops gone 1")
 	w.c.Route = "ops"
+	w.is(time.Hour).tells(t)
+}
+
+// Deaths that were gathered and not told are told after a restart, once.
+func TestDeathsOverRestarts(t *testing.T) {
+	var log []queue.Entry
+	dies := func(w *world, n int) {
+		for range n {
+			log = append([]queue.Entry{{Time: w.now, Route: "crm", Verdict: queue.Dead, Reason: queue.Gone}}, log...)
+		}
+	}
+	w := newWorld()
+	dies(w, 3)
+	w.is(time.Second).restarts().Missed(slices.Clone(log))
+	w.tells(t)
+	w.is(gather-time.Second).tells(t, "deliveries_dead crm gone 3")
+	w.is(time.Second)
+	dies(w, 2)
+	w.is(time.Minute).restarts().Missed(slices.Clone(log))
+	w.tells(t)
+	w.is(15*time.Minute).tells(t, "deliveries_dead crm gone 2")
+	w.restarts().Missed(slices.Clone(log))
 	w.is(time.Hour).tells(t)
 }
 
