@@ -4,8 +4,8 @@
 // what is due, puts each alert into the queue as a signal, with its note, and then
 // calls Sent.
 //
-// Of a kind and route one alert is sent in [config.Alerts].Every, over restarts too:
-// the notes come back. An alert is about a state that begins, never about an attempt.
+// Of each kind and route at most one alert is sent in [config.Alerts].Every, also over
+// restarts, since the queue keeps the notes. An alert is about a state that begins, never about an attempt.
 // One that is not due yet is sent later, if the state still holds. A recovery is sent
 // after its alert, always, and never otherwise.
 package alert

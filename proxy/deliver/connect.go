@@ -92,7 +92,7 @@ func (e *Endpoint) connectTo(r *config.Route, n network) error {
 	return nil
 }
 
-// A holding transport notes that net/http has had an attempt.
+// A holding transport notes that net/http has had an attempt, and may still use it.
 type holding struct{ *http.Transport }
 
 func (h holding) RoundTrip(req *http.Request) (*http.Response, error) {

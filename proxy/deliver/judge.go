@@ -52,7 +52,7 @@ func (e *Endpoint) judge(a *attempt, resp *http.Response) {
 	o.Status, o.Class = status, classOf(status)
 	if o.Class == queue.Class2xx {
 		if o.Verdict = queue.Delivered; e.route.Success != nil {
-			e.succeed(a, resp)
+			e.judgeSuccess(a, resp)
 		}
 		return
 	}

@@ -172,9 +172,9 @@ func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// credentials are the token and the signatures of an attempt, of which an answer of so
-// many bytes may hold one: with the signature of a body anyone can send that body.
-// Signatures come in the pieces that are the same however an answer is escaped.
+// credentials are the token and the signatures of an attempt, as far as an answer of so
+// many bytes can echo them: who has the signature of a body can send that body. Signatures
+// are cut into the pieces that are the same however an answer is escaped.
 func (e *Endpoint) credentials(a *attempt, answer int) (pieces []string) {
 	if a.token != nil {
 		pieces = echoes(a.token.access())

@@ -17,9 +17,9 @@ import (
 // decoding is what answers take in memory that success looks at, all together.
 var decoding = memory.New(32<<20, memory.Wait)
 
-// succeed judges a 2xx answer by the route's success. What is read of it can be read
-// again.
-func (e *Endpoint) succeed(a *attempt, resp *http.Response) {
+// judgeSuccess judges a 2xx answer by the route's success. What it reads of the body can
+// be read again.
+func (e *Endpoint) judgeSuccess(a *attempt, resp *http.Response) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	resp.Body = struct {
 		io.Reader

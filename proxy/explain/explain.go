@@ -285,7 +285,7 @@ func (s *explanation) differences(d *queue.Detail, nth int) (ways []string, body
 	return ways, body, format
 }
 
-// besideBody lists how a trial differs in what else is made of the signal.
+// besideBody lists how a trial differs in path, query, content type and order.
 func besideBody(d *queue.Detail, was *api.Request, trial *api.Trial) (ways []string) {
 	if would := trial.Request; was != nil && would != nil {
 		if was.Path != would.Path {

@@ -11,8 +11,8 @@ import (
 	"signalpost/queue"
 )
 
-// late adds why a delivery that is due since the last step was not sent until a time: what
-// the history has of that time, and for the rest what the route's log shows.
+// late adds the waits that made a delivery late, which was due at the end of the last step
+// and sent at a time. Some the history has; the others are inferred from the route's log.
 func (l *timeline) late(until time.Time, trigger queue.Trigger) error {
 	if until.Sub(l.at) < notable {
 		return nil
@@ -65,7 +65,7 @@ func (l *timeline) unrecorded(until time.Time, trigger queue.Trigger) error {
 	return err
 }
 
-// busy is what, by the route's log and its limits of today, kept it from sending more.
+// busy infers from the route's log, and its limits of today, what kept it from sending more.
 func (l *timeline) busy(from, to time.Time) (code, text string, err error) {
 	const unknown = "Why is not known: the machine was short of something, its disk was slow, or the route was held for less than a few seconds."
 	if l.d.WaitsFor != nil { // all its life

@@ -1,6 +1,6 @@
 // Package health decides the health of the sidecar and its routes, from facts alone:
-// it keeps no state and does no I/O. GET /status, the metric signalpost_health and all
-// that shows either repeat what Decide returns. Green means that nobody has to act.
+// it keeps no state and does no I/O. GET /status, the metric signalpost_health, the
+// dashboard and alerts repeat what Decide returns. Green means that nobody has to act.
 //
 // A reason has a code for programs, a sentence for people with what to do, and the time
 // since which it holds. One without a route is about the sidecar itself:

@@ -28,11 +28,11 @@ const (
 	otherPath = "…"     // the path of what is beyond maxPaths
 )
 
-// Plan forecasts how the deliveries that after makes differ from those that before
-// does, of the signals that each yields, in any order; only, unless it is "", is the one
-// route to look at. The memory that it takes does not grow with the signals. Expressions
-// run on the account of class. The error is ctx's, each's, or that memory or time is
-// short because of others.
+// Plan forecasts how the deliveries that after makes of signals differ from those that
+// before makes: of the signals that each yields, in any order, and for the route only
+// alone unless that is "". The memory that it takes does not grow with the signals.
+// Expressions run on the account of class. The error is ctx's, each's, or that memory or
+// time is short because of others.
 func Plan(ctx context.Context, class transform.Class, before, after *table.Table, only string, each func(yield func(queue.Signal) error) error) (api.Plan, error) {
 	p := &plan{before: before, after: after, only: only, routes: map[string]*tally{}}
 	all, ctx := errgroup.WithContext(ctx)
@@ -125,9 +125,9 @@ type difference struct {
 	from, to any
 }
 
-// differences are those of what two configs make of one signal for one route. Of
-// different numbers of deliveries those that are the same are left out first; the others
-// are compared in their order.
+// differences are those between what two configs make of one signal for one route. If
+// the numbers of deliveries differ, equal ones are taken out of both first; the others are
+// compared in their order.
 func differences(was, is []queue.Made) (found []difference) {
 	add := func(path string, from, to any) { found = append(found, difference{path, from, to}) }
 	before, now := normalized(was), normalized(is)

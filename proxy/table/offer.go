@@ -137,8 +137,8 @@ func (r *Route) offer(use *transform.Session, made []queue.Made, in *input) ([]q
 	return made, pass, err
 }
 
-// beside is what is made of a signal beside bodies.
-type beside struct {
+// extras are what is made of a signal beside bodies.
+type extras struct {
 	shape.Shape
 	order string
 }
@@ -146,7 +146,7 @@ type beside struct {
 // run gives a signal to the route's expressions, and returns whether it passes where, and
 // what the others make of it: the signal's own bytes if there is no transform. An error
 // that is a *transform.RunError is the expression's own fault.
-func (r *Route) run(use *transform.Session, in *input) (pass bool, bodies [][]byte, s beside, err error) {
+func (r *Route) run(use *transform.Session, in *input) (pass bool, bodies [][]byte, s extras, err error) {
 	pass = true
 	pair := r.pair
 	var vars transform.Vars

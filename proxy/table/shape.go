@@ -13,9 +13,10 @@ import (
 	"signalpost/transform/json"
 )
 
-// shape makes what of a request is more than JSON for the route's URL: the bodies, in
-// place, if they were made of the signal, and in s the rest. An error is as of run.
-func (r *Route) shape(use *transform.Session, doc any, vars transform.Vars, s *beside, bodies [][]byte, made bool) (err error) {
+// shape makes what a request has beside a JSON body and the route's URL: it brings the
+// bodies, if they were made of the signal, into the route's format, in place, and sets s.
+// An error is as of run.
+func (r *Route) shape(use *transform.Session, doc any, vars transform.Vars, s *extras, bodies [][]byte, made bool) (err error) {
 	if r.OrderBy != nil {
 		key, failed := r.OrderBy.First(use, doc, vars)
 		if err = named("order_by", failed); err == nil {

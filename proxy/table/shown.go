@@ -8,7 +8,7 @@ import (
 	"signalpost/proxy/units"
 )
 
-// Shown is what of the route people may see.
+// Shown is the part of the route's config that people may see.
 func (r *Route) Shown() api.RouteConfig {
 	s := api.RouteConfig{
 		Target: api.OrNull(r.Target), SignalTypes: append([]string{}, r.SignalTypes...), Where: api.OrNull(r.Where.Source()), Transform: api.OrNull(r.Transform.Source()),
