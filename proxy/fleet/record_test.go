@@ -8,8 +8,11 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"signalpost/queue"
 )
 
 // TestRecord: a record is read as it was written, and no byte of it can change unnoticed.
@@ -106,4 +109,22 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("% x became % x", b, again)
 		}
 	})
+}
+
+// TestGate: an owner that others may not know of any more, since it was frozen, sends nothing.
+func TestGate(t *testing.T) {
+	r := &recorder{got: map[queue.DeliveryID]int{}}
+	l := &Ledger{node: &Node{o: Options{ttl: 10 * time.Second}}}
+	for _, tc := range []struct {
+		ago     time.Duration
+		deposed bool
+		sends   bool
+	}{{0, false, true}, {9 * time.Second, false, false}, {0, true, false}} {
+		l.renewed, l.deposed = time.Now().Add(-tc.ago), tc.deposed
+		clear(r.got)
+		_, err := l.courier(r).Deliver(t.Context(), queue.Delivery{}, 1)
+		if sent := len(r.got) > 0; sent != tc.sends || errors.Is(err, queue.ErrDeposed) == tc.sends {
+			t.Errorf("%+v: sent %v, %v", tc, sent, err)
+		}
+	}
 }
