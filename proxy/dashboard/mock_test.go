@@ -114,7 +114,7 @@ func (s *scene) status() object {
 	status := object{"version": "0.1.0", "uptime": "3h12m5s", "host": "app-7", "now": stamp(time.Now()), "config": s.config, "log_lines_dropped": 0, "health": s.health(), "routes": s.routes,
 		"store": object{"bytes": 214_000_000, "free": 75_000_000_000, "accepting": true, "reason": nil, "max_size": 10 << 30, "min_free": 256 << 20}}
 	if f := s.fleet.Load(); f != nil {
-		status["fleet"] = *f
+		status["fleet"], status["missing"] = *f, (*f)["missing"]
 	}
 	return status
 }

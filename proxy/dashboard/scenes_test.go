@@ -503,9 +503,11 @@ func testFleet(t *testing.T, b context.Context) {
 	p.reads(".fleet tr[data-key=NODE-A]", "app-7 this one\tLEDGER-A")
 	p.shoot("fleet")
 	adopted := maps.Clone(status)
+	adopted["missing"] = []string{"app-9 (NODE-X)", "ledger LEDGER-C, which nobody has now"}
 	adopted["owners"] = object{"LEDGER-A": object{"node": "NODE-A", "own": true}, "LEDGER-B": object{"node": "NODE-B", "own": true}, "LEDGER-C": object{"node": "NODE-B", "own": false}}
 	s.fleet.Store(&adopted)
 	p.reads(".fleet tr[data-key=NODE-B]", "app-8\tLEDGER-B\tLEDGER-C")
+	p.reads(".fleet tbody tr", "no answer\tapp-9 (NODE-X)\tis not shown")
 	p.until("!document.querySelector('.fleet tr[data-key=LEDGER-C]')")
 }
 

@@ -21,7 +21,7 @@ export function fleet(signal) {
     put(title, "Fleet ", el("span", { class: "quiet" }, count(nodes.length)));
     put(rows,
       f.ownerless.filter((id) => !f.owners[id]).map((id) => row(id, el("b", { class: "bad" }, "nobody"), id, "not yet")),
-      (now.status.missing ?? []).filter((who) => !who.startsWith("ledger ")).map((who) => row(who, el("b", { class: "bad" }, "no answer"), who, "is not shown")),
+      (now.status.missing ?? []).filter((who) => !who.startsWith("ledger ")).map((who) => row(who, el("span", { class: "bad" }, "no answer"), who, "is not shown")),
       nodes.map(([id, host]) => row(id, [el("span", { title: id }, host), id === f.node && el("span", { class: "quiet" }, " this one")],
         has(id, true).join(" "), named(has(id, false)))));
   }
