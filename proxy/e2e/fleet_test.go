@@ -68,7 +68,8 @@ func newFleet(t *testing.T, sidecars int) *fleetRig {
 func (f *fleetRig) begin(s *sidecar) {
 	f.t.Helper()
 	servers, _ := json.Marshal(f.nats.URLs())
-	s.begin(fmt.Sprintf("[server]\nlisten = %q\n[fleet]\nservers = %s\n[[route]]\nname = \"crm\"\nurl = %q\nconcurrency = 32\nretry = { attempts = 100, first = \"200ms\", window = \"1m\" }\n",
+	s.begin(fmt.Sprintf("[server]\nlisten = %q\n[fleet]\nservers = %s\n[[route]]\nname = \"crm\"\nsignal_types = [\"lead\"]\nurl = %q\nconcurrency = 32\nretry = { attempts = 100, first = \"200ms\", window = \"1m\" }\n"+
+		"[[route]]\nname = \"later\"\nurl = %[3]q\npaused = true\nsignal_types = [\"later\"]\n",
 		s.address, servers, f.receiver.URL))
 }
 
@@ -126,6 +127,23 @@ func (f *fleetRig) post(s *sidecar) bool {
 	return true
 }
 
+// fill has a sidecar accept so many signals more, whose deliveries wait.
+func (f *fleetRig) fill(s *sidecar, n int) {
+	f.t.Helper()
+	for ; n > 0; n -= 5000 {
+		r, err := http.NewRequestWithContext(f.t.Context(), "POST", "http://"+s.address+"/signals", strings.NewReader(strings.Repeat(`{"signal_type":"later"}`+"\n", min(n, 5000))))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-ndjson")
+		resp, err := s.client.Do(r)
+		if err != nil || resp.StatusCode != http.StatusAccepted {
+			f.t.Fatal(resp, err)
+		}
+		resp.Body.Close()
+	}
+}
+
 // missing is how many that were accepted have not come.
 func (f *fleetRig) missing() (n int) {
 	f.mu.Lock()
@@ -153,7 +171,8 @@ func (f *fleetRig) come(within time.Duration) time.Duration {
 }
 
 // TestFleetTakesOver: what a sidecar that is gone had accepted is sent by another
-// when its key has run out if it was killed, with its disk, and long before if it was stopped.
+// when its key has run out if it was killed, with its disk, and long before if it was stopped;
+// also when FLEET_WAITING more wait.
 func TestFleetTakesOver(t *testing.T) {
 	t.Parallel() // as all that wait for most of their time
 	took := [2]time.Duration{}
@@ -166,6 +185,7 @@ func TestFleetTakesOver(t *testing.T) {
 				s.fatal("a signal is not accepted")
 			}
 		}
+		f.fill(s, int(number(t, "FLEET_WAITING", 100)))
 		end(s)
 		f.set(false)
 		took[i] = f.come(time.Minute)
