@@ -108,8 +108,8 @@ func (w *watcher) wait(ctx context.Context) {
 	}
 }
 
-// follow has the folders watched in which the paths and what they lead to
-// stand, as far as they exist. Where that fails, half seconds are left.
+// follow watches the folders of the paths, and of the files that links there lead to, as
+// far as they exist. Where that fails, half seconds are left.
 func (w *watcher) follow(ctx context.Context, paths map[string]string) {
 	if w.events == nil {
 		return

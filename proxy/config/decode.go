@@ -120,7 +120,7 @@ func table(keys schema, then func(d *decoder, key string, v *value)) field {
 	}}
 }
 
-// optional is a table that there need not be. then, which may be nil, checks it whole.
+// optional is a table that can be left out. then, which may be nil, checks it whole.
 func optional[T any](dst **T, keys func(*T) schema, then func(x *T, d *decoder, v *value)) field {
 	x := new(T)
 	return table(keys(x), func(d *decoder, _ string, v *value) {
@@ -178,7 +178,7 @@ func (d *decoder) about(at int, format string, args []any) Fault {
 	return f
 }
 
-// expect reports a value of which ok is false, with what was expected.
+// expect returns ok. If that is false it reports the value, and what was expected.
 func (d *decoder) expect(ok bool, key string, v *value, what string) bool {
 	if !ok {
 		d.fault(v.at, "%s: expected %s, not %s", key, what, v.show())

@@ -1,5 +1,6 @@
 // Package dashboard is the page at /, embedded in the binary: HTML, CSS and
-// ES modules as they were written, with no build step.
+// ES modules as they were written, with no build step. Each of assets says in its first
+// line what it is for; app.js is the beginning.
 //
 // Nothing of others is in it. A charting library would draw the easy part: uPlot
 // paints a canvas, and stacks, hatching of what is unknown, marks, reading by

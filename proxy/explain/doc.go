@@ -3,13 +3,13 @@
 // its reason, what comes next, and what the running config would make of it. It reads
 // the queue and the routing table, and changes nothing.
 //
-// Most of it is on disk, with the signal and in the delivery log. Of the config
-// that a signal met only the hash is kept: if another runs now, the explanation says what
-// was decided, and why by today's config, which it says. Why an attempt came later than
-// its schedule says is on disk only as far as the log of the route shows it: how many
-// attempts were under way beside it, and which were probes. Since when a route was
-// paused, failing, held, or asked to hold is known for this process alone, from its
-// [History]. What all this leaves open is said to be unknown.
+// Most of it is on disk, with the signal (explain.go) and in the delivery log (steps.go).
+// Of the config that a signal met only the hash is kept: if another runs now, the
+// explanation says what was decided, and why by today's config, which it says. Why an
+// attempt came later than its schedule says (late.go) is on disk only as far as the log of
+// the route shows it: how many attempts were under way beside it, and which were probes.
+// Since when a route was paused, failing, held, or asked to hold is known for this process
+// alone, from its [History]. What all this leaves open is said to be unknown.
 //
 // A wait has one of these codes; its text says more:
 //

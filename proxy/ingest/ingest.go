@@ -1,7 +1,8 @@
-// Package ingest answers POST /signals. It reads, unpacks and checks a request's body,
-// and splits it into signals. It offers each to the routes of the current table, and
-// puts all that they make into the queue in one batch, which is on disk before the 202.
-// A request is refused whole, and leaves no trace: its Idempotency-Key is free again.
+// Package ingest answers POST /signals. It reads and unpacks a request's body, within
+// bounds (request.go), has package json split it into signals, offers each to the routes
+// of the current table, and puts all that they make into the queue in one batch, which is
+// on disk before the 202. A request is refused whole, and leaves no trace: its
+// Idempotency-Key is free again.
 //
 // Memory is bounded whatever clients send. What arrives, what it decodes to
 // (proxy/table) and what is made of it have a budget each. A request waits for its part,

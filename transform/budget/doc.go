@@ -9,7 +9,7 @@
 //
 // # Time
 //
-// A run may take [MaxTime] of its own: what it waits for a place, for memory or
+// A run (run.go) may take [MaxTime] of its own: what it waits for a place, for memory or
 // for the processor does not count. A single call of gojq cannot be interrupted,
 // so what it will take is estimated before, and one that would not end in time
 // does not begin. One that ends late anyway does so alone: its caller has the
@@ -17,10 +17,10 @@
 //
 // # Memory
 //
-// What runs hold is counted among runs alone. Small objects count from when
+// What runs hold (memory.go) is counted among runs alone. Small objects count from when
 // they are made to the end of the run, large ones as long as they live. A run may hold
 // 80 MiB; the runs of a class share less than all of them could take, and who
-// does not fit waits. Runs only begin, and only grow, as long as at least one of them
+// does not fit waits (session.go). Runs only begin, and only grow, as long as at least one of them
 // could grow to the most there is: so they never wait for one another in a
 // circle. What runs yield is counted on the account of their [Session].
 //
