@@ -165,7 +165,7 @@ func TestStoreFillsDisk(t *testing.T) {
 		paused.Paused = true
 		r := rigOn(t, d, Limits{MinFree: 0}, paused)
 		ids, err := r.flood("a", 100_000, 5000)
-		if err == nil || !strings.Contains(err.Error(), "bytes free") {
+		if err == nil || !strings.Contains(err.Error(), "MiB free") {
 			t.Errorf("the refusal is %v", err)
 		}
 		r.configure(route("a"))

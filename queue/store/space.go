@@ -131,7 +131,7 @@ func (s *Store) roomProblem() string {
 		return nil
 	})
 	if b := s.space.bytes.Load(); b >= limits.MaxSize {
-		return fmt.Sprintf("the store has %d bytes, queue.max_size is %d: fix the receivers of what is pending, or discard it; lower queue.retention if most of it is dead; or raise queue.max_size", b, limits.MaxSize)
+		return fmt.Sprintf("the store has %s, queue.max_size is %s: fix the receivers of what is pending, or discard it; lower queue.retention if most of it is dead; or raise queue.max_size", size(b), size(limits.MaxSize))
 	}
 	u, err := s.folder.FS.GetDiskUsage(s.folder.Path)
 	if err != nil {
@@ -147,7 +147,15 @@ func (s *Store) roomProblem() string {
 	if least > limits.MinFree {
 		what = "in any case, whatever queue.min_free says"
 	}
-	return fmt.Sprintf("the disk of %s has %d bytes free, %d are needed (%s): free some", s.folder.Path, u.AvailBytes, least, what)
+	return fmt.Sprintf("the disk of %s has %s free, %s are needed (%s): free some", s.folder.Path, size(int64(u.AvailBytes)), size(least), what)
+}
+
+// size is a number of bytes for people.
+func size(bytes int64) string {
+	if bytes < 1<<30 {
+		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
 }
 
 // filesProblem is why the files are not those that were opened, or "".

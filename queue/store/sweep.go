@@ -360,9 +360,9 @@ func (s *Store) evictItems() int {
 // logShed logs that history goes before its time.
 func (s *Store) logShed() {
 	bytes, free, _ := s.Size()
-	why := fmt.Sprintf("the store has %d bytes, queue.max_size is %d", bytes, s.limits.Load().MaxSize)
+	why := fmt.Sprintf("the store has %s, queue.max_size is %s", size(bytes), size(s.limits.Load().MaxSize))
 	if free < s.space.least.Load()/2 {
-		why = fmt.Sprintf("the disk has %d bytes free", free)
+		why = fmt.Sprintf("the disk has %s free", size(free))
 	}
 	s.log.Warn("the oldest delivered history goes before queue.retention is over, to make room", slog.String("err", why))
 }
