@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -41,8 +42,8 @@ also says what cannot be known.`,
 
 func printExplanation(p term.Page, e api.Explanation) {
 	s := e.Signal
-	p.Printf("%s  %s\n", s.ID, p.In(term.Bold, term.WrapAll(s.Type, 32)))
-	p.Printf("  %s\n", term.WrapAll(fmt.Sprintf("Received at %s (%s): %s", precise(s.ReceivedAt), term.Ago(&s.ReceivedAt, e.Now), s.Text), 2))
+	p.Printf("%s  %s\n", s.ID, p.In(term.Bold, p.WrapAll(s.Type, 32)))
+	p.Printf("  %s\n", p.WrapAll(fmt.Sprintf("Received at %s (%s): %s", precise(s.ReceivedAt), term.Ago(&s.ReceivedAt, e.Now), s.Text), 2))
 	for _, r := range e.Routes {
 		printExplainedRoute(p, r, slices.ContainsFunc(e.Deliveries, func(d api.ExplainedDelivery) bool {
 			return d.Route == r.Route && d.Reason == queue.Transform
@@ -66,15 +67,15 @@ func printExplainedRoute(p term.Page, r api.ExplainedRoute, failed bool) {
 	if failed || r.Taken {
 		mark = p.Mark(!failed)
 	}
-	p.Printf("\n%s %s\n  %s\n", mark, p.In(term.Bold, "route "+r.Route), term.WrapAll(r.Why, 2))
+	p.Printf("\n%s %s\n  %s\n", mark, p.In(term.Bold, "route "+r.Route), p.WrapAll(r.Why, 2))
 	if r.Today != "" {
-		p.Printf("  %s\n", term.WrapAll("Today: "+r.Today, 2))
+		p.Printf("  %s\n", p.WrapAll("Today: "+r.Today, 2))
 	}
 	if len(r.PausedBy) > 0 {
 		p.Printf("  %s\n", p.In(term.Yellow, "It is paused by the "+strings.ReplaceAll(strings.Join(r.PausedBy, " and the "), "api", "API")+": it takes signals, and sends nothing."))
 	}
 	if r.Where != "" && len(r.Reads) > 0 {
-		p.Printf("  %s\n", p.In(term.Dim, term.WrapAll("where "+oneLine(r.Where), 2)))
+		p.Printf("  %s\n", p.In(term.Dim, p.WrapAll("where "+oneLine(r.Where), 2)))
 		for _, read := range r.Reads {
 			value := string(read.Value)
 			switch {
@@ -85,7 +86,7 @@ func printExplainedRoute(p term.Page, r api.ExplainedRoute, failed bool) {
 			default:
 				value = "= " + value
 			}
-			p.Printf("    %s\n", term.WrapAll(read.Path+" "+value, 4))
+			p.Printf("    %s\n", p.WrapAll(read.Path+" "+value, 4))
 		}
 	}
 }
@@ -116,17 +117,21 @@ func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time)
 		if s.Kind == "wait" {
 			head = strings.ReplaceAll(s.Code, "_", " ")
 		}
-		p.Printf("  %-12s %s %s  %s\n", clockAs("15:04:05.000", s.From, now), p.In(shade, fmt.Sprintf("%-11s", head)), fmt.Sprintf("%7s", long), term.WrapAll(s.Text, 36))
+		p.Printf("  %-12s %s %s  %s\n", clockAs("15:04:05.000", s.From, now), p.In(shade, fmt.Sprintf("%-11s", head)), fmt.Sprintf("%7s", long), p.WrapAll(s.Text, 36))
 		if s.Attempt != nil {
 			printExplainedAttempt(p, s.Attempt, sent(s) && !slices.ContainsFunc(d.Steps[i+1:], sent))
 		}
 	}
-	p.Printf("  %s\n", term.WrapAll("Next: "+d.Next, 2))
+	p.Printf("  %s\n", p.WrapAll("Next: "+d.Next, 2))
 	for _, way := range d.Today {
-		p.Printf("  %s\n", p.In(term.Yellow, term.WrapAll("Today: "+way, 2)))
+		p.Printf("  %s\n", p.In(term.Yellow, p.WrapAll("Today: "+way, 2)))
 	}
 	if d.TodayBody != nil {
-		printBody(p, d.TodayBody, d.TodayFormat, term.Columns)
+		width := term.Columns
+		if p.Width == 0 {
+			width = math.MaxInt
+		}
+		printBody(p, d.TodayBody, d.TodayFormat, width)
 	}
 }
 
@@ -134,7 +139,7 @@ func printExplainedDelivery(p term.Page, d api.ExplainedDelivery, now time.Time)
 // request, too.
 func printExplainedAttempt(p term.Page, a *api.ExplainedAttempt, headers bool) {
 	detail := func(format string, args ...any) {
-		p.Printf("    %s\n", p.In(term.Dim, term.WrapAll(fmt.Sprintf(format, args...), 6)))
+		p.Printf("    %s\n", p.In(term.Dim, p.WrapAll(fmt.Sprintf(format, args...), 6)))
 	}
 	if a.Peer != "" {
 		how := "a new connection"
@@ -159,7 +164,7 @@ func printExplainedAttempt(p term.Page, a *api.ExplainedAttempt, headers bool) {
 		slices.Sort(plain)
 		detail("%s %s", a.Request.Method, a.Request.Target+a.Request.Path)
 		for _, line := range plain {
-			p.Printf("      %s\n", p.In(term.Dim, term.WrapAll(line, 8)))
+			p.Printf("      %s\n", p.In(term.Dim, p.WrapAll(line, 8)))
 		}
 	}
 	if said := oneLine(a.Response); said != "" {

@@ -175,7 +175,7 @@ func TestExplainFits(t *testing.T) {
 		}},
 	}
 	var b strings.Builder
-	printExplanation(term.Page{Writer: &b}, e)
+	printExplanation(term.Page{Writer: &b, Width: term.Columns}, e)
 	for line := range strings.Lines(b.String()) {
 		if n := term.Width(strings.TrimSuffix(line, "\n")); n > term.Columns {
 			t.Errorf("%d columns: %s", n, line)
@@ -183,6 +183,13 @@ func TestExplainFits(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), "paused by the config and the API") || !strings.Contains(b.String(), "\n    line\n    \n    xxx") {
 		t.Error(b.String())
+	}
+	b.Reset() // and a pipe gets whole words
+	printExplanation(term.Page{Writer: &b}, e)
+	for _, whole := range []string{"PATCH\n      https://" + long + "/" + long + "\n", "Tracestate:\n        " + long + "\n", "\n    " + long + "\n"} {
+		if !strings.Contains(b.String(), whole) {
+			t.Errorf("a pipe does not get %.40q…:\n%s", whole, &b)
+		}
 	}
 }
 

@@ -126,8 +126,11 @@ func WrapAt(text string, indent, width int) Text {
 	return Text(wrap(strings.Fields(Escape(text)), indent, indent, width, Width))
 }
 
-// WrapAll is Wrap for where no line may be longer than Columns: words that are, are broken.
-func WrapAll(text string, indent int) Text {
+// WrapAll is Wrap, but on a terminal no line is longer than Columns: words that are, are broken.
+func (p Page) WrapAll(text string, indent int) Text {
+	if p.Width == 0 {
+		return Wrap(text, indent)
+	}
 	var words []string
 	for _, word := range strings.Fields(Escape(text)) {
 		for part := range slices.Chunk([]rune(word), Columns-indent) {
