@@ -130,7 +130,8 @@ func (q *Queue) Stats(ctx context.Context, f StatsFilter) ([]Series, error) {
 	}
 	if d := f.Until.Sub(t.from); !begin.IsZero() && d > 0 {
 		t.n = int((d + f.Step - 1) / f.Step)
-		err = cmp.Or(e.store.Rows(record.HourPrefix, t.from, f.Until, t.add), e.store.Rows(record.MinutePrefix, t.from, f.Until, t.add))
+		until := f.Until.Add(time.Second - 1) // keys have whole seconds
+		err = cmp.Or(e.store.Rows(record.HourPrefix, t.from, until, t.add), e.store.Rows(record.MinutePrefix, t.from, until, t.add))
 	}
 	out := []Series{}
 	for n, s := range t.all {

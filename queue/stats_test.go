@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -267,6 +268,30 @@ func TestNextAttemptWaitsForTheProbe(t *testing.T) {
 		newest := r.entries(LogFilter{Limit: 1})[0]
 		if s = r.status("crm"); newest.NextAttempt.Before(s.NextProbe) || s.NextProbe.Sub(newest.Time) < 30*time.Second {
 			t.Errorf("the log says that %+v, the next probe is at %v", newest, s.NextProbe)
+		}
+	})
+}
+
+// What happens in the first second of a minute is told in that second.
+func TestStatisticsOfAMinuteThatBegins(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, route("crm"))
+		r.put("crm")
+		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute + 300*time.Millisecond)))
+		r.put("crm")
+		time.Sleep(300 * time.Millisecond)
+		for until, accepted := range map[time.Time][]int64{time.Now(): {1, 1}, time.Now().Truncate(time.Minute): {1}} {
+			all, err := r.Stats(t.Context(), StatsFilter{Since: until.Add(-time.Hour), Until: until, Step: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []int64
+			for _, p := range all[0].Points {
+				got = append(got, p.Accepted)
+			}
+			if !slices.Equal(got, accepted) {
+				t.Errorf("until %v: accepted %v, want %v", until, got, accepted)
+			}
 		}
 	})
 }
