@@ -165,7 +165,14 @@ func (c *scene) unreadable(shown func(text string) string) {
 		c.t.Fatalf("%d of %d tables hold it", damaged, len(tables))
 	}
 	c.reload(func(text string) string { return strings.Replace(text, "paused = true\n", "", 1) })
-	c.tells(id, "made (stopped) (disk)…", "Attempt 1 of 10, as soon as it may", "It cannot be read from disk.")
+	var d api.ExplainedDelivery
+	c.until("it waits since it cannot be read", func() bool { // behind more or less of a pause
+		d = c.explained(id).Deliveries[0]
+		return strings.HasSuffix(steps(d), " (disk)…")
+	})
+	if text := d.Steps[len(d.Steps)-1].Text; !strings.Contains(text, "It cannot be read from disk.") || !strings.Contains(d.Next, "Attempt 1 of 10, as soon as it may") {
+		c.t.Errorf("%+v", d)
+	}
 	if a := c.do("GET", "/deliveries/"+id, ""); a.status != http.StatusInternalServerError || !strings.Contains(a.body, "a file of the store is damaged, and holds this: restore") {
 		c.t.Error(a)
 	}
@@ -175,7 +182,7 @@ func (c *scene) unreadable(shown func(text string) string) {
 	if a := c.do("POST", "/deliveries/"+id+"/discard", ""); a.status != http.StatusAccepted || !strings.Contains(a.body, `"discarded"`) {
 		c.t.Error(a)
 	}
-	if d := c.explained(id).Deliveries[0]; !strings.HasSuffix(steps(d), " discarded") || !strings.Contains(d.Next, "signalpost retry "+id) {
+	if d = c.explained(id).Deliveries[0]; !strings.HasSuffix(steps(d), " discarded") || !strings.Contains(d.Next, "signalpost retry "+id) {
 		c.t.Errorf("%+v", d)
 	}
 }
