@@ -71,7 +71,7 @@ func (m *metrics) Accepted(made []queue.Made, matched bool) {
 	}
 	for i := range made {
 		if made[i].Error == "" { // else it is dead from the start, which observe counts
-			m.know(made[i].Route)
+			m.beginRoute(made[i].Route)
 			m.deliveries.WithLabelValues(made[i].Route, string(queue.StatePending)).Inc()
 		}
 	}
@@ -85,7 +85,7 @@ func (m *metrics) Took(d time.Duration) { m.accept.Observe(d.Seconds()) }
 
 // observe counts one entry of the delivery log.
 func (m *metrics) observe(e *queue.Entry) {
-	m.know(e.Route)
+	m.beginRoute(e.Route)
 	if e.Attempt > 0 {
 		m.duration.WithLabelValues(e.Route).Observe(e.DurationMS / 1000)
 		m.attempts.WithLabelValues(e.Route, string(e.Verdict)).Inc()
@@ -95,8 +95,8 @@ func (m *metrics) observe(e *queue.Entry) {
 	}
 }
 
-// know begins the counts of a route at 0, unless they have begun.
-func (m *metrics) know(route string) {
+// beginRoute begins the counts of a route at 0, unless they have begun.
+func (m *metrics) beginRoute(route string) {
 	if _, known := m.routes.LoadOrStore(route, true); known {
 		return
 	}
@@ -150,7 +150,7 @@ func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 	known := make(map[string]bool, len(status.Routes))
 	for _, r := range status.Routes {
 		known[r.Name] = true
-		(*metrics)(c).know(r.Name)
+		(*metrics)(c).beginRoute(r.Name)
 		ofHealth(r.Name)
 		due := 0.0
 		if !r.OldestDue.IsZero() {

@@ -39,7 +39,7 @@ func (e *Endpoint) Template() string { return e.template }
 // makeTemplate makes the template of an endpoint whose fixed headers are h, for people.
 func (e *Endpoint) makeTemplate(h http.Header) {
 	fillHeader(h, itsID, itsTimestamp, itsSignal, itsType, itsAttempt, itsTraceparent, itsTracestate)
-	e.route.Signer.Shape(h, itsID, itsType, itsTimestamp, aSignature)
+	e.route.Signer.Describe(h, itsID, itsType, itsTimestamp, aSignature)
 	t := template{Request: api.Request{Method: e.request.Method, Target: e.route.Target, Headers: map[string]string{}}}
 	// What a signal's are added to, also those of one that came under another config.
 	if strings.Trim(e.request.URL.Path, "/") != "" {

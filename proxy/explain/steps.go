@@ -189,7 +189,7 @@ func (l *timeline) signed(header string, e *queue.Entry, at time.Time) api.Signe
 		}
 	}
 	s := api.Signed{Header: header}
-	if s.Preset, s.Over = sign.Signed(header, may, l.d.ID.String(), at); s.Preset == "" {
+	if s.Preset, s.Over = sign.PresetsOf(header, may, l.d.ID.String(), at); s.Preset == "" {
 		s.Over = "a text that the config of then has, which is not kept"
 		return s
 	}

@@ -53,7 +53,7 @@ func TestForms(t *testing.T) {
 			if got := spelled(h, odd); len(got) != 1 || got[0] != want || len(h) != 2 || len(h["X-Two"][0]) != 40 {
 				t.Errorf("%s %s:\n got %q\nwant %q", tt.text, tt.value, h, want)
 			}
-			s.Shape(h, "", "", "", "[signature]")
+			s.Describe(h, "", "", "", "[signature]")
 			if got := spelled(h, odd); len(got) != 1 || got[0] != "[signature]" {
 				t.Errorf("shown as %q", h)
 			}

@@ -271,9 +271,9 @@ func (s *Signer) shared(i int) bool {
 	return slices.ContainsFunc(s.presets[:i], func(p *preset) bool { return p.Header == s.presets[i].Header })
 }
 
-// Shape sets the headers that Sign sets, of these texts, with signature in place
-// of each signature.
-func (s *Signer) Shape(h http.Header, id, kind, time, signature string) {
+// Describe sets the headers that Sign sets, for people: of these texts, with signature in
+// place of each signature.
+func (s *Signer) Describe(h http.Header, id, kind, time, signature string) {
 	if s == nil {
 		return
 	}
@@ -328,10 +328,10 @@ func (sc *scratch) header(p *preset, keys []key, m *Message, time string) string
 	return string(sc.value)
 }
 
-// Signed says of a header that holds a signature of which presets it is, of those that
-// may be, and what is signed before the body, of an attempt at a time; presets is "" if
-// it is of none.
-func Signed(header string, may []string, id string, at time.Time) (names, before string) {
+// PresetsOf names the presets, of those in may, whose signatures stand in a header, and
+// returns the text that they sign before the body, of an attempt at a time; names is ""
+// if there are none.
+func PresetsOf(header string, may []string, id string, at time.Time) (names, before string) {
 	for _, p := range presets {
 		if p.Header == http.CanonicalHeaderKey(header) && slices.Contains(may, p.name) {
 			names = strings.TrimPrefix(names+", "+p.name, ", ")
