@@ -22,6 +22,7 @@
 //	explain.go    why there was no answer; what is the machine's own lack and no verdict
 //	oauth2.go     access tokens: got, kept, renewed
 //	mask.go       secrets that a receiver echoes
+//	alter.go      requests that are wrong on purpose, for audit
 //	addresses.go  which addresses are public
 //	internals.go  what dependencies say in words alone
 //

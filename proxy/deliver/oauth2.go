@@ -46,7 +46,7 @@ type tokenCache struct {
 	why    *tokenFailure
 }
 
-// A token has the value of the header that shows it. It prints none.
+// A token holds its value, alone and as a header's, in closures: nothing prints it.
 type token struct {
 	authorization, access func() string
 	made, renew           time.Time // renew is zero if it does not expire

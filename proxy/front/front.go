@@ -1,6 +1,6 @@
-// Package front is everything that Signalpost answers under HTTP: the guard
-// that stands before all of it, the parameters that callers send, the problems
-// that they are answered, and a file for each kind of resource:
+// Package front is everything that Signalpost answers under HTTP: the guard that stands
+// before all of it (guard.go), the parameters and bodies that callers send (params.go), the
+// problems that they are answered (front.go), and a file for each kind of resource:
 //
 //	endpoints.go  the table of them all, which /openapi.json describes
 //	read.go       the delivery log, deliveries and stored signals

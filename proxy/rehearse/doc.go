@@ -5,6 +5,7 @@
 //	test.go    tests: a signal, and what routes are to make of it
 //	record.go  a test made of a real delivery
 //	plan.go    two configs on the same signals, and how they differ
+//	signals.go the signals that a plan runs on
 //	running.go the config that runs, as far as a sidecar shows it
 //	diff.go    where two values differ
 //

@@ -1,5 +1,6 @@
-// Package table is the routing table: a config compiled. It says which routes a
-// signal goes to, what they make of it, and holds the endpoint of each.
+// Package table is the routing table: a config compiled. It says which routes a signal
+// goes to (offer.go; try.go for people), what they make of it beside a JSON body
+// (shape.go), and holds the endpoint of each.
 //
 // A Table is immutable and safe for concurrent use. One at a time is the running one.
 // A signal, and each attempt of a delivery, uses one table from beginning to end. A

@@ -1,6 +1,6 @@
 // Package lane decides which delivery of one route is attempted next, and when:
-// what is due, the leases of what is under way, the rate, the breaker. It is
-// pure: it neither reads the disk nor a clock, starts nothing and has no lock.
+// what is due, the leases of what is under way (lease.go), the rate, the breaker
+// (breaker.go). It is pure: it neither reads the disk nor a clock, starts nothing and has no lock.
 // Whoever owns a [Lane] calls one method at a time, and after each asks
 // [Lane.Next] what may begin.
 //
