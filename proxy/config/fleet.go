@@ -85,27 +85,12 @@ func credentials(d *decoder, key string, v *value) (Secret, bool) {
 	return NewSecret(text), true
 }
 
-// check reports logins that do not go together, and a fleet that others can read.
+// check reports servers and logins that do not go together, and a fleet that others can read.
 func (f *Fleet) check(d *decoder, v *value) {
 	if len(f.Servers) == 0 {
 		d.fault(v.keys["servers"].at, "servers: expected at least one NATS server")
 	}
-	logins := 0
-	for _, key := range []string{"credentials", "user", "token"} {
-		if v.keys[key] == nil {
-			continue
-		}
-		if logins++; logins > 1 {
-			d.fault(v.keys[key].key, "%s: there is another login beside it: one of credentials, user and password, and token", key)
-		}
-	}
-	if user, password := v.keys["user"], v.keys["password"]; (user == nil) != (password == nil) {
-		for key, e := range map[string]*value{"user": user, "password": password} {
-			if e != nil {
-				d.fault(e.key, "%s: user and password go together", key)
-			}
-		}
-	}
+	logins := countLogins(d, v)
 	open, clear := "", ""
 	webs := 0
 	for _, s := range f.Servers {
@@ -129,4 +114,24 @@ func (f *Fleet) check(d *decoder, v *value) {
 	if what := strings.Trim(clear+" and "+open, " and"); what != "" {
 		d.warn(v.keys["servers"].at, "servers: %s anyone on the way, or who reaches NATS, can read all signals and do all that server.token guards: set tls and credentials", what)
 	}
+}
+
+// countLogins reports logins that do not go together.
+func countLogins(d *decoder, v *value) (logins int) {
+	for _, key := range []string{"credentials", "user", "token"} {
+		if v.keys[key] == nil {
+			continue
+		}
+		if logins++; logins > 1 {
+			d.fault(v.keys[key].key, "%s: there is another login beside it: one of credentials, user and password, and token", key)
+		}
+	}
+	if user, password := v.keys["user"], v.keys["password"]; (user == nil) != (password == nil) {
+		for key, e := range map[string]*value{"user": user, "password": password} {
+			if e != nil {
+				d.fault(e.key, "%s: user and password go together", key)
+			}
+		}
+	}
+	return logins
 }
