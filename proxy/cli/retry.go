@@ -39,7 +39,7 @@ func amend(c *cobra.Command, done, stateUsage string, states ...string) *cobra.C
 		case len(args) == 1:
 			return amendOne(ctx, sidecar, out, c.Name(), args[0], s.Reshape)
 		case !filtered:
-			return usage("name a delivery, or give at least one filter; for all the dead ones: --state dead")
+			return usage("name a delivery, or give at least one filter, such as --state %s", states[0])
 		}
 		var answer api.Matched
 		var routes []api.RouteStatus // where none matched

@@ -6,6 +6,7 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 	"strconv"
@@ -54,7 +55,11 @@ func LoadTests(ctx context.Context, path string, c *Config) ([]Test, error) {
 	defer cancel()
 	data, err := files.ReadOnce(ctx, absolute(path), maxTests)
 	if err != nil {
-		return nil, Faults{{File: path, what: "tests", Msg: "cannot be read: " + files.Problem(err)}}
+		msg := "cannot be read: " + files.Problem(err)
+		if errors.Is(err, fs.ErrNotExist) {
+			msg = "there is no such file: signalpost help rehearsal shows how one is written, test --record prints a test to begin with"
+		}
+		return nil, Faults{{File: path, what: "tests", Msg: msg}}
 	}
 	tests, faults := parseTests(path, data, c)
 	if len(faults) > 0 {
