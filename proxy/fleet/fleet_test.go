@@ -458,7 +458,7 @@ func TestSnapshots(t *testing.T) {
 	b := join(t, c, "brief", t.TempDir(), r, often)
 	r.set(false)
 	eventually(t, 30*time.Second, func() error { return r.missing(ids) })
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, time.Minute, func() error { // the sweeps take their time
 		all, err := b.Ledgers(context.Background())
 		if n := all[id]; err == nil && (n != 1 || len(b.Adopted()) > 0) {
 			err = fmt.Errorf("the ledger has %d records, and is run: %v", n, len(b.Adopted()) > 0)

@@ -270,7 +270,7 @@ func (n *Node) explain(err error) error {
 	case err == nil:
 		return errors.New("no answer")
 	case errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse):
-		return fmt.Errorf("no stream of JetStream answers: it has no leader, or was deleted: %w", err)
+		return fmt.Errorf("no stream of JetStream answers: it has no leader, was deleted, or JetStream is off: %w", err)
 	case errors.Is(err, nats.ErrReconnectBufExceeded) || silent && n.nc != nil && !n.nc.IsConnected():
 		return fmt.Errorf("not connected to NATS: %w", err)
 	case silent && fault != nil && strings.Contains(strings.ToLower(*fault), "permissions"):
