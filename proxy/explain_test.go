@@ -357,14 +357,14 @@ func TestExplainDeliveries(t *testing.T) {
 		{"dies of its transform", "/200\ntransform = '.n | error'\n", func(c *scene) {
 			_, id := c.one(a)
 			d := c.tells(id, "made transform", "made again: signalpost retry "+id+" --reshape", "Dead, reason transform: ")
-			if r := c.explained(id).Routes[0]; !r.Taken || !r.Known || r.Error == nil || !strings.HasPrefix(r.Why, "It passes, but transform failed.") || len(d.Today) != 0 {
+			if r := c.explained(id).Routes[0]; !r.Taken || !r.Known || r.Error == nil || !strings.HasPrefix(r.Why, "It passes, but transform failed: the expression raised an error: ") || len(d.Today) != 0 {
 				c.t.Errorf("%+v", r)
 			}
 		}},
 		{"dies of its where", "/200\nwhere = '.n + \"x\"'\n", func(c *scene) {
 			_, id := c.one(a)
 			c.tells(id, "made transform", "", "Dead, reason transform: where: ")
-			if r := c.explained(id).Routes[0]; !strings.HasPrefix(r.Why, "Its where failed, which makes a dead delivery.") || r.Error == nil || fmt.Sprint(r.Reads[0].Path, string(r.Reads[0].Value)) != ".n1" {
+			if r := c.explained(id).Routes[0]; !strings.HasPrefix(r.Why, "Its where failed, which makes a dead delivery: ") || r.Error == nil || fmt.Sprint(r.Reads[0].Path, string(r.Reads[0].Value)) != ".n1" {
 				c.t.Errorf("%+v", r)
 			}
 		}},
@@ -468,7 +468,7 @@ func TestExplainRoutes(t *testing.T) {
 		"nothing": "false true 0 It passes, but transform yields nothing.",
 		"several": "true true 2 It passes, and transform yields 2 results.",
 		"large":   "true true 1 It passes. .long=null,true,true",
-		"fails":   "true true 1 Its where failed, which makes a dead delivery. the expression raised an error: 1 .n=1,true,false",
+		"fails":   "true true 1 Its where failed, which makes a dead delivery: the expression raised an error: 1 .n=1,true,false",
 	})
 	if s := e.Signal; s.Key != "no" || s.Config == "" || s.Config != s.Running || !strings.Contains(s.Text, "without an Idempotency-Key. It met the config "+s.Config+", which runs now.") {
 		t.Errorf("%+v", s)
@@ -509,7 +509,7 @@ func TestExplainRoutes(t *testing.T) {
 		"several": "true true 2 It took the signal. Today: It passes.",
 		"large":   "true true 1 It took the signal, and has gone from the config since.",
 		"other":   "false false 0 It made no delivery. Why is not known",
-		"fails":   "true true 1 It took the signal, and an expression failed: see the delivery. Today: Its where failed, which makes a dead delivery.",
+		"fails":   "true true 1 It took the signal, and an expression failed: see the delivery. Today: Its where failed, which makes a dead delivery: the expression",
 	})
 	if !strings.Contains(e.Signal.Text, "; now runs "+e.Signal.Running+", and of the other only the hash is kept.") || e.Signal.Running == e.Signal.Config {
 		t.Errorf("%+v", e.Signal)

@@ -234,7 +234,7 @@ func asToday(t api.Trial) string {
 		text = "It does not pass: " + t.Why + "."
 	}
 	if t.Error != nil {
-		text += " " + *t.Error
+		text = strings.TrimSuffix(text, ".") + ": " + *t.Error
 	}
 	return text
 }
