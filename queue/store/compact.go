@@ -83,10 +83,7 @@ func (s *compactions) Done() {
 
 // What does not matter to one at a time.
 
-func (s *compactions) UpdateGetAllowedWithoutPermission() {}
-
-func (s *compactions) Started() {}
-
-func (s *compactions) MeasureCPU(pebble.CompactionGoroutineKind) {}
-
+func (s *compactions) UpdateGetAllowedWithoutPermission()                {}
+func (s *compactions) Started()                                          {}
+func (s *compactions) MeasureCPU(pebble.CompactionGoroutineKind)         {}
 func (s *compactions) CumulativeStats(pebble.CompactionGrantHandleStats) {}
