@@ -29,9 +29,6 @@ import (
 // then is given back uncharged.
 const grace = 10 * time.Second
 
-// drainTimeout is how long a stop waits for signals that have been read, and later for clients.
-const drainTimeout = 2 * time.Second
-
 const (
 	lookAtHealth = 5 * time.Second
 	lookAtAlerts = time.Second // that are due
@@ -46,6 +43,7 @@ type timeouts struct {
 	long     time.Duration // the same of what changes, or tries, many things
 	follower time.Duration // for each piece of a followed log, which may go on for ever
 	idle     time.Duration // between the requests of a connection
+	drain    time.Duration // that a stop waits for signals that have been read, and later for clients
 }
 
 var usualTimeouts = timeouts{
@@ -56,6 +54,7 @@ var usualTimeouts = timeouts{
 	long:     10 * time.Minute, // sending a million deliveries again takes a while
 	follower: 30 * time.Second,
 	idle:     2 * time.Minute,
+	drain:    2 * time.Second,
 }
 
 // Serve listens, and answers until ctx ends; ready, unless nil, is called with
@@ -123,9 +122,9 @@ func (p *Proxy) Serve(ctx context.Context, ready func(addr string)) (err error) 
 
 	p.log.Info("stopping: no new signals; attempts under way have " + grace.String())
 	stopFollowers()
-	in.Stop(drainTimeout) // a signal takes as long as an fsync, or an expression that runs away
+	in.Stop(p.timeouts.drain) // a signal takes as long as an fsync, or an expression that runs away
 	err = errors.Join(err, p.close())
-	closing, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	closing, cancel := context.WithTimeout(context.Background(), p.timeouts.drain)
 	defer cancel()
 	server.Shutdown(closing) // its only error is that time is up
 	server.Close()
