@@ -274,10 +274,10 @@ func TestDeposed(t *testing.T) {
 	b := join(t, c, "app", t.TempDir(), r)
 	ids := a.puts(20)
 	lost := a.own
-	lost.mu.Lock()
-	lost.revision = 1 // so that it renews nothing, and learns nothing by that
+	lost.key.Lock()
+	lost.released = true // so that it renews nothing, and learns nothing by that
 	a.owners.Delete(context.Background(), lost.ID.String())
-	lost.mu.Unlock()
+	lost.key.Unlock()
 	eventually(t, 30*time.Second, func() error {
 		if len(b.Adopted()) == 0 {
 			return errors.New("it is not adopted")
