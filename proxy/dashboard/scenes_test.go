@@ -316,6 +316,13 @@ transform = '{ To: "+1", Body: "a & b", Key: $params.key }'
 path = '"/messages/\(.signal_type)"'
 query = "{ n: 1 }"`))
 	id := s.send(`{"signal_type":"sms"}`)[0]
+	typed := make(chan struct{})
+	late := s.between("", func(path string, body []byte) []byte {
+		if path == "/status" {
+			<-typed // so long the page knows of no route
+		}
+		return body
+	})
 	p := open(t, b, 1280, s.url+"/?view=delivery&id="+id)
 	p.reads(".request-line", "/[secret]/messages/sms?[secret]&n=1")
 	p.reads(".request-line", "PUT http://")
@@ -327,8 +334,9 @@ query = "{ n: 1 }"`))
 	if text := p.text("body"); strings.Contains(text, "never-shown") {
 		t.Errorf("a secret is shown: %s", text)
 	}
-	p.do(chromedp.Navigate(s.url + "/?view=playground&route=sms&type=sms"))
+	p.do(chromedp.Navigate(late + "/?view=playground&route=sms&type=sms"))
 	p.write("#try-signal", `{"signal_type":"sms"}`)
+	close(typed)
 	p.reads(".trial .code", "Body=a+%26+b&Key=param03key&To=%2B1")
 	p.reads(".trial", "/[secret]/messages/sms?[secret]&n=1")
 }

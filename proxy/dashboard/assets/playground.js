@@ -51,6 +51,7 @@ export function playground(_, signal) {
   }
 
   function tools() {
+    if (!now.status) return; // who types before it is there need not wait
     put(choice, el("span", {}, "Route"), routesOf(route));
     put(expressions, !route ? el("p", { class: "quiet" }, "Choose a route to change its expressions.") : [
       el("label", { for: "try-where" }, el("code", {}, "where")), where, el("label", { for: "try-transform" }, el("code", {}, "transform")), shape,
@@ -97,10 +98,10 @@ export function playground(_, signal) {
     attempt();
   };
   page.addEventListener("input", (e) => e.target.matches("textarea") && typed(e.target));
-  on("status", () => now.status && (route === null ? page.update() : tools()), signal);
+  on("status", () => (route === null ? page.update() : tools()), signal);
   known.list().then((list) => {
     recorded = list;
-    if (route !== null) tools();
+    tools();
   }, () => {}); // what keeps the list away shows where it is tried
   page.update();
   return page;
