@@ -36,10 +36,10 @@ func ParseDuration(text string) (d time.Duration, ok bool) {
 		return d, err == nil
 	}
 	days, err := strconv.ParseFloat(m[1], 64)
-	if err != nil || days > math.MaxInt64/float64(2*Day) {
+	if days *= float64(Day); err != nil || days >= math.MaxInt64 {
 		return 0, false
 	}
-	d = time.Duration(days * float64(Day))
+	d = time.Duration(days)
 	if m[2] == "" {
 		return d, true
 	}
