@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,10 +154,18 @@ func (p *Proxy) observe(batch []queue.Entry) {
 // as they can be gathered.
 func (p *Proxy) missedDeaths(ctx context.Context) {
 	c := p.table.Load().Config.Alerts
-	if c == nil {
+	if c == nil || !slices.Contains(c.On, "dead") {
 		return
 	}
 	f := queue.LogFilter{Verdicts: []queue.Verdict{queue.Dead}, Since: p.started.Add(-max(c.Every, health.Recently)), Until: p.started, Limit: 1000}
+	// Mostly there were none, as the statistics say without a look at each attempt.
+	all, err := p.queue.Stats(ctx, queue.StatsFilter{Since: f.Since, Until: f.Until, Step: time.Hour})
+	died := func(s queue.Series) bool {
+		return slices.ContainsFunc(s.Points, func(at queue.Point) bool { return at.Dead > 0 })
+	}
+	if err != nil || !slices.ContainsFunc(all, died) {
+		return
+	}
 	for range 100 { // of more the count is short
 		page, err := p.queue.Log(ctx, f)
 		p.alerts.Missed(page.Entries)
