@@ -32,6 +32,13 @@ const (
 	RouteGone    RouteState = "gone" // not in the config, but something of it is left
 )
 
+// Hides reports whether a route that several queues have, in one of them in the state s
+// and in another in the state o, is shown in s.
+func (s RouteState) Hides(o RouteState) bool {
+	order := []RouteState{RouteOK, RouteGone, RoutePaused, RouteFailing}
+	return slices.Index(order, s) > slices.Index(order, o)
+}
+
 // RouteStatus is what the queue knows of one route. Pending counts those that
 // can be sent; on a route that is gone they are Held instead.
 type RouteStatus struct {
@@ -106,11 +113,8 @@ func (s *Status) Add(o Status) {
 	}
 }
 
-// states are those of a route of which one hides the ones before it.
-var states = []RouteState{RouteOK, RouteGone, RoutePaused, RouteFailing}
-
 func (r *RouteStatus) add(o *RouteStatus) {
-	if slices.Index(states, o.State) > slices.Index(states, r.State) {
+	if o.State.Hides(r.State) {
 		r.State = o.State
 	}
 	r.PausedByAPI = r.PausedByAPI || o.PausedByAPI

@@ -189,6 +189,11 @@ type Entry struct {
 	Timing      *Timing    `json:"timing,omitempty"`
 }
 
+// Took is how long the attempt took.
+func (e *Entry) Took() time.Duration {
+	return time.Duration(e.DurationMS * float64(time.Millisecond))
+}
+
 // A State is where a delivery is. Every delivery is in exactly one until it expires.
 type State string
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"signalpost/queue"
@@ -92,4 +93,9 @@ type Signed struct {
 	Header string `json:"header"`
 	Preset string `json:"preset"` // or several, that the header is of; "" for a form of the route's own
 	Over   string `json:"over"`   // the text, with {body} for the body; of a form its template
+}
+
+// Pausers are who pauses a route, as paused_by lists them, in a sentence.
+func Pausers(by []string) string {
+	return strings.ReplaceAll(strings.Join(by, " and the "), "api", "API")
 }

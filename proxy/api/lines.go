@@ -6,6 +6,11 @@ import (
 	"time"
 )
 
+const (
+	BeatEvery  = 5 * time.Second // a blank line shows who reads Lines that the sidecar lives
+	MaxStreams = 64              // answers of Lines at once, at most
+)
+
 // Lines is an answer of JSON objects, a line each, that can go on for ever. It is safe
 // for concurrent use.
 type Lines struct {

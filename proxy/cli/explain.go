@@ -72,7 +72,7 @@ func printExplainedRoute(p term.Page, r api.ExplainedRoute, failed bool) {
 		p.Printf("  %s\n", p.WrapAll("Today: "+r.Today, 2))
 	}
 	if len(r.PausedBy) > 0 {
-		p.Printf("  %s\n", p.In(term.Yellow, "It is paused by the "+strings.ReplaceAll(strings.Join(r.PausedBy, " and the "), "api", "API")+": it takes signals, and sends nothing."))
+		p.Printf("  %s\n", p.In(term.Yellow, "It is paused by the "+api.Pausers(r.PausedBy)+": it takes signals, and sends nothing."))
 	}
 	if r.Where != "" && len(r.Reads) > 0 {
 		p.Printf("  %s\n", p.In(term.Dim, p.WrapAll("where "+oneLine(r.Where), 2)))

@@ -206,7 +206,7 @@ func entryPrinter(p term.Page, routes []string, now func() time.Time) func(queue
 		id, numbers := e.Delivery.String(), ""
 		if e.Attempt > 0 {
 			status := strings.TrimLeft(strconv.Itoa(e.Status), "0")
-			numbers = fmt.Sprintf(" %3s %3s %6s", "#"+strconv.Itoa(e.Attempt), status, term.Span(time.Duration(e.DurationMS*float64(time.Millisecond))))
+			numbers = fmt.Sprintf(" %3s %3s %6s", "#"+strconv.Itoa(e.Attempt), status, term.Span(e.Took()))
 		}
 		what := e.Type
 		if e.Trigger != "" && e.Trigger != "schedule" {

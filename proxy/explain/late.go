@@ -38,7 +38,7 @@ func (l *timeline) late(until time.Time, trigger queue.Trigger) error {
 func (l *timeline) spanText(s span) string {
 	switch s.code {
 	case "paused":
-		return "The route was paused by the " + names(s.by) + "."
+		return "The route was paused by the " + api.Pausers(s.by) + "."
 	case "failing":
 		return "The route was failing: only probes were sent."
 	case "held":
@@ -87,7 +87,7 @@ func (l *timeline) busy(from, to time.Time) (code, text string, err error) {
 		if e.Attempt == 0 || e.Delivery == l.d.ID {
 			continue
 		}
-		start := e.Time.Add(-took(&e))
+		start := e.Time.Add(-e.Took())
 		if !start.Before(to) || !e.Time.After(from) {
 			continue
 		}

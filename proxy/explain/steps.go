@@ -77,7 +77,7 @@ func (l *timeline) step(kind string, from, to time.Time, code, text string) *api
 // a time. It returns when the next attempt is due, zero if none is.
 func (l *timeline) entry(i int, due time.Time) (time.Time, error) {
 	e := &l.d.Log[i]
-	began := e.Time.Add(-took(e))
+	began := e.Time.Add(-e.Took())
 	if sent := l.d.Requests[i].At; sent.After(l.at) && sent.Before(began.Add(time.Millisecond)) {
 		began = sent
 	}
@@ -172,7 +172,7 @@ func (l *timeline) attempt(i int, began time.Time) {
 	if e.Verdict == queue.Dead {
 		text += fmt.Sprintf(". Dead, reason %s", e.Reason)
 	}
-	text += fmt.Sprintf(", after %s.", term.Span(took(e)))
+	text += fmt.Sprintf(", after %s.", term.Span(e.Took()))
 	l.step("attempt", began, later(e.Time, began), string(e.Verdict), text).Attempt = a
 }
 
@@ -299,7 +299,7 @@ func (l *timeline) blocked() (code, text string) {
 	}
 	switch w.Block {
 	case "paused":
-		return "paused", "The route is paused" + since(status.PausedSince) + " by the " + names(l.pausedBy(l.d.Route)) + "."
+		return "paused", "The route is paused" + since(status.PausedSince) + " by the " + api.Pausers(l.pausedBy(l.d.Route)) + "."
 	case "failing":
 		return "failing", failing + until(", the next at ") + ahead
 	case "probing":
@@ -323,15 +323,6 @@ func (l *timeline) blocked() (code, text string) {
 // behind is about the delivery that this one waits for.
 func (l *timeline) behind() string {
 	return "An older delivery of the same order_by goes first: " + l.d.WaitsFor.String() + "."
-}
-
-func names(by []string) string {
-	return strings.ReplaceAll(strings.Join(by, " and the "), "api", "API")
-}
-
-// took is how long an attempt took.
-func took(e *queue.Entry) time.Duration {
-	return time.Duration(e.DurationMS * float64(time.Millisecond))
 }
 
 func later(a, b time.Time) time.Time {

@@ -44,10 +44,10 @@ type Answer struct {
 	Body   []byte      `json:"body"`
 }
 
-const (
-	partHeader = "Signalpost-Parts" // how many messages an answer has; 0: it is being worked on
-	changeFor  = 10 * time.Minute   // that what changes many deliveries may take
-)
+// ChangeFor is how long a call that changes many deliveries may take.
+const ChangeFor = 10 * time.Minute
+
+const partHeader = "Signalpost-Parts" // how many messages an answer has; 0: it is being worked on
 
 // Tests have other times.
 var (
@@ -174,7 +174,7 @@ func (n *Node) respond(to *nats.Msg, c *Call) {
 	var beat <-chan time.Time
 	within := answerFor
 	if c.Method == http.MethodPost {
-		beat, within = time.Tick(beatEvery), changeFor
+		beat, within = time.Tick(beatEvery), ChangeFor
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, within)
 	defer cancel()

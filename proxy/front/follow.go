@@ -10,11 +10,6 @@ import (
 	"signalpost/queue"
 )
 
-const (
-	maxStreams = 64              // answered at once, at most
-	beatEvery  = 5 * time.Second // a blank line shows that the sidecar lives
-)
-
 // stream answers with the JSON objects that write sends, one a line, until write
 // returns. The ctx of write ends when the client goes away or the sidecar stops. what is
 // what the client does, for the error if there are too many.
@@ -50,7 +45,7 @@ func (f *Front) follow(w http.ResponseWriter, r *http.Request, q *query, filter 
 		defer cancel()
 		begin := func() error {
 			beating.Go(func() {
-				beat := time.NewTicker(beatEvery)
+				beat := time.NewTicker(api.BeatEvery)
 				defer beat.Stop()
 				for {
 					select {

@@ -79,7 +79,7 @@ type handler func(f *Front, w http.ResponseWriter, r *http.Request, q *query) er
 func New(o Options) *Front {
 	f := &Front{
 		Options: o, mux: http.NewServeMux(),
-		others: semaphore.NewWeighted(int64(o.Requests)), streams: semaphore.NewWeighted(min(maxStreams, max(int64(o.Requests)/2, 1))),
+		others: semaphore.NewWeighted(int64(o.Requests)), streams: semaphore.NewWeighted(min(api.MaxStreams, max(int64(o.Requests)/2, 1))),
 		answers: memory.New(answersBytes, memory.Wait), tries: memory.New(maxTries, memory.Wait),
 	}
 	f.stopping, f.stop = context.WithCancel(context.Background())

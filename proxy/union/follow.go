@@ -50,7 +50,7 @@ func (u *Union) follow(ctx context.Context, w http.ResponseWriter, c *fleet.Call
 	l.query.Set("limit", "1000")
 	for ; ; entries = f.since(ctx) {
 		fresh := f.fresh(entries)
-		if len(fresh) == 0 && time.Since(l.sent) > beatEvery-followEvery {
+		if len(fresh) == 0 && time.Since(l.sent) > api.BeatEvery-followEvery {
 			fresh = []byte("\n")
 		}
 		if len(fresh) > 0 || !l.Begun() {

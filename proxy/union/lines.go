@@ -13,10 +13,7 @@ import (
 	"signalpost/proxy/fleet"
 )
 
-const (
-	beatEvery = 5 * time.Second  // that who reads knows that the sidecar lives
-	takeFor   = 30 * time.Second // in which who reads must take each piece
-)
+const takeFor = 30 * time.Second // in which who reads must take each piece
 
 // lines are an answer of many lines, made of pages of all ledgers and sent as it is made.
 type lines struct {

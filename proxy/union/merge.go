@@ -199,11 +199,8 @@ func mergeRoute(m *merging) *fleet.Answer {
 	return m.answerWith(&r)
 }
 
-// states are those of a route of which one hides the ones before it.
-var states = []queue.RouteState{queue.RouteOK, queue.RouteGone, queue.RoutePaused, queue.RouteFailing}
-
 func addRoute(r, other *api.RouteStatus) {
-	if slices.Index(states, other.State) > slices.Index(states, r.State) {
+	if other.State.Hides(r.State) {
 		r.State, r.Failing, r.NextProbe = other.State, other.Failing, other.NextProbe
 	}
 	r.Health = health.Merge(r.Health, other.Health, "")

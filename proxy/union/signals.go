@@ -29,7 +29,7 @@ func (u *Union) allSignals(ctx context.Context, w http.ResponseWriter, c *fleet.
 		if last = p.Next; last == "" {
 			break
 		}
-		if begins = append(begins, last); time.Since(l.sent) > beatEvery {
+		if begins = append(begins, last); time.Since(l.sent) > api.BeatEvery {
 			l.send([]byte("\n"))
 		}
 	}

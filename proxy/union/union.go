@@ -38,12 +38,7 @@ type Union struct {
 	streams atomic.Int32 // answers that are streams, under way
 }
 
-const (
-	changeFor = 10 * time.Minute // that what changes many deliveries may take
-	mostBody  = 1 << 20
-
-	mostStreams = 64 // at once
-)
+const mostBody = 1 << 20
 
 // ServeHTTP answers for the fleet, or with ?here=true for this sidecar alone.
 func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +56,7 @@ func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if follows || all {
 		defer u.streams.Add(-1)
-		if u.streams.Add(1) > mostStreams {
+		if u.streams.Add(1) > api.MaxStreams {
 			api.Refuse(http.StatusServiceUnavailable, "too many requests that follow the log, or list all signals, are under way; ask again in a moment").With("Retry-After", "1").Write(w)
 			return
 		}
@@ -75,7 +70,7 @@ func (u *Union) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodPost {
-		until, control := time.Now().Add(changeFor), http.NewResponseController(w)
+		until, control := time.Now().Add(fleet.ChangeFor), http.NewResponseController(w)
 		control.SetReadDeadline(until) // once it has passed, net/http ends the request's context
 		control.SetWriteDeadline(until)
 	}
